@@ -1,0 +1,195 @@
+"""Tiled TIFF files, read and written by windows. Sizes are width x height, windows x before y, arrays rows x columns.
+
+Every mask, scaled image and probability map is a tiled, compressed TIFF that is written block by block and appears whole
+or not at all.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from numpy.typing import DTypeLike, NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.errors import DataError, Problem
+
+BLOCK = 512
+
+
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels: its left, top, width and height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the window in an array of the whole."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
+    def clipped(self, size: Size) -> "Window":
+        """The part of the window that lies inside an image of ``size``; may be empty."""
+        left, top = max(self.x, 0), max(self.y, 0)
+        right, bottom = min(self.x + self.width, size.width), min(self.y + self.height, size.height)
+        return Window(left, top, max(right - left, 0), max(bottom - top, 0))
+
+
+def blocks(size: Size, edge: int | tuple[int, int]) -> Iterator[Window]:
+    """Windows that cover ``size`` without overlap, by rows; the last of a row or column may be smaller.
+
+    Args:
+        size: width and height to cover.
+        edge: edge of a block, or its width and height, in pixels.
+    """
+    step_x, step_y = (edge, edge) if isinstance(edge, int) else edge
+    for y in range(0, size.height, step_y):
+        for x in range(0, size.width, step_x):
+            yield Window(x, y, min(step_x, size.width - x), min(step_y, size.height - y))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a raster lies in its image; kept in the raster's tags.
+
+    Attributes:
+        x: left edge of the raster, in pixels of the image (level 0).
+        y: top edge.
+        width: width that the raster covers, in pixels of the image.
+        height: height that it covers.
+        image: size of the whole image.
+        factor: pixels of the image in one pixel of the raster, along an edge.
+        mpp: micrometres in one pixel of the image; None: unknown.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    image: Size
+    factor: float = 1.0
+    mpp: float | None = None
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the raster, in its own pixels; a last partial pixel counts."""
+        return Size(_cells(self.width, self.factor), _cells(self.height, self.factor))
+
+    def scaled(self, factor: float) -> "Frame":
+        """The same place at another scale."""
+        return replace(self, factor=factor)
+
+    def tags(self) -> dict[str, str]:
+        """The frame as text for ``create_raster``."""
+        return {"frame": json.dumps(asdict(self))}
+
+    @classmethod
+    def of(cls, raster: "Raster") -> "Frame":
+        """The frame that a raster was written with."""
+        values = json.loads(raster.tags["frame"])
+        return cls(**{**values, "image": Size(*values["image"])})
+
+
+def _cells(length: int, factor: float) -> int:
+    return max(1, math.ceil(length / factor - 1e-9))
+
+
+def mask_dtype(classes: int) -> np.dtype[Any]:
+    """Type of a mask pixel: bit ``k`` is set where class ``k`` is, bit ``classes`` where the pixel is ignored."""
+    return np.dtype(next(kind for kind in (np.uint8, np.uint16, np.uint32) if classes < np.iinfo(kind).bits))
+
+
+class Raster:
+    """A TIFF opened for reading or writing by windows; made by ``open_raster`` and ``create_raster``."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.size = Size(dataset.width, dataset.height)
+        self.bands: int = dataset.count
+        self.dtype = np.dtype(dataset.dtypes[0])
+        self.tags: dict[str, str] = dataset.tags()
+
+    def read(self, window: Window | None = None) -> NDArray[Any]:
+        """Pixels of ``window`` (default: all), bands x rows x columns; outside the image they are 0."""
+        window = window or Window(0, 0, *self.size)
+        inside = window.clipped(self.size)
+        result = np.zeros((self.bands, window.height, window.width), self.dtype)
+        if inside.width and inside.height:
+            place = Window(inside.x - window.x, inside.y - window.y, inside.width, inside.height)
+            result[(slice(None), *place.slices)] = self._dataset.read(window=_rasterio_window(inside))
+        return result
+
+    def write(self, pixels: NDArray[Any], x: int, y: int) -> None:
+        """Write pixels (bands x rows x columns, or rows x columns for one band) with their corner at ``x``, ``y``."""
+        array = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        self._dataset.write(array, window=RasterioWindow(x, y, array.shape[2], array.shape[1]))
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[Raster]:
+    """Open a TIFF written by ``create_raster``.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        with _quiet(), rasterio.open(path) as dataset:
+            yield Raster(dataset)
+    except RasterioIOError as error:
+        raise DataError(
+            Problem(str(path), f"cannot be read ({error}).", "Delete the file and run the same command again.")
+        ) from error
+
+
+@contextmanager
+def create_raster(
+    path: Path, size: Size, *, bands: int = 1, dtype: DTypeLike = np.uint8, tags: dict[str, str] | None = None
+) -> Iterator[Raster]:
+    """Create a tiled, sparse, compressed TIFF; blocks that are never written read as zero.
+
+    Args:
+        path: the file; appears when the block ends without an error.
+        size: width and height.
+        bands: number of bands.
+        dtype: type of a pixel.
+        tags: text stored in the file.
+    """
+    with atomic_path(path) as private, _quiet():
+        options = {"photometric": "rgb"} if bands == 3 else {}
+        with rasterio.open(
+            private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
+            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate", zlevel=1, interleave="pixel",
+            sparse_ok=True, bigtiff="if_safer", **options,
+        ) as dataset:  # fmt: skip
+            dataset.update_tags(**(tags or {}))
+            yield Raster(dataset)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Slides have no place on Earth; rasterio's warning about that is noise here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _rasterio_window(window: Window) -> RasterioWindow:
+    return RasterioWindow(window.x, window.y, window.width, window.height)

@@ -1,0 +1,89 @@
+"""Errors that are messages to a user: what is wrong, where, and what to do.
+
+A step collects every ``Problem`` of one kind and raises them together. The command line prints them without a traceback
+and exits with the error's code.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        where: file, row, key, slide or feature, in the user's terms.
+        what: one sentence.
+        remedy: what to do about it; may be empty.
+    """
+
+    where: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+
+class TilewrightError(Exception):
+    """Base of all errors that the command line shows as a message."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class UserError(TilewrightError):
+    """The config, the sheet or an option is wrong."""
+
+    exit_code = 2
+
+
+class DataError(TilewrightError):
+    """An image, an outline file or an artefact cannot be used."""
+
+    exit_code = 3
+
+
+class AnnotationError(DataError):
+    """Outlines that cannot be read or belong to no class."""
+
+
+class SlideError(DataError):
+    """An image that cannot be read."""
+
+
+class Interrupted(TilewrightError):
+    """Stopped on request; running the same command again goes on from the saved state."""
+
+    exit_code = 75
+
+
+def raise_all(error: type[TilewrightError], problems: Sequence[Problem]) -> None:
+    """Raise ``error`` with all problems, if there are any."""
+    if problems:
+        raise error(problems)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name most like ``name``, or an empty string when none is near."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    match = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return lowered[match[0]] if match else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remedy sentence: the nearest known name, else the list of what is known."""
+    names = list(known)
+    if match := nearest(name, names):
+        return f'Did you mean "{match}"?'
+    return f"Known: {', '.join(names)}." if names else ""
