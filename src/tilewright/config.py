@@ -80,7 +80,7 @@ class TileSet(Section):
     """Tiles cut from one scale."""
 
     scale: Name = Field(description="Name of the scale that tiles are cut from.")
-    size: int = Field(512, ge=16, description="Edge of a tile, in pixels of the scale.")
+    size: int = Field(512, ge=32, multiple_of=32, description="Edge of a tile, in pixels of the scale.")
     overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
@@ -158,9 +158,7 @@ class Calibration(Section):
     aim: Literal["pooled", "slide"] = Field(
         "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
     )
-    min_area: int | None = Field(
-        0, ge=0, description="Smallest object, in pixels of the slide; none: the best one for object F1."
-    )
+    min_area: int = Field(0, ge=0, description="Smaller objects are dropped; in pixels of the slide.")
 
 
 class Ensemble(Section):
@@ -213,6 +211,7 @@ class Config(Section):
     segmentation: Segmentation = Field(Segmentation(), description="Objects.")
     submission: Submission = Field(Submission(), description="The submission file.")
     report: Report = Field(Report(), description="The report.")
+    pathvars: dict[str, str] = Field({}, description="Snakemake's folders: results, logs, benchmarks.")
     rerun_on_code_change: bool = Field(True, description="Run steps again when their code has changed.")
 
     @property

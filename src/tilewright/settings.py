@@ -1,7 +1,8 @@
-"""What each step depends on: the part of the config that reaches it, as canonical JSON.
+"""What each step depends on: the part of the config that reaches it, as canonical JSON (keys sorted).
 
 A rule passes ``settings(...)`` of its step, so that editing a key reruns only the steps whose settings hold it. Models
-here are read back by the steps from the option ``--settings``. Data only.
+here are read back by the steps from the option ``--settings``. Classes stand in alphabetical order everywhere, so that the order
+of keys in the config means nothing. Data only.
 """
 
 from typing import Self
@@ -27,7 +28,11 @@ from tilewright.config import (
 PALETTE = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 
 
-class RasterizeSettings(Section):
+class StepSettings(Section):
+    """Base of the settings of the steps."""
+
+
+class RasterizeSettings(StepSettings):
     """Of ``rasterize``: which labels belong to which class, and how they are drawn."""
 
     classes: dict[str, list[str]]
@@ -43,7 +48,7 @@ class RasterizeSettings(Section):
         )
 
 
-class DownscaleSettings(Section):
+class DownscaleSettings(StepSettings):
     """Of ``downscale``: the scale and what counts as tissue."""
 
     scale: Scale
@@ -55,7 +60,7 @@ class DownscaleSettings(Section):
         return cls(scale=config.scales[scale], tissue=config.tissue, limits=config.limits)
 
 
-class TileSettings(Section):
+class TileSettings(StepSettings):
     """Of ``tile``: the tile set and the names of the classes."""
 
     tiles: TileSet
@@ -63,10 +68,10 @@ class TileSettings(Section):
 
     @classmethod
     def of(cls, config: Config, tiles: str) -> Self:
-        return cls(tiles=config.tiles[tiles], classes=list(config.classes))
+        return cls(tiles=config.tiles[tiles], classes=sorted(config.classes))
 
 
-class SplitSettings(Section):
+class SplitSettings(StepSettings):
     """Of ``split``: how groups are divided."""
 
     folds: Folds
@@ -76,7 +81,7 @@ class SplitSettings(Section):
         return cls(folds=config.folds)
 
 
-class TrainSettings(Section):
+class TrainSettings(StepSettings):
     """Of ``train``: the network, the names of the classes and the scale of its tiles."""
 
     network: Network
@@ -87,10 +92,10 @@ class TrainSettings(Section):
     def of(cls, config: Config, model: str) -> Self:
         network = config.models[model].model_dump(exclude={"inference"})
         scale = config.scales[config.tiles[config.models[model].tiles].scale]
-        return cls(network=Network(**network), classes=list(config.classes), scale=scale)
+        return cls(network=Network(**network), classes=sorted(config.classes), scale=scale)
 
 
-class PredictSettings(Section):
+class PredictSettings(StepSettings):
     """Of ``predict``: windows and blending."""
 
     inference: Inference
@@ -100,36 +105,33 @@ class PredictSettings(Section):
         return cls(inference=config.models[model].inference)
 
 
-class EnsembleSettings(Section):
-    """Of ``ensemble``: the weight of each model, and the scale of each model and of the result."""
+class EnsembleSettings(StepSettings):
+    """Of ``ensemble``: the weight of each model."""
 
     weights: dict[str, float]
-    scales: dict[str, Scale]
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
-        weights = config.ensembles[ensemble].models
-        scales = {model: config.scales[scale_of(config, model)] for model in weights}
-        return cls(weights=weights, scales=scales)
+        return cls(weights=config.ensembles[ensemble].models)
 
 
-class CalibrateSettings(Section):
+class CalibrateSettings(StepSettings):
     """Of ``calibrate``: what is fitted and towards which aim."""
 
     calibration: Calibration
     classes: list[str]
-    iou: float
+    weights: dict[str, float]
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
         return cls(
             calibration=config.ensembles[ensemble].calibration,
-            classes=list(config.classes),
-            iou=config.segmentation.iou,
+            classes=sorted(config.classes),
+            weights=config.ensembles[ensemble].models,
         )
 
 
-class SegmentSettings(Section):
+class SegmentSettings(StepSettings):
     """Of ``segment``: classes with their colours, and how objects are made."""
 
     colors: dict[str, str]
@@ -140,7 +142,7 @@ class SegmentSettings(Section):
         return cls(colors=class_colors(config), segmentation=config.segmentation)
 
 
-class EncodeSettings(Section):
+class EncodeSettings(StepSettings):
     """Of ``encode``: the form of the submission."""
 
     submission: Submission
@@ -148,10 +150,10 @@ class EncodeSettings(Section):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(submission=config.submission, classes=config.submission.classes or list(config.classes))
+        return cls(submission=config.submission, classes=config.submission.classes or sorted(config.classes))
 
 
-class EvaluateSettings(Section):
+class EvaluateSettings(StepSettings):
     """Of ``evaluate``: the classes and when an object counts as found."""
 
     classes: list[str]
@@ -159,10 +161,10 @@ class EvaluateSettings(Section):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(classes=list(config.classes), iou=config.segmentation.iou)
+        return cls(classes=sorted(config.classes), iou=config.segmentation.iou)
 
 
-class ReportSettings(Section):
+class ReportSettings(StepSettings):
     """Of ``report``: what it shows."""
 
     colors: dict[str, str]
@@ -185,7 +187,8 @@ class ReportSettings(Section):
 def class_colors(config: Config) -> dict[str, str]:
     """The colour of each class: the config's, else the next of the palette."""
     return {
-        name: spec.color or PALETTE[index % len(PALETTE)] for index, (name, spec) in enumerate(config.classes.items())
+        name: spec.color or PALETTE[index % len(PALETTE)]
+        for index, (name, spec) in enumerate(sorted(config.classes.items()))
     }
 
 
@@ -194,6 +197,16 @@ def scale_of(config: Config, model: str) -> str:
     return config.tiles[config.models[model].tiles].scale
 
 
+def ensemble_models(config: Config, ensemble: str) -> list[str]:
+    """Names of the models of an ensemble; the first one works at the finest scale and gives the ensemble's."""
+
+    def pixel(model: str) -> tuple[float, str]:
+        scale = config.scales[scale_of(config, model)]
+        return (scale.factor or scale.mpp or 0.0, model)
+
+    return sorted(config.ensembles[ensemble].models, key=pixel)
+
+
 def grid_scale(config: Config, ensemble: str) -> str:
-    """Name of the scale of an ensemble's probabilities: that of its first model."""
-    return scale_of(config, next(iter(config.ensembles[ensemble].models)))
+    """Name of the scale of an ensemble's probabilities: the finest of its models."""
+    return scale_of(config, ensemble_models(config, ensemble)[0])

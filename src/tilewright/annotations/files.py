@@ -1,0 +1,129 @@
+"""Files of outlines as text, tables and JSON, with errors that name the line.
+
+Files may be gzipped. What is read once and asked for by many slides (a table, a COCO file) is kept until the next file.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tilewright.config import Limits
+from tilewright.runtime.errors import AnnotationError, Problem, nearest
+
+BYTES_PER_VERTEX = 64
+IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".svs", ".ndpi", ".mrxs", ".scn", ".bif"}
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, in lower case and without .gz."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def read_bytes(path: Path, limits: Limits) -> bytes:
+    """The bytes of a file, unpacked if it is gzipped.
+
+    Raises:
+        AnnotationError: the file cannot be read, or holds more than ``limits.max_vertices`` vertices could take.
+    """
+    most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            data: bytes = stream.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
+    if len(data) > most:
+        what = f"holds more than {most} bytes, more than limits.max_vertices ({limits.max_vertices}) vertices take."
+        raise AnnotationError(Problem(str(path), what, "Raise the limit if the file is meant to be so large."))
+    return data
+
+
+def parse_json(data: bytes, path: Path, first_line: int = 1) -> Any:
+    """Parse JSON.
+
+    Raises:
+        AnnotationError: it is not JSON; names the line.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {first_line + error.lineno - 1}"
+        what = f"is not valid JSON ({error.msg}, column {error.colno})."
+        raise AnnotationError(Problem(where, what, "Export or download the file again; it may be cut off.")) from error
+    except UnicodeDecodeError as error:
+        what = f"is not text in UTF-8 (byte {error.start})."
+        raise AnnotationError(Problem(str(path), what, "Export the file again, as UTF-8.")) from error
+    except RecursionError as error:
+        raise AnnotationError(Problem(str(path), "is nested too deeply to be outlines.")) from error
+
+
+def load_json(path: Path, limits: Limits) -> Any:
+    """Parse a JSON file; the last one is kept, for the next slide of a file that holds many."""
+    stat = path.stat() if path.is_file() else None
+    return _load_json(path, limits, stat and (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=1)
+def _load_json(path: Path, limits: Limits, _stamp: tuple[int, int] | None) -> Any:
+    return parse_json(read_bytes(path, limits), path)
+
+
+def forget() -> None:
+    """Let go of the file that was kept."""
+    _load_json.cache_clear()
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """A csv or tsv as text, with its header in lower case; an empty cell is an empty text."""
+    stat = path.stat() if path.is_file() else None
+    return _load_table(path, stat and (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=1)
+def _load_table(path: Path, _stamp: tuple[int, int] | None) -> pd.DataFrame:
+    separator = "\t" if suffix_of(path) == ".tsv" else ","
+    try:
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+        )
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        reason = str(error).strip()
+        raise AnnotationError(
+            Problem(str(path), f"is no readable table ({reason}).", "Export the file again.")
+        ) from error
+    return table.rename(columns=lambda name: str(name).strip().lower())
+
+
+def names_slide(value: object, slide: str) -> bool:
+    """Whether an id or file name in a file of outlines means the slide."""
+    return slide in (str(value), bare_name(value))
+
+
+def bare_name(value: object) -> str:
+    """An id, or a file name without folder and image suffix."""
+    name = str(value).replace("\\", "/").rsplit("/", 1)[-1]
+    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def no_outlines(path: Path, slide: str, ids: Iterable[object]) -> AnnotationError:
+    """The error for a file that holds other slides only."""
+    known = list(dict.fromkeys(bare_name(value) for value in ids))
+    match = nearest(slide, known)
+    remedy = f'Nearest id there: "{match}".' if match else f"Ids there: {_shortened(known)}."
+    return AnnotationError(Problem(str(path), f"holds no outlines of slide {slide}.", remedy))
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
+
+
+def lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not empty, with their numbers."""
+    for number, line in enumerate(data.splitlines(), start=1):
+        if line.strip():
+            yield number, line

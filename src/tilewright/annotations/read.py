@@ -1,0 +1,75 @@
+"""Which reader a file of outlines needs, by its suffix and, where that leaves a doubt, by what is in it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tilewright.annotations import files
+from tilewright.annotations.coco import is_coco, read_coco
+from tilewright.annotations.collect import collect
+from tilewright.annotations.geojson import is_geojson, read_geojson
+from tilewright.annotations.jsonl import read_jsonl
+from tilewright.annotations.labels import read_labels
+from tilewright.annotations.model import Draft, Outlines
+from tilewright.annotations.tables import read_table
+from tilewright.config import Annotations, Limits
+from tilewright.rasters import Size
+from tilewright.runtime.errors import AnnotationError, Problem
+
+FORMATS = (
+    "Known: GeoJSON and COCO (.geojson, .json), JSON lines (.jsonl, .ndjson), tables of run lengths (.csv, .tsv), "
+    "label images (.png, .tif, .tiff); text may be gzipped (.gz)."
+)
+
+
+def read_annotations(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Outlines:
+    """Read the outlines of one slide.
+
+    Args:
+        path: GeoJSON, JSONL, COCO, a table of run lengths, or a label image.
+        slide: its name; in files that hold several slides, the id of the outlines to take.
+        size: width and height of the whole image in pixels; run lengths and label images must fit it.
+        options: how outlines are read.
+        limits: most vertices in a file.
+
+    Returns:
+        Outlines in pixels of level 0 of the whole image, each valid, none twice; and what was repaired or left out.
+
+    Raises:
+        AnnotationError: the file cannot be read, holds no outlines of the slide, or does not fit the image.
+    """
+    return collect(_drafts(path, slide, size, options, limits), path, options, limits)
+
+
+def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterable[Draft]:
+    if not path.is_file():
+        raise AnnotationError(Problem(str(path), "is not a file.", "Correct the column annotations of the sheet."))
+    match files.suffix_of(path):
+        case ".geojson" | ".json":
+            return _json(path, slide, size, limits)
+        case ".jsonl" | ".ndjson":
+            return read_jsonl(files.read_bytes(path, limits), path, slide)
+        case ".csv" | ".tsv":
+            return read_table(path, slide, size, options)
+        case ".png" | ".tif" | ".tiff":
+            return read_labels(path, size)
+        case suffix:
+            what = f'is of no known format ("{suffix}").'
+            raise AnnotationError(Problem(str(path), what, FORMATS))
+
+
+def _json(path: Path, slide: str, size: Size, limits: Limits) -> Iterable[Draft]:
+    try:
+        document = files.load_json(path, limits)
+    except AnnotationError as error:
+        if "Extra data" in str(error):
+            return read_jsonl(files.read_bytes(path, limits), path, slide)
+        raise
+    if is_coco(document):
+        return read_coco(document, path, slide, size)
+    files.forget()
+    if is_geojson(document):
+        return read_geojson(document, path)
+    if isinstance(document, dict) and {"id", "annotations"} <= set(document):
+        return read_jsonl(files.read_bytes(path, limits), path, slide)
+    what = "is JSON, but neither GeoJSON, nor COCO, nor the vasculature competition's lines."
+    raise AnnotationError(Problem(str(path), what, "Export the outlines from QuPath as GeoJSON."))

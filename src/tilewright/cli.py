@@ -1,0 +1,59 @@
+"""The command line: one verb a step. Options are the parameters of the step's function.
+
+A verb's module is imported when the verb is called, so that ``tilewright --help`` and light verbs start at once.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter, Token
+
+from tilewright import __version__
+from tilewright.runtime.errors import TilewrightError
+from tilewright.settings import StepSettings
+
+VERBS = {
+    "check": ("tilewright.check:check", "Find all problems of config, sheet, images and outlines."),
+    "sheet": ("tilewright.layouts:sheet", "Write the slide sheet of a folder with a known layout."),
+    "rasterize": ("tilewright.masks:rasterize", "Draw the outlines of a shard into masks."),
+    "downscale": ("tilewright.scales:downscale", "Write images, masks and tissue of a shard at one scale."),
+    "tile": ("tilewright.tiles:tile", "Cut the tiles of a shard into one archive."),
+    "split": ("tilewright.folds:split", "Divide the training shards into folds."),
+    "train": ("tilewright.training.fit:train", "Train one fold of a model."),
+    "predict": ("tilewright.inference.predict:predict", "Predict a shard with one fold of a model."),
+    "ensemble": ("tilewright.inference.ensemble:ensemble", "Average the predictions of a shard."),
+    "calibrate": ("tilewright.inference.calibrate:calibrate", "Choose thresholds on out-of-fold slides."),
+    "segment": ("tilewright.objects:segment", "Make masks and objects of the probabilities of a shard."),
+    "encode": ("tilewright.outputs.submission:encode", "Write the run-length-encoded submission."),
+    "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
+    "report": ("tilewright.report.page:report", "Draw overlays and tables into one page."),
+}
+
+
+def _settings(kind: type[StepSettings], tokens: Sequence[Token]) -> StepSettings:
+    """Settings from the JSON that a rule passes."""
+    return kind.model_validate_json(tokens[0].value)
+
+
+for _kind in StepSettings.__subclasses__():
+    Parameter(converter=_settings, accepts_keys=False, n_tokens=1)(_kind)
+
+app = App(
+    name="tilewright",
+    help="Slides and outlines to segmentations, one step at a time.",
+    version=__version__,
+    default_parameter=Parameter(negative=(), consume_multiple=True),
+    help_format="plaintext",
+    result_action="return_none",
+)
+for _verb, (_target, _help) in VERBS.items():
+    app.command(_target, name=_verb, help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb; print a user's error as a message and leave with its exit code."""
+    try:
+        app(arguments)
+    except TilewrightError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)

@@ -1,0 +1,223 @@
+"""Overlap of masks and agreement of objects. Pure functions on runs; areas in pixels.
+
+Where both sides are empty a score is 1; where only its denominator is 0 it is 0.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tilewright.runs import Ints, Runs, intersection_area, overlaps, spread
+
+OUTLINES_AT_ONCE = 20_000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixels of truth, of prediction, and of both."""
+
+    truth: int
+    predicted: int
+    both: int
+
+    @classmethod
+    def of(cls, truth: Runs, predicted: Runs) -> "Overlap":
+        """The overlap of two masks of the same size."""
+        return cls(truth.area(), predicted.area(), intersection_area(truth, predicted))
+
+    def __add__(self, other: "Overlap") -> "Overlap":
+        return Overlap(self.truth + other.truth, self.predicted + other.predicted, self.both + other.both)
+
+    @property
+    def dice(self) -> float:
+        """Twice the common pixels over the sum of both areas."""
+        return _ratio(2 * self.both, self.truth + self.predicted, empty=self.truth + self.predicted == 0)
+
+    @property
+    def iou(self) -> float:
+        """Common pixels over the pixels of either."""
+        either = self.truth + self.predicted - self.both
+        return _ratio(self.both, either, empty=either == 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Numbers of true objects, of predicted ones, and of pairs that match."""
+
+    truth: int
+    predicted: int
+    matched: int
+
+    def __add__(self, other: "Found") -> "Found":
+        return Found(self.truth + other.truth, self.predicted + other.predicted, self.matched + other.matched)
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted objects that are true."""
+        return _ratio(self.matched, self.predicted, empty=self.truth + self.predicted == 0)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true objects that are found."""
+        return _ratio(self.matched, self.truth, empty=self.truth + self.predicted == 0)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return _ratio(2 * self.matched, self.truth + self.predicted, empty=self.truth + self.predicted == 0)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Objects as intervals on the line of ``runs`` (row * (width + 1) + column).
+
+    Attributes:
+        starts: first key of each interval, int64[n].
+        stops: key after its last, int64[n].
+        owner: object of each interval, int64[n].
+        count: number of objects; one may have no interval.
+    """
+
+    starts: Ints
+    stops: Ints
+    owner: Ints
+    count: int
+
+    @classmethod
+    def of(cls, runs: Runs, labels: Ints) -> "Instances":
+        """The components of a mask: ``labels`` are those of ``runs.label``."""
+        return cls(*runs.intervals(), labels, int(labels.max(initial=-1)) + 1)
+
+    def area(self) -> Ints:
+        """Pixels of each object, int64[count]."""
+        return np.bincount(self.owner, self.stops - self.starts, minlength=self.count).astype(np.int64)
+
+    def outside(self, mask: Runs) -> "Instances":
+        """The parts of the objects that do not lie in ``mask``."""
+        starts, stops = mask.intervals()
+        gap_starts, gap_stops = np.concatenate([[0], stops]), np.concatenate([starts, [np.iinfo(np.int64).max]])
+        one, gap = overlaps(self.starts, self.stops, gap_starts, gap_stops)
+        first = np.maximum(self.starts[one], gap_starts[gap])
+        return Instances(first, np.minimum(self.stops[one], gap_stops[gap]), self.owner[one], self.count)
+
+
+def instances_of_outlines(outlines: NDArray[Any], height: int, width: int) -> Instances:
+    """The pixels whose centre lies in each outline, by the even-odd rule; outlines may overlap.
+
+    A row of pixels crosses an outline at the abscissae of its edges at the height of the centres; sorted, they bound the
+    inside in pairs. As in GDAL, which draws the masks, a centre on the left end of such a pair is outside, one on the
+    right end inside.
+
+    Args:
+        outlines: polygons and multipolygons (shapely), pixels of the mask, x before y.
+        height: rows of the mask; what lies outside is cut off.
+        width: columns of the mask.
+    """
+    parts = list(_scanned(outlines, height, width))
+    starts, stops, owner = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Instances(starts, stops, owner, len(outlines))
+
+
+def _scanned(outlines: NDArray[Any], height: int, width: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+    for begin in range(0, max(len(outlines), 1), OUTLINES_AT_ONCE):
+        points, next_points, owner = _edges(outlines[begin : begin + OUTLINES_AT_ONCE])
+        ends = np.ceil(np.sort(np.stack([points[:, 1], next_points[:, 1]]), axis=0) - 0.5)
+        first, last = np.clip(ends, 0, height).astype(np.int64)
+        row = spread(first, last)
+        edge = np.repeat(np.arange(len(first)), last - first)
+        (x, y), (next_x, next_y) = points[edge].T, next_points[edge].T
+        crossing = x + (row + 0.5 - y) / (next_y - y) * (next_x - x)
+        order = np.lexsort((crossing, row, owner[edge]))
+        column = np.clip(np.floor(crossing[order] + 0.5), 0, width).astype(np.int64)
+        keys = row[order] * (width + 1) + column
+        starts, stops = keys[0::2], keys[1::2]
+        kept = starts < stops
+        yield starts[kept], stops[kept], owner[edge][order][0::2][kept] + begin
+
+
+def _edges(outlines: NDArray[Any]) -> tuple[Floats, Floats, Ints]:
+    """First point, second point (x, y) and outline of every edge that is not horizontal."""
+    parts, part_owner = shapely.get_parts(outlines, return_index=True)
+    rings, ring_part = shapely.get_rings(parts, return_index=True)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    joined = (ring[1:] == ring[:-1]) & (points[1:, 1] != points[:-1, 1])
+    owner = np.asarray(part_owner, np.int64)[ring_part][ring[:-1][joined]]
+    return points[:-1][joined], points[1:][joined], owner
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which predicted object is which true one.
+
+    Attributes:
+        partner: the true object of each predicted one, int64[predicted]; -1: none.
+        best_iou: largest overlap of each predicted object with any true one, float64[predicted].
+        truth_counts: true objects that count, bool[truth].
+        predicted_counts: predicted objects that count, bool[predicted].
+    """
+
+    partner: Ints
+    best_iou: Floats
+    truth_counts: NDArray[np.bool_]
+    predicted_counts: NDArray[np.bool_]
+
+    @property
+    def found(self) -> Found:
+        """Numbers of objects that count."""
+        counts = (self.truth_counts, self.predicted_counts, self.partner >= 0)
+        return Found(*(int(np.count_nonzero(chosen)) for chosen in counts))
+
+
+def match(truth: Instances, predicted: Instances, ignored: Runs, iou: float) -> Matches:
+    """Pair true and predicted objects one to one, the pair with the largest intersection over union first.
+
+    Ignored pixels belong to neither side. An object without a pixel, or with more than half of its pixels ignored, does
+    not count.
+
+    Args:
+        truth: true objects; may overlap.
+        predicted: predicted objects; increasing and disjoint.
+        ignored: pixels that do not count.
+        iou: least intersection over union of a pair.
+    """
+    truth_seen, predicted_seen = truth.outside(ignored), predicted.outside(ignored)
+    counts = [_mostly(seen.area(), whole.area()) for seen, whole in ((truth_seen, truth), (predicted_seen, predicted))]
+    one, other, common = _common_areas(truth_seen, predicted_seen)
+    both = counts[0][one] & counts[1][other]
+    one, other, common = one[both], other[both], common[both]
+    overlap = common / (truth_seen.area()[one] + predicted_seen.area()[other] - common)
+    best = np.zeros(predicted.count)
+    np.maximum.at(best, other, overlap)
+    partner = np.full(predicted.count, -1, np.int64)
+    taken: set[int] = set()
+    for pair in np.lexsort((one, other, -overlap)).tolist():
+        if overlap[pair] < iou:
+            break
+        if partner[other[pair]] < 0 and int(one[pair]) not in taken:
+            partner[other[pair]] = one[pair]
+            taken.add(int(one[pair]))
+    return Matches(partner, best, counts[0], counts[1])
+
+
+def _mostly(seen: Ints, whole: Ints) -> NDArray[np.bool_]:
+    return (whole > 0) & (2 * seen >= whole)
+
+
+def _common_areas(truth: Instances, predicted: Instances) -> tuple[Ints, Ints, Ints]:
+    """True object, predicted object and common pixels of every pair that has some."""
+    one, other = overlaps(truth.starts, truth.stops, predicted.starts, predicted.stops)
+    common = np.minimum(truth.stops[one], predicted.stops[other]) - np.maximum(
+        truth.starts[one], predicted.starts[other]
+    )
+    pairs, place = np.unique(truth.owner[one] * predicted.count + predicted.owner[other], return_inverse=True)
+    areas = np.bincount(place, common, minlength=len(pairs)).astype(np.int64)
+    return *np.divmod(pairs, max(predicted.count, 1)), areas
+
+
+def _ratio(part: float, whole: float, *, empty: bool) -> float:
+    return part / whole if whole else float(empty)

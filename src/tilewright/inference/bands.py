@@ -1,0 +1,63 @@
+"""Blend overlapping windows in a band of rows, so that memory grows with the width of a slide and not with its height."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.rasters import BLOCK, Raster, Size
+
+
+class Band:
+    """Weighted sums of windows that arrive in row order; finished rows go to a raster as uint8.
+
+    A row is finished when no later window can reach it. Rows are written in whole blocks of the raster, so that each
+    block is compressed once.
+    """
+
+    def __init__(self, out: Raster, window: int) -> None:
+        self._out, self._top = out, 0
+        rows = min(window + BLOCK, _blocks(out.size.height))
+        self._sum = np.zeros((out.bands, rows, out.size.width), np.float32)
+        self._weight = np.zeros((rows, out.size.width), np.float32)
+
+    def add(self, values: NDArray[np.float32], weights: NDArray[np.float32], x: int, y: int) -> None:
+        """Add a window.
+
+        Args:
+            values: classes x rows x columns, 0 to 1.
+            weights: rows x columns, above 0.
+            x: left edge of the window; what lies beyond the raster is dropped.
+            y: top edge; not above that of an earlier window.
+        """
+        self._flush(y)
+        size = Size(*self._out.size)
+        height, width = min(values.shape[1], size.height - y), min(values.shape[2], size.width - x)
+        part = weights[:height, :width]
+        place: tuple[Any, ...] = (slice(y - self._top, y - self._top + height), slice(x, x + width))
+        self._sum[(slice(None), *place)] += values[:, :height, :width] * part
+        self._weight[place] += part
+
+    def finish(self) -> None:
+        """Write what is left."""
+        while self._top < self._out.size.height:
+            self._write()
+
+    def _flush(self, y: int) -> None:
+        while self._top + BLOCK <= y:
+            self._write()
+
+    def _write(self) -> None:
+        rows = min(BLOCK, self._out.size.height - self._top)
+        total, weight = self._sum[:, :rows], self._weight[:rows]
+        if weight.any():
+            mean = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+            self._out.write((mean * 255 + 0.5).astype(np.uint8), 0, self._top)
+        self._top += BLOCK
+        for array in (self._sum, self._weight):
+            array[..., : -BLOCK or None, :] = array[..., BLOCK:, :].copy()
+            array[..., max(array.shape[-2] - BLOCK, 0) :, :] = 0
+
+
+def _blocks(height: int) -> int:
+    return -(-height // BLOCK) * BLOCK

@@ -1,0 +1,220 @@
+"""Tiles: squares cut from scaled slides and kept in one archive a shard.
+
+An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a class,
+bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in pixels of
+the scale), kind (grid, background: a grid tile without any class, object), tissue (share), coverage (share of each
+class), labelled (whether each class is completely annotated).
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tilewright.config import TileSet
+from tilewright.inference.windows import grid
+from tilewright.masks import read_outlines
+from tilewright.rasters import Frame, Raster, Size, Window, mask_dtype, open_raster
+from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.progress import track
+from tilewright.settings import TileSettings
+from tilewright.sheet import Row, read_shard
+
+Kind = Literal["grid", "background", "object"]
+
+
+class Corner(NamedTuple):
+    """Where a tile is cut: its left and top in pixels of the scale, and why."""
+
+    x: int
+    y: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class TileTable:
+    """The tiles of archives, one row a tile.
+
+    Attributes:
+        archive: index into the archives that were opened.
+        index: position in that archive.
+        slide: name of the slide.
+        source: source of the slide.
+        kind: grid, background or object.
+        coverage: tiles x classes, share of the tile that each class covers.
+        labelled: tiles x classes, whether the class is completely annotated there.
+    """
+
+    archive: NDArray[np.int64]
+    index: NDArray[np.int64]
+    slide: NDArray[np.str_]
+    source: NDArray[np.str_]
+    kind: NDArray[np.str_]
+    coverage: NDArray[np.float32]
+    labelled: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, which: NDArray[np.bool_]) -> "TileTable":
+        """The rows for which ``which`` is true."""
+        return TileTable(**{name: column[which] for name, column in vars(self).items()})
+
+
+def tile(shard: str, *, sheet: Path, data: Path, scaled: Path, masks: Path, settings: TileSettings, out: Path) -> None:
+    """Cut the tiles of a shard into one archive.
+
+    Args:
+        shard: name of the shard.
+        sheet: the slide sheet.
+        data: folder in which images are looked for first.
+        scaled: the shard's folder of scaled images, as ``downscale`` writes it.
+        masks: the shard's folder of masks and outlines, as ``rasterize`` writes it.
+        settings: the tile set and the classes.
+        out: the archive to write.
+    """
+    with atomic_path(out) as private, h5py.File(private, "w") as archive:
+        writer = _ArchiveWriter(archive, settings)
+        for row in read_shard(sheet, data, shard):
+            _cut_slide(row, scaled, masks, settings, writer)
+        writer.finish()
+
+
+def read_table(paths: Sequence[Path]) -> TileTable:
+    """Read the tables of archives, in the order of the paths.
+
+    Raises:
+        DataError: an archive is missing or damaged.
+    """
+    parts: list[dict[str, NDArray[Any]]] = []
+    for number, path in enumerate(paths):
+        with open_archive(path) as archive:
+            count = len(archive["images"])
+            parts.append(
+                {
+                    "archive": np.full(count, number, np.int64),
+                    "index": np.arange(count, dtype=np.int64),
+                    **{name: archive[name].asstr()[:].astype(str) for name in ("slide", "source", "kind")},
+                    **{name: archive[name][:] for name in ("coverage", "labelled")},
+                }
+            )
+    return TileTable(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def open_archive(path: Path) -> h5py.File:
+    """Open an archive for reading.
+
+    Raises:
+        DataError: the archive is missing or damaged.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        remedy = "Delete the file and run the same command again."
+        raise DataError(Problem(str(path), f"cannot be read as a tile archive ({error}).", remedy)) from error
+
+
+def _cut_slide(row: Row, scaled: Path, masks: Path, settings: TileSettings, writer: "_ArchiveWriter") -> None:
+    with (
+        open_raster(scaled / f"{row.slide}.image.tif") as image,
+        open_raster(scaled / f"{row.slide}.mask.tif") as mask,
+        open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
+    ):
+        frame = Frame.of(image)
+        corners = list(_grid_corners(row.slide, image.size, mask, tissue, settings))
+        if settings.tiles.objects:
+            corners += _object_corners(masks / f"{row.slide}.outlines.parquet", frame, settings.tiles.size)
+        for corner in track(corners, f"tiles of {row.slide}"):
+            writer.add(row, corner, image, mask, tissue)
+
+
+def _grid_corners(
+    slide: str, size: Size, mask: Raster, tissue: Raster, settings: TileSettings
+) -> Iterator[Corner]:
+    edge = settings.tiles.size
+    for x, y in grid(size, edge, settings.tiles.overlap):
+        window = Window(x, y, edge, edge).clipped(size)
+        if tissue.read(window).mean() < settings.tiles.min_tissue:
+            continue
+        classes = (1 << len(settings.classes)) - 1
+        if (mask.read(window) & classes).any():
+            yield Corner(x, y, "grid")
+        elif _keeps_background(slide, x, y, settings.tiles):
+            yield Corner(x, y, "background")
+
+
+def _keeps_background(slide: str, x: int, y: int, tiles: TileSet) -> bool:
+    """Decide by a hash of the place, so that the choice does not depend on other tiles."""
+    word = hashlib.sha256(f"{tiles.seed} {slide} {x} {y}".encode()).digest()
+    return int.from_bytes(word[:8]) < tiles.background * 2**64
+
+
+def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[Corner]:
+    """One tile centred on every outline, pushed back inside the slide."""
+    table = read_outlines(outlines)
+    table = table[table["class"] != "ignore"]
+    corners = []
+    for x, y in zip(table["x"], table["y"], strict=True):
+        left, top = (round(center / frame.factor - edge / 2) for center in (x, y))
+        limits = (max(length - edge, 0) for length in frame.size)
+        corners.append(Corner(*(min(max(start, 0), end) for start, end in zip((left, top), limits, strict=True)), "object"))
+    return corners
+
+
+class _ArchiveWriter:
+    """Appends tiles to an archive; the table is written at the end."""
+
+    def __init__(self, archive: h5py.File, settings: TileSettings) -> None:
+        edge = settings.tiles.size
+        self._archive, self._classes, self._edge = archive, settings.classes, edge
+        self._rows: list[dict[str, Any]] = []
+        self._images = self._dataset("images", (edge, edge, 3), np.uint8)
+        self._masks = self._dataset("masks", (edge, edge), mask_dtype(len(settings.classes)))
+
+    def _dataset(self, name: str, shape: tuple[int, ...], kind: DTypeLike) -> Any:
+        return self._archive.create_dataset(
+            name, (0, *shape), kind, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf", shuffle=False
+        )
+
+    def add(self, row: Row, corner: Corner, image: Raster, mask: Raster, tissue: Raster) -> None:
+        window = Window(corner.x, corner.y, self._edge, self._edge)
+        inside = window.clipped(image.size)
+        pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
+        pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
+        bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
+        bits[: inside.height, : inside.width] = mask.read(inside)[0]
+        count = len(self._rows)
+        for dataset, value in ((self._images, pixels), (self._masks, bits)):
+            dataset.resize(count + 1, axis=0)
+            dataset[count] = value
+        self._rows.append(
+            {
+                "slide": row.slide,
+                "source": row.source,
+                "kind": corner.kind,
+                "x": corner.x,
+                "y": corner.y,
+                "tissue": tissue.read(inside).mean(),
+                "coverage": [((bits >> bit) & 1).mean() for bit in range(len(self._classes))],
+                "labelled": [row.labelled is None or name in row.labelled for name in self._classes],
+            }
+        )
+
+    def finish(self) -> None:
+        columns = ("slide", "source", "kind")
+        shape = (len(self._rows), len(self._classes))
+        for name in columns:
+            values = [row[name] for row in self._rows]
+            self._archive.create_dataset(name, data=np.array(values, object), dtype=h5py.string_dtype())
+        for name in ("x", "y"):
+            self._archive.create_dataset(name, data=np.array([row[name] for row in self._rows], np.int64))
+        self._archive.create_dataset("tissue", data=np.array([row["tissue"] for row in self._rows], np.float32))
+        for name, kind in (("coverage", np.float32), ("labelled", np.bool_)):
+            self._archive.create_dataset(name, data=np.array([row[name] for row in self._rows], kind).reshape(shape))
+        self._archive.attrs["classes"] = self._classes

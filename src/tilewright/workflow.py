@@ -1,0 +1,243 @@
+"""What the Snakefile needs and nothing else: the config and the sheet, targets, settings, code versions.
+
+Imports nothing heavy, because every cluster job parses the Snakefile.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from tilewright import settings as step_settings
+from tilewright.config import Config
+from tilewright.configfile import parse_config
+from tilewright.folds import Assignment, assign_folds
+from tilewright.settings import ensemble_models, grid_scale, scale_of
+from tilewright.sheet import NAME, Sheet, digest, read_sheet
+
+PACKAGE = Path(__file__).parent
+RESULTLESS = {"runtime", "cli", "config", "configfile", "settings", "workflow", "sheet", "check"}
+"""Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A config and its sheet, as the rules ask for them. Methods that take wildcards serve as input functions."""
+
+    config: Config
+    sheet: Sheet
+    results: str
+
+    @classmethod
+    def load(cls, values: Mapping[str, Any], files: Iterable[str] = ()) -> "Workflow":
+        """Check the merged config and read its sheet.
+
+        Args:
+            values: the config as Snakemake has merged it.
+            files: the files it came from, for line numbers.
+
+        Raises:
+            UserError: everything that is wrong with the config, or with the sheet.
+        """
+        config = parse_config(values, [Path(file) for file in files])
+        sheet = read_sheet(Path(config.sheet), config.roots, list(config.classes))
+        return cls(config, sheet, config.pathvars.get("results", "results"))
+
+    @cached_property
+    def folds(self) -> dict[str, Assignment]:
+        """The assignment of each shard that is trained on."""
+        return {one.shard: one for one in assign_folds(self.sheet, self.config.folds)}
+
+    @cached_property
+    def members(self) -> dict[str, list[Any]]:
+        """The rows of each shard."""
+        shards: dict[str, list[Any]] = {}
+        for row in self.sheet:
+            shards.setdefault(row.shard, []).append(row)
+        return shards
+
+    @property
+    def data(self) -> str:
+        """The folder in which images are looked for first."""
+        return self.config.data or "."
+
+    def settings(self, step: str) -> Callable[[Any], str]:
+        """An input function that gives the settings of a step as canonical JSON; wildcards name what they are of."""
+        model = getattr(step_settings, f"{step.capitalize()}Settings")
+        names = [name for name in inspect.signature(model.of).parameters if name != "config"]
+
+        @cache
+        def text(*values: str) -> str:
+            content = model.of(self.config, *values).model_dump(mode="json")
+            return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+        return lambda wildcards: text(*(wildcards[name] for name in names))
+
+    def rows(self, *columns: str) -> Callable[[Any], str]:
+        """An input function that gives a hash of these columns of a shard, so that only their changes count."""
+        return lambda wildcards: digest(self.members[wildcards.shard], ("slide", *columns))
+
+    def all_rows(self, *columns: str, roles: Sequence[str] = ("train", "test", "external")) -> str:
+        """A hash of these columns of all slides with one of the roles."""
+        return digest((row for row in self.sheet if row.role in roles), ("slide", *columns))
+
+    @property
+    def training_rows(self) -> str:
+        """A hash of the columns that decide about folds and thresholds."""
+        columns = ["role", "group", "shard", "labelled"]
+        stratify = self.config.folds.stratify
+        return self.all_rows(*columns, *([stratify] if stratify else []), roles=("train", "external"))
+
+    def images(self, wildcards: Any) -> list[str]:
+        """Image files of a shard."""
+        return list(dict.fromkeys(str(row.image) for row in self.members[wildcards.shard]))
+
+    def annotations(self, wildcards: Any) -> list[str]:
+        """Files of outlines of a shard."""
+        rows = self.members[wildcards.shard]
+        return list(dict.fromkeys(str(row.annotations) for row in rows if row.annotations))
+
+    def scale_of_tiles(self, wildcards: Any) -> str:
+        """Folder of the scaled shard that a tile set is cut from."""
+        return f"{self.results}/scaled/{self.config.tiles[wildcards.tiles].scale}/{wildcards.shard}"
+
+    def scale_of_model(self, wildcards: Any) -> str:
+        """Folder of the scaled shard that a model predicts."""
+        return f"{self.results}/scaled/{scale_of(self.config, wildcards.model)}/{wildcards.shard}"
+
+    def training_tiles(self, wildcards: Any) -> list[str]:
+        """Archives of all shards that a model is trained on or validated on."""
+        tiles = self.config.models[wildcards.model].tiles
+        return [f"{self.results}/tiles/{tiles}/{shard}.h5" for shard in self.folds]
+
+    def tiles_folder(self, wildcards: Any) -> str:
+        """Folder of the archives of a model."""
+        return f"{self.results}/tiles/{self.config.models[wildcards.model].tiles}"
+
+    def predictions(self, wildcards: Any) -> list[str]:
+        """Predictions of a shard that an ensemble averages: by the fold that did not see it, else by every fold."""
+        own = self.folds.get(wildcards.shard)
+        folds = range(self.config.folds.count) if own is None or own.fold is None else [own.fold]
+        return [
+            f"{self.results}/probabilities/{model}/fold{fold}/{wildcards.shard}"
+            for model in ensemble_models(self.config, wildcards.ensemble)
+            for fold in folds
+        ]
+
+    def truth(self, wildcards: Any) -> list[str]:
+        """Scaled masks of the validated shards, at the scale of an ensemble."""
+        scale = grid_scale(self.config, wildcards.ensemble)
+        return [f"{self.results}/scaled/{scale}/{shard}" for shard in self.validated]
+
+    def validated_probabilities(self, wildcards: Any) -> list[str]:
+        """Out-of-fold probabilities of an ensemble."""
+        return [f"{self.probabilities_folder(wildcards)}/{shard}" for shard in self.validated]
+
+    def probabilities_folder(self, wildcards: Any) -> str:
+        """Folder of the shards of an ensemble."""
+        return f"{self.results}/ensembles/{wildcards.ensemble}"
+
+    def segments_folder(self, wildcards: Any) -> str:
+        """Folder of the segmented shards of an ensemble."""
+        return f"{self.results}/segments/{wildcards.ensemble}"
+
+    def truth_folder(self, wildcards: Any) -> str:
+        """Folder of the scaled shards at the scale of an ensemble."""
+        return f"{self.results}/scaled/{grid_scale(self.config, wildcards.ensemble)}"
+
+    @property
+    def all_curves(self) -> list[str]:
+        """Histories of all models and folds."""
+        folds = range(self.config.folds.count)
+        return [f"{self.results}/models/{model}/fold{fold}/curves.png" for model in self.config.models for fold in folds]
+
+    @property
+    def all_segments(self) -> list[str]:
+        """Segmented shards of all ensembles."""
+        shards = (*self.validated, *self.tested)
+        return [f"{self.results}/segments/{name}/{shard}" for name in self.config.ensembles for shard in shards]
+
+    @property
+    def all_truth(self) -> list[str]:
+        """Scaled shards at the scales of all ensembles."""
+        scales = {grid_scale(self.config, name): None for name in self.config.ensembles}
+        shards = (*self.validated, *self.tested)
+        return [f"{self.results}/scaled/{scale}/{shard}" for scale in scales for shard in shards]
+
+    @property
+    def validated(self) -> list[str]:
+        """Shards of the folds: those with out-of-fold probabilities."""
+        return [shard for shard, one in self.folds.items() if one.fold is not None]
+
+    @property
+    def tested(self) -> list[str]:
+        """Shards of test slides."""
+        return self.sheet.shards("test")
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Shards with outlines and a prediction that may be compared with them."""
+        labelled = {row.shard for row in self.sheet if row.annotations}
+        return [shard for shard in (*self.validated, *self.tested) if shard in labelled]
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """A regular expression that matches these names and nothing else."""
+    return "|".join(name.replace(".", r"\.") for name in names) or NAME.pattern
+
+
+@cache
+def code_version(module: str) -> str:
+    """A hash of what a step computes: the syntax trees of its module and of the modules of this package it imports.
+
+    Docstrings and comments do not count, nor do modules that cannot change a result.
+
+    Args:
+        module: name of the module below ``tilewright``, such as ``training.fit``.
+    """
+    reached: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name.split(".")[0] in RESULTLESS:
+            continue
+        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
+        reached[name] = ast.dump(_without_docstrings(tree))
+        waiting += _imports(tree)
+    text = "\n".join(f"{name} {reached[name]}" for name in sorted(reached))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(tree: ast.AST) -> list[str]:
+    """Modules of this package that a module imports, anywhere in it."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tilewright":
+            parent = node.module.removeprefix("tilewright").lstrip(".")
+            below = [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
+            found += [name for name in (*below, parent) if name and _source(name).is_file()]
+        elif isinstance(node, ast.Import):
+            found += [a.name.removeprefix("tilewright.") for a in node.names if a.name.startswith("tilewright.")]
+    return found
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

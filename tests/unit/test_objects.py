@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rasterio.features import rasterize
+from scipy import ndimage
+from shapely.geometry import shape
+
+from tilewright.config import Segmentation
+from tilewright.objects import segment, threshold
+from tilewright.outputs.geojson import outlines
+from tilewright.rasters import Frame, Size, create_raster, open_raster
+from tilewright.runs import Runs, label
+from tilewright.runtime.errors import DataError
+from tilewright.settings import SegmentSettings
+
+COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
+
+
+def blobs(height: int, width: int, bands: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((bands, height, width))
+    smooth = ndimage.gaussian_filter(noise, (0, 3, 3))
+    return np.clip(128 + 128 * smooth / np.abs(smooth).max() * 1.5, 0, 255).astype(np.uint8)
+
+
+def write_probabilities(path: Path, pixels: np.ndarray, frame: Frame) -> None:
+    with create_raster(path, frame.size, bands=len(pixels), tags=frame.tags()) as raster:
+        for top in range(0, pixels.shape[1], 512):
+            raster.write(pixels[:, top : top + 512], 0, top)
+
+
+def plain_full_size(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+    """The whole slide at once: bilinear, half-pixel centres."""
+
+    def taps(length, cells):
+        place = np.clip((np.arange(length) + 0.5) / frame.factor - 0.5, 0, cells - 1)
+        low = np.floor(place).astype(int)
+        return low, np.minimum(low + 1, cells - 1), (place - low).astype(np.float32)
+
+    low, high, share = taps(frame.width, pixels.shape[1])
+    across = pixels[:, low] + share * (pixels[:, high].astype(np.float32) - pixels[:, low])
+    low, high, share = taps(frame.height, pixels.shape[0])
+    return across[low] + share[:, None] * (across[high] - across[low])
+
+
+def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, **segmentation):
+    classes = list(COLORS)[: len(pixels)]
+    (folder / "s1.png").touch()
+    (folder / "slides.csv").write_text("slide,image,role\ns1,s1.png,test\n")
+    write_probabilities(folder / "p" / "s1.tif", pixels, frame)
+    thresholds = thresholds or dict.fromkeys(classes, 0.6)
+    calibration = {"thresholds": thresholds, "min_area": dict.fromkeys(classes, min_area)}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    settings = SegmentSettings(
+        colors={name: COLORS[name] for name in classes}, segmentation=Segmentation(**segmentation)
+    )
+    out = folder / "out"
+    segment(
+        "s1", sheet=folder / "slides.csv", data=folder, probabilities=folder / "p",
+        calibration=folder / "calibration.json", settings=settings, out=out,
+    )  # fmt: skip
+    with open_raster(out / "s1.mask.tif") as raster:
+        mask, tags = raster.read()[0], raster.tags
+    table = pd.read_parquet(out / "s1.objects.parquet")
+    return mask, tags, table, json.loads((out / "s1.geojson").read_text())
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, 3.7])
+def test_bands_give_the_runs_of_the_whole_array(tmp_path, factor):
+    frame = Frame(0, 0, 301, 257, Size(301, 257), factor)
+    pixels = blobs(frame.size.height, frame.size.width, 1)
+    write_probabilities(tmp_path / "p.tif", pixels, frame)
+    full = plain_full_size(pixels[0], frame)
+    with open_raster(tmp_path / "p.tif") as raster:
+        for rows in (1, 7, 64, 1000):
+            scored = threshold(raster, frame, [0.5], band_pixels=301 * rows)[0]
+            assert scored.runs == Runs.from_mask(full >= 127.5)
+            spans = list(zip(scored.runs.row, scored.runs.start, scored.runs.stop, strict=True))
+            assert np.allclose(scored.total, [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
+            assert (scored.highest == [full[row, a:b].max() for row, a, b in spans]).all()
+
+
+def test_objects_are_those_of_the_plain_version(tmp_path):
+    frame = Frame(0, 0, 640, 1100, Size(640, 1100), 2.0)
+    pixels = blobs(550, 320, 2)
+    mask, tags, table, _ = run_segment(tmp_path, pixels, frame, min_area=50)
+    assert json.loads(tags["classes"]) == ["gland", "vessel"]
+    number = 0
+    for bit, name in enumerate(("gland", "vessel")):
+        full = plain_full_size(pixels[bit], frame)
+        labels, count = ndimage.label(full >= 153, np.ones((3, 3)))
+        areas = np.bincount(labels.ravel())
+        keep = [k for k in range(1, count + 1) if areas[k] >= 50]
+        assert ((mask >> bit & 1) == np.isin(labels, keep)).all()
+        own = table[table["class"] == name]
+        assert own["object"].tolist() == list(range(number + 1, number + 1 + len(keep)))
+        assert own["area"].tolist() == areas[keep].tolist()
+        assert np.allclose(own["confidence"], ndimage.mean(full, labels, keep) / 255)
+        assert np.allclose(own[["y", "x"]] - 0.5, ndimage.center_of_mass(labels > 0, labels, keep))
+        rows, columns = zip(*(ndimage.find_objects(labels)[k - 1] for k in keep), strict=True)
+        assert own["left"].tolist() == [part.start for part in columns]
+        assert own["top"].tolist() == [part.start for part in rows]
+        assert (own["left"] + own["width"]).tolist() == [part.stop for part in columns]
+        assert (own["top"] + own["height"]).tolist() == [part.stop for part in rows]
+        number += len(keep)
+
+
+def test_a_threshold_of_a_level_is_met_by_that_level(tmp_path):
+    frame = Frame(0, 0, 256, 1, Size(256, 1))
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 1, 256)
+    write_probabilities(tmp_path / "p.tif", pixels, frame)
+    with open_raster(tmp_path / "p.tif") as raster:
+        for level in range(1, 256):
+            assert threshold(raster, frame, [level / 255])[0].runs.area() == 256 - level
+
+
+def test_confidence_may_be_the_largest_probability(tmp_path):
+    pixels = np.zeros((1, 10, 10), np.uint8)
+    pixels[0, 2, 2:5] = [204, 255, 204]
+    _, _, table, _ = run_segment(tmp_path, pixels, Frame(0, 0, 10, 10, Size(10, 10)), confidence="max")
+    assert table["confidence"].tolist() == [1.0]
+
+
+def test_geojson_lies_in_the_whole_image_and_keeps_holes(tmp_path):
+    pixels = np.zeros((1, 20, 20), np.uint8)
+    pixels[0, 2:12, 3:13] = 255
+    pixels[0, 5:7, 6:8] = 0
+    _, _, table, collection = run_segment(tmp_path, pixels, Frame(100, 50, 20, 20, Size(500, 400)))
+    (feature,) = collection["features"]
+    ring = shape(feature["geometry"])
+    assert ring.bounds == (103, 52, 113, 62)
+    assert ring.area == 100 - 4
+    assert len(ring.interiors) == 1
+    assert feature["properties"]["objectType"] == "annotation"
+    assert feature["properties"]["classification"] == {"name": "gland", "color": [255, 128, 0]}
+    assert feature["properties"]["measurements"] == {"area_px": 96, "confidence": 1.0}
+    assert table[["left", "top", "width", "height"]].to_numpy().tolist() == [[3, 2, 10, 10]]
+
+
+def test_a_slide_without_objects_gets_empty_files(tmp_path):
+    mask, _, table, collection = run_segment(
+        tmp_path, np.zeros((2, 10, 10), np.uint8), Frame(0, 0, 20, 20, Size(20, 20), 2.0)
+    )
+    assert not mask.any()
+    assert mask.shape == (20, 20)
+    assert len(table) == 0
+    assert collection == {"type": "FeatureCollection", "features": []}
+
+
+def test_outlines_are_valid_and_cover_the_pixels_of_their_object():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        mask = rng.random(rng.integers(1, 12, 2)) < rng.random()
+        runs = Runs.from_mask(mask)
+        labels = label(runs)
+        for number, geometry in enumerate(map(shape, outlines(runs, labels))):
+            own = runs.take(labels == number)
+            assert geometry.is_valid
+            assert geometry.area == own.area()
+            assert (rasterize([geometry], mask.shape) == own.to_mask()).all()
+
+
+def test_a_class_without_a_threshold_is_named(tmp_path):
+    frame = Frame(0, 0, 10, 10, Size(10, 10))
+    with pytest.raises(DataError, match=r"calibration.json: has no entry 'gland'"):
+        run_segment(tmp_path, np.zeros((1, 10, 10), np.uint8), frame, thresholds={"other": 0.5})
+    assert not (tmp_path / "out").exists()
+
+
+def test_probabilities_of_another_size_are_refused(tmp_path):
+    with create_raster(tmp_path / "p" / "s1.tif", Size(5, 5), tags=Frame(0, 0, 9, 9, Size(9, 9)).tags()):
+        pass
+    (tmp_path / "s1.png").touch()
+    (tmp_path / "slides.csv").write_text("slide,image,role\ns1,s1.png,test\n")
+    (tmp_path / "c.json").write_text('{"thresholds": {"gland": 0.5}, "min_area": {"gland": 0}}')
+    settings = SegmentSettings(colors={"gland": "#ff8000"}, segmentation=Segmentation())
+    with pytest.raises(DataError, match="1 classes of 5 x 5 pixels; expected 1 of 9 x 9"):
+        segment("s1", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
+                calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "out")  # fmt: skip

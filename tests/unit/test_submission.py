@@ -1,0 +1,122 @@
+import base64
+import csv
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from tilewright.config import Segmentation, Submission
+from tilewright.objects import segment
+from tilewright.outputs.submission import Layer, encode, without_overlaps
+from tilewright.rasters import Frame, Size, create_raster
+from tilewright.rle import decode_column_major, decode_row_major
+from tilewright.runs import Runs, label
+from tilewright.runtime.errors import UserError
+from tilewright.settings import EncodeSettings, SegmentSettings
+
+IMAGE = Size(60, 50)
+FRAME = Frame(10, 5, 40, 30, IMAGE)
+CLASSES = ["gland", "vessel"]
+
+
+def pixels() -> np.ndarray:
+    """Two glands, one of them in both corners of the frame's first row, and a vessel over the second."""
+    values = np.zeros((2, 30, 40), np.uint8)
+    values[0, 0, :] = 255
+    values[0, 10:20, 10:20] = 204
+    values[1, 15:25, 15:25] = 230
+    return values
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "x.png").touch()
+    (tmp_path / "x.json").touch()
+    (tmp_path / "slides.csv").write_text(
+        "slide,image,annotations,role\nt2,x.png,,test\ntrain,x.png,x.json,train\nt1,x.png,,test\n"
+    )
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    (tmp_path / "c.json").write_text(json.dumps(limits))
+    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
+    for slide, values in (("t2", pixels()), ("t1", np.zeros_like(pixels()))):
+        with create_raster(tmp_path / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags()) as raster:
+            raster.write(values, 0, 0)
+        segment(slide, sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
+                calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / slide)  # fmt: skip
+    return tmp_path
+
+
+def submission(study: Path, classes: list[str], **options) -> list[dict[str, str]]:
+    settings = EncodeSettings(submission=Submission(**options), classes=classes)
+    encode(sheet=study / "slides.csv", data=study, segments=study / "segments", settings=settings, out=study / "s.csv")
+    with (study / "s.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def whole(band: int) -> np.ndarray:
+    image = np.zeros((IMAGE.height, IMAGE.width), np.bool_)
+    image[5:35, 10:50] = pixels()[band] > 0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("dialect", "decode"), [("column_major", decode_column_major), ("row_major", decode_row_major)]
+)
+def test_one_row_a_slide_in_the_order_of_the_sheet(study, dialect, decode):
+    rows = submission(study, ["gland"], dialect=dialect)
+    assert [list(row) for row in rows] == [["id", "predicted"]] * 2
+    assert [row["id"] for row in rows] == ["t2", "t1"]
+    assert (decode(rows[0]["predicted"], IMAGE.height, IMAGE.width).to_mask() == whole(0)).all()
+    assert rows[1]["predicted"] == ""
+
+
+def test_several_classes_get_a_column(study):
+    rows = submission(study, CLASSES)
+    assert [(row["id"], row["class"]) for row in rows] == [
+        ("t2", "gland"), ("t2", "vessel"), ("t1", "gland"), ("t1", "vessel"),
+    ]  # fmt: skip
+    assert (decode_column_major(rows[1]["predicted"], 50, 60).to_mask() == whole(1)).all()
+
+
+def test_bits_are_found_by_the_name_of_the_class(study):
+    (row, _) = submission(study, ["vessel"])
+    assert (decode_column_major(row["predicted"], 50, 60).to_mask() == whole(1)).all()
+
+
+def test_objects_do_not_overlap_and_the_more_confident_one_wins(study):
+    rows = submission(study, CLASSES, rows="object", dialect="row_major")
+    assert [(row["id"], row["class"]) for row in rows] == [
+        ("t2", "gland"), ("t2", "gland"), ("t2", "vessel"), ("t1", ""),
+    ]  # fmt: skip
+    masks = [decode_row_major(row["predicted"], 50, 60).to_mask() for row in rows]
+    assert sum(mask.astype(int) for mask in masks).max() == 1
+    assert (masks[2] == whole(1)).all()
+    assert masks[1].sum() == 100 - 25
+
+
+def test_of_equal_objects_the_first_keeps_the_pixel_and_empty_ones_vanish():
+    runs = Runs.of([0], [0], [4], 1, 8)
+    layer = Layer(runs, label(runs), np.array([1]), np.array([0.5]))
+    assert without_overlaps([layer, layer]) == [[runs], []]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_coco_rows_are_read_by_pycocotools(study):
+    rows = submission(study, ["vessel", "gland"], dialect="coco")
+    assert [(row["id"], row["height"], row["width"]) for row in rows] == [("t2", "50", "60"), ("t1", "50", "60")]
+    assert rows[1]["prediction_string"] == ""
+    words = rows[0]["prediction_string"].split(" ")
+    assert words[0::3] == ["0", "1", "1"]
+    assert words[1::3] == ["0.902", "1.0", "0.8"]
+    masks = [coco.decode({"size": [50, 60], "counts": zlib.decompress(base64.b64decode(code))}) for code in words[2::3]]
+    assert (masks[0] == whole(1)).all()
+    assert (masks[1] + masks[2] == whole(0)).all()
+
+
+def test_an_unknown_class_is_named_with_the_nearest(study):
+    with pytest.raises(UserError, match=r'holds no class "glands".*\n.*Did you mean "gland"'):
+        submission(study, ["glands"])
+    assert not (study / "s.csv").exists()

@@ -1,0 +1,31 @@
+from snakemake.exceptions import WorkflowError
+
+from tilewright.runtime.errors import TilewrightError
+from tilewright.runtime.gpu import visible_gpus
+from tilewright.workflow import Workflow, code_version, name_pattern
+
+try:
+    project = Workflow.load(config, workflow.configfiles)
+except TilewrightError as error:
+    raise WorkflowError(f"The input has problems.\n{error}")
+
+SHEET = project.config.sheet
+DATA = project.data
+ENSEMBLES = list(project.config.ensembles)
+GPU = 1 if visible_gpus() else 0
+settings = project.settings
+rows = project.rows
+all_rows = project.all_rows
+
+
+def code(module):
+    return code_version(module) if project.config.rerun_on_code_change else ""
+
+
+wildcard_constraints:
+    shard=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
+    scale=name_pattern(project.config.scales),
+    tiles=name_pattern(project.config.tiles),
+    model=name_pattern(project.config.models),
+    ensemble=name_pattern(ENSEMBLES),
+    fold=r"\d+",

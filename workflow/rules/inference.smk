@@ -1,0 +1,82 @@
+rule predict:
+    message:
+        "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
+    input:
+        weights="<results>/models/{model}/fold{fold}/model.safetensors",
+        model="<results>/models/{model}/fold{fold}/model.json",
+        scaled=project.scale_of_model,
+    output:
+        probabilities=directory("<results>/probabilities/{model}/fold{fold}/{shard}"),
+    log:
+        "<logs>/predict/{model}/fold{fold}/{shard}.log",
+    benchmark:
+        "<benchmarks>/predict/{model}/fold{fold}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        settings=settings("predict"),
+        model=subpath(input.model, parent=True),
+        code=code("inference.predict"),
+    shell:
+        "tilewright predict {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --model {params.model:q}"
+        " --scaled {input.scaled:q} --settings {params.settings:q} --threads {threads}"
+        " --out {output.probabilities:q} 2> {log:q}"
+
+
+rule ensemble:
+    message:
+        "Ensemble {wildcards.ensemble} of {wildcards.shard}"
+    input:
+        members=project.predictions,
+    output:
+        probabilities=directory("<results>/ensembles/{ensemble}/{shard}"),
+    log:
+        "<logs>/ensemble/{ensemble}/{shard}.log",
+    benchmark:
+        "<benchmarks>/ensemble/{ensemble}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("ensemble"),
+        code=code("inference.ensemble"),
+    shell:
+        "tilewright ensemble {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --members {input.members:q}"
+        " --settings {params.settings:q} --out {output.probabilities:q} 2> {log:q}"
+
+
+rule calibrate:
+    message:
+        "Thresholds of {wildcards.ensemble}"
+    input:
+        probabilities=project.validated_probabilities,
+        truth=project.truth,
+    output:
+        calibration="<results>/calibration/{ensemble}.json",
+    log:
+        "<logs>/calibrate/{ensemble}.log",
+    benchmark:
+        "<benchmarks>/calibrate/{ensemble}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("calibrate"),
+        rows=project.training_rows,
+        probabilities=project.probabilities_folder,
+        truth=project.truth_folder,
+        code=code("inference.calibrate"),
+    shell:
+        "tilewright calibrate --sheet {SHEET:q} --data {DATA:q} --probabilities {params.probabilities:q}"
+        " --scaled {params.truth:q} --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"

@@ -1,0 +1,52 @@
+rule rasterize:
+    message:
+        "Outlines of {wildcards.shard} to masks"
+    input:
+        images=project.images,
+        annotations=project.annotations,
+    output:
+        masks=directory("<results>/masks/{shard}"),
+    log:
+        "<logs>/rasterize/{shard}.log",
+    benchmark:
+        "<benchmarks>/rasterize/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        settings=settings("rasterize"),
+        rows=rows("image", "annotations", "region"),
+        code=code("masks"),
+    shell:
+        "tilewright rasterize {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
+        " --settings {params.settings:q} --out {output.masks:q} 2> {log:q}"
+
+
+rule downscale:
+    message:
+        "{wildcards.shard} at the scale {wildcards.scale}"
+    input:
+        images=project.images,
+        masks="<results>/masks/{shard}",
+    output:
+        scaled=directory("<results>/scaled/{scale}/{shard}"),
+    log:
+        "<logs>/downscale/{scale}/{shard}.log",
+    benchmark:
+        "<benchmarks>/downscale/{scale}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        settings=settings("downscale"),
+        rows=rows("image", "region", "mpp"),
+        code=code("scales"),
+    shell:
+        "tilewright downscale {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --masks {input.masks:q}"
+        " --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"

@@ -1,0 +1,86 @@
+rule segment:
+    message:
+        "Objects of {wildcards.shard} from {wildcards.ensemble}"
+    input:
+        probabilities="<results>/ensembles/{ensemble}/{shard}",
+        calibration="<results>/calibration/{ensemble}.json",
+    output:
+        segments=directory("<results>/segments/{ensemble}/{shard}"),
+    log:
+        "<logs>/segment/{ensemble}/{shard}.log",
+    benchmark:
+        "<benchmarks>/segment/{ensemble}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("segment"),
+        code=code("objects"),
+    shell:
+        "tilewright segment {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
+        " --probabilities {input.probabilities:q} --calibration {input.calibration:q}"
+        " --settings {params.settings:q} --out {output.segments:q} 2> {log:q}"
+
+
+rule encode:
+    message:
+        "Submission of {wildcards.ensemble}"
+    input:
+        segments=expand("<results>/segments/{{ensemble}}/{shard}", shard=project.tested),
+    output:
+        submission=report(
+            "<results>/submission/{ensemble}.csv",
+            caption="../report/submission.rst",
+            category="Submission",
+            labels={"ensemble": "{ensemble}"},
+        ),
+    log:
+        "<logs>/encode/{ensemble}.log",
+    benchmark:
+        "<benchmarks>/encode/{ensemble}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("encode"),
+        rows=all_rows(roles=["test"]),
+        segments=project.segments_folder,
+        code=code("outputs.submission"),
+    shell:
+        "tilewright encode --sheet {SHEET:q} --data {DATA:q} --segments {params.segments:q}"
+        " --settings {params.settings:q} --out {output.submission:q} 2> {log:q}"
+
+
+rule evaluate:
+    message:
+        "Metrics of {wildcards.ensemble}"
+    input:
+        segments=expand("<results>/segments/{{ensemble}}/{shard}", shard=project.evaluated),
+        masks=expand("<results>/masks/{shard}", shard=project.evaluated),
+    output:
+        metrics=directory("<results>/metrics/{ensemble}"),
+    log:
+        "<logs>/evaluate/{ensemble}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{ensemble}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("evaluate"),
+        rows=all_rows("role", "source", "labelled"),
+        segments=project.segments_folder,
+        masks=f"{project.results}/masks",
+        code=code("evaluation.evaluate"),
+    shell:
+        "tilewright evaluate --sheet {SHEET:q} --data {DATA:q} --masks {params.masks:q} --segments {params.segments:q}"
+        " --settings {params.settings:q} --out {output.metrics:q} 2> {log:q}"

@@ -1,0 +1,34 @@
+rule report:
+    message:
+        "Report"
+    input:
+        folds="<results>/folds.csv",
+        curves=project.all_curves,
+        segments=project.all_segments,
+        metrics=expand("<results>/metrics/{ensemble}", ensemble=ENSEMBLES),
+        scaled=project.all_truth,
+    output:
+        report=report(
+            directory("<results>/report"),
+            caption="../report/report.rst",
+            htmlindex="index.html",
+            category="Overview",
+        ),
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        settings=settings("report"),
+        rows=all_rows("role", "source", "group", "shard", "labelled"),
+        results=project.results,
+        code=code("report.page"),
+    shell:
+        "tilewright report --sheet {SHEET:q} --data {DATA:q} --results {params.results:q}"
+        " --settings {params.settings:q} --out {output.report:q} 2> {log:q}"

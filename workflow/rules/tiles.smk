@@ -1,0 +1,48 @@
+rule tile:
+    message:
+        "Tiles {wildcards.tiles} of {wildcards.shard}"
+    input:
+        scaled=project.scale_of_tiles,
+        masks="<results>/masks/{shard}",
+    output:
+        archive="<results>/tiles/{tiles}/{shard}.h5",
+    log:
+        "<logs>/tile/{tiles}/{shard}.log",
+    benchmark:
+        "<benchmarks>/tile/{tiles}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        settings=settings("tile"),
+        rows=rows("source", "labelled"),
+        code=code("tiles"),
+    shell:
+        "tilewright tile {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --scaled {input.scaled:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --out {output.archive:q} 2> {log:q}"
+
+
+localrules:
+    split,
+
+
+rule split:
+    message:
+        "Folds"
+    output:
+        folds="<results>/folds.csv",
+    log:
+        "<logs>/split.log",
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    params:
+        settings=settings("split"),
+        rows=project.training_rows,
+        code=code("folds"),
+    shell:
+        "tilewright split --sheet {SHEET:q} --data {DATA:q} --settings {params.settings:q}"
+        " --out {output.folds:q} 2> {log:q}"

@@ -1,0 +1,35 @@
+rule train:
+    message:
+        "Train {wildcards.model}, fold {wildcards.fold}"
+    input:
+        folds="<results>/folds.csv",
+        tiles=project.training_tiles,
+    output:
+        weights="<results>/models/{model}/fold{fold}/model.safetensors",
+        model="<results>/models/{model}/fold{fold}/model.json",
+        history="<results>/models/{model}/fold{fold}/history.csv",
+        curves=report(
+            "<results>/models/{model}/fold{fold}/curves.png",
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"model": "{model}", "fold": "{fold}"},
+        ),
+    log:
+        "<logs>/train/{model}/fold{fold}.log",
+    benchmark:
+        "<benchmarks>/train/{model}/fold{fold}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=720,
+        gpu=GPU,
+    params:
+        settings=settings("train"),
+        tiles=project.tiles_folder,
+        out=subpath(output.model, parent=True),
+        code=code("training.fit"),
+    shell:
+        "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
+        " --settings {params.settings:q} --threads {threads} --out {params.out:q} 2> {log:q}"
