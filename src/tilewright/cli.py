@@ -15,6 +15,7 @@ from tilewright.settings import StepSettings
 VERBS = {
     "check": ("tilewright.check:check", "Find all problems of config, sheet, images and outlines."),
     "sheet": ("tilewright.layouts:sheet", "Write the slide sheet of a folder with a known layout."),
+    "docs": ("tilewright.docs:docs", "Write schemas and the description of the config from the models."),
     "rasterize": ("tilewright.masks:rasterize", "Draw the outlines of a shard into masks."),
     "downscale": ("tilewright.scales:downscale", "Write images, masks and tissue of a shard at one scale."),
     "tile": ("tilewright.tiles:tile", "Cut the tiles of a shard into one archive."),

@@ -8,9 +8,18 @@ the values in ``settings``).
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+
+def _not_reserved(name: str) -> str:
+    if name in ("any", "ignore"):
+        raise ValueError("is reserved: any stands for all classes together, ignore for pixels that do not count")
+    return name
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+ClassName = Annotated[Name, AfterValidator(_not_reserved)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LossName = Literal["bce", "dice", "focal", "tversky", "lovasz"]
 BlendName = Literal["mean", "pyramid", "hann", "gaussian"]
@@ -105,6 +114,7 @@ class Inference(Section):
     blend: BlendName = Field("pyramid", description="Weight of a pixel by its place in the window.")
     batch_size: int = Field(4, ge=1, description="Windows predicted together.")
     tta: Literal["none", "flips", "d4"] = Field("none", description="Test-time augmentation, averaged.")
+    threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
     skip_background: bool = Field(True, description="Leave out windows without tissue; their probability is 0.")
 
 
@@ -142,6 +152,7 @@ class Network(Section):
         "auto", description="Arithmetic; auto: 16-bit mixed on a GPU, 32-bit on a CPU."
     )
     workers: int = Field(0, ge=0, description="Processes that load tiles.")
+    threads: int = Field(1, ge=1, description="Processor threads of the network; they decide how sums are rounded.")
     seed: int = Field(0, description="Seed of weights, order and augmentation.")
 
 
@@ -199,7 +210,7 @@ class Config(Section):
 
     sheet: str = Field("config/slides.csv", description="The slide sheet (csv or tsv), from the working directory.")
     data: str | None = Field(None, description="Folder in which images and outlines are looked for first.")
-    classes: dict[Name, PixelClass] = Field(min_length=1, description="Classes by name.")
+    classes: dict[ClassName, PixelClass] = Field(min_length=1, description="Classes by name.")
     annotations: Annotations = Field(Annotations(), description="How outlines are read and drawn.")
     limits: Limits = Field(Limits(), description="Bounds on inputs.")
     scales: dict[Name, Scale] = Field(min_length=1, description="Scales by name.")

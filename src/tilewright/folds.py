@@ -106,7 +106,7 @@ def read_folds(path: Path) -> list[Assignment]:
     problems = [
         Problem(f"{path}, row {number}", f'fold "{record["fold"]}" is no number.', f'Use 0, 1, ... or "{EXTERNAL}".')
         for number, record in records
-        if record["fold"] != EXTERNAL and not (record["fold"] or "").isdigit()
+        if record["fold"] != EXTERNAL and not (record["fold"] or "").isdecimal()
     ]
     raise_all(UserError, problems)
     return [

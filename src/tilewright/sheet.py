@@ -19,7 +19,19 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean, nearest,
 
 Role = Literal["train", "test", "external"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-COLUMNS = ("slide", "image", "annotations", "role", "group", "shard", "source", "labelled", "mpp", "region")
+COLUMN_HELP = {
+    "slide": "Name of the slide, unique; case does not count.",
+    "image": "Image file, looked for in the config's data, beside the sheet and in the working directory.",
+    "annotations": "File of its outlines; empty for a test slide without outlines.",
+    "role": "train (default), test, or external: trained on and never validated on.",
+    "group": "Patient or block, never split across folds; default: the slide.",
+    "shard": "Unit of work; give many small images one shard, within one group and role; default: the slide.",
+    "source": "Scanner, site or data set, for balance and error analysis; default: all.",
+    "labelled": "Classes that are completely annotated, separated by ;. Empty: all. none: none.",
+    "mpp": "Micrometres in a pixel, if the file does not say or says it wrongly.",
+    "region": "x,y,width,height in pixels, in quotes: the only part that is used.",
+}
+COLUMNS = tuple(COLUMN_HELP)
 
 
 class Region(NamedTuple):
@@ -257,7 +269,7 @@ class _RowReader:
         if not value:
             return None
         parts = [part.strip() for part in value.split(",")]
-        if len(parts) != 4 or not all(part.isdigit() for part in parts) or "0" in parts[2:]:
+        if len(parts) != 4 or not all(part.isdecimal() for part in parts) or 0 in map(int, parts[2:]):
             self._problem(f'region "{value}" is no rectangle.', "Give x,y,width,height in pixels, in quotes in a csv.")
             return None
         return Region(*map(int, parts))

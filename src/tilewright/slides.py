@@ -140,6 +140,8 @@ class _RasterioSource:
 
 
 def _open_rasterio(path: Path, stack: ExitStack) -> _Source:
+    # decoding a whole PNG at once, GDAL fills what is missing in a truncated one and says nothing
+    stack.enter_context(rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"))
     stack.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
     try:

@@ -119,6 +119,15 @@ class Workflow:
         """Folder of the archives of a model."""
         return f"{self.results}/tiles/{self.config.models[wildcards.model].tiles}"
 
+    def training_threads(self, wildcards: Any) -> int:
+        """Threads that a training keeps busy: those of the network and the processes that load tiles."""
+        model = self.config.models[wildcards.model]
+        return model.threads + model.workers
+
+    def prediction_threads(self, wildcards: Any) -> int:
+        """Threads that a prediction keeps busy."""
+        return self.config.models[wildcards.model].inference.threads
+
     def predictions(self, wildcards: Any) -> list[str]:
         """Predictions of a shard that an ensemble averages: by the fold that did not see it, else by every fold."""
         own = self.folds.get(wildcards.shard)

@@ -13,7 +13,7 @@ rule predict:
         "<benchmarks>/predict/{model}/fold{fold}/{shard}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 1
+    threads: project.prediction_threads
     resources:
         mem_mb=4000,
         runtime=240,
@@ -24,7 +24,7 @@ rule predict:
         code=code("inference.predict"),
     shell:
         "tilewright predict {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --model {params.model:q}"
-        " --scaled {input.scaled:q} --settings {params.settings:q} --threads {threads}"
+        " --scaled {input.scaled:q} --settings {params.settings:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 

@@ -20,7 +20,7 @@ rule train:
         "<benchmarks>/train/{model}/fold{fold}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 8
+    threads: project.training_threads
     resources:
         mem_mb=8000,
         runtime=720,
@@ -32,4 +32,4 @@ rule train:
         code=code("training.fit"),
     shell:
         "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
-        " --settings {params.settings:q} --threads {threads} --out {params.out:q} 2> {log:q}"
+        " --settings {params.settings:q} --out {params.out:q} 2> {log:q}"

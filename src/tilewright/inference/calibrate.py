@@ -84,7 +84,7 @@ def slide_histograms(row: Row, probability: Path, mask: Path, classes: list[str]
             valid = ((truth >> len(classes)) & 1) == 0
             for name, count in counts.items():
                 bit = classes.index(name)
-                both = pixels[bit][valid].astype(np.int64) + BINS * ((truth[valid] >> bit) & 1)
+                both = pixels[bit][valid].astype(np.int64) + BINS * ((truth[valid] >> bit) & 1).astype(np.int64)
                 count += np.bincount(both, minlength=2 * BINS).reshape(2, BINS)
     return {name: Histogram(positive=count[1], negative=count[0]) for name, count in counts.items()}
 

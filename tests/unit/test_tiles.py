@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.config import Annotations, Limits, Scale, TileSet, Tissue
+from tilewright.masks import rasterize, read_outlines
+from tilewright.runtime.errors import DataError
+from tilewright.scales import downscale
+from tilewright.settings import DownscaleSettings, RasterizeSettings, TileSettings
+from tilewright.tiles import open_archive, read_table, tile
+
+CLASSES = ["gland", "vessel"]
+COMMON = {"sheet": Path("slides/slides.csv"), "data": Path()}
+
+
+@pytest.fixture
+def cut(project, monkeypatch):
+    """Cuts the tiles of a shard; returns the archive's path."""
+    monkeypatch.chdir(project.folder)
+
+    def steps(shard, factor=1, tissue=Tissue(), **options):
+        masks = RasterizeSettings(
+            classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits()
+        )
+        rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
+        scale = DownscaleSettings(scale=Scale(factor=factor), tissue=tissue, limits=Limits())
+        downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=Path("s") / shard)
+        tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
+        out = Path("t") / f"{shard}.h5"
+        tile(shard, **COMMON, scaled=Path("s") / shard, masks=Path("m") / shard, settings=tiles, out=out)
+        return out
+
+    return steps
+
+
+def test_a_tile_holds_the_pixels_and_bits_of_its_place(cut):
+    from tilewright.rasters import Window, open_raster
+
+    with open_archive(cut("b", overlap=0.5)) as archive:
+        assert len(archive["images"]) > 10
+        for index, name in enumerate(archive["slide"].asstr()):
+            window = Window(int(archive["x"][index]), int(archive["y"][index]), 64, 64)
+            with open_raster(Path(f"s/b/{name}.image.tif")) as image, open_raster(Path(f"s/b/{name}.mask.tif")) as mask:
+                assert (archive["images"][index] == np.moveaxis(image.read(window), 0, -1)).all()
+                assert (archive["masks"][index] == mask.read(window)[0]).all()
+            bits = archive["masks"][index]
+            coverage = [((bits >> bit) & 1).mean() for bit in range(2)]
+            assert archive["coverage"][index].tolist() == pytest.approx(coverage)
+
+
+def test_grid_tiles_cover_the_slide_and_lie_inside_it(cut):
+    with open_archive(cut("b", overlap=0.25, min_tissue=0)) as archive:
+        covered = np.zeros((128, 160), bool)
+        for name, x, y in zip(archive["slide"].asstr(), archive["x"], archive["y"], strict=True):
+            if name == "b1":
+                assert 0 <= x <= 160 - 64
+                assert 0 <= y <= 128 - 64
+                covered[y : y + 64, x : x + 64] = True
+        assert covered.all()
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_there_is_one_object_tile_for_every_outline(cut, factor):
+    table = read_table([cut("b", factor, objects=True)])
+    outlines = sum(len(read_outlines(Path(f"m/b/{name}.outlines.parquet"))) for name in ("b1", "b2"))
+    assert outlines > 8
+    assert (table.kind == "object").sum() == outlines
+    assert (table.coverage[table.kind == "object"].sum(axis=1) > 0).all()
+
+
+def test_an_image_smaller_than_a_tile_is_padded_with_white_that_does_not_count(cut):
+    with open_archive(cut("a", 2)) as archive:
+        slide = list(archive["slide"].asstr())
+        index = slide.index("a1")
+        assert (archive["x"][index], archive["y"][index]) == (0, 0)
+        assert (archive["images"][index][48:] == 255).all()
+        assert (archive["masks"][index][48:] == 1 << len(CLASSES)).all()
+        assert (archive["masks"][index][:48] < 1 << len(CLASSES)).all()
+
+
+def test_a_tile_without_any_class_is_background_and_kept_by_its_share(cut, project):
+    (project.sheet.parent / "b1.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    (project.sheet.parent / "b2.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    every = read_table([cut("b", overlap=0.9, background=1)])
+    assert set(every.kind) == {"background"}
+    some = read_table([cut("b", overlap=0.9, background=0.3)])
+    assert 0.2 < len(some) / len(every) < 0.4
+    assert len(read_table([cut("b", background=0)])) == 0
+
+
+def test_tiles_without_tissue_are_left_out(cut, project, save_image):
+    white = np.full((128, 160, 3), 250, np.uint8)
+    white[:64, :64] = (200, 120, 180)
+    save_image(project.sheet.parent / "b1.png", white)
+    with open_archive(cut("b", tissue=Tissue(smooth=0))) as archive:
+        places = [
+            (int(x), int(y))
+            for name, x, y in zip(archive["slide"].asstr(), archive["x"], archive["y"], strict=True)
+            if name == "b1"
+        ]
+    assert places == [(0, 0)]
+
+
+def test_the_table_says_which_classes_count_in_which_slide(cut):
+    table = read_table([cut("a"), cut("x1")])
+    assert table.labelled[table.slide == "a1"].all()
+    assert (table.labelled[table.slide == "a2"] == [True, False]).all()
+    assert set(table.source[table.archive == 1]) == {"two"}
+
+
+def test_the_same_slides_give_the_same_bytes(cut):
+    assert cut("b").read_bytes() == cut("b").read_bytes()
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "a.h5").write_text("no archive")
+    with pytest.raises(DataError, match=r"a\.h5"):
+        read_table([tmp_path / "a.h5"])
