@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
-
 def _not_reserved(name: str) -> str:
     if name in ("any", "ignore"):
         raise ValueError("is reserved: any stands for all classes together, ignore for pixels that do not count")

@@ -6,6 +6,7 @@ or not at all.
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
 
 BLOCK = 512
+
+# GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise, in MB; steps promise less.
+os.environ.setdefault("GDAL_CACHEMAX", "256")
 
 
 class Size(NamedTuple):

@@ -217,8 +217,9 @@ class _RowReader:
         self.problems.append(Problem(f"{self.path}, row {self.number} (slide {slide or '?'})", what, remedy))
 
     def _name(self, column: str, default: str = "") -> str:
-        value = self.record.get(column, "") or default
-        if not NAME.fullmatch(value):
+        given = self.record.get(column, "")
+        value = given or default
+        if not NAME.fullmatch(value) and (given or not default):
             remedy = "Names start with a letter or digit and hold letters, digits, dots, hyphens and underscores."
             self._problem(f'{column} "{value}" is not a valid name.', remedy)
         return value

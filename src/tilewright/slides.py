@@ -69,7 +69,7 @@ class Slide:
                 shifted = Window(inside.x + self.frame.x, inside.y + self.frame.y, inside.width, inside.height)
                 result[place.slices] = self._source.read(shifted)
             except Exception as error:  # every reader has errors of its own
-                raise _unreadable(self.path, f"damaged at x {inside.x}, y {inside.y}: {error}") from error
+                raise _unreadable(self.path, f"damaged at x {inside.x}, y {inside.y}: {_reason(error)}") from error
         return result
 
 
@@ -101,6 +101,11 @@ def open_slide(
         yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.mpp), source)
 
 
+def _reason(error: Exception) -> str:
+    """What a reader says; rasterio hides it behind "See previous exception"."""
+    return str(error.__cause__ or error).rstrip(".")
+
+
 def _unreadable(path: Path, why: str) -> SlideError:
     return SlideError(Problem(str(path), f"cannot be read: {why}.", "Export or copy the image again."))
 
@@ -123,7 +128,7 @@ def _open_openslide(path: Path, stack: ExitStack) -> _Source:
     try:
         return _OpenSlideSource(stack.enter_context(openslide.OpenSlide(path)))
     except (openslide.OpenSlideError, OSError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, _reason(error)) from error
 
 
 class _RasterioSource:
@@ -150,7 +155,7 @@ def _open_rasterio(path: Path, stack: ExitStack) -> _Source:
         if dataset.count != 3 and len(dataset.subdatasets) == 3:
             datasets = [stack.enter_context(rasterio.open(name)) for name in dataset.subdatasets]
     except RasterioIOError as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, _reason(error)) from error
     return _RasterioSource(datasets, _converter(path, datasets))
 
 

@@ -87,6 +87,12 @@ class Workflow:
         return digest((row for row in self.sheet if row.role in roles), ("slide", *columns))
 
     @property
+    def evaluated_rows(self) -> str:
+        """A hash of the columns that decide about metrics."""
+        rows = (row for row in self.sheet if row.annotations and row.role != "external")
+        return digest(rows, ("slide", "shard", "role", "source", "labelled"))
+
+    @property
     def training_rows(self) -> str:
         """A hash of the columns that decide about folds and thresholds."""
         columns = ["role", "group", "shard", "labelled"]
@@ -204,7 +210,8 @@ def name_pattern(names: Iterable[str]) -> str:
 def code_version(module: str) -> str:
     """A hash of what a step computes: the syntax trees of its module and of the modules of this package it imports.
 
-    Docstrings and comments do not count, nor do modules that cannot change a result.
+    Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the same
+    stem, such as the template of a page, counts with it.
 
     Args:
         module: name of the module below ``tilewright``, such as ``training.fit``.
@@ -215,8 +222,10 @@ def code_version(module: str) -> str:
         name = waiting.pop()
         if name in reached or name.split(".")[0] in RESULTLESS:
             continue
-        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
-        reached[name] = ast.dump(_without_docstrings(tree))
+        source = _source(name)
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
+        reached[name] = ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside)
         waiting += _imports(tree)
     text = "\n".join(f"{name} {reached[name]}" for name in sorted(reached))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

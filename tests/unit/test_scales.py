@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 import rasterio.features
@@ -32,9 +31,9 @@ def test_the_streamed_mean_is_the_plain_mean(tmp_path, save_image, factor, size)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found, _, _ = scaled(tmp_path, save_image, image, factor)
     rows, columns = (-(-length // factor) for length in size)
-    padded = np.pad(
-        image, ((0, rows * factor - size[0]), (0, columns * factor - size[1]), (0, 0)), mode="edge"
-    ).astype(float)
+    padded = np.pad(image, ((0, rows * factor - size[0]), (0, columns * factor - size[1]), (0, 0)), mode="edge").astype(
+        float
+    )
     expected = padded.reshape(rows, factor, columns, factor, 3).mean((1, 3))
     assert np.abs(found - expected).max() <= 1
 

@@ -138,7 +138,8 @@ def test_a_file_that_is_no_image_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("per_millimetre", "unit", "mpp"), [(2000, "cm", 0.5), (2000, "inch", 0.5), (72 / 25.4, "inch", None), (1, "cm", None)]
+    ("per_millimetre", "unit", "mpp"),
+    [(2000, "cm", 0.5), (2000, "inch", 0.5), (72 / 25.4, "inch", None), (1, "cm", None)],
 )
 def test_the_pixel_size_comes_from_the_resolution_unless_it_is_a_screens(tmp_path, per_millimetre, unit, mpp):
     path = tmp_path / "a.tif"

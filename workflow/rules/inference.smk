@@ -1,6 +1,4 @@
 rule predict:
-    message:
-        "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
     input:
         weights="<results>/models/{model}/fold{fold}/model.safetensors",
         model="<results>/models/{model}/fold{fold}/model.json",
@@ -22,6 +20,8 @@ rule predict:
         settings=settings("predict"),
         model=subpath(input.model, parent=True),
         code=code("inference.predict"),
+    message:
+        "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
     shell:
         "tilewright predict {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --model {params.model:q}"
         " --scaled {input.scaled:q} --settings {params.settings:q}"
@@ -29,8 +29,6 @@ rule predict:
 
 
 rule ensemble:
-    message:
-        "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     input:
         members=project.predictions,
     output:
@@ -48,14 +46,14 @@ rule ensemble:
     params:
         settings=settings("ensemble"),
         code=code("inference.ensemble"),
+    message:
+        "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     shell:
         "tilewright ensemble {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --members {input.members:q}"
         " --settings {params.settings:q} --out {output.probabilities:q} 2> {log:q}"
 
 
 rule calibrate:
-    message:
-        "Thresholds of {wildcards.ensemble}"
     input:
         probabilities=project.validated_probabilities,
         truth=project.truth,
@@ -77,6 +75,8 @@ rule calibrate:
         probabilities=project.probabilities_folder,
         truth=project.truth_folder,
         code=code("inference.calibrate"),
+    message:
+        "Thresholds of {wildcards.ensemble}"
     shell:
         "tilewright calibrate --sheet {SHEET:q} --data {DATA:q} --probabilities {params.probabilities:q}"
         " --scaled {params.truth:q} --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"

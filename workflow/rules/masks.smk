@@ -1,6 +1,4 @@
 rule rasterize:
-    message:
-        "Outlines of {wildcards.shard} to masks"
     input:
         images=project.images,
         annotations=project.annotations,
@@ -20,14 +18,14 @@ rule rasterize:
         settings=settings("rasterize"),
         rows=rows("image", "annotations", "region"),
         code=code("masks"),
+    message:
+        "Outlines of {wildcards.shard} to masks"
     shell:
         "tilewright rasterize {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
         " --settings {params.settings:q} --out {output.masks:q} 2> {log:q}"
 
 
 rule downscale:
-    message:
-        "{wildcards.shard} at the scale {wildcards.scale}"
     input:
         images=project.images,
         masks="<results>/masks/{shard}",
@@ -47,6 +45,8 @@ rule downscale:
         settings=settings("downscale"),
         rows=rows("image", "region", "mpp"),
         code=code("scales"),
+    message:
+        "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
         "tilewright downscale {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --masks {input.masks:q}"
         " --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"

@@ -1,6 +1,4 @@
 rule segment:
-    message:
-        "Objects of {wildcards.shard} from {wildcards.ensemble}"
     input:
         probabilities="<results>/ensembles/{ensemble}/{shard}",
         calibration="<results>/calibration/{ensemble}.json",
@@ -19,6 +17,8 @@ rule segment:
     params:
         settings=settings("segment"),
         code=code("objects"),
+    message:
+        "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
         "tilewright segment {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
         " --probabilities {input.probabilities:q} --calibration {input.calibration:q}"
@@ -26,8 +26,6 @@ rule segment:
 
 
 rule encode:
-    message:
-        "Submission of {wildcards.ensemble}"
     input:
         segments=expand("<results>/segments/{{ensemble}}/{shard}", shard=project.tested),
     output:
@@ -49,19 +47,21 @@ rule encode:
         runtime=60,
     params:
         settings=settings("encode"),
-        rows=all_rows(roles=["test"]),
+        rows=all_rows("shard", roles=["test"]),
         segments=project.segments_folder,
         code=code("outputs.submission"),
+    message:
+        "Submission of {wildcards.ensemble}"
     shell:
         "tilewright encode --sheet {SHEET:q} --data {DATA:q} --segments {params.segments:q}"
         " --settings {params.settings:q} --out {output.submission:q} 2> {log:q}"
 
 
 rule evaluate:
-    message:
-        "Metrics of {wildcards.ensemble}"
     input:
-        segments=expand("<results>/segments/{{ensemble}}/{shard}", shard=project.evaluated),
+        segments=expand(
+            "<results>/segments/{{ensemble}}/{shard}", shard=project.evaluated
+        ),
         masks=expand("<results>/masks/{shard}", shard=project.evaluated),
     output:
         metrics=directory("<results>/metrics/{ensemble}"),
@@ -77,10 +77,12 @@ rule evaluate:
         runtime=60,
     params:
         settings=settings("evaluate"),
-        rows=all_rows("role", "source", "labelled"),
+        rows=project.evaluated_rows,
         segments=project.segments_folder,
         masks=f"{project.results}/masks",
         code=code("evaluation.evaluate"),
+    message:
+        "Metrics of {wildcards.ensemble}"
     shell:
         "tilewright evaluate --sheet {SHEET:q} --data {DATA:q} --masks {params.masks:q} --segments {params.segments:q}"
         " --settings {params.settings:q} --out {output.metrics:q} 2> {log:q}"

@@ -1,12 +1,12 @@
 rule report:
-    message:
-        "Report"
     input:
         folds="<results>/folds.csv",
         curves=project.all_curves,
         segments=project.all_segments,
         metrics=expand("<results>/metrics/{ensemble}", ensemble=ENSEMBLES),
+        calibrations=expand("<results>/calibration/{ensemble}.json", ensemble=ENSEMBLES),
         scaled=project.all_truth,
+        masks=expand("<results>/masks/{shard}", shard=project.evaluated),
     output:
         report=report(
             directory("<results>/report"),
@@ -26,9 +26,11 @@ rule report:
         runtime=60,
     params:
         settings=settings("report"),
-        rows=all_rows("role", "source", "group", "shard", "labelled"),
+        rows=all_rows("role", "source", "group", "shard", "labelled", "image", "region"),
         results=project.results,
         code=code("report.page"),
+    message:
+        "Report"
     shell:
         "tilewright report --sheet {SHEET:q} --data {DATA:q} --results {params.results:q}"
         " --settings {params.settings:q} --out {output.report:q} 2> {log:q}"

@@ -1,6 +1,4 @@
 rule tile:
-    message:
-        "Tiles {wildcards.tiles} of {wildcards.shard}"
     input:
         scaled=project.scale_of_tiles,
         masks="<results>/masks/{shard}",
@@ -20,6 +18,8 @@ rule tile:
         settings=settings("tile"),
         rows=rows("source", "labelled"),
         code=code("tiles"),
+    message:
+        "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
         "tilewright tile {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --scaled {input.scaled:q}"
         " --masks {input.masks:q} --settings {params.settings:q} --out {output.archive:q} 2> {log:q}"
@@ -30,8 +30,6 @@ localrules:
 
 
 rule split:
-    message:
-        "Folds"
     output:
         folds="<results>/folds.csv",
     log:
@@ -43,6 +41,8 @@ rule split:
         settings=settings("split"),
         rows=project.training_rows,
         code=code("folds"),
+    message:
+        "Folds"
     shell:
         "tilewright split --sheet {SHEET:q} --data {DATA:q} --settings {params.settings:q}"
         " --out {output.folds:q} 2> {log:q}"

@@ -1,6 +1,4 @@
 rule train:
-    message:
-        "Train {wildcards.model}, fold {wildcards.fold}"
     input:
         folds="<results>/folds.csv",
         tiles=project.training_tiles,
@@ -30,6 +28,8 @@ rule train:
         tiles=project.tiles_folder,
         out=subpath(output.model, parent=True),
         code=code("training.fit"),
+    message:
+        "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
         "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
         " --settings {params.settings:q} --out {params.out:q} 2> {log:q}"

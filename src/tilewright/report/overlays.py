@@ -27,7 +27,7 @@ from tilewright.sheet import Row
 from tilewright.slides import open_slide
 
 DPI = 100
-LARGEST_ZOOM = 4
+LARGEST_ZOOM = 2
 LEGEND_LINE = 26
 LEGEND_COLUMN = 145
 GREY = "#707070"
@@ -218,10 +218,10 @@ def legend(colors: Mapping[str, str], width: int, *, truth: bool) -> Pixels:
 
 
 def write_png(pixels: Pixels, path: Path, *, palette: bool = False) -> None:
-    """Write a picture; with ``palette`` in at most 256 colours, for layers of lines."""
+    """Write a picture; with ``palette`` in at most 256 colours, which takes a third of the space."""
     # libvips takes four bands for anything but colour with opacity unless it is told
     image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(interpretation="srgb")
-    image.pngsave(str(path), compression=9, palette=palette)
+    image.pngsave(str(path), compression=6, palette=palette)
 
 
 def write_jpeg(pixels: Pixels, path: Path) -> None:

@@ -257,7 +257,7 @@ def _overlays(
         prediction = outline_layer(view.predicted, colors, PREDICTION, size)
         flat = composite(view.image, [layer for layer in (truth, prediction) if layer is not None])
         strip = legend(colors, size.width, truth=truth is not None)
-        write_png(np.vstack([flat, strip]), target / f"{row.slide}.png")
+        write_png(np.vstack([flat, strip]), target / f"{row.slide}.png", palette=True)
         write_jpeg(view.image, target / f"{row.slide}.plain.jpg")
         write_png(prediction, target / f"{row.slide}.prediction.png", palette=True)
         if truth is not None:

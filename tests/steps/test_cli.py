@@ -1,0 +1,127 @@
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tilewright.cli import VERBS, app, main
+
+REPOSITORY = Path(__file__).parents[2]
+RULES = sorted(
+    name
+    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
+    for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+)
+RASTERIZE = json.dumps({"classes": {"gland": ["gland"]}, "annotations": {}, "limits": {}})
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory, new_project):
+    """The shell commands of every rule, as a dry run of the tiny project prints them."""
+    project = new_project(tmp_path_factory.mktemp("cli") / "project")
+    arguments = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "-n", "-p"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = re.findall(r"^\s*(?:Shell command: )?(tilewright .*)$", done.stdout + done.stderr, re.MULTILINE)
+    return [shlex.split(line.split(" 2> ")[0]) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_the_command_of_a_rule_is_a_command_of_the_program(commands, rule):
+    if rule == "all":
+        return
+    own = [command for command in commands if command[1] == rule]
+    assert own, f"the dry run has no command of {rule}"
+    for command in own[:2]:
+        function, bound, _ = app.parse_args(command[1:], exit_on_error=False, print_error=False)
+        assert function.__name__ == rule
+        assert bound.arguments
+
+
+def test_every_rule_is_a_verb():
+    assert set(RULES) <= VERBS.keys()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["split", "--help"], ["rasterize", "--help"]])
+def test_help_is_shown_without_loading_networks(arguments):
+    heavy = {"torch", "lightning", "matplotlib", "segmentation_models_pytorch"}
+    heavy |= {"rasterio", "numpy", "pandas"} if arguments[0].startswith("--") or arguments[0] == "split" else set()
+    script = (
+        "import atexit, sys\n"
+        f"atexit.register(lambda: print('LOADED', sorted({heavy!r} & set(sys.modules))))\n"
+        f"from tilewright.cli import main\nmain({arguments!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("LOADED []\n")
+
+
+def failure(arguments, capsys):
+    """Exit code and message of a command that must fail."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    printed = capsys.readouterr()
+    message = printed.err + printed.out
+    assert "Traceback" not in message
+    return caught.value.code, message
+
+
+def rasterize(project, shard="a", settings=RASTERIZE):
+    sheet = project.sheet
+    return ["rasterize", shard, "--sheet", str(sheet), "--data", str(sheet.parent), "--settings", settings, "--out",
+            str(project.folder / "out")]  # fmt: skip
+
+
+def test_a_wrong_shard_is_a_users_error(project, capsys):
+    code, message = failure(rasterize(project, "b1"), capsys)
+    assert code == 2
+    assert 'no row has the shard "b1"' in message
+
+
+def test_a_wrong_outline_is_a_data_error(project, capsys):
+    code, message = failure(rasterize(project), capsys)
+    assert code == 3
+    assert "vessel" in message
+    assert not (project.folder / "out").exists()
+
+
+def test_a_missing_file_is_a_data_error(project, capsys):
+    (project.sheet.parent / "a1.geojson").write_text("{")
+    code, message = failure(rasterize(project), capsys)
+    assert code == 3
+    assert "a1.geojson" in message
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda arguments: [*arguments, "--shede", "x"], "--shede"),
+        (lambda arguments: arguments[:-2], "--out"),
+        (lambda arguments: ["rasterise", *arguments[1:]], "rasterise"),
+        (lambda arguments: [part.replace('"classes"', '"klasses"') for part in arguments], "klasses"),
+        (lambda arguments: [part.replace("{", "[") for part in arguments], "--settings"),
+    ],
+    ids=["unknown option", "missing option", "unknown verb", "unknown setting", "broken settings"],
+)
+def test_a_command_that_cannot_be_understood_is_a_users_error(project, capsys, edit, says):
+    code, message = failure(edit(rasterize(project)), capsys)
+    assert code == 2
+    assert says in message
+
+
+def test_a_config_with_problems_ends_the_graph_with_a_message(project):
+    config = project.config()
+    config["modells"] = config.pop("models")
+    project.write_config(config)
+    arguments = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
+    done = subprocess.run([sys.executable, "-m", "snakemake", *arguments, "-n"], capture_output=True, text=True)
+    message = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert 'unknown key "modells".\n  Did you mean "models"?' in message
+    assert "Traceback" not in message

@@ -1,0 +1,199 @@
+"""One run of the real graph on the tiny project, and what runs again after a change (mostly dry runs of copies)."""
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.objects import read_columns
+from tilewright.rasters import Frame, open_raster
+from tilewright.rle import decode_column_major
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+REPOSITORY = Path(__file__).parents[2]
+FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "evaluate": 1, "report": 1}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The tiny project beside a copy of the package, so that a test may edit both."""
+
+    folder: Path
+    project: object
+
+    @property
+    def results(self):
+        return self.folder / "project" / "results"
+
+    @property
+    def code(self):
+        return self.folder / "code" / "tilewright"
+
+    def run(self, *arguments):
+        """Run snakemake and return what it printed."""
+        programs = Path(sys.executable).parent
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self.folder / "code"),
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        }
+        command = [
+            *(programs / "snakemake", "-s", REPOSITORY / "Snakefile", "-d", self.project.folder),
+            *("--configfile", self.project.config_file, "--cores", "2", *arguments),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def jobs(self, *arguments):
+        """Jobs of each rule that would run."""
+        printed = self.run("-n", "--quiet", "rules", *arguments)
+        table = re.search(r"^job +count\n[- ]+\n(.*?)^total ", printed, re.MULTILINE | re.DOTALL)
+        if table is None:
+            assert "Nothing to be done" in printed
+            return {}
+        counts = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
+        return {name: count for name, count in counts.items() if name not in ("all", "default")}
+
+    def edit(self, module, old, new):
+        path = self.code / module
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    def hashes(self, *places):
+        """Hash of each file of the results that counts as one."""
+        paths = [
+            path for place in places for path in sorted((self.results / place).rglob("*")) or [self.results / place]
+        ]
+        return {
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in paths
+            if path.is_file() and not {"events", "state", ".snakemake_timestamp"} & set(path.parts)
+        }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, new_project):
+    """A run of the whole graph. Tests that change something work on a copy."""
+    folder = tmp_path_factory.mktemp("graph")
+    graph = Graph(folder, new_project(folder / "project"))
+    source = REPOSITORY / "src" / "tilewright"
+    shutil.copytree(source, graph.code, ignore=shutil.ignore_patterns("__pycache__"))
+    graph.run()
+    return graph
+
+
+@pytest.fixture
+def graph(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    return Graph(folder, type(finished.project)(folder / "project"))
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.jobs() == {}
+
+
+def test_every_output_is_there(finished):
+    names = {str(path.relative_to(finished.results)) for path in finished.results.rglob("*") if path.is_file()}
+    assert names >= {
+        "folds.csv",
+        "submission/both.csv",
+        "report/index.html",
+        "calibration/both.json",
+        *(f"metrics/both/{name}" for name in ("slides.csv", "objects.csv", "summary.json")),
+        *(f"segments/both/t/t2.{end}" for end in ("mask.tif", "objects.parquet", "geojson")),
+        *(f"models/{model}/fold{fold}/model.safetensors" for model in ("near", "far") for fold in (0, 1)),
+    }
+    assert not [name for name in names if "partial" in name or "/state/last" in name]
+
+
+def test_the_submission_decodes_to_the_masks_of_the_segments(finished):
+    with (finished.results / "submission" / "both.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["id"], row["class"]) for row in rows] == [
+        (slide, name) for slide in ("t1", "t2") for name in ("gland", "vessel")
+    ]
+    found = 0
+    for row in rows:
+        with open_raster(finished.results / "segments" / "both" / "t" / f"{row['id']}.mask.tif") as raster:
+            mask, size = raster.read()[0], raster.size
+            assert Frame.of(raster).factor == 1
+        decoded = decode_column_major(row["predicted"], size.height, size.width).to_mask()
+        assert (decoded == (mask >> ("gland", "vessel").index(row["class"])) & 1).all()
+        found += int(decoded.sum())
+    objects = read_columns(finished.results / "segments" / "both" / "t" / "t1.objects.parquet")
+    assert found > 0
+    assert np.sum(objects["area"]) <= found
+
+
+def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
+    config = graph.project.config()
+    config["models"]["near"]["learning_rate"] = 0.005
+    graph.project.write_config(config)
+    assert graph.jobs() == {"train": 2, "predict": 4, **FOLLOWS}
+
+
+def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
+    config = graph.project.config()
+    del config["models"]["far"], config["ensembles"]["both"]["models"]["far"]
+    graph.project.write_config(config)
+    assert graph.jobs() == FOLLOWS
+
+
+def test_code_of_a_loss_reruns_the_trainings_and_what_follows(graph):
+    graph.edit("training/losses.py", "SMOOTH = 1.0", "SMOOTH = 2.0")
+    assert graph.jobs() == {"train": 4, "predict": 8, **FOLLOWS}
+
+
+def test_comments_docstrings_and_the_order_of_keys_rerun_nothing(graph):
+    graph.edit("training/losses.py", '"""Losses on logits', '"""Losses')
+    graph.edit("training/losses.py", "SMOOTH = 1.0", "SMOOTH = 1.0  # as everyone does")
+    graph.edit("runtime/progress.py", "INTERVAL = 30.0", "INTERVAL = 20.0")
+
+    def turned(value):
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    graph.project.write_config(turned(graph.project.config()))
+    assert graph.jobs() == {}
+
+
+def test_a_new_test_slide_touches_its_own_stages_and_the_outputs_that_list_it(graph):
+    row = graph.project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", "")
+    graph.project.write_sheet([*graph.project.rows(), row])
+    own = {"rasterize": 1, "downscale": 2, "predict": 4, "ensemble": 1, "segment": 1}
+    assert graph.jobs() == {**own, "encode": 1, "evaluate": 1, "report": 1}
+
+
+def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
+    deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/fold1/b")
+    stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")
+    before = graph.hashes(*stages)
+    for name in deleted:
+        path = graph.results / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert graph.jobs() == {}, "nothing that is up to date needs them"
+    targets = [f"results/{name}" for name in deleted]
+    assert graph.jobs(*targets) == {"rasterize": 1, "tile": 1, "train": 1, "predict": 1}
+    graph.run(*targets)
+    assert graph.hashes(*stages) == before
+
+
+def test_the_report_of_the_run_is_written_without_a_network(graph):
+    graph.run("--report", "report.zip")
+    with zipfile.ZipFile(graph.project.folder / "report.zip") as archive:
+        names = archive.namelist()
+    assert any(name.endswith("report.html") for name in names)
+    assert any("both.csv" in name for name in names)
+    assert any("index.html" in name for name in names)
