@@ -64,7 +64,9 @@ class Limits(Section):
 class Scale(Section):
     """A resolution at which slides are kept: a factor or a pixel size."""
 
-    factor: float | None = Field(None, ge=1, description="Pixels of the slide in one pixel of this scale, along an edge.")
+    factor: float | None = Field(
+        None, ge=1, description="Pixels of the slide in one pixel of this scale, along an edge."
+    )
     mpp: float | None = Field(None, gt=0, description="Micrometres in one pixel of this scale.")
 
     @model_validator(mode="after")
@@ -81,7 +83,9 @@ class Tissue(Section):
     min_chroma: float = Field(0.04, ge=0, le=1, description="Least spread between the channels (largest - smallest).")
     max_brightness: float = Field(0.86, ge=0, le=1, description="Grey pixels at most this bright are tissue too.")
     min_brightness: float = Field(0.04, ge=0, le=1, description="Darker pixels are border or pen, not tissue.")
-    smooth: float = Field(2.0, ge=0, description="Sigma of the smoothing before the thresholds, in pixels of the scale.")
+    smooth: float = Field(
+        2.0, ge=0, description="Sigma of the smoothing before the thresholds, in pixels of the scale."
+    )
 
 
 class TileSet(Section):
@@ -102,7 +106,9 @@ class Folds(Section):
     count: int = Field(5, ge=2, description="Number of folds; each group of the sheet lies in exactly one.")
     seed: int = Field(0, description="Changes which groups meet in a fold.")
     stratify: str | None = Field(None, description="Column of the sheet whose values each fold should share evenly.")
-    file: str | None = Field(None, description="A csv (shard, group, fold) to use instead, as `tilewright split` writes.")
+    file: str | None = Field(
+        None, description="A csv (shard, group, fold) to use instead, as `tilewright split` writes."
+    )
 
 
 class Inference(Section):
@@ -182,7 +188,9 @@ class Segmentation(Section):
     """How objects are made of probabilities."""
 
     confidence: Literal["mean", "max"] = Field("mean", description="Confidence of an object from its probabilities.")
-    iou: float = Field(0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object counts as found.")
+    iou: float = Field(
+        0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object counts as found."
+    )
 
 
 class Submission(Section):
@@ -193,7 +201,9 @@ class Submission(Section):
         description="column_major: id, predicted (kidney); row_major: the same by rows (Sartorius); "
         "coco: id, height, width, prediction_string with confidences (vasculature).",
     )
-    rows: Literal["slide", "object"] = Field("slide", description="One row a slide or one row an object (not for coco).")
+    rows: Literal["slide", "object"] = Field(
+        "slide", description="One row a slide or one row an object (not for coco)."
+    )
     classes: list[Name] = Field([], description="Classes to write; none: all. With several, a column class is added.")
 
 

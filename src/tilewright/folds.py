@@ -119,7 +119,9 @@ def _check_groups(trained: Sequence[Row], folds: Folds) -> None:
     groups = {row.group for row in trained}
     if len(groups) < folds.count:
         what = f"folds.count is {folds.count}, but the training slides form {len(groups)} group(s)."
-        raise UserError(Problem("config", what, "Lower folds.count, or give slides of different patients other groups."))
+        raise UserError(
+            Problem("config", what, "Lower folds.count, or give slides of different patients other groups.")
+        )
     column = folds.stratify
     if column and trained and not hasattr(trained[0], column) and column not in trained[0].extra:
         raise UserError(Problem("config", f'folds.stratify: the sheet has no column "{column}".'))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from tilewright.config import Scale, Tissue
-from tilewright.rasters import BLOCK, Frame, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.rasters import BLOCK, Frame, Raster, Window, blocks, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory, atomic_path
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.settings import DownscaleSettings
@@ -31,9 +31,7 @@ STRIP = 256
 TIFF = {"tile": True, "tile_width": BLOCK, "tile_height": BLOCK, "compression": "deflate", "level": 1, "bigtiff": True}
 
 
-def downscale(
-    shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Path
-) -> None:
+def downscale(shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Path) -> None:
     """Write image, mask and tissue of every slide of a shard at one scale.
 
     Args:
@@ -118,10 +116,10 @@ def _reduced_window(full: Raster, window: Window, factor: float) -> NDArray[Any]
     bottom = min(_cover(window.y + window.height, factor), full.size.height)
     pixels = full.read(Window(left, top, right - left, bottom - top))[0]
     if factor == 1 or not pixels.any():
-        return pixels[: window.height, : window.width]
+        return np.asarray(pixels[: window.height, : window.width])
     down = _area_weights(window.y, window.height, factor, top, bottom)
     across = _area_weights(window.x, window.width, factor, left, right)
-    result = np.zeros((window.height, window.width), pixels.dtype)
+    result: NDArray[Any] = np.zeros((window.height, window.width), pixels.dtype)
     for bit in range(full.dtype.itemsize * 8):
         plane = (pixels >> bit) & 1
         if plane.any():
@@ -137,7 +135,7 @@ def _area_weights(start: int, count: int, factor: float, low: int, high: int) ->
     upper = np.minimum(edges[1:, None], pixels + 1.0)
     lower = np.maximum(edges[:-1, None], pixels)
     overlap = np.clip(upper - lower, 0, None)
-    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True), np.float32)
 
 
 def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:

@@ -209,7 +209,9 @@ class _RowReader:
         if "surplus" in self.record:
             self._problem("there are more values than columns.", "A value that holds commas needs quotes.")
         if row.role != "test" and row.annotations is None and not self.problems:
-            self._problem(f"a slide with the role {row.role} needs annotations.", 'Name a file, or use the role "test".')
+            self._problem(
+                f"a slide with the role {row.role} needs annotations.", 'Name a file, or use the role "test".'
+            )
         return None if self.problems else row
 
     def _problem(self, what: str, remedy: str = "") -> None:

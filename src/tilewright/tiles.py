@@ -134,9 +134,7 @@ def _cut_slide(row: Row, scaled: Path, masks: Path, settings: TileSettings, writ
             writer.add(row, corner, image, mask, tissue)
 
 
-def _grid_corners(
-    slide: str, size: Size, mask: Raster, tissue: Raster, settings: TileSettings
-) -> Iterator[Corner]:
+def _grid_corners(slide: str, size: Size, mask: Raster, tissue: Raster, settings: TileSettings) -> Iterator[Corner]:
     edge = settings.tiles.size
     for x, y in grid(size, edge, settings.tiles.overlap):
         window = Window(x, y, edge, edge).clipped(size)
@@ -159,12 +157,12 @@ def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[Corner]:
     """One tile centred on every outline, pushed back inside the slide."""
     table = read_outlines(outlines)
     table = table[table["class"] != "ignore"]
-    corners = []
-    for x, y in zip(table["x"], table["y"], strict=True):
-        left, top = (round(center / frame.factor - edge / 2) for center in (x, y))
-        limits = (max(length - edge, 0) for length in frame.size)
-        corners.append(Corner(*(min(max(start, 0), end) for start, end in zip((left, top), limits, strict=True)), "object"))
-    return corners
+
+    def start(center: float, length: int) -> int:
+        return min(max(round(center / frame.factor - edge / 2), 0), max(length - edge, 0))
+
+    width, height = frame.size
+    return [Corner(start(x, width), start(y, height), "object") for x, y in zip(table["x"], table["y"], strict=True)]
 
 
 class _ArchiveWriter:

@@ -169,7 +169,9 @@ class Workflow:
     def all_curves(self) -> list[str]:
         """Histories of all models and folds."""
         folds = range(self.config.folds.count)
-        return [f"{self.results}/models/{model}/fold{fold}/curves.png" for model in self.config.models for fold in folds]
+        return [
+            f"{self.results}/models/{model}/fold{fold}/curves.png" for model in self.config.models for fold in folds
+        ]
 
     @property
     def all_segments(self) -> list[str]:

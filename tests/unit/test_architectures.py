@@ -68,7 +68,7 @@ def test_all_unknown_names_are_told_at_once():
 def test_tiles_are_normalised_inside_the_network():
     segmenter = build(network(**TINY, mean=[0.5, 0.25, 0.0], std=[0.5, 0.25, 1.0]), 2, pretrained=False).eval()
     seen = []
-    segmenter.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    segmenter.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
     assert segmenter(images).shape == (1, 2, 64, 64)
     assert seen[0][0, :, 0, 0].tolist() == pytest.approx([1.0, 3.0, 1.0])

@@ -19,12 +19,12 @@ def cut(project, monkeypatch):
     """Cuts the tiles of a shard; returns the archive's path."""
     monkeypatch.chdir(project.folder)
 
-    def steps(shard, factor=1, tissue=Tissue(), **options):
+    def steps(shard, factor=1, smooth=2.0, **options):
         masks = RasterizeSettings(
             classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits()
         )
         rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
-        scale = DownscaleSettings(scale=Scale(factor=factor), tissue=tissue, limits=Limits())
+        scale = DownscaleSettings(scale=Scale(factor=factor), tissue=Tissue(smooth=smooth), limits=Limits())
         downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=Path("s") / shard)
         tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
         out = Path("t") / f"{shard}.h5"
@@ -93,7 +93,7 @@ def test_tiles_without_tissue_are_left_out(cut, project, save_image):
     white = np.full((128, 160, 3), 250, np.uint8)
     white[:64, :64] = (200, 120, 180)
     save_image(project.sheet.parent / "b1.png", white)
-    with open_archive(cut("b", tissue=Tissue(smooth=0))) as archive:
+    with open_archive(cut("b", smooth=0)) as archive:
         places = [
             (int(x), int(y))
             for name, x, y in zip(archive["slide"].asstr(), archive["x"], archive["y"], strict=True)

@@ -71,7 +71,7 @@ def whole(tiled, tmp_path_factory):
     return trained(tiled, tmp_path_factory.mktemp("whole"))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -82,7 +82,7 @@ def interrupt_after(monkeypatch, epochs):
     def fail(state, trainer, module):
         finish(state, trainer, module)
         if trainer.current_epoch + 1 == epochs:
-            raise Killed
+            raise KilledError
 
     monkeypatch.setattr(TrainingState, "on_train_epoch_end", fail)
 
@@ -94,7 +94,7 @@ def test_an_interrupted_training_gives_the_weights_of_an_uninterrupted_one_to_th
 ):
     with monkeypatch.context() as patch:
         interrupt_after(patch, epochs)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             trained(tiled, tmp_path)
     assert not (tmp_path / "model.safetensors").exists()
     seen = []
@@ -123,7 +123,7 @@ def test_another_seed_gives_other_weights(tiled, whole, tmp_path):
 def test_a_state_of_other_settings_is_not_gone_on_from(tiled, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             trained(tiled, tmp_path / "one", learning_rate=0.1)
     assert trained(tiled, tmp_path / "one", epochs=1) == trained(tiled, tmp_path / "two", epochs=1)
 

@@ -26,7 +26,7 @@ FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "evaluate":
 
 @dataclass(frozen=True)
 class Graph:
-    """The tiny project beside a copy of the package, so that a test may edit both."""
+    """The tiny project beside a copy of package and workflow, so that a test may edit them."""
 
     folder: Path
     project: object
@@ -48,7 +48,7 @@ class Graph:
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         }
         command = [
-            *(programs / "snakemake", "-s", REPOSITORY / "Snakefile", "-d", self.project.folder),
+            *(programs / "snakemake", "-s", self.folder / "code" / "Snakefile", "-d", self.project.folder),
             *("--configfile", self.project.config_file, "--cores", "2", *arguments),
         ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -88,8 +88,10 @@ def finished(tmp_path_factory, new_project):
     """A run of the whole graph. Tests that change something work on a copy."""
     folder = tmp_path_factory.mktemp("graph")
     graph = Graph(folder, new_project(folder / "project"))
-    source = Path("/tmp/code/tilewright")
-    shutil.copytree(source, graph.code, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path("/tmp/code/tilewright"), graph.code, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("workflow", "profiles", "envs"):
+        shutil.copytree(REPOSITORY / name, graph.code.parent / name)
+    shutil.copy(REPOSITORY / "Snakefile", graph.code.parent)
     graph.run()
     return graph
 

@@ -42,7 +42,7 @@ class Draft:
     properties: dict[str, Any] = field(default_factory=dict)
 
 
-class Unusable(Exception):  # noqa: N818 - a verdict on one outline, collected and reported, not an error of the run
+class Unusable(Exception):
     """Why an outline cannot be drawn, as the end of a sentence that starts with the outline."""
 
     def __init__(self, why: str) -> None:

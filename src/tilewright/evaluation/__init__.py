@@ -1,0 +1,1 @@
+"""Metrics: how well an ensemble does, per slide, per object and per source."""

@@ -75,9 +75,7 @@ def calibrate(
 
 def slide_histograms(row: Row, probability: Path, mask: Path, classes: list[str]) -> dict[str, Histogram]:
     """Count the probabilities of a slide, for the classes that are labelled in it; ignored pixels do not count."""
-    counts = {
-        name: np.zeros((2, BINS), np.int64) for name in classes if row.labelled is None or name in row.labelled
-    }
+    counts = {name: np.zeros((2, BINS), np.int64) for name in classes if row.labelled is None or name in row.labelled}
     with open_raster(probability) as values, open_raster(mask) as bits:
         for window in blocks(values.size, (values.size.width, BLOCK)):
             pixels, truth = values.read(window), bits.read(window)[0]

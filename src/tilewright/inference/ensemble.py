@@ -74,7 +74,10 @@ def _read(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]
         return source.read(window).astype(np.float32)
     places = [
         _places(start, count, ratio, limit)
-        for start, count, limit in ((window.y, window.height, source.size.height), (window.x, window.width, source.size.width))
+        for start, count, limit in (
+            (window.y, window.height, source.size.height),
+            (window.x, window.width, source.size.width),
+        )
     ]
     (rows, down), (columns, across) = places
     top, left = rows[0], columns[0]
@@ -91,7 +94,9 @@ def _places(start: int, count: int, ratio: float, limit: int) -> tuple[NDArray[n
     return before, (centers - before).astype(np.float32)
 
 
-def _between(pixels: NDArray[np.float32], before: NDArray[Any], share: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+def _between(
+    pixels: NDArray[np.float32], before: NDArray[Any], share: NDArray[np.float32], axis: int
+) -> NDArray[np.float32]:
     after = np.minimum(before + 1, pixels.shape[axis] - 1)
     part = share.reshape([-1 if place == axis else 1 for place in range(3)])
     low, high = pixels.take(before, axis), pixels.take(after, axis)

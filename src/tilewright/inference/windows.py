@@ -21,9 +21,7 @@ def grid(size: Size, edge: int, overlap: float) -> list[tuple[int, int]]:
         x, y of each window, by rows. An image smaller than a window gets one window that starts at 0.
     """
     step = max(1, round(edge * (1 - overlap)))
-    columns, rows = (
-        sorted({min(start, max(length - edge, 0)) for start in range(0, length, step)}) for length in size
-    )
+    columns, rows = (sorted({min(start, max(length - edge, 0)) for start in range(0, length, step)}) for length in size)
     return [(x, y) for y in rows for x in columns]
 
 
@@ -50,4 +48,4 @@ def blend_weights(blend: BlendName, edge: int) -> NDArray[np.float32]:
     else:
         line = np.exp(-0.5 * ((place - 0.5) * 8) ** 2)
         weights = np.outer(line, line)
-    return np.maximum(weights, LEAST_WEIGHT).astype(np.float32)
+    return np.asarray(np.maximum(weights, LEAST_WEIGHT), np.float32)

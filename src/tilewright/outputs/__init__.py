@@ -1,0 +1,1 @@
+"""What leaves tilewright: submissions and GeoJSON."""

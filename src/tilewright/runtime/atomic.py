@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 def _replace(private: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    os.replace(private, path)
+    private.replace(path)
     _sync_one(path.parent)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -27,7 +27,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, total=total, leave=False)
         return
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     started = shown = time.monotonic()
     for done, item in enumerate(items):

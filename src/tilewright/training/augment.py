@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it would ask the network for a newer version
-import albumentations as A  # noqa: E402, N812
-import cv2  # noqa: E402
+import albumentations as A  # noqa: N812
+import cv2
 
 
 class Augmentation:

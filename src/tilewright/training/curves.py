@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -28,7 +29,7 @@ def draw_curves(history: pd.DataFrame, out: Path) -> None:
             if column.startswith("dice_"):
                 dice.plot(epoch, history[column], lw=1, alpha=0.8, label=column.removeprefix("dice_"))
         dice.plot(epoch, history["dice"], lw=2, color="black", label="mean")
-        best = int(history["dice"].idxmax())
+        best = int(np.argmax(history["dice"]))
         dice.axvline(epoch[best], color="grey", ls=":", label=f"best: {history['dice'][best]:.3f}")
         dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles")
         dice.legend()

@@ -18,8 +18,8 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from tilewright.config import Network
@@ -39,9 +39,7 @@ from tilewright.training.state import TrainingState
 from tilewright.training.task import SegmentationTask
 
 
-def train(
-    model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path
-) -> None:
+def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path) -> None:
     """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
 
     An interrupted training goes on from its last epoch, with the same result as an uninterrupted one.
@@ -63,8 +61,9 @@ def train(
     with state_lock(out / "state"), claimed_gpu():
         archives = [tiles / f"{shard}.h5" for shard in (*training, *validation)]
         table = _usable(read_table(archives), settings)
-        first = table.archive < len(training)
-        parts = table.select(first), table.select(~first & (table.kind != "object"))
+        own = table.archive < len(training)
+        held_out = np.asarray(np.logical_and(table.archive >= len(training), table.kind != "object"))
+        parts = table.select(own), table.select(held_out)
         for part, use in zip(parts, ("train", "validate"), strict=True):
             if not len(part):
                 what = f"no labelled tiles to {use} on for fold {fold} of {model}."
@@ -94,7 +93,11 @@ def _usable(table: TileTable, settings: TrainSettings) -> TileTable:
 
 
 def _fit(
-    archives: Sequence[Path], parts: tuple[TileTable, TileTable], settings: TrainSettings, state: TrainingState, out: Path
+    archives: Sequence[Path],
+    parts: tuple[TileTable, TileTable],
+    settings: TrainSettings,
+    state: TrainingState,
+    out: Path,
 ) -> None:
     network = settings.network
     resumed = state.checkpoint()

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tilewright.config import Network
@@ -52,7 +52,7 @@ class SegmentationTask(lightning.LightningModule):
         self.log_dict({f"dice_{name}": value for name, value in zip(self.classes, dice.float(), strict=True)})
         self._counts.zero_()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a schedule that changes the learning rate at every step."""
         kind = torch.optim.AdamW if self.spec.optimizer == "adamw" else torch.optim.Adam
         optimizer = kind(self.segmenter.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
