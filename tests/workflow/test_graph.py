@@ -57,7 +57,7 @@ class Graph:
 
     def jobs(self, *arguments):
         """Jobs of each rule that would run."""
-        printed = self.run("-n", "--quiet", "rules", *arguments)
+        printed = self.run(*arguments, "-n", "--quiet", "rules")
         table = re.search(r"^job +count\n[- ]+\n(.*?)^total ", printed, re.MULTILINE | re.DOTALL)
         if table is None:
             assert "Nothing to be done" in printed

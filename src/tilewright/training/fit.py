@@ -61,9 +61,7 @@ def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSet
     with state_lock(out / "state"), claimed_gpu():
         archives = [tiles / f"{shard}.h5" for shard in (*training, *validation)]
         table = _usable(read_table(archives), settings)
-        own = table.archive < len(training)
-        held_out = np.asarray(np.logical_and(table.archive >= len(training), table.kind != "object"))
-        parts = table.select(own), table.select(held_out)
+        parts = _divided(table, len(training))
         for part, use in zip(parts, ("train", "validate"), strict=True):
             if not len(part):
                 what = f"no labelled tiles to {use} on for fold {fold} of {model}."
@@ -89,7 +87,14 @@ def _usable(table: TileTable, settings: TrainSettings) -> TileTable:
     """Tiles of slides in which at least one class is labelled."""
     if table.labelled.shape[1] != len(settings.classes):
         raise DataError(Problem("tile archives", "hold other classes than the config.", "Run the graph again."))
-    return table.select(table.labelled.any(axis=1))
+    return table.select(np.logical_or.reduce(table.labelled, axis=1))
+
+
+def _divided(table: TileTable, training: int) -> tuple[TileTable, TileTable]:
+    """Tiles of the first ``training`` archives, and the grid tiles of the others, where no pixel comes twice."""
+    held_out = table.archive >= training
+    on_grid = table.kind != "object"
+    return table.select(~held_out), table.select(held_out & on_grid)
 
 
 def _fit(
