@@ -188,9 +188,12 @@ class Segmentation(Section):
     """How objects are made of probabilities."""
 
     confidence: Literal["mean", "max"] = Field("mean", description="Confidence of an object from its probabilities.")
-    iou: float = Field(
-        0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object counts as found."
-    )
+
+
+class Evaluation(Section):
+    """How predictions are compared with outlines."""
+
+    iou: float = Field(0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object is found.")
 
 
 class Submission(Section):
@@ -229,6 +232,7 @@ class Config(Section):
     models: dict[Name, Model] = Field(min_length=1, description="Models by name.")
     ensembles: dict[Name, Ensemble] = Field(min_length=1, description="Ensembles by name.")
     segmentation: Segmentation = Field(Segmentation(), description="Objects.")
+    evaluation: Evaluation = Field(Evaluation(), description="Metrics.")
     submission: Submission = Field(Submission(), description="The submission file.")
     report: Report = Field(Report(), description="The report.")
     pathvars: dict[str, str] = Field({}, description="Snakemake's folders: results, logs, benchmarks.")

@@ -28,7 +28,7 @@ from tilewright.sheet import read_shard
 from tilewright.slides import Slide, open_slide
 
 STRIP = 256
-TIFF = {"tile": True, "tile_width": BLOCK, "tile_height": BLOCK, "compression": "deflate", "level": 1, "bigtiff": True}
+TIFF = {"tile": True, "compression": "deflate", "level": 1, "bigtiff": True}
 
 
 def downscale(shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Path) -> None:
@@ -91,7 +91,7 @@ def downscale_image(slide: Slide, frame: Frame, out: Path) -> None:
         else:
             padded = image.embed(0, 0, _cover(width, factor), _cover(height, factor), extend="copy")
             reduced = padded.resize(1 / factor).extract_area(0, 0, width, height)
-        reduced.tiffsave(str(private), **TIFF)
+        _save(reduced, private)
         _tag(private, frame)
 
 
@@ -161,7 +161,7 @@ def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:
         stained = colored | (brightest <= 255 * tissue.max_brightness)
         found = (stained & (brightest >= 255 * tissue.min_brightness)) / 255
     with atomic_path(out) as private:
-        found.cast("uchar").tiffsave(str(private), **TIFF)
+        _save(found.cast("uchar"), private)
         _tag(private, frame)
 
 
@@ -213,6 +213,12 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def _cover(cells: int, factor: float) -> int:
     """Source pixels needed to cover a number of cells."""
     return int(np.ceil(cells * factor - 1e-9))
+
+
+def _save(image: pyvips.Image, path: Path) -> None:
+    """Write a tiled TIFF; libvips refuses to read blocks much larger than the image."""
+    width, height = (min(BLOCK, -(-length // 16) * 16) for length in (image.width, image.height))
+    image.tiffsave(str(path), tile_width=width, tile_height=height, **TIFF)
 
 
 def _tag(path: Path, frame: Frame) -> None:

@@ -161,7 +161,7 @@ class EvaluateSettings(StepSettings):
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(classes=sorted(config.classes), iou=config.segmentation.iou)
+        return cls(classes=sorted(config.classes), iou=config.evaluation.iou)
 
 
 class ReportSettings(StepSettings):

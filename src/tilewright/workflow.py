@@ -157,6 +157,14 @@ class Workflow:
         """Folder of the shards of an ensemble."""
         return f"{self.results}/ensembles/{wildcards.ensemble}"
 
+    def results_folder(self, _wildcards: Any) -> str:
+        """Folder of all results."""
+        return self.results
+
+    def masks_folder(self, _wildcards: Any) -> str:
+        """Folder of the masks of all shards."""
+        return f"{self.results}/masks"
+
     def segments_folder(self, wildcards: Any) -> str:
         """Folder of the segmented shards of an ensemble."""
         return f"{self.results}/segments/{wildcards.ensemble}"

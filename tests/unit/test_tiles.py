@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tilewright.archives import open_archive, read_table
 from tilewright.config import Annotations, Limits, Scale, TileSet, Tissue
 from tilewright.masks import rasterize, read_outlines
 from tilewright.runtime.errors import DataError
 from tilewright.scales import downscale
 from tilewright.settings import DownscaleSettings, RasterizeSettings, TileSettings
-from tilewright.tiles import open_archive, read_table, tile
+from tilewright.tiles import tile
 
 CLASSES = ["gland", "vessel"]
 COMMON = {"sheet": Path("slides/slides.csv"), "data": Path()}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tilewright.archives import read_table
 from tilewright.config import Annotations, Limits, Network, Scale, TileSet, Tissue
 from tilewright.folds import split
 from tilewright.masks import rasterize
@@ -20,7 +21,7 @@ from tilewright.settings import (
     TileSettings,
     TrainSettings,
 )
-from tilewright.tiles import read_table, tile
+from tilewright.tiles import tile
 from tilewright.training.augment import Augmentation
 from tilewright.training.data import TileDataset, sampler, targets
 from tilewright.training.fit import train

@@ -17,14 +17,16 @@ rule predict:
         runtime=240,
         gpu=GPU,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("predict"),
         model=subpath(input.model, parent=True),
         code=code("inference.predict"),
     message:
         "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
     shell:
-        "tilewright predict {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --model {params.model:q}"
-        " --scaled {input.scaled:q} --settings {params.settings:q}"
+        "tilewright predict {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
+        " --model {params.model:q} --scaled {input.scaled:q} --settings {params.settings:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
@@ -44,13 +46,15 @@ rule ensemble:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("ensemble"),
         code=code("inference.ensemble"),
     message:
         "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     shell:
-        "tilewright ensemble {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --members {input.members:q}"
-        " --settings {params.settings:q} --out {output.probabilities:q} 2> {log:q}"
+        "tilewright ensemble {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
+        " --members {input.members:q} --settings {params.settings:q} --out {output.probabilities:q} 2> {log:q}"
 
 
 rule calibrate:
@@ -70,6 +74,8 @@ rule calibrate:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("calibrate"),
         rows=project.training_rows,
         probabilities=project.probabilities_folder,
@@ -78,5 +84,5 @@ rule calibrate:
     message:
         "Thresholds of {wildcards.ensemble}"
     shell:
-        "tilewright calibrate --sheet {SHEET:q} --data {DATA:q} --probabilities {params.probabilities:q}"
+        "tilewright calibrate --sheet {params.sheet:q} --data {params.data:q} --probabilities {params.probabilities:q}"
         " --scaled {params.truth:q} --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"

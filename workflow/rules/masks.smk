@@ -15,13 +15,15 @@ rule rasterize:
         mem_mb=1500,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("rasterize"),
         rows=rows("image", "annotations", "region"),
         code=code("masks"),
     message:
         "Outlines of {wildcards.shard} to masks"
     shell:
-        "tilewright rasterize {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
+        "tilewright rasterize {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --settings {params.settings:q} --out {output.masks:q} 2> {log:q}"
 
 
@@ -42,11 +44,13 @@ rule downscale:
         mem_mb=2000,
         runtime=120,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("downscale"),
         rows=rows("image", "region", "mpp"),
         code=code("scales"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
-        "tilewright downscale {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --masks {input.masks:q}"
-        " --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"
+        "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"

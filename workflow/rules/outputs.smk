@@ -15,12 +15,14 @@ rule segment:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("segment"),
         code=code("objects"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
-        "tilewright segment {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q}"
+        "tilewright segment {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --probabilities {input.probabilities:q} --calibration {input.calibration:q}"
         " --settings {params.settings:q} --out {output.segments:q} 2> {log:q}"
 
@@ -46,6 +48,8 @@ rule encode:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("encode"),
         rows=all_rows("shard", roles=["test"]),
         segments=project.segments_folder,
@@ -53,7 +57,7 @@ rule encode:
     message:
         "Submission of {wildcards.ensemble}"
     shell:
-        "tilewright encode --sheet {SHEET:q} --data {DATA:q} --segments {params.segments:q}"
+        "tilewright encode --sheet {params.sheet:q} --data {params.data:q} --segments {params.segments:q}"
         " --settings {params.settings:q} --out {output.submission:q} 2> {log:q}"
 
 
@@ -76,13 +80,15 @@ rule evaluate:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("evaluate"),
         rows=project.evaluated_rows,
         segments=project.segments_folder,
-        masks=f"{project.results}/masks",
+        masks=project.masks_folder,
         code=code("evaluation.evaluate"),
     message:
         "Metrics of {wildcards.ensemble}"
     shell:
-        "tilewright evaluate --sheet {SHEET:q} --data {DATA:q} --masks {params.masks:q} --segments {params.segments:q}"
-        " --settings {params.settings:q} --out {output.metrics:q} 2> {log:q}"
+        "tilewright evaluate --sheet {params.sheet:q} --data {params.data:q} --masks {params.masks:q}"
+        " --segments {params.segments:q} --settings {params.settings:q} --out {output.metrics:q} 2> {log:q}"

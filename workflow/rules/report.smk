@@ -25,12 +25,14 @@ rule report:
         mem_mb=2000,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("report"),
         rows=all_rows("role", "source", "group", "shard", "labelled", "image", "region"),
-        results=project.results,
+        results=project.results_folder,
         code=code("report.page"),
     message:
         "Report"
     shell:
-        "tilewright report --sheet {SHEET:q} --data {DATA:q} --results {params.results:q}"
+        "tilewright report --sheet {params.sheet:q} --data {params.data:q} --results {params.results:q}"
         " --settings {params.settings:q} --out {output.report:q} 2> {log:q}"

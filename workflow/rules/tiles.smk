@@ -15,13 +15,15 @@ rule tile:
         mem_mb=1500,
         runtime=60,
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("tile"),
         rows=rows("source", "labelled"),
         code=code("tiles"),
     message:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
-        "tilewright tile {wildcards.shard:q} --sheet {SHEET:q} --data {DATA:q} --scaled {input.scaled:q}"
+        "tilewright tile {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q} --scaled {input.scaled:q}"
         " --masks {input.masks:q} --settings {params.settings:q} --out {output.archive:q} 2> {log:q}"
 
 
@@ -38,11 +40,13 @@ rule split:
         "../../envs/environment.yaml"
     threads: 1
     params:
+        sheet=SHEET,
+        data=DATA,
         settings=settings("split"),
         rows=project.training_rows,
         code=code("folds"),
     message:
         "Folds"
     shell:
-        "tilewright split --sheet {SHEET:q} --data {DATA:q} --settings {params.settings:q}"
+        "tilewright split --sheet {params.sheet:q} --data {params.data:q} --settings {params.settings:q}"
         " --out {output.folds:q} 2> {log:q}"

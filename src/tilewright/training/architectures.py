@@ -1,6 +1,7 @@
 """Networks: any architecture and encoder of segmentation_models_pytorch, with the normalisation of its input inside."""
 
 import inspect
+import warnings
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -51,9 +52,11 @@ def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
     check_network(network)
     weights = network.encoder_weights if pretrained else None
     hub = weights if weights == "imagenet" else None
-    model = smp.create_model(
-        network.architecture, network.encoder, encoder_weights=hub, classes=classes, **network.options
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
+        model = smp.create_model(
+            network.architecture, network.encoder, encoder_weights=hub, classes=classes, **network.options
+        )
     if weights == "lite0":
         _load_lite0(model.encoder, network.encoder)
     elif weights and not hub:

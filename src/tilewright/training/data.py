@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tilewright.archives import TileTable, open_archive
 from tilewright.config import Network
-from tilewright.tiles import TileTable, open_archive
 from tilewright.training.augment import Augmentation
 
 

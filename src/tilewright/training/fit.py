@@ -22,6 +22,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
+from tilewright.archives import TileTable, open_archive, read_table
 from tilewright.config import Network
 from tilewright.folds import read_folds
 from tilewright.runtime.atomic import atomic_path, write_text
@@ -30,13 +31,13 @@ from tilewright.runtime.gpu import claimed_gpu
 from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.settings import TrainSettings
-from tilewright.tiles import TileTable, read_table
 from tilewright.training.architectures import build
 from tilewright.training.augment import Augmentation
 from tilewright.training.curves import draw_curves
 from tilewright.training.data import Sample, TileDataset, sampler
 from tilewright.training.state import TrainingState
 from tilewright.training.task import SegmentationTask
+from tilewright.workflow import code_version
 
 
 def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path) -> None:
@@ -68,7 +69,7 @@ def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSet
                 raise DataError(Problem(str(tiles), what, "Lower min_tissue of the tile set, or check the outlines."))
         note(f"{model}, fold {fold}: {len(parts[0])} tiles to train on, {len(parts[1])} to validate on")
         prints = _fingerprint(archives)
-        state = TrainingState(out / "state", _digest(settings.model_dump_json(), *prints))
+        state = TrainingState(out / "state", _digest(settings.model_dump_json(), code_version("training.fit"), *prints))
         _fit(archives, parts, settings, state, out)
         _write_outputs(state, settings, prints, fold, out)
         state.clear()
@@ -148,8 +149,6 @@ def _loaders(
 
 
 def _edge(archives: Sequence[Path]) -> int:
-    from tilewright.tiles import open_archive
-
     with open_archive(archives[0]) as archive:
         return int(archive["images"].shape[1])
 
