@@ -47,8 +47,8 @@ app = App(
     help_format="plaintext",
     result_action="return_none",
 )
-for _verb, (_target, _help) in VERBS.items():
-    app.command(_target, name=_verb, help=_help)
+for _place, (_verb, (_target, _help)) in enumerate(VERBS.items()):
+    app.command(_target, name=_verb, help=_help, sort_key=_place)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -199,3 +199,15 @@ def test_the_report_of_the_run_is_written_without_a_network(graph):
     assert any(name.endswith("report.html") for name in names)
     assert any("both.csv" in name for name in names)
     assert any("index.html" in name for name in names)
+
+
+def test_the_page_shows_what_lies_beside_it_and_nothing_from_a_network(finished):
+    folder = finished.results / "report"
+    text = (folder / "index.html").read_text()
+    links = re.findall(r"""(?:src|href)=["']([^"'#][^"']*)["']""", text)
+    assert links
+    for link in links:
+        assert "//" not in link
+        assert (folder / link).is_file(), link
+    for slide in ("t1", "t2"):
+        assert (folder / "overlays" / "both" / f"{slide}.png").is_file()
