@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tilewright.config import Calibration
-from tilewright.inference.calibrate import Histogram, bin_threshold, calibrate, dice_curve, slide_histograms
+from tilewright.histograms import Histogram, bin_threshold, dice_curve
+from tilewright.inference.calibrate import calibrate, slide_histograms
 from tilewright.rasters import Frame, Size, create_raster
 from tilewright.runtime.errors import DataError
 from tilewright.settings import CalibrateSettings

@@ -5,33 +5,17 @@ Dice at every threshold follows exactly, without reading the maps again.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tilewright.histograms import BINS, Histogram, best_bin, bin_threshold, dice_curve
 from tilewright.rasters import BLOCK, blocks, open_raster
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import CalibrateSettings
 from tilewright.sheet import Row, read_sheet
-
-BINS = 256
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Pixels of one slide and class by probability.
-
-    Attributes:
-        positive: 256 counts of pixels of the class.
-        negative: 256 counts of the others.
-    """
-
-    positive: NDArray[np.int64]
-    negative: NDArray[np.int64]
 
 
 def calibrate(
@@ -60,7 +44,7 @@ def calibrate(
         what = f"no training slide is labelled for {', '.join(missing)}."
         raise DataError(Problem(str(sheet), what, "Correct the column labelled, or fix the threshold in the config."))
     curves = {name: dice_curve(histograms, settings.calibration.aim) for name, histograms in found.items()}
-    bins = {name: _best_bin(curve) for name, curve in curves.items()}
+    bins = {name: best_bin(curve) for name, curve in curves.items()}
     fixed = settings.calibration.threshold
     content = {
         "format": 1,
@@ -85,32 +69,3 @@ def slide_histograms(row: Row, probability: Path, mask: Path, classes: list[str]
                 both = pixels[bit][valid].astype(np.int64) + BINS * ((truth[valid] >> bit) & 1).astype(np.int64)
                 count += np.bincount(both, minlength=2 * BINS).reshape(2, BINS)
     return {name: Histogram(positive=count[1], negative=count[0]) for name, count in counts.items()}
-
-
-def dice_curve(histograms: list[Histogram], aim: str) -> NDArray[np.float64]:
-    """Dice when pixels of bin ``b`` and above are taken, for every ``b`` from 0 to 255.
-
-    Args:
-        histograms: one for each slide.
-        aim: pooled: of all slides as one; slide: the mean over slides. Nothing to find and nothing found is 1.
-    """
-    positive = np.stack([each.positive for each in histograms])
-    negative = np.stack([each.negative for each in histograms])
-    if aim == "pooled":
-        positive, negative = positive.sum(0, keepdims=True), negative.sum(0, keepdims=True)
-    hits = positive[:, ::-1].cumsum(1)[:, ::-1]
-    taken = hits + negative[:, ::-1].cumsum(1)[:, ::-1]
-    total = taken + positive.sum(1, keepdims=True)
-    curve = np.divide(2.0 * hits, total, out=np.ones(total.shape), where=total > 0)
-    return np.asarray(curve.mean(0), np.float64)
-
-
-def bin_threshold(index: int) -> float:
-    """The probability between the bins ``index - 1`` and ``index``."""
-    return round((index - 0.5) / (BINS - 1), 6)
-
-
-def _best_bin(curve: NDArray[np.float64]) -> int:
-    """The best bin above 0; in the middle where several are equally good."""
-    best = np.flatnonzero(curve[1:] >= curve[1:].max() - 1e-12) + 1
-    return int(best[len(best) // 2])

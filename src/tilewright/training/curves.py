@@ -31,7 +31,7 @@ def draw_curves(history: pd.DataFrame, out: Path) -> None:
         dice.plot(epoch, history["dice"], lw=2, color="black", label="mean")
         best = int(np.argmax(history["dice"]))
         dice.axvline(epoch[best], color="grey", ls=":", label=f"best: {history['dice'][best]:.3f}")
-        dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles")
+        dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles, best threshold")
         dice.legend()
         with atomic_path(out) as private:
             figure.savefig(private, dpi=100)

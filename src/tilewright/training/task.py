@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tilewright.config import Network
+from tilewright.histograms import BINS, Histogram, dice_curve
 from tilewright.training.architectures import Segmenter
 from tilewright.training.data import Sample, targets
 from tilewright.training.losses import weighted_loss
@@ -17,15 +18,16 @@ from tilewright.training.losses import weighted_loss
 class SegmentationTask(lightning.LightningModule):
     """Trains a ``Segmenter``; logs ``train_loss``, ``val_loss``, ``dice`` and ``dice_{class}`` once an epoch.
 
-    The Dice of a class is pooled over all valid pixels of the validation tiles at a probability of one half; ``dice`` is
-    the mean over the classes that occur there.
+    The Dice of a class is pooled over all valid pixels of the validation tiles, at the threshold that is best for the
+    class, because thresholds are fitted after the training: at one half, a network that finds a rare class well but with
+    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there.
     """
 
     def __init__(self, segmenter: Segmenter, network: Network, classes: list[str], steps: int) -> None:
         super().__init__()
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
         self.loss = weighted_loss(network.loss)
-        self._counts = torch.zeros(3, len(classes), dtype=torch.float64)
+        self._counts = torch.zeros(len(classes) * 2 * BINS, dtype=torch.int64)
 
     def training_step(self, batch: Sample, _index: int) -> Tensor:
         """Loss of a batch."""
@@ -34,22 +36,25 @@ class SegmentationTask(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Sample, _index: int) -> None:
-        """Count overlap, prediction and truth of a batch."""
+        """Count the probabilities of a batch by class and truth."""
         logits = self.segmenter(batch.image)
         truth, valid = targets(batch.bits, batch.labelled)
         self.log("val_loss", self.loss(logits, truth, valid), on_epoch=True, batch_size=len(batch.image))
-        predicted = (logits > 0).float() * valid
-        sums = [(predicted * truth), predicted, truth * valid]
-        self._counts += torch.stack([each.double().sum(dim=(0, 2, 3)).cpu() for each in sums])
+        bins = (torch.sigmoid(logits.float()) * (BINS - 1) + 0.5).long()
+        rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + truth.long()
+        places = (rows * BINS + bins)[valid > 0]
+        self._counts += torch.bincount(places, minlength=len(self._counts)).cpu()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the Dice of each class and their mean."""
-        overlap, predicted, present = self._counts
-        dice = 2 * overlap / (predicted + present).clamp(min=1)
-        occurs = present > 0
-        mean = dice[occurs].mean() if occurs.any() else torch.tensor(0.0)
-        self.log("dice", mean.float())
-        self.log_dict({f"dice_{name}": value for name, value in zip(self.classes, dice.float(), strict=True)})
+        """Log the Dice of each class, not a number where it does not occur, and their mean."""
+        counts = self._counts.view(len(self.classes), 2, BINS).numpy()
+        curves = [dice_curve([Histogram(positive=count[1], negative=count[0])], "pooled") for count in counts]
+        best = [
+            float(curve[1:].max()) if count[1].any() else math.nan for curve, count in zip(curves, counts, strict=True)
+        ]
+        occurring = [dice for dice in best if not math.isnan(dice)]
+        self.log("dice", sum(occurring) / max(len(occurring), 1))
+        self.log_dict({f"dice_{name}": dice for name, dice in zip(self.classes, best, strict=True)})
         self._counts.zero_()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
