@@ -109,6 +109,17 @@ def test_an_interrupted_training_gives_the_weights_of_an_uninterrupted_one_to_th
 
 
 @pytest.mark.slow
+def test_dropout_after_an_interruption_draws_what_it_would_have_drawn(tiled, tmp_path, monkeypatch):
+    options = {"architecture": "FPN", "options": {"decoder_dropout": 0.5}, "epochs": 2}
+    uninterrupted = trained(tiled, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(KilledError):
+            trained(tiled, tmp_path / "killed", **options)
+    assert trained(tiled, tmp_path / "killed", **options) == uninterrupted
+
+
+@pytest.mark.slow
 def test_workers_change_nothing(tiled, whole, tmp_path):
     found = trained(tiled, tmp_path, workers=2)
     assert found["model.safetensors"] == whole["model.safetensors"]

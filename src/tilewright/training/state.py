@@ -50,11 +50,6 @@ class TrainingState(lightning.Callback):
         """Take back what a checkpoint kept."""
         self.history, self.best = state_dict["history"], state_dict["best"]
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Seed dropout by the epoch, so that an interrupted training draws the same as an uninterrupted one."""
-        assert isinstance(pl_module, SegmentationTask)
-        torch.manual_seed(pl_module.spec.seed * 1_000_003 + trainer.current_epoch)
-
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Record the epoch, keep the weights if they are the best so far, and write the checkpoint."""
         assert isinstance(pl_module, SegmentationTask)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -29,8 +30,14 @@ class SegmentationTask(lightning.LightningModule):
         self.loss = weighted_loss(network.loss)
         self._counts = torch.zeros(len(classes) * 2 * BINS, dtype=torch.int64)
 
-    def training_step(self, batch: Sample, _index: int) -> Tensor:
-        """Loss of a batch."""
+    def training_step(self, batch: Sample, index: int) -> Tensor:
+        """Loss of a batch.
+
+        Dropout is seeded by seed, epoch and step, so that an interrupted training draws what an uninterrupted one does.
+        Once an epoch would not do: loaders draw from the same generator, at another moment in the first epoch of a process.
+        """
+        state = np.random.SeedSequence([self.spec.seed, self.current_epoch, index]).generate_state(1)
+        torch.manual_seed(int(state[0]))
         loss = self.loss(self.segmenter(batch.image), *targets(batch.bits, batch.labelled))
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image))
         return loss
