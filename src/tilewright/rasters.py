@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import rasterio
@@ -24,6 +24,7 @@ from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
 
 BLOCK = 512
+Compression = Literal["zstd", "deflate"]
 
 # GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise, in MB; steps promise less.
 os.environ.setdefault("GDAL_CACHEMAX", "256")
@@ -165,7 +166,13 @@ def open_raster(path: Path) -> Iterator[Raster]:
 
 @contextmanager
 def create_raster(
-    path: Path, size: Size, *, bands: int = 1, dtype: DTypeLike = np.uint8, tags: dict[str, str] | None = None
+    path: Path,
+    size: Size,
+    *,
+    bands: int = 1,
+    dtype: DTypeLike = np.uint8,
+    tags: dict[str, str] | None = None,
+    compression: Compression = "zstd",
 ) -> Iterator[Raster]:
     """Create a tiled, sparse, compressed TIFF; blocks that are never written read as zero.
 
@@ -175,13 +182,15 @@ def create_raster(
         bands: number of bands.
         dtype: type of a pixel.
         tags: text stored in the file.
+        compression: zstd is the fastest; deflate is read by every viewer.
     """
+    level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
     with atomic_path(path) as private, _quiet():
         options = {"photometric": "rgb"} if bands == 3 else {}
         with rasterio.open(
             private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
-            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress="deflate", zlevel=1, interleave="pixel",
-            sparse_ok=True, bigtiff="if_safer", **options,
+            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compression, interleave="pixel",
+            sparse_ok=True, bigtiff="if_safer", **level, **options,
         ) as dataset:  # fmt: skip
             dataset.update_tags(**(tags or {}))
             yield Raster(dataset)

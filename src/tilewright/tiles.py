@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from tilewright.config import TileSet
 from tilewright.inference.windows import grid
-from tilewright.masks import read_outlines
+from tilewright.outlines import IGNORE, read_outlines
 from tilewright.rasters import Frame, Raster, Size, Window, mask_dtype, open_raster
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.progress import track
@@ -83,8 +83,8 @@ def _keeps_background(slide: str, x: int, y: int, tiles: TileSet) -> bool:
 
 def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[Corner]:
     """One tile centred on every outline, pushed back inside the slide."""
-    table = read_outlines(outlines)
-    table = table[table["class"] != "ignore"]
+    table = read_outlines(outlines, ("class", "x", "y"))
+    table = table[table["class"] != IGNORE]
 
     def start(center: float, length: int) -> int:
         return min(max(round(center / frame.factor - edge / 2), 0), max(length - edge, 0))

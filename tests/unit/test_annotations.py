@@ -179,7 +179,7 @@ def test_duplicates_are_reported_and_kept_once_wherever_their_ring_starts(tmp_pa
     outlines = read_features(tmp_path, feature([SQUARE]), feature([turned]), feature([SQUARE], "b"))
     assert [annotation.label for annotation in outlines.annotations] == ["a", "b"]
     assert outlines.findings[0].where.endswith("feature 2")
-    assert findings(outlines, "repaired") == ["the same outline as feature 1, with the same class; kept once."]
+    assert findings(outlines, "repaired") == ["the same as outline 1 of the file, with the same class; kept once."]
 
 
 def test_broken_json_names_the_line(tmp_path):
@@ -397,3 +397,26 @@ def test_coco_of_another_slide_or_size_is_refused(tmp_path):
     path = write(tmp_path / "coco.json", coco(width=50))
     assert "is 50 x 80 here, but 100 x 80 pixels" in message(path)
     assert "holds no outlines of slide zz." in message(path, "zz")
+
+
+# Many outlines
+
+
+def test_a_duplicate_of_an_outline_of_an_earlier_batch_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("tilewright.annotations.collect.TOGETHER", 3)
+    boxes = [feature([[[x, 0], [x + 1, 0], [x + 1, 1], [x, 0]]], label) for x in range(10) for label in "ab"]
+    outlines = read_features(tmp_path, *boxes, boxes[4], *boxes[:2])
+    assert len(outlines.annotations) == 20
+    repeated = [f"the same as outline {number} of the file, with the same class; kept once." for number in (5, 1, 2)]
+    assert findings(outlines, "repaired") == repeated
+
+
+def test_a_collection_cut_off_after_many_features_is_refused_with_its_line(tmp_path):
+    features = ",\n".join(json.dumps(feature([SQUARE])) for _ in range(20_000))
+    path = write(tmp_path / "s.geojson", '{"features": [\n' + features)
+    assert "line 20001" in message(path)
+
+
+def test_members_after_the_features_do_not_matter(tmp_path):
+    path = write(tmp_path / "s.geojson", {"features": [feature([SQUARE])], "type": "FeatureCollection", "crs": {}})
+    assert len(read(path).annotations) == 1

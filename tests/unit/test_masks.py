@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from shapely import MultiPolygon, Polygon, box
+from shapely import MultiPolygon, Point, Polygon, box
 
 from tilewright.annotations import Annotation
 from tilewright.config import Annotations, Limits
-from tilewright.masks import draw, outline_table, rasterize, read_outlines
+from tilewright.masks import draw, rasterize
+from tilewright.outlines import outline_writer, read_outlines
 from tilewright.rasters import Frame, Size, open_raster
 from tilewright.runtime.errors import AnnotationError, DataError
 from tilewright.settings import RasterizeSettings
@@ -33,7 +34,7 @@ def test_an_outline_along_pixel_edges_covers_just_those_pixels(tmp_path):
     expected[20:25, 10:30] = 1
     np.testing.assert_array_equal(mask, expected)
     assert summary.pixels == {"a": 100, "ignore": 0}
-    assert summary.outside == ()
+    assert summary.outside == 0
 
 
 def test_a_hole_stays_empty(tmp_path):
@@ -86,7 +87,7 @@ def test_the_mask_of_a_region_counts_from_its_corner(tmp_path):
     mask, summary = drawn(tmp_path, box(45, 45, 55, 50), box(52, 42, 53, 43), box(0, 0, 5, 5), frame=frame)
     assert mask.shape == (20, 30)
     assert mask.sum() == mask[5:10, 0:5].sum() + mask[2, 2] == 26
-    assert summary.outside == ("feature 1", "feature 3")
+    assert (summary.outside, summary.first_outside) == (2, ("feature 1", "feature 3"))
 
 
 def test_blocks_without_outlines_take_no_space(tmp_path):
@@ -212,8 +213,10 @@ def test_problems_of_all_slides_are_raised_together_and_nothing_is_written(tmp_p
 
 def test_the_point_of_a_crescent_lies_inside_it(tmp_path):
     crescent = box(0, 0, 20, 20).difference(box(1, 1, 20, 19))
-    table = outline_table([Annotation("a", crescent)], FRAME, {"a": ["a"]})
-    point = box(*(table[name][0].as_py() for name in ("x", "y", "x", "y"))).centroid
+    with outline_writer(tmp_path / "t.parquet", FRAME, {"a": ["a"]}) as writer:
+        writer.write([Annotation("a", crescent)])
+    row = read_outlines(tmp_path / "t.parquet").iloc[0]
+    point = Point(row.x, row.y)
     assert crescent.intersects(point)
 
 
@@ -221,3 +224,23 @@ def test_a_damaged_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"t.parquet: cannot be read"):
         read_outlines(tmp_path / "t.parquet")
+
+
+def test_more_outlines_than_a_batch_are_all_drawn(tmp_path):
+    """Of any order, over many blocks, with an outline that reaches into all of them."""
+    size = Size(300, 260)
+    corners = [(x, y) for x in range(0, 300, 4) for y in range(0, 260, 4)]
+    np.random.default_rng(0).shuffle(corners)
+    annotations = [Annotation("a", box(x, y, x + 2, y + 3)) for x, y in corners]
+    annotations.append(Annotation("b", box(0, 0, 300, 260)))
+    summary = draw(
+        iter(annotations), Frame(0, 0, *size, size), tmp_path / "m.tif", classes={"a": ["a"], "b": ["b"]}, block=64
+    )
+    expected = np.full((260, 300), 2, np.uint8)
+    for x, y in corners:
+        expected[y : y + 3, x : x + 2] = 3
+    with open_raster(tmp_path / "m.tif") as raster:
+        np.testing.assert_array_equal(raster.read()[0], expected)
+    assert len(annotations) > 4096
+    assert summary.pixels == {"a": 6 * len(corners), "b": 300 * 260, "ignore": 0}
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.tif"]

@@ -5,7 +5,8 @@ import pytest
 
 from tilewright.archives import open_archive, read_table
 from tilewright.config import Annotations, Limits, Scale, TileSet, Tissue
-from tilewright.masks import rasterize, read_outlines
+from tilewright.masks import rasterize
+from tilewright.outlines import read_outlines
 from tilewright.runtime.errors import DataError
 from tilewright.scales import downscale
 from tilewright.settings import DownscaleSettings, RasterizeSettings, TileSettings

@@ -4,6 +4,6 @@ Coordinates are pixels of level 0 of the whole image, x before y, as real number
 """
 
 from tilewright.annotations.model import Annotation, Draft, Finding, Outlines
-from tilewright.annotations.read import read_annotations
+from tilewright.annotations.read import read_annotations, stream_annotations
 
-__all__ = ["Annotation", "Draft", "Finding", "Outlines", "read_annotations"]
+__all__ = ["Annotation", "Draft", "Finding", "Outlines", "read_annotations", "stream_annotations"]

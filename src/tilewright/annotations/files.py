@@ -3,10 +3,12 @@
 Files may be gzipped. What is read once and asked for by many slides (a table, a COCO file) is kept until the next file.
 """
 
+import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,15 +34,52 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
         AnnotationError: the file cannot be read, or holds more than ``limits.max_vertices`` vertices could take.
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
+    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        data: bytes = stream.read(most + 1)
+    if len(data) > most:
+        raise _too_large(path, most, limits)
+    return data
+
+
+@contextmanager
+def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
+    """A function that reads the next characters of a file, unpacked if it is gzipped; empty text at its end.
+
+    Raises:
+        AnnotationError: as of ``read_bytes``, when it is read; or the file is not text in UTF-8.
+    """
+    most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        left = most
+
+        def read(count: int) -> str:
+            nonlocal left
+            with _readable(path):
+                data = stream.read(count)
+                left -= len(data)
+                if left < 0:
+                    raise _too_large(path, most, limits)
+                text = decoder.decode(data, final=not data)
+                return text if text or not data else read(count)
+
+        yield read
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
-            data: bytes = stream.read(most + 1)
+        yield
     except (OSError, EOFError, zlib.error) as error:
         raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
-    if len(data) > most:
-        what = f"holds more than {most} bytes, more than limits.max_vertices ({limits.max_vertices}) vertices take."
-        raise AnnotationError(Problem(str(path), what, "Raise the limit if the file is meant to be so large."))
-    return data
+    except UnicodeDecodeError as error:
+        what = f"is not text in UTF-8 (byte {error.start})."
+        raise AnnotationError(Problem(str(path), what, "Export the file again, as UTF-8.")) from error
+
+
+def _too_large(path: Path, most: int, limits: Limits) -> AnnotationError:
+    what = f"holds more than {most} bytes, more than limits.max_vertices ({limits.max_vertices}) vertices take."
+    return AnnotationError(Problem(str(path), what, "Raise the limit if the file is meant to be so large."))
 
 
 def parse_json(data: bytes, path: Path, first_line: int = 1) -> Any:
@@ -49,15 +88,26 @@ def parse_json(data: bytes, path: Path, first_line: int = 1) -> Any:
     Raises:
         AnnotationError: it is not JSON; names the line.
     """
-    try:
+    with _readable(path), valid_json(path, first_line):
         return json.loads(data.decode("utf-8-sig"))
+
+
+@contextmanager
+def valid_json(path: Path, first_line: int = 1, first_column: int = 0) -> Iterator[None]:
+    """Turn what the JSON parser finds wrong into an error that names the file, the line and the column.
+
+    Args:
+        path: the file.
+        first_line: number of the line that the parsed text begins in.
+        first_column: characters of that line before the text.
+    """
+    try:
+        yield
     except json.JSONDecodeError as error:
         where = f"{path}, line {first_line + error.lineno - 1}"
-        what = f"is not valid JSON ({error.msg}, column {error.colno})."
+        column = error.colno + (first_column if error.lineno == 1 else 0)
+        what = f"is not valid JSON ({error.msg}, column {column})."
         raise AnnotationError(Problem(where, what, "Export or download the file again; it may be cut off.")) from error
-    except UnicodeDecodeError as error:
-        what = f"is not text in UTF-8 (byte {error.start})."
-        raise AnnotationError(Problem(str(path), what, "Export the file again, as UTF-8.")) from error
     except RecursionError as error:
         raise AnnotationError(Problem(str(path), "is nested too deeply to be outlines.")) from error
 

@@ -1,39 +1,89 @@
-"""GeoJSON, as QuPath writes it: a FeatureCollection, a list of features, one feature, or one bare geometry."""
+"""GeoJSON, as QuPath writes it: a FeatureCollection, a list of features, one feature, or one bare geometry.
+
+Collections and lists are read feature by feature, whatever their length.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tilewright.annotations.files import open_text
+from tilewright.annotations.geometry import packed
+from tilewright.annotations.jsonstream import JsonReader
 from tilewright.annotations.model import Draft, Unusable
+from tilewright.config import Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 GEOMETRIES = {"Polygon", "MultiPolygon", "GeometryCollection"}
+OTHERS = {"images", "annotations", "categories", "geometry", "geometries", "coordinates"}
+"""Keys of other documents: a file that has one of them before any features is no collection."""
 
 
-def is_geojson(document: Any) -> bool:
-    """Whether a parsed file is GeoJSON that may hold outlines."""
-    if isinstance(document, list):
-        return not document or any(isinstance(item, dict) and item.get("type") == "Feature" for item in document)
-    return isinstance(document, dict) and document.get("type") in {"Feature", "FeatureCollection", *GEOMETRIES}
+def holds_features(path: Path, limits: Limits) -> bool:
+    """Whether a file begins like a collection or a list of features; what is wrong with it is not said here."""
+    try:
+        with open_text(path, limits) as read:
+            reader = JsonReader(read, path)
+            return reader.peek() == "[" or (reader.peek() == "{" and _to_features(reader))
+    except AnnotationError:
+        return False
 
 
-def read_geojson(document: Any, path: Path) -> Iterator[Draft]:
-    """Drafts of all features of a parsed file, of which ``is_geojson`` holds.
+def _to_features(reader: JsonReader) -> bool:
+    """Go on to the list of features of a collection; False: there is none."""
+    for key in reader.members():
+        if key == "features":
+            return reader.peek() == "["
+        if key in OTHERS:
+            return False
+        reader.value()
+    return False
+
+
+def stream_features(path: Path, limits: Limits) -> Iterator[Draft]:
+    """Drafts of the features of a file of which ``holds_features`` is true, read one by one.
 
     Raises:
-        AnnotationError: a FeatureCollection without features.
+        AnnotationError: the file is not valid JSON, or a list without a single feature.
     """
-    features = document
-    if isinstance(document, dict):
-        kind = document["type"]
-        features = [document] if kind == "Feature" else [{"type": "Feature", "geometry": document}]
-        if kind == "FeatureCollection":
-            features = document.get("features")
-    if not isinstance(features, list):
-        remedy = "Export the outlines from QuPath as GeoJSON, as a FeatureCollection."
-        raise AnnotationError(Problem(str(path), "is a FeatureCollection without a list of features.", remedy))
-    for number, feature in enumerate(features, start=1):
-        yield _draft(feature, f"feature {number}")
+    with open_text(path, limits) as read:
+        reader = JsonReader(read, path)
+        if reader.peek() == "[":
+            yield from _listed(reader, path)
+        else:
+            for key in reader.members():
+                if key == "features":
+                    for number, feature in enumerate(reader.elements(), start=1):
+                        yield _draft(feature, f"feature {number}")
+                else:
+                    reader.value()
+        reader.finish()
+
+
+def _listed(reader: JsonReader, path: Path) -> Iterator[Draft]:
+    count = known = 0
+    for count, item in enumerate(reader.elements(), start=1):
+        known += isinstance(item, dict) and item.get("type") == "Feature"
+        yield _draft(item, f"feature {count}")
+    if count and not known:
+        raise not_outlines(path)
+
+
+def not_outlines(path: Path) -> AnnotationError:
+    """The error for JSON that is something else."""
+    what = "is JSON, but neither GeoJSON, nor COCO, nor the vasculature competition's lines."
+    return AnnotationError(Problem(str(path), what, "Export the outlines from QuPath as GeoJSON."))
+
+
+def is_single(document: Any) -> bool:
+    """Whether a parsed file is one feature or one bare geometry."""
+    return isinstance(document, dict) and document.get("type") in {"Feature", *GEOMETRIES}
+
+
+def read_single(document: dict[str, Any]) -> Iterator[Draft]:
+    """The draft of a parsed file of which ``is_single`` is true."""
+    feature = document if document["type"] == "Feature" else {"type": "Feature", "geometry": document}
+    yield _draft(feature, "feature 1")
 
 
 def _draft(feature: Any, origin: str) -> Draft:
@@ -41,7 +91,7 @@ def _draft(feature: Any, origin: str) -> Draft:
         return Draft("", Unusable("is not a GeoJSON feature"), origin)
     properties = feature.get("properties")
     properties = properties if isinstance(properties, dict) else {}
-    return Draft(_label(properties.get("classification")), feature.get("geometry"), origin, properties)
+    return Draft(_label(properties.get("classification")), packed(feature.get("geometry")), origin, properties)
 
 
 def _label(classification: Any) -> str:

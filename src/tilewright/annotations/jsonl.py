@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.annotations.files import lines, names_slide, no_outlines, parse_json
+from tilewright.annotations.geometry import packed
 from tilewright.annotations.model import Draft, Unusable
 from tilewright.runtime.errors import AnnotationError, Problem
 
@@ -43,5 +44,5 @@ def _drafts(annotations: list[Any], number: int) -> Iterator[Draft]:
             yield Draft("", Unusable("is not an annotation with a type and coordinates"), origin)
             continue
         label = annotation.get("type")
-        geometry = {"type": "Polygon", "coordinates": annotation.get("coordinates")}
+        geometry = packed({"type": "Polygon", "coordinates": annotation.get("coordinates")})
         yield Draft(label.strip() if isinstance(label, str) else "", geometry, origin)

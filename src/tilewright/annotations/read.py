@@ -1,12 +1,12 @@
 """Which reader a file of outlines needs, by its suffix and, where that leaves a doubt, by what is in it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tilewright.annotations import files
 from tilewright.annotations.coco import is_coco, read_coco
 from tilewright.annotations.collect import collect
-from tilewright.annotations.geojson import is_geojson, read_geojson
+from tilewright.annotations.geojson import holds_features, is_single, not_outlines, read_single, stream_features
 from tilewright.annotations.jsonl import read_jsonl
 from tilewright.annotations.labels import read_labels
 from tilewright.annotations.model import Draft, Outlines
@@ -22,7 +22,16 @@ FORMATS = (
 
 
 def read_annotations(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Outlines:
-    """Read the outlines of one slide.
+    """All outlines of one slide at once; arguments and errors as of ``stream_annotations``."""
+    batches = list(stream_annotations(path, slide, size, options, limits))
+    return Outlines(
+        tuple(annotation for batch in batches for annotation in batch.annotations),
+        tuple(finding for batch in batches for finding in batch.findings),
+    )
+
+
+def stream_annotations(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterator[Outlines]:
+    """Read the outlines of one slide, a batch at a time.
 
     Args:
         path: GeoJSON, JSONL, COCO, a table of run lengths, or a label image.
@@ -31,7 +40,7 @@ def read_annotations(path: Path, slide: str, size: Size, options: Annotations, l
         options: how outlines are read.
         limits: most vertices in a file.
 
-    Returns:
+    Yields:
         Outlines in pixels of level 0 of the whole image, each valid, none twice; and what was repaired or left out.
 
     Raises:
@@ -58,6 +67,8 @@ def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Li
 
 
 def _json(path: Path, slide: str, size: Size, limits: Limits) -> Iterable[Draft]:
+    if holds_features(path, limits):
+        return stream_features(path, limits)
     try:
         document = files.load_json(path, limits)
     except AnnotationError as error:
@@ -67,9 +78,11 @@ def _json(path: Path, slide: str, size: Size, limits: Limits) -> Iterable[Draft]
     if is_coco(document):
         return read_coco(document, path, slide, size)
     files.forget()
-    if is_geojson(document):
-        return read_geojson(document, path)
+    if is_single(document):
+        return read_single(document)
+    if isinstance(document, dict) and document.get("type") == "FeatureCollection":
+        remedy = "Export the outlines from QuPath as GeoJSON, as a FeatureCollection."
+        raise AnnotationError(Problem(str(path), "is a FeatureCollection without a list of features.", remedy))
     if isinstance(document, dict) and {"id", "annotations"} <= set(document):
         return read_jsonl(files.read_bytes(path, limits), path, slide)
-    what = "is JSON, but neither GeoJSON, nor COCO, nor the vasculature competition's lines."
-    raise AnnotationError(Problem(str(path), what, "Export the outlines from QuPath as GeoJSON."))
+    raise not_outlines(path)
