@@ -3,11 +3,13 @@
 In: ``{slide}.tif`` of an ensemble (uint8, one band a class, 255 is certain) and the thresholds of ``calibrate``. Out, with
 coordinates in pixels of level 0, x before y: ``{slide}.mask.tif`` (bit ``k`` of a pixel is class ``k`` of the tag
 "classes"), ``{slide}.objects.parquet`` (counted from the corner of the used part of the slide) and ``{slide}.geojson``
-(counted from the corner of the whole image). Rows are held as runs; pixels only a band at a time.
+(counted from the corner of the whole image). Strips of ``BLOCK`` rows go through; an object is written once the strip after
+its last row has passed, so objects are numbered by the strip of their last row, then by class, then by first pixel.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +17,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from tilewright.outputs.geojson import annotation, outlines, write_features
-from tilewright.rasters import BLOCK, Frame, Raster, Window, blocks, create_raster, mask_dtype, open_raster
-from tilewright.runs import Ints, Runs, groups, label
+from tilewright.components import Components, ComponentTracker, groups
+from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer, outlines
+from tilewright.outputs.mask import MaskWriter, mask_writer
+from tilewright.rasters import Frame, Raster, open_raster
+from tilewright.runs import Ints, Runs
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.progress import note
+from tilewright.runtime.progress import note, track
 from tilewright.settings import SegmentSettings
 from tilewright.sheet import read_shard
-
-Floats = NDArray[np.float64]
-BAND_PIXELS = 1 << 22
-MASK_CHUNK = (8 * BLOCK, BLOCK)
+from tilewright.thresholds import Floats, scored_strips
 
 
 def segment(
@@ -56,14 +56,31 @@ def segment(
         for row in read_shard(sheet, data, shard):
             with open_raster(probabilities / f"{row.slide}.tif") as raster:
                 frame = _frame(raster, probabilities / f"{row.slide}.tif", len(limits))
-                scored = threshold(raster, frame, [limit.threshold for limit in limits.values()])
-            found = {
-                name: find_objects(one, limit.min_area, use_max=settings.segmentation.confidence == "max")
-                for one, (name, limit) in zip(scored, limits.items(), strict=True)
-            }
-            _write(folder, row.slide, frame, found, settings.colors)
-            counts = ", ".join(f"{len(objects)} of {name}" for name, objects in found.items())
-            note(f"slide {row.slide}: objects: {counts}")
+                counts = _segment_slide(row.slide, raster, frame, limits, settings, folder)
+            note(f"slide {row.slide}: objects: {', '.join(f'{count} of {name}' for name, count in counts.items())}")
+
+
+def _segment_slide(
+    slide: str, raster: Raster, frame: Frame, limits: Mapping[str, "Limit"], settings: SegmentSettings, folder: Path
+) -> dict[str, int]:
+    """Write the files of a slide; the number of objects of each class."""
+    trackers = {name: ComponentTracker(frame.height, frame.width, values=2) for name in limits}
+    strips = scored_strips(raster, frame, [limit.threshold for limit in limits.values()])
+    counts = dict.fromkeys(limits, 0)
+    with _object_writer(folder, slide, frame, settings.colors) as writer:
+        for strip in track(strips, f"objects of {slide}"):
+            settled = frame.height
+            for bit, (name, scored) in enumerate(zip(limits, strip, strict=True)):
+                closed, area = trackers[name].push(scored.strip, scored.values), limits[name].min_area
+                objects = find_objects(closed, area, use_max=settings.segmentation.confidence == "max")
+                writer.mask.add(bit, scored.strip.runs)
+                writer.mask.remove(bit, small_ones(closed, area))
+                writer.write(name, objects)
+                counts[name] += len(objects)
+                first_open = trackers[name].first_row_of_smaller(area)
+                settled = min(settled, scored.strip.bottom if first_open < 0 else first_open)
+            writer.mask.write_until(settled)
+    return counts
 
 
 @dataclass(frozen=True)
@@ -92,21 +109,6 @@ def read_limits(calibration: Path, classes: Sequence[str]) -> dict[str, Limit]:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Runs of a class and their values, which are probabilities times 255.
-
-    Attributes:
-        runs: pixels at or above the threshold.
-        total: sum of the values of each run, float64[n].
-        highest: largest value of each run, float64[n].
-    """
-
-    runs: Runs
-    total: Floats
-    highest: Floats
-
-
-@dataclass(frozen=True)
 class Objects:
     """The objects of a class, in the order of their first pixels by rows.
 
@@ -118,6 +120,7 @@ class Objects:
         y: row of it.
         left: first column, int64[n].
         top: first row.
+        first_x: column of the first pixel of that row.
         right: the column after the last.
         bottom: the row after the last.
         confidence: 0 to 1, float64[n].
@@ -130,6 +133,7 @@ class Objects:
     y: Floats
     left: Ints
     top: Ints
+    first_x: Ints
     right: Ints
     bottom: Ints
     confidence: Floats
@@ -138,42 +142,24 @@ class Objects:
         return len(self.area)
 
 
-def threshold(
-    raster: Raster, frame: Frame, thresholds: Sequence[float], band_pixels: int = BAND_PIXELS
-) -> list[Scored]:
-    """The pixels of the slide that reach the threshold of each class.
-
-    A value ``v`` (0 to 255, interpolated in float32 where the scale is coarser than the slide) reaches the threshold
-    ``t`` where ``v >= round(255 * t, 6)``; rounding makes ``t = b / 255`` mean exactly ``v >= b``.
+def find_objects(components: Components, min_area: int, *, use_max: bool) -> Objects:
+    """The components with at least ``min_area`` pixels; their confidence is the mean or the largest value.
 
     Args:
-        raster: probabilities, uint8[classes, rows, columns].
-        frame: their place and factor.
-        thresholds: 0 to 1, one a class.
-        band_pixels: pixels of the slide held at a time; bounds memory, does not change the result.
+        components: with the sum and the largest of the values (probabilities times 255) of each run.
+        min_area: in pixels of the slide.
+        use_max: whether the confidence is the largest value.
     """
-    cuts = [round(255 * value, 6) for value in thresholds]
-    strips: list[list[tuple[int, Scored]]] = [[] for _ in cuts]
-    for top, band, values in _bands(raster, frame, cuts, band_pixels):
-        mask = values >= np.float32(cuts[band])
-        strips[band].append((top, _scored(mask, values)))
-    return [_stacked(strip, frame.height, frame.width) for strip in strips]
-
-
-def find_objects(scored: Scored, min_area: int, *, use_max: bool) -> Objects:
-    """The objects of a class with at least ``min_area`` pixels; their confidence is the mean or the largest value."""
-    runs, labels = scored.runs, label(scored.runs)
-    area = np.bincount(labels, runs.lengths()).astype(np.int64)
-    kept = area >= min_area
-    inside = kept[labels]
-    runs, labels, area = runs.take(inside), (np.cumsum(kept) - 1)[labels[inside]], area[kept]
+    kept = _areas(components) >= min_area
+    inside = kept[components.labels]
+    runs, labels = components.runs.take(inside), (np.cumsum(kept) - 1)[components.labels[inside]]
     order, first = groups(labels)
     start, stop, row = runs.start[order], runs.stop[order], runs.row[order]
-    length = stop - start
-    if not len(area):
+    if not len(first):
         nothing, none = np.empty(0), np.empty(0, np.int64)
-        return Objects(runs, labels, none, nothing, nothing, none, none, none, none, nothing)
-    total, highest = scored.total[inside][order], scored.highest[inside][order]
+        return Objects(runs, labels, none, nothing, nothing, none, none, none, none, none, nothing)
+    length, area = stop - start, np.add.reduceat(stop - start, first)
+    total, highest = components.values[inside][order].T
     value = np.maximum.reduceat(highest, first) if use_max else np.add.reduceat(total, first) / area
     return Objects(
         runs=runs,
@@ -183,45 +169,20 @@ def find_objects(scored: Scored, min_area: int, *, use_max: bool) -> Objects:
         y=np.add.reduceat(length * (2 * row + 1), first) / (2 * area),
         left=np.minimum.reduceat(start, first),
         top=row[first],
+        first_x=start[first],
         right=np.maximum.reduceat(stop, first),
         bottom=np.maximum.reduceat(row, first) + 1,
         confidence=value / 255,
     )
 
 
-def write_mask(path: Path, frame: Frame, layers: Mapping[str, Runs]) -> None:
-    """Write a mask of the size of ``frame`` at factor 1, one bit a class; blocks without a pixel are left out.
-
-    Args:
-        path: the TIFF; appears whole or not at all.
-        frame: its place; the factor is not used.
-        layers: the pixels of each class; the names go into the tag "classes" in the order of the bits.
-    """
-    full = frame.scaled(1.0)
-    tags = full.tags() | {"classes": json.dumps(list(layers))}
-    dtype = mask_dtype(len(layers))
-    with create_raster(path, full.size, dtype=dtype, tags=tags) as raster:
-        for window in blocks(full.size, MASK_CHUNK):
-            parts = [layer.clip(window) for layer in layers.values()]
-            if any(map(len, parts)):
-                pixels = np.zeros((window.height, window.width), dtype)
-                for bit, part in enumerate(parts):
-                    pixels |= part.to_mask(window).astype(dtype) << bit
-                raster.write(pixels, window.x, window.y)
+def small_ones(components: Components, min_area: int) -> Runs:
+    """The pixels of the components with fewer than ``min_area`` pixels."""
+    return components.runs.take((_areas(components) < min_area)[components.labels])
 
 
-def read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a table, such as an ``.objects.parquet``.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        remedy = "Delete the folder and run the same command again."
-        raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
-    return {name: table[name].to_numpy() for name in table.column_names}
+def _areas(components: Components) -> Ints:
+    return np.bincount(components.labels, components.runs.lengths()).astype(np.int64)
 
 
 def _frame(raster: Raster, path: Path, classes: int) -> Frame:
@@ -233,100 +194,62 @@ def _frame(raster: Raster, path: Path, classes: int) -> Frame:
     return frame
 
 
-def _bands(
-    raster: Raster, frame: Frame, cuts: Sequence[float], band_pixels: int
-) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """First row, class and values at full size of each band of rows in which the class may reach its cut."""
-    step = max(1, min(BLOCK, band_pixels // frame.width))
-    columns = _taps(0, frame.width, frame.factor, raster.size.width)
-    for top in range(0, frame.height, step):
-        rows = _taps(top, min(top + step, frame.height), frame.factor, raster.size.height)
-        first, last = int(rows.lower[0]), int(rows.upper[-1])
-        coarse = raster.read(Window(0, first, raster.size.width, last + 1 - first))
-        for band, cut in enumerate(cuts):
-            # An interpolated value exceeds its neighbours by a rounding error at most.
-            if int(coarse[band].max()) + 1 > cut:
-                values = coarse[band]
-                if frame.factor != 1:
-                    across = columns.blend(values.astype(np.float32).T).T
-                    values = rows.since(first).blend(np.ascontiguousarray(across))
-                yield top, band, values
+OBJECT_SCHEMA = pa.schema(
+    [("object", pa.int64()), ("class", pa.string()), ("x", pa.float64()), ("y", pa.float64())]
+    + [(name, pa.int64()) for name in ("left", "top", "first_x", "width", "height", "area")]
+    + [("confidence", pa.float64())]
+)
 
 
-@dataclass(frozen=True)
-class _Taps:
-    """The two coarse cells between whose centres each fine pixel lies, and the share of the second one."""
+class _ObjectWriter:
+    """Writes the files of a slide as its objects are found.
 
-    lower: Ints
-    upper: Ints
-    share: NDArray[np.float32]
+    Attributes:
+        mask: the mask of all classes.
+    """
 
-    def since(self, first: int) -> "_Taps":
-        return _Taps(self.lower - first, self.upper - first, self.share)
+    def __init__(
+        self,
+        mask: MaskWriter,
+        table: pq.ParquetWriter,
+        features: FeatureWriter,
+        frame: Frame,
+        colors: Mapping[str, str],
+    ) -> None:
+        self.mask, self._table, self._features = mask, table, features
+        self._frame, self._colors = frame, colors
+        self._count = 0
 
-    def blend(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Interpolate along the first axis: float32[cells, n] to float32[pixels, n]."""
-        low = cells[self.lower]
-        values: NDArray[np.float32] = low + self.share[:, np.newaxis] * (cells[self.upper] - low)
-        return values
-
-
-def _taps(start: int, stop: int, factor: float, cells: int) -> _Taps:
-    """Bilinear interpolation with half-pixel centres; beyond the outermost centres the outermost cell goes on."""
-    position = np.clip((np.arange(start, stop) + 0.5) / factor - 0.5, 0, cells - 1)
-    lower = np.floor(position).astype(np.int64)
-    return _Taps(lower, np.ceil(position).astype(np.int64), (position - lower).astype(np.float32))
-
-
-def _scored(mask: NDArray[np.bool_], values: NDArray[Any]) -> Scored:
-    runs = Runs.from_mask(mask)
-    chosen = values[mask]
-    lengths = runs.lengths()
-    first = np.cumsum(lengths) - lengths
-    if not len(runs):
-        return Scored(runs, np.empty(0), np.empty(0))
-    total = np.add.reduceat(chosen, first, dtype=np.float64)
-    return Scored(runs, total, np.maximum.reduceat(chosen, first).astype(np.float64))
+    def write(self, name: str, objects: Objects) -> None:
+        """Append objects of a class to the table and the outlines."""
+        if len(objects):
+            self._table.write_table(_table(name, objects, self._count))
+            self._count += len(objects)
+            for feature in _features(name, objects, self._colors[name], self._frame):
+                self._features.write(feature)
 
 
-def _stacked(strips: Sequence[tuple[int, Scored]], height: int, width: int) -> Scored:
-    runs = Runs.concatenate(((top, scored.runs) for top, scored in strips), height, width)
-    total = np.concatenate([np.empty(0), *(scored.total for _, scored in strips)])
-    return Scored(runs, total, np.concatenate([np.empty(0), *(scored.highest for _, scored in strips)]))
-
-
-def _write(folder: Path, slide: str, frame: Frame, found: Mapping[str, Objects], colors: Mapping[str, str]) -> None:
-    write_mask(folder / f"{slide}.mask.tif", frame, {name: objects.runs for name, objects in found.items()})
-    tables = []
-    before = 0
-    for name, objects in found.items():
-        tables.append(_table(name, objects, before))
-        before += len(objects)
-    pq.write_table(pa.concat_tables(tables), folder / f"{slide}.objects.parquet", compression="zstd")
-    write_features(folder / f"{slide}.geojson", _features(found, colors, frame))
+@contextmanager
+def _object_writer(folder: Path, slide: str, frame: Frame, colors: Mapping[str, str]) -> Iterator[_ObjectWriter]:
+    with ExitStack() as stack:
+        mask = stack.enter_context(mask_writer(folder / f"{slide}.mask.tif", frame, list(colors)))
+        table = pq.ParquetWriter(folder / f"{slide}.objects.parquet", OBJECT_SCHEMA, compression="zstd")
+        features = stack.enter_context(feature_writer(folder / f"{slide}.geojson"))
+        yield _ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
 
 
 def _table(name: str, objects: Objects, before: int) -> pa.Table:
-    return pa.table(
-        {
-            "object": np.arange(before + 1, before + 1 + len(objects)),
-            "class": pa.array([name] * len(objects), pa.string()),
-            "x": objects.x,
-            "y": objects.y,
-            "left": objects.left,
-            "top": objects.top,
-            "width": objects.right - objects.left,
-            "height": objects.bottom - objects.top,
-            "area": objects.area,
-            "confidence": objects.confidence,
-        }
-    )
+    columns = [
+        np.arange(before + 1, before + 1 + len(objects)), [name] * len(objects), objects.x, objects.y,
+        objects.left, objects.top, objects.first_x, objects.right - objects.left, objects.bottom - objects.top,
+        objects.area, objects.confidence,
+    ]  # fmt: skip
+    arrays = [pa.array(values, kind.type) for values, kind in zip(columns, OBJECT_SCHEMA, strict=True)]
+    return pa.table(arrays, schema=OBJECT_SCHEMA)
 
 
-def _features(found: Mapping[str, Objects], colors: Mapping[str, str], frame: Frame) -> Iterator[dict[str, Any]]:
-    for name, objects in found.items():
-        shapes = outlines(objects.runs, objects.labels, frame.x, frame.y)
-        numbers = zip(objects.area.tolist(), objects.confidence.tolist(), strict=True)
-        for geometry, (area, confidence) in zip(shapes, numbers, strict=True):
-            measurements = {"area_px": area, "confidence": round(confidence, 6)}
-            yield annotation(geometry, name, colors[name], measurements)
+def _features(name: str, objects: Objects, color: str, frame: Frame) -> Iterator[dict[str, Any]]:
+    shapes = outlines(objects.runs, objects.labels, frame.x, frame.y)
+    numbers = zip(objects.area.tolist(), objects.confidence.tolist(), strict=True)
+    for geometry, (area, confidence) in zip(shapes, numbers, strict=True):
+        yield annotation(geometry, name, color, {"area_px": area, "confidence": round(confidence, 6)})

@@ -18,12 +18,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tilewright.runs import Ints, Runs, spread
 from tilewright.runtime.errors import DataError, Problem
 
 WHERE = "run-length encoding"
+TEXT_NUMBERS = 1 << 20
 _BYTES_LITERAL = re.compile(r"""^b(['"]).*\1?$""", re.DOTALL)
 _COCO_DIGITS = 13  # of 5 bits, for any 64-bit number
 
@@ -31,8 +34,7 @@ _COCO_DIGITS = 13  # of 5 bits, for any 64-bit number
 def encode_row_major(runs: Runs) -> str:
     """Text "start length ..." with pixels counted along the rows from 1; empty for an empty mask."""
     starts, lengths = _flat(runs)
-    pairs = np.stack([starts + 1, lengths], axis=1)
-    return " ".join(map(str, pairs.ravel().tolist()))
+    return numbers_as_text(np.stack([starts + 1, lengths], axis=1).ravel())
 
 
 def encode_column_major(runs: Runs) -> str:
@@ -129,6 +131,16 @@ def decode_coco(text: str, height: int, width: int, *, where: str = WHERE) -> Ru
         return decode_coco_counts(counts.decode("ascii"), height, width, where=where)
     except UnicodeDecodeError as error:
         raise _error(where, "the zlib data holds no COCO counts (it is not ASCII).") from error
+
+
+def numbers_as_text(numbers: Ints) -> str:
+    """Whole numbers with spaces between them."""
+    parts = []
+    for first in range(0, len(numbers), TEXT_NUMBERS):
+        texts = pa.array(numbers[first : first + TEXT_NUMBERS]).cast(pa.string())
+        whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+        parts.append(pc.binary_join(whole, " ")[0].as_py())
+    return " ".join(parts)
 
 
 _SIZE = "Height and width must be those of the encoded image."

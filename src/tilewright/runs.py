@@ -5,17 +5,14 @@ row ``r``, column ``c`` has the key ``r * (width + 1) + c``: the spare key at th
 rows apart, so that one-dimensional interval arithmetic is exact.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from tilewright.rasters import BLOCK, Size, Window, blocks, open_raster
+from tilewright.rasters import Size, Window
 
 Ints = NDArray[np.int64]
 STRIP_PIXELS = 1 << 21
@@ -165,39 +162,25 @@ class Runs:
     def transpose(self) -> "Runs":
         """The mask with rows and columns exchanged.
 
-        A pixel begins or ends a vertical run where it differs from the pixel above it. The columns in which two rows
-        differ are the intervals between consecutive ends of their runs, sorted together.
+        A pixel begins or ends a vertical run where it differs from the pixel above it.
         """
-        starts, stops = self.intervals()
-        below = self.width + 1
-        ends = np.sort(np.concatenate([starts, stops, starts + below, stops + below])).reshape(-1, 2)
-        ends = ends[ends[:, 0] < ends[:, 1]]
-        row, column = np.divmod(spread(ends[:, 0], ends[:, 1]), below)
+        column, row = changes_of_columns(self)
         changes = np.sort(column * (self.height + 1) + row)
         return Runs._of_keys(changes[0::2], changes[1::2], self.width, self.height)
 
 
-def runs_of_raster(path: Path, bit: int) -> Runs:
-    """The runs of one bit of a mask file; see ``runs_of_bits``."""
-    return runs_of_bits(path, [bit])[0]
+def changes_of_columns(runs: Runs) -> tuple[Ints, Ints]:
+    """The pixels that differ from the pixel above them: their columns and rows, by rows.
 
-
-def runs_of_bits(path: Path, bits: Sequence[int]) -> list[Runs]:
-    """The runs of some bits of a mask file, which is read once, a row of blocks at a time.
-
-    Args:
-        path: a mask written by ``create_raster``; one band of unsigned integers.
-        bits: numbers of the bits, 0 the lowest.
+    The columns in which two rows differ are the intervals between consecutive ends of their runs, sorted together. The
+    row after the last counts too.
     """
-    strips: list[list[tuple[int, Runs]]] = [[] for _ in bits]
-    with open_raster(path) as raster:
-        width, height = raster.size
-        for window in blocks(raster.size, (width, BLOCK)):
-            pixels = raster.read(window)[0]
-            if pixels.any():
-                for strip, bit in zip(strips, bits, strict=True):
-                    strip.append((window.y, Runs.from_mask((pixels & raster.dtype.type(1 << bit)) != 0)))
-    return [Runs.concatenate(strip, height, width) for strip in strips]
+    starts, stops = runs.intervals()
+    below = runs.width + 1
+    ends = np.sort(np.concatenate([starts, stops, starts + below, stops + below])).reshape(-1, 2)
+    ends = ends[ends[:, 0] < ends[:, 1]]
+    row, column = np.divmod(spread(ends[:, 0], ends[:, 1]), below)
+    return column, row
 
 
 def union(a: Runs, b: Runs) -> Runs:
@@ -238,44 +221,6 @@ def dice(a: Runs, b: Runs) -> float:
     """Twice the intersection over the sum of the areas of two masks of the same size; 1 where both are empty."""
     total = a.area() + b.area()
     return 2 * intersection_area(a, b) / total if total else 1.0
-
-
-def label(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
-    """The connected component of each run.
-
-    Args:
-        runs: a mask.
-        connectivity: 8: pixels that share a corner belong together; 4: only those that share an edge.
-
-    Returns:
-        int64[n], from 0, in the order of the components' first pixels, by rows.
-    """
-    starts, stops = runs.intervals()
-    below = runs.width + 1
-    reach = 1 if connectivity == 8 else 0
-    upper, lower = overlaps(starts + below - reach, stops + below + reach, starts, stops)
-    count = len(runs)
-    graph = coo_array((np.ones(len(upper), np.bool_), (upper, lower)), shape=(count, count))
-    _, found = connected_components(graph, directed=False)
-    _, first, component = np.unique(found, return_index=True, return_inverse=True)
-    rank: Ints = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    labels: Ints = rank[component]
-    return labels
-
-
-def groups(labels: Ints) -> tuple[Ints, Ints]:
-    """Where the members of each label are.
-
-    Args:
-        labels: int64[n]; every number from 0 to the largest occurs.
-
-    Returns:
-        The order that sorts the members by label, int64[n], and the place in it of each label's first, int64[labels].
-    """
-    order = np.argsort(labels, kind="stable")
-    count = int(labels.max(initial=-1)) + 1
-    return order, np.searchsorted(labels[order], np.arange(count)).astype(np.int64, copy=False)
 
 
 def overlaps(starts: Ints, stops: Ints, others_start: Ints, others_stop: Ints) -> tuple[Ints, Ints]:

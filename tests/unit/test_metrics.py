@@ -9,12 +9,14 @@ import shapely
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
+from tilewright.components import label
 from tilewright.config import Segmentation
 from tilewright.evaluation.evaluate import evaluate
 from tilewright.evaluation.metrics import Found, Instances, Overlap, instances_of_outlines, match
-from tilewright.objects import segment, write_mask
+from tilewright.objects import segment
+from tilewright.outputs.mask import write_mask
 from tilewright.rasters import Frame, Size, create_raster
-from tilewright.runs import Runs, label
+from tilewright.runs import Runs
 from tilewright.settings import EvaluateSettings, SegmentSettings
 
 HEIGHT, WIDTH = 40, 50

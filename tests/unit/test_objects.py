@@ -8,13 +8,15 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely.geometry import shape
 
+from tilewright.components import label
 from tilewright.config import Segmentation
-from tilewright.objects import segment, threshold
+from tilewright.objects import segment
 from tilewright.outputs.geojson import outlines
-from tilewright.rasters import Frame, Size, create_raster, open_raster
-from tilewright.runs import Runs, label
+from tilewright.rasters import BLOCK, Frame, Size, create_raster, open_raster
+from tilewright.runs import Runs
 from tilewright.runtime.errors import DataError
 from tilewright.settings import SegmentSettings
+from tilewright.thresholds import scored_strips
 
 COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
 
@@ -69,17 +71,20 @@ def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, **s
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, 3.7])
 def test_bands_give_the_runs_of_the_whole_array(tmp_path, factor):
-    frame = Frame(0, 0, 301, 257, Size(301, 257), factor)
+    frame = Frame(0, 0, 301, 557, Size(301, 557), factor)
     pixels = blobs(frame.size.height, frame.size.width, 1)
     write_probabilities(tmp_path / "p.tif", pixels, frame)
     full = plain_full_size(pixels[0], frame)
     with open_raster(tmp_path / "p.tif") as raster:
         for rows in (1, 7, 64, 1000):
-            scored = threshold(raster, frame, [0.5], band_pixels=301 * rows)[0]
-            assert scored.runs == Runs.from_mask(full >= 127.5)
-            spans = list(zip(scored.runs.row, scored.runs.start, scored.runs.stop, strict=True))
-            assert np.allclose(scored.total, [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
-            assert (scored.highest == [full[row, a:b].max() for row, a, b in spans]).all()
+            strips = [scored for (scored,) in scored_strips(raster, frame, [0.5], band_pixels=301 * rows)]
+            runs = Runs.concatenate(((0, scored.strip.runs) for scored in strips), 557, 301)
+            assert [(scored.strip.top, scored.strip.bottom) for scored in strips] == [(0, 512), (512, 557)]
+            assert runs == Runs.from_mask(full >= 127.5)
+            total, highest = np.concatenate([scored.values for scored in strips]).T
+            spans = list(zip(runs.row, runs.start, runs.stop, strict=True))
+            assert np.allclose(total, [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
+            assert (highest == [full[row, a:b].max() for row, a, b in spans]).all()
 
 
 def test_objects_are_those_of_the_plain_version(tmp_path):
@@ -87,15 +92,19 @@ def test_objects_are_those_of_the_plain_version(tmp_path):
     pixels = blobs(550, 320, 2)
     mask, tags, table, _ = run_segment(tmp_path, pixels, frame, min_area=50)
     assert json.loads(tags["classes"]) == ["gland", "vessel"]
-    number = 0
+    strip = np.minimum((table["top"] + table["height"]) // BLOCK, 2)
+    assert table["object"].tolist() == list(range(1, len(table) + 1))
+    assert (
+        table.index.tolist()
+        == table.assign(strip=strip).sort_values(["strip", "class", "top", "first_x"]).index.tolist()
+    )
     for bit, name in enumerate(("gland", "vessel")):
         full = plain_full_size(pixels[bit], frame)
         labels, count = ndimage.label(full >= 153, np.ones((3, 3)))
         areas = np.bincount(labels.ravel())
         keep = [k for k in range(1, count + 1) if areas[k] >= 50]
         assert ((mask >> bit & 1) == np.isin(labels, keep)).all()
-        own = table[table["class"] == name]
-        assert own["object"].tolist() == list(range(number + 1, number + 1 + len(keep)))
+        own = table[table["class"] == name].sort_values(["top", "first_x"])
         assert own["area"].tolist() == areas[keep].tolist()
         assert np.allclose(own["confidence"], ndimage.mean(full, labels, keep) / 255)
         assert np.allclose(own[["y", "x"]] - 0.5, ndimage.center_of_mass(labels > 0, labels, keep))
@@ -104,7 +113,6 @@ def test_objects_are_those_of_the_plain_version(tmp_path):
         assert own["top"].tolist() == [part.start for part in rows]
         assert (own["left"] + own["width"]).tolist() == [part.stop for part in columns]
         assert (own["top"] + own["height"]).tolist() == [part.stop for part in rows]
-        number += len(keep)
 
 
 def test_a_threshold_of_a_level_is_met_by_that_level(tmp_path):
@@ -113,7 +121,8 @@ def test_a_threshold_of_a_level_is_met_by_that_level(tmp_path):
     write_probabilities(tmp_path / "p.tif", pixels, frame)
     with open_raster(tmp_path / "p.tif") as raster:
         for level in range(1, 256):
-            assert threshold(raster, frame, [level / 255])[0].runs.area() == 256 - level
+            ((scored,),) = scored_strips(raster, frame, [level / 255])
+            assert scored.strip.runs.area() == 256 - level
 
 
 def test_confidence_may_be_the_largest_probability(tmp_path):

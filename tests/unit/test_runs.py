@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import label as plain_label
 
+from tilewright.components import label
 from tilewright.rasters import Size, Window, create_raster
-from tilewright.runs import Runs, dice, iou, label, runs_of_bits, runs_of_raster, union
+from tilewright.runs import Runs, dice, iou, union
+from tilewright.strips import runs_of_bits, runs_of_raster
 
 
 def disk(x: int, y: int, radius: int, size: int = 64) -> Runs:

@@ -5,16 +5,21 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
+from scipy import ndimage
 
+from tilewright.components import label
 from tilewright.config import Segmentation, Submission
 from tilewright.objects import segment
-from tilewright.outputs.submission import Layer, encode, without_overlaps
+from tilewright.outputs.overlaps import without_overlaps
+from tilewright.outputs.predictions import Layer, open_prediction
+from tilewright.outputs.submission import encode
 from tilewright.rasters import Frame, Size, create_raster
-from tilewright.rle import decode_column_major, decode_row_major
-from tilewright.runs import Runs, label
-from tilewright.runtime.errors import UserError
+from tilewright.rle import decode_column_major, decode_row_major, encode_column_major, encode_row_major
+from tilewright.runs import Runs
+from tilewright.runtime.errors import DataError, UserError
 from tilewright.settings import EncodeSettings, SegmentSettings
 
 IMAGE = Size(60, 50)
@@ -120,3 +125,67 @@ def test_an_unknown_class_is_named_with_the_nearest(study):
     with pytest.raises(UserError, match=r'holds no class "glands".*\n.*Did you mean "gland"'):
         submission(study, ["glands"])
     assert not (study / "s.csv").exists()
+
+
+# A slide of several strips
+
+
+LARGE = Frame(30, 20, 600, 1500, Size(700, 1600))
+
+
+@pytest.fixture
+def tall(tmp_path: Path) -> Path:
+    """A slide of three strips with many objects of two classes, which overlap and cross the borders of strips."""
+    (tmp_path / "x.png").touch()
+    (tmp_path / "slides.csv").write_text("slide,image,role\ntall,x.png,test\n")
+    noise = np.random.default_rng(0).standard_normal((2, 1500, 600))
+    smooth = ndimage.gaussian_filter(noise, (0, 6, 6))
+    values = np.clip(128 + 1500 * smooth, 0, 255).astype(np.uint8)
+    values[0, 100:1400, 300:310] = 255
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.7), "min_area": dict.fromkeys(CLASSES, 100)}
+    (tmp_path / "c.json").write_text(json.dumps(limits))
+    with create_raster(tmp_path / "p" / "tall.tif", LARGE.size, bands=2, tags=LARGE.tags()) as raster:
+        raster.write(values, 0, 0)
+    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
+    segment("tall", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
+            calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / "tall")  # fmt: skip
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("dialect", "encoder"), [("column_major", encode_column_major), ("row_major", encode_row_major)]
+)
+def test_rows_written_strip_by_strip_are_those_of_the_whole_slide(tall, dialect, encoder):
+    prediction = open_prediction(tall / "segments" / "tall", "tall", CLASSES)
+    layers = prediction.layers()
+    assert min(len(layer.number) for layer in layers) > 100
+
+    def code(runs):
+        return encoder(runs.shift(LARGE.x, LARGE.y, LARGE.image.height, LARGE.image.width))
+
+    rows = submission(tall, CLASSES, dialect=dialect)
+    assert [row["predicted"] for row in rows] == [code(layer.runs) for layer in layers]
+    rows = submission(tall, CLASSES, dialect=dialect, rows="object")
+    objects = zip(CLASSES, without_overlaps(layers), strict=True)
+    expected = {(name, code(runs)) for name, found in objects for runs in found}
+    assert {(row["class"], row["predicted"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_batches_hold_each_object_once_with_its_own_number_and_confidence(tall):
+    prediction = open_prediction(tall / "segments" / "tall", "tall", CLASSES)
+    batches = list(prediction.batches())
+    assert len(batches) > 1
+    for place, layer in enumerate(prediction.layers()):
+        found = [(number, confidence) for batch in batches for number, confidence in
+                 zip(batch[place].number.tolist(), batch[place].confidence.tolist(), strict=True)]  # fmt: skip
+        assert sorted(found) == sorted(zip(layer.number.tolist(), layer.confidence.tolist(), strict=True))
+        assert sum(batch[place].runs.area() for batch in batches) == layer.runs.area()
+
+
+def test_a_mask_of_another_run_than_its_table_is_refused(tall):
+    path = tall / "segments" / "tall" / "tall.objects.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, table.num_rows - 1), path)
+    with pytest.raises(DataError, match=r"tall.mask.tif: holds .*table beside it"):
+        submission(tall, CLASSES, rows="object")

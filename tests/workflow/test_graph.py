@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.objects import read_columns
+from tilewright.outputs.predictions import read_columns
 from tilewright.rasters import Frame, open_raster
 from tilewright.rle import decode_column_major
 

@@ -12,7 +12,8 @@ from shapely import MultiPolygon, Polygon
 
 from tilewright.annotations.geometry import polygonal
 from tilewright.annotations.model import Area, Unusable
-from tilewright.runs import Runs, label
+from tilewright.components import label
+from tilewright.runs import Runs
 
 
 def area_of_runs(runs: Runs) -> Area:

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import shapely
 
+from tilewright.components import label
 from tilewright.evaluation.metrics import Found, Instances, Matches, Overlap, instances_of_outlines, match
-from tilewright.objects import read_columns
-from tilewright.outputs.submission import Layer, read_prediction
-from tilewright.runs import Runs, difference, label, runs_of_bits, union
+from tilewright.outputs.predictions import Layer, open_prediction, read_columns
+from tilewright.runs import Runs, difference, union
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.settings import EvaluateSettings
 from tilewright.sheet import Row, read_sheet
+from tilewright.strips import runs_of_bits
 
 ANY = "any"
 SETS = {"train": "out_of_fold", "test": "test"}
@@ -97,17 +98,17 @@ def score_slide(row: Row, masks: Path, segments: Path, settings: EvaluateSetting
         return
     path = masks / f"{row.slide}.tif"
     *truths, ignored = runs_of_bits(path, [*map(classes.index, names), len(classes)])
-    prediction = read_prediction(segments, row.slide, names)
-    if (size := prediction.layers[0].runs.size) != ignored.size:
+    layers = open_prediction(segments, row.slide, names).layers()
+    if (size := layers[0].runs.size) != ignored.size:
         what = f"is {ignored.width} x {ignored.height} pixels, but the prediction {size.width} x {size.height}."
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
     outlines = read_columns(masks / f"{row.slide}.outlines.parquet")
-    for name, truth, layer in zip(names, truths, prediction.layers, strict=True):
+    for name, truth, layer in zip(names, truths, layers, strict=True):
         instances = _true_instances(outlines, [name], ignored)
         matches = match(instances, Instances.of(layer.runs, layer.labels), ignored, settings.iou)
         yield Score(row, name, _overlap(truth, layer.runs, ignored), matches, layer)
     if names == classes:
-        whole = reduce(union, (layer.runs for layer in prediction.layers))
+        whole = reduce(union, (layer.runs for layer in layers))
         instances = _true_instances(outlines, classes, ignored)
         matches = match(instances, Instances.of(whole, label(whole)), ignored, settings.iou)
         yield Score(row, ANY, _overlap(reduce(union, truths), whole, ignored), matches, None)

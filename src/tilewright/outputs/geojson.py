@@ -5,24 +5,37 @@ pixels of the whole image, where pixel 0, 0 reaches from 0 to 1. Memory grows wi
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from tilewright.runs import Ints, Runs, label
+from tilewright.components import label
+from tilewright.runs import Ints, Runs
 from tilewright.runtime.atomic import atomic_path
 
 
-def write_features(path: Path, features: Iterable[Mapping[str, Any]]) -> None:
-    """Write a FeatureCollection, one feature a line, whole or not at all."""
+class FeatureWriter:
+    """Writes features one a line; made by ``feature_writer``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._before = stream, "\n"
+
+    def write(self, feature: Mapping[str, Any]) -> None:
+        """Append a feature."""
+        self._stream.write(self._before + json.dumps(feature, separators=(",", ":")))
+        self._before = ",\n"
+
+
+@contextmanager
+def feature_writer(path: Path) -> Iterator[FeatureWriter]:
+    """Create a FeatureCollection, whole or not at all."""
     with atomic_path(path) as private, private.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write('{"type":"FeatureCollection","features":[')
-        for index, feature in enumerate(features):
-            stream.write(",\n" if index else "\n")
-            stream.write(json.dumps(feature, separators=(",", ":")))
+        yield FeatureWriter(stream)
         stream.write("\n]}\n")
 
 

@@ -1,29 +1,28 @@
 """The table of run-length-encoded predictions of the test slides, in the dialect of a competition.
 
 In: ``{slide}.mask.tif`` and ``{slide}.objects.parquet`` of ``segment``. Out: a csv whose encodings count pixels of the
-whole image, wherever the used part of the slide lies in it.
+whole image, wherever the used part of the slide lies in it. Texts are written as they come, strip by strip.
 """
 
-import csv
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tilewright.objects import read_columns
-from tilewright.rasters import Frame, open_raster
+from tilewright.components import groups
+from tilewright.config import Submission
+from tilewright.outputs.overlaps import without_overlaps
+from tilewright.outputs.predictions import Prediction, open_prediction
+from tilewright.rasters import Frame
 from tilewright.rle import encode_coco, encode_column_major, encode_row_major
-from tilewright.runs import Ints, Runs, groups, label, overlaps, runs_of_bits
+from tilewright.rlestream import stream_column_major, stream_row_major
+from tilewright.runs import Runs
 from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.runtime.progress import track
 from tilewright.settings import EncodeSettings
 from tilewright.sheet import read_sheet
-
-ENCODERS = {"column_major": encode_column_major, "row_major": encode_row_major, "coco": encode_coco}
+from tilewright.strips import Strip
 
 
 def encode(*, sheet: Path, data: Path, segments: Path, settings: EncodeSettings, out: Path) -> None:
@@ -41,120 +40,18 @@ def encode(*, sheet: Path, data: Path, segments: Path, settings: EncodeSettings,
         DataError: a mask is missing or does not belong to its objects.
     """
     rows = [row for row in read_sheet(sheet, [data, sheet.parent, Path()], None) if row.role == "test"]
+    write = _writer(settings.submission)
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_header(settings))
-        for row in rows:
-            prediction = read_prediction(segments / row.shard, row.slide, settings.classes)
-            writer.writerows(_records(row.slide, prediction, settings))
+        stream.write(",".join(_header(settings)) + "\n")
+        for row in track(rows, "encode"):
+            prediction = open_prediction(segments / row.shard, row.slide, settings.classes)
+            write(stream, prediction, settings, out.parent)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What is predicted of a class.
-
-    Attributes:
-        runs: pixels of the slide, counted from the corner of its used part.
-        labels: the object of each run, int64[runs].
-        number: of each object in the table of its slide, int64[objects].
-        confidence: of each object, float64[objects].
-    """
-
-    runs: Runs
-    labels: Ints
-    number: Ints
-    confidence: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is predicted of a slide: its place in the image and one layer a class."""
-
-    frame: Frame
-    layers: tuple[Layer, ...]
-
-
-def read_prediction(folder: Path, slide: str, classes: Sequence[str]) -> Prediction:
-    """What ``segment`` wrote of a slide.
-
-    Args:
-        folder: the folder of the slide's shard.
-        slide: name of the slide.
-        classes: classes to read.
-
-    Raises:
-        UserError: a class that the mask does not hold.
-        DataError: a file is missing or the mask does not belong to the objects.
-    """
-    mask = folder / f"{slide}.mask.tif"
-    with open_raster(mask) as raster:
-        frame, known = Frame.of(raster), json.loads(raster.tags["classes"])
-    for name in classes:
-        if name not in known:
-            raise UserError(Problem(str(mask), f'holds no class "{name}".', did_you_mean(name, known)))
-    objects = read_columns(folder / f"{slide}.objects.parquet")
-    layers = []
-    for name, runs in zip(classes, runs_of_bits(mask, [known.index(name) for name in classes]), strict=True):
-        labels = label(runs)
-        own = objects["class"] == name
-        if (found := int(labels.max(initial=-1)) + 1) != (listed := np.count_nonzero(own)):
-            what = f"holds {found} objects of {name}, but the table beside it {listed}."
-            raise DataError(Problem(str(mask), what, "Delete the folder and run the same command again."))
-        layers.append(Layer(runs, labels, objects["object"][own], objects["confidence"][own]))
-    return Prediction(frame, tuple(layers))
-
-
-def without_overlaps(layers: Sequence[Layer]) -> list[list[Runs]]:
-    """The objects of each layer, where a pixel of several goes to the one with the highest confidence.
-
-    Of equally confident objects the first takes the pixel, in the order of the layers. Objects that lose every pixel are
-    left out.
-
-    Args:
-        layers: masks of the same size; the objects of one layer do not overlap.
-    """
-    confidence = np.concatenate([layer.confidence for layer in layers])
-    by_rank = np.argsort(-confidence, kind="stable")
-    starts, stops, rank = _winners(layers, np.argsort(by_rank))
-    owner = by_rank[rank]
-    height, width = layers[0].runs.height, layers[0].runs.width
-    row, start = np.divmod(starts, width + 1)
-    stop = start + stops - starts
-    ends = np.cumsum([0, *(len(layer.confidence) for layer in layers)])
-    result = []
-    for first, last in pairwise(ends.tolist()):
-        own = (first <= owner) & (owner < last)
-        result.append(list(_split(row[own], start[own], stop[own], owner[own], height, width)))
-    return result
-
-
-def _winners(layers: Sequence[Layer], rank: Ints) -> tuple[Ints, Ints, Ints]:
-    """Intervals in which no object begins or ends, and the best rank among the objects that cover each.
-
-    Args:
-        layers: masks of the same size.
-        rank: rank of each object, layer after layer; 0 is the best.
-
-    Returns:
-        First key, key after the last and rank, all int64, of the intervals that an object covers.
-    """
-    ends = np.unique(np.concatenate([end for layer in layers for end in layer.runs.intervals()]))
-    starts, stops = ends[:-1], ends[1:]
-    best = np.full(len(starts), len(rank))
-    per_layer = np.split(rank, np.cumsum([len(layer.confidence) for layer in layers])[:-1])
-    for ranks, layer in zip(per_layer, layers, strict=True):
-        inside, run = overlaps(starts, stops, *layer.runs.intervals())
-        best[inside] = np.minimum(best[inside], ranks[layer.labels[run]])
-    taken = best < len(rank)
-    return starts[taken], stops[taken], best[taken]
-
-
-def _split(row: Ints, start: Ints, stop: Ints, owner: Ints, height: int, width: int) -> Iterator[Runs]:
-    """One mask for each owner, by its number; the parts of a run are joined again."""
-    if len(owner):
-        order, first = groups(np.unique(owner, return_inverse=True)[1])
-        for members in np.split(order, first[1:]):
-            yield Runs.of(row[members], start[members], stop[members], height, width)
+def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeSettings, Path], None]:
+    if submission.dialect == "coco":
+        return _write_coco
+    return _write_objects if submission.rows == "object" else _write_masks
 
 
 def _header(settings: EncodeSettings) -> list[str]:
@@ -163,29 +60,59 @@ def _header(settings: EncodeSettings) -> list[str]:
     return ["id", "class", "predicted"] if len(settings.classes) > 1 else ["id", "predicted"]
 
 
-def _records(slide: str, prediction: Prediction, settings: EncodeSettings) -> Iterable[list[str]]:
-    """The rows of a slide."""
-    dialect = settings.submission.dialect
-    encoder = ENCODERS[dialect]
+def _write_masks(stream: TextIO, prediction: Prediction, settings: EncodeSettings, folder: Path) -> None:
+    """A row for each class. Neither names nor encodings hold a character that a csv quotes."""
     image = prediction.frame.image
-    if dialect == "coco":
-        return [[slide, str(image.height), str(image.width), " ".join(_coco_words(prediction))]]
-    if settings.submission.rows == "object":
-        layers = without_overlaps(prediction.layers)
-        masks = [(name, runs) for name, layer in zip(settings.classes, layers, strict=True) for runs in layer]
-    else:
-        masks = [(name, layer.runs) for name, layer in zip(settings.classes, prediction.layers, strict=True)]
-    texts = [[slide, name, encoder(_in_image(runs, prediction.frame))] for name, runs in masks] or [[slide, "", ""]]
-    return texts if len(settings.classes) > 1 else [[slide, text] for slide, _, text in texts]
+    for name in prediction.classes:
+        stream.write(_start(prediction.slide, name, settings))
+        strips = _strips_in_image(prediction.strips(name), prediction.frame)
+        if settings.submission.dialect == "row_major":
+            stream.writelines(stream_row_major(strips))
+        else:
+            stream.writelines(stream_column_major(strips, image.height, image.width, folder))
+        stream.write("\n")
+
+
+def _write_objects(stream: TextIO, prediction: Prediction, settings: EncodeSettings, _folder: Path) -> None:
+    """A row for each object, without overlaps; a slide without objects has an empty row."""
+    encoder = encode_row_major if settings.submission.dialect == "row_major" else encode_column_major
+    written = False
+    for layers in prediction.batches():
+        for name, objects in zip(prediction.classes, without_overlaps(layers), strict=True):
+            for runs in objects:
+                written = True
+                code = encoder(_in_image(runs, prediction.frame))
+                stream.write(f"{_start(prediction.slide, name, settings)}{code}\n")
+    if not written:
+        stream.write(f"{_start(prediction.slide, '', settings)}\n")
+
+
+def _write_coco(stream: TextIO, prediction: Prediction, _settings: EncodeSettings, _folder: Path) -> None:
+    """A row for each slide: of each object the number of its class, its confidence and its code."""
+    image = prediction.frame.image
+    stream.write(f"{prediction.slide},{image.height},{image.width},")
+    separator = ""
+    for word in _coco_words(prediction):
+        stream.write(separator + word)
+        separator = " "
+    stream.write("\n")
+
+
+def _start(slide: str, name: str, settings: EncodeSettings) -> str:
+    return f"{slide},{name}," if len(settings.classes) > 1 else f"{slide},"
 
 
 def _coco_words(prediction: Prediction) -> Iterator[str]:
-    """Of each object the number of its class, its confidence and its code."""
-    for number, layer in enumerate(prediction.layers):
-        runs = _in_image(layer.runs, prediction.frame)
-        order, first = groups(layer.labels)
-        for members, confidence in zip(np.split(order, first[1:]), layer.confidence.tolist(), strict=False):
-            yield f"{number} {round(confidence, 4)} {encode_coco(runs.take(members))}"
+    for layers in prediction.batches():
+        for number, layer in enumerate(layers):
+            runs = _in_image(layer.runs, prediction.frame)
+            order, first = groups(layer.labels)
+            for members, confidence in zip(np.split(order, first[1:]), layer.confidence.tolist(), strict=False):
+                yield f"{number} {round(confidence, 4)} {encode_coco(runs.take(members))}"
+
+
+def _strips_in_image(strips: Iterable[Strip], frame: Frame) -> Iterator[Strip]:
+    return (Strip(top + frame.y, bottom + frame.y, _in_image(runs, frame)) for top, bottom, runs in strips)
 
 
 def _in_image(runs: Runs, frame: Frame) -> Runs:

@@ -1,0 +1,122 @@
+"""What is computed strip by strip against the same on the whole array."""
+
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from tilewright import rlestream
+from tilewright.components import ComponentTracker
+from tilewright.outputs.mask import mask_writer
+from tilewright.rasters import Frame, Size, Window, open_raster
+from tilewright.rle import encode_column_major, encode_row_major
+from tilewright.rlestream import stream_column_major, stream_row_major
+from tilewright.runs import Runs
+from tilewright.strips import Strip, strips_of_bits
+
+sizes = st.tuples(st.integers(1, 14), st.integers(1, 14))
+masks = sizes.flatmap(
+    lambda size: arrays(np.bool_, size) | st.just(np.ones(size, np.bool_)) | st.just(np.zeros(size, np.bool_))
+)
+
+
+@st.composite
+def stripped(draw):
+    """A mask (rows x columns) and the same as strips of any heights."""
+    mask = draw(masks)
+    cuts = draw(st.sets(st.integers(1, len(mask)), max_size=5)) | {0, len(mask)}
+    runs = Runs.from_mask(mask)
+    edges = sorted(cuts)
+    return mask, [
+        Strip(top, bottom, runs.take((runs.row >= top) & (runs.row < bottom))) for top, bottom in pairwise(edges)
+    ]
+
+
+@given(stripped())
+def test_components_of_strips_are_those_of_the_whole_mask(case):
+    mask, strips = case
+    expected, count = ndimage.label(mask, np.ones((3, 3)))
+    tracker = ComponentTracker(*mask.shape, values=1)
+    found = np.zeros(mask.shape, np.int64)
+    total = 0
+    for strip in strips:
+        closed = tracker.push(strip, strip.runs.row[:, np.newaxis].astype(float))
+        assert (closed.values[:, 0] == closed.runs.row).all(), "values stay with their runs"
+        assert np.unique(closed.labels).tolist() == list(range(int(closed.labels.max(initial=-1)) + 1))
+        for row, start, stop, label in zip(
+            closed.runs.row, closed.runs.start, closed.runs.stop, closed.labels, strict=True
+        ):
+            found[row, start:stop] = total + label + 1
+        ends = [closed.runs.row[closed.labels == label].max() for label in np.unique(closed.labels)]
+        assert strip.bottom == len(mask) or all(end < strip.bottom - 1 for end in ends)
+        total += len(ends)
+    assert total == count
+    pairs = {(a, b) for a, b in zip(expected.ravel().tolist(), found.ravel().tolist(), strict=True)}
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}), "a one-to-one renaming"
+
+
+@given(stripped(), st.integers(1, 30))
+def test_small_components_that_are_still_open_are_known_by_their_first_row(case, area):
+    mask, strips = case
+    tracker = ComponentTracker(*mask.shape)
+    for strip in strips[:-1]:
+        tracker.push(strip)
+        labels, _ = ndimage.label(mask[: strip.bottom], np.ones((3, 3)))
+        open_ones = [label for label in np.unique(labels[-1]) if label and (labels == label).sum() < area]
+        first = min((np.argwhere(labels == label)[0][0] for label in open_ones), default=-1)
+        assert tracker.first_row_of_smaller(area) == first
+
+
+@given(stripped(), st.integers(1, 6))
+def test_row_major_text_of_strips_is_that_of_the_whole_mask(case, together):
+    mask, strips = case
+    with patch.object(rlestream, "TOGETHER", together):
+        assert "".join(stream_row_major(strips)) == encode_row_major(Runs.from_mask(mask))
+
+
+@given(stripped(), st.integers(1, 6), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+def test_column_major_text_of_strips_is_that_of_the_whole_mask(case, together, columns, below, beside):
+    """Also where the mask is the upper left part of a larger one."""
+    mask, strips = case
+    whole = np.pad(mask, ((0, below), (0, beside)))
+    shifted = [strip._replace(runs=strip.runs.shift(0, 0, *whole.shape)) for strip in strips]
+    with (
+        patch.object(rlestream, "TOGETHER", together),
+        patch.object(rlestream, "SLICE", columns),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        text = "".join(stream_column_major(shifted, *whole.shape, Path(folder)))
+    assert text == encode_column_major(Runs.from_mask(whole))
+
+
+@given(arrays(np.bool_, st.tuples(st.just(2), st.sampled_from([1, 511, 512, 513, 1100]), st.integers(1, 6))), st.data())
+def test_a_mask_written_in_pieces_and_partly_taken_back_is_read_as_it_was(layers, data):
+    _, height, width = layers.shape
+    frame = Frame(0, 0, width, height, Size(width, height))
+    taken_back = layers & data.draw(arrays(np.bool_, layers.shape))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.tif"
+        with mask_writer(path, frame, ["a", "b"]) as writer:
+            for top in range(0, height, 300):
+                bottom = min(top + 300, height)
+                for bit in range(2):
+                    for act, pixels in ((writer.add, layers[bit]), (writer.remove, taken_back[bit])):
+                        part = Runs.from_mask(pixels[top:bottom])
+                        act(bit, part.shift(0, top, height, width))
+                writer.write_until(data.draw(st.integers(0, bottom)))
+        with open_raster(path) as raster:
+            written = raster.read()[0]
+        strips = list(strips_of_bits(path, [1, 0]))
+    kept = layers & ~taken_back
+    np.testing.assert_array_equal(written, kept[0] | kept[1] * np.uint8(2))
+    assert [strip.top for strip, _ in strips] == list(range(0, height, 512))
+    for strip, other in strips:
+        expected = Runs.from_mask(kept[1]).clip(Window(0, strip.top, width, strip.bottom - strip.top))
+        assert strip.runs == expected
+        assert (other.top, other.bottom) == (strip.top, strip.bottom)
