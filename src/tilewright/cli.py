@@ -17,7 +17,7 @@ VERBS = {
     "sheet": ("tilewright.layouts:sheet", "Write the slide sheet of a folder with a known layout."),
     "docs": ("tilewright.docs:docs", "Write schemas and the description of the config from the models."),
     "rasterize": ("tilewright.masks:rasterize", "Draw the outlines of a shard into masks."),
-    "downscale": ("tilewright.scales:downscale", "Write images, masks and tissue of a shard at one scale."),
+    "downscale": ("tilewright.scales:downscale", "Write images, masks and tissue of a shard at some scales."),
     "tile": ("tilewright.tiles:tile", "Cut the tiles of a shard into one archive."),
     "split": ("tilewright.folds:split", "Divide the training shards into folds."),
     "train": ("tilewright.training.fit:train", "Train one fold of a model."),

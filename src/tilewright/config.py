@@ -226,6 +226,11 @@ class Config(Section):
     annotations: Annotations = Field(Annotations(), description="How outlines are read and drawn.")
     limits: Limits = Field(Limits(), description="Bounds on inputs.")
     scales: dict[Name, Scale] = Field(min_length=1, description="Scales by name.")
+    one_pass: list[Name] = Field(
+        [],
+        description="Scales that are made in one pass over each slide, which saves decoding it again for each; "
+        "but editing one of them makes all of them anew. Others have jobs of their own.",
+    )
     tissue: Tissue = Field(Tissue(), description="What counts as tissue.")
     tiles: dict[Name, TileSet] = Field(min_length=1, description="Tile sets by name.")
     folds: Folds = Field(Folds(), description="Cross-validation.")

@@ -70,6 +70,8 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
 
     for tiles, tile_set in config.tiles.items():
         yield from check(("tiles", tiles, "scale"), tile_set.scale, "scale", list(config.scales))
+    for name in config.one_pass:
+        yield from check(("one_pass",), name, "scale", list(config.scales))
     for model, spec in config.models.items():
         yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
     for name, ensemble in config.ensembles.items():

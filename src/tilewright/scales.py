@@ -1,59 +1,68 @@
-"""Slides and masks at a lower resolution, and where the tissue is.
+"""Slides and masks at lower resolutions.
 
 One pixel of a scaled raster covers ``factor`` x ``factor`` pixels of the slide, counted from the corner of the slide's
-region; a last partial pixel is filled by repeating the edge. Images are averaged over that area, masks by majority, so
-that areas are kept.
+region. Images are averaged over that area, masks by majority, so that areas are kept. A slide is read once for all scales
+whose blocks can be filled from the same windows of it.
 """
 
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyvips
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning
 
-from tilewright.config import Scale, Tissue
-from tilewright.rasters import BLOCK, Frame, Raster, Window, blocks, create_raster, open_raster
-from tilewright.runtime.atomic import atomic_directory, atomic_path
+from tilewright.config import Scale
+from tilewright.rasters import BLOCK, Frame, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.resample import average_bit, average_image, source_window
+from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import Problem, SlideError
+from tilewright.runtime.progress import track
 from tilewright.settings import DownscaleSettings
-from tilewright.sheet import read_shard
+from tilewright.sheet import Row, read_shard
 from tilewright.slides import Slide, open_slide
+from tilewright.tissue import find_tissue
 
-STRIP = 256
-TIFF = {"tile": True, "compression": "deflate", "level": 1, "bigtiff": True}
+READ = 4096
+MOST_CELLS = 4096
 
 
-def downscale(shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Path) -> None:
-    """Write image, mask and tissue of every slide of a shard at one scale.
+def downscale(
+    shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Sequence[Path]
+) -> None:
+    """Write image, mask and tissue of every slide of a shard at some scales.
 
     Args:
         shard: name of the shard.
         sheet: the slide sheet.
         data: folder in which images are looked for first.
         masks: the shard's folder of masks, as ``rasterize`` writes it.
-        settings: the scale and what counts as tissue.
-        out: the folder to write: ``{slide}.image.tif``, ``{slide}.mask.tif`` and ``{slide}.tissue.tif``.
+        settings: the scales and what counts as tissue.
+        out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
+            and ``{slide}.tissue.tif``.
 
     Raises:
         SlideError: an image cannot be read, or its pixel size is needed and unknown.
     """
-    with atomic_directory(out) as folder:
+    with ExitStack() as stack:
+        folders = [stack.enter_context(atomic_directory(folder)) for folder in out]
+        scales = dict(zip(folders, (settings.scales[name] for name in sorted(settings.scales)), strict=True))
         for row in read_shard(sheet, data, shard):
-            limit = settings.limits.max_pixels
-            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit) as slide:
-                frame = slide.frame.scaled(scale_factor(settings.scale, slide))
-                image = folder / f"{row.slide}.image.tif"
-                downscale_image(slide, frame, image)
-            downscale_mask(masks / f"{row.slide}.tif", frame, folder / f"{row.slide}.mask.tif")
-            find_tissue(image, frame, settings.tissue, folder / f"{row.slide}.tissue.tif")
+            _downscale_slide(row, masks, settings, scales)
+
+
+def _downscale_slide(row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale]) -> None:
+    """Write the files of a slide into the folder of each scale."""
+    with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=settings.limits.max_pixels) as slide:
+        frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
+        downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()})
+    for folder, frame in frames.items():
+        downscale_mask(masks / f"{row.slide}.tif", frame, folder / f"{row.slide}.mask.tif")
+        image = folder / f"{row.slide}.image.tif"
+        find_tissue(image, frame, settings.tissue, folder / f"{row.slide}.tissue.tif")
 
 
 def scale_factor(scale: Scale, slide: Slide) -> float:
@@ -75,24 +84,105 @@ def scale_factor(scale: Scale, slide: Slide) -> float:
     return max(factor, 1.0)
 
 
-def downscale_image(slide: Slide, frame: Frame, out: Path) -> None:
-    """Stream a slide once through libvips and write it at the scale of ``frame``.
+def downscale_image(slide: Slide, outs: Mapping[Path, Frame]) -> None:
+    """Write a slide at some scales, window by window.
 
     Args:
         slide: the open slide.
-        frame: the place and factor of the result.
-        out: the RGB TIFF to write.
+        outs: the RGB TIFFs to write, each with the place and factor of the result.
     """
-    factor, (width, height) = frame.factor, frame.size
-    with _streamed(slide) as image, atomic_path(out) as private:
-        if factor == int(factor):
-            padded = image.embed(0, 0, width * int(factor), height * int(factor), extend="copy")
-            reduced = padded.shrink(int(factor), int(factor)) if factor > 1 else padded
+    for passed in passes([frame.factor for frame in outs.values()]):
+        wanted = {path: frame for path, frame in outs.items() if frame.factor in passed}
+        with ExitStack() as stack:
+            rasters = [
+                (frame, stack.enter_context(create_raster(path, frame.size, bands=3, tags=frame.tags())))
+                for path, frame in sorted(wanted.items(), key=lambda item: item[1].factor)
+            ]
+            for pieces in track(list(_chunks(slide, passed)), f"downscale {slide.path.name}"):
+                _downscale_chunk(slide, pieces, rasters)
+
+
+def passes(factors: Sequence[float]) -> list[list[float]]:
+    """Factors that are computed in one pass over the slide.
+
+    Whole factors share a pass: of a square of ``step(factors)`` pixels each fills whole blocks, as long as no scale fills
+    more than ``MOST_CELLS`` cells along its edge. Other factors have windows of their own.
+    """
+    result: list[list[float]] = []
+    for factor in sorted(set(factors)):
+        fitting = (each for each in result if _whole([*each, factor]) and step([*each, factor]) / each[0] <= MOST_CELLS)
+        group = next(fitting, None)
+        if group is None:
+            result.append([factor])
         else:
-            padded = image.embed(0, 0, _cover(width, factor), _cover(height, factor), extend="copy")
-            reduced = padded.resize(1 / factor).extract_area(0, 0, width, height)
-        _save(reduced, private)
-        _tag(private, frame)
+            group.append(factor)
+    return result
+
+
+def step(factors: Sequence[float]) -> int:
+    """Edge in pixels of the smallest square that fills whole blocks at each of some whole factors."""
+    return BLOCK * math.lcm(*map(int, factors))
+
+
+def _whole(factors: Sequence[float]) -> bool:
+    return all(factor == int(factor) for factor in factors)
+
+
+def _chunks(slide: Slide, factors: Sequence[float]) -> Iterator[list[Window]]:
+    """What is worked on at a time, in cells of the finest scale: whole blocks at each scale, in pieces to be read.
+
+    A file whose rows are stored one after the other is read in whole rows, because a window of it costs as much.
+    """
+    finest = factors[0]
+    size = slide.frame.scaled(finest).size
+    edge = step(factors) // int(finest) if _whole(factors) else BLOCK
+    unit = math.lcm(*map(int, factors)) // int(finest) if _whole(factors) else 1
+    if slide.block.width >= slide.size.width:
+        whole = (size.width, edge)
+        piece = (size.width, _multiple(READ * READ / slide.size.width / finest, unit))
+    else:
+        whole = (_multiple(READ / finest, edge),) * 2
+        piece = (_multiple(READ / finest, unit),) * 2
+    for chunk in blocks(size, whole):
+        parts = blocks(Size(chunk.width, chunk.height), piece)
+        yield [replace(part, x=chunk.x + part.x, y=chunk.y + part.y) for part in parts]
+
+
+def _multiple(most: float, unit: int) -> int:
+    """The largest multiple of ``unit`` up to ``most``, and at least one."""
+    return max(1, int(most) // unit) * unit
+
+
+def _downscale_chunk(slide: Slide, pieces: Sequence[Window], rasters: Sequence[tuple[Frame, Raster]]) -> None:
+    """Read the pixels under a chunk piece by piece and write its cells at each scale."""
+    finest = rasters[0][0].factor
+    chunk = replace(
+        pieces[0],
+        width=pieces[-1].x + pieces[-1].width - pieces[0].x,
+        height=pieces[-1].y + pieces[-1].height - pieces[0].y,
+    )
+    whole = [_cells(chunk, finest, frame) for frame, _ in rasters]
+    results = [np.empty((cells.height, cells.width, 3), np.uint8) for cells in whole]
+    for piece in pieces:
+        source = source_window(piece, finest, *slide.size)
+        pixels = slide.read(source)
+        for (frame, _), cells, result in zip(rasters, whole, results, strict=True):
+            part = _cells(piece, finest, frame)
+            place = replace(part, x=part.x - cells.x, y=part.y - cells.y)
+            result[place.slices] = average_image(pixels, part, frame.factor, source)
+    for (_, raster), cells, result in zip(rasters, whole, results, strict=True):
+        raster.write(np.moveaxis(result, -1, 0), cells.x, cells.y)
+
+
+def _cells(window: Window, factor: float, frame: Frame) -> Window:
+    """A window in cells of one scale as cells of another one, whose cells it covers as a whole."""
+    if frame.factor == factor:
+        return window
+    ratio = int(frame.factor) / int(factor)
+    left, top = round(window.x / ratio), round(window.y / ratio)
+    right = min(math.ceil((window.x + window.width) / ratio - 1e-9), frame.size.width)
+    bottom = min(math.ceil((window.y + window.height) / ratio - 1e-9), frame.size.height)
+    return Window(left, top, right - left, bottom - top)
 
 
 def downscale_mask(source: Path, frame: Frame, out: Path) -> None:
@@ -104,125 +194,21 @@ def downscale_mask(source: Path, frame: Frame, out: Path) -> None:
         out: the bit mask to write; blocks without any bit are left out.
     """
     with open_raster(source) as full, create_raster(out, frame.size, dtype=full.dtype, tags=frame.tags()) as small:
-        for window in blocks(frame.size, BLOCK):
+        for window in blocks(frame.size, _multiple(READ / frame.factor, BLOCK)):
             pixels = _reduced_window(full, window, frame.factor)
             if pixels.any():
                 small.write(pixels, window.x, window.y)
 
 
-def _reduced_window(full: Raster, window: Window, factor: float) -> NDArray[Any]:
-    left, top = int(window.x * factor), int(window.y * factor)
-    right = min(_cover(window.x + window.width, factor), full.size.width)
-    bottom = min(_cover(window.y + window.height, factor), full.size.height)
-    pixels = full.read(Window(left, top, right - left, bottom - top))[0]
+def _reduced_window(full: Raster, cells: Window, factor: float) -> NDArray[Any]:
+    source = source_window(cells, factor, *full.size)
+    pixels = full.read(source)[0]
     if factor == 1 or not pixels.any():
-        return np.asarray(pixels[: window.height, : window.width])
-    down = _area_weights(window.y, window.height, factor, top, bottom)
-    across = _area_weights(window.x, window.width, factor, left, right)
-    result: NDArray[Any] = np.zeros((window.height, window.width), pixels.dtype)
+        return np.asarray(pixels[: cells.height, : cells.width])
+    result: NDArray[Any] = np.zeros((cells.height, cells.width), pixels.dtype)
     for bit in range(full.dtype.itemsize * 8):
-        plane = (pixels >> bit) & 1
+        plane = (pixels >> bit) & 1 != 0
         if plane.any():
-            covered = down @ plane.astype(np.float32) @ across.T
+            covered = average_bit(plane, cells, factor, source)
             result |= (covered >= 0.5 - 1e-4).astype(pixels.dtype) << pixels.dtype.type(bit)
     return result
-
-
-def _area_weights(start: int, count: int, factor: float, low: int, high: int) -> NDArray[np.float32]:
-    """Share that each source pixel in [low, high) has in each of ``count`` cells; every row sums to 1."""
-    edges = np.arange(start, start + count + 1) * factor
-    pixels = np.arange(low, high)
-    upper = np.minimum(edges[1:, None], pixels + 1.0)
-    lower = np.maximum(edges[:-1, None], pixels)
-    overlap = np.clip(upper - lower, 0, None)
-    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True), np.float32)
-
-
-def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:
-    """Write 1 where a scaled image shows tissue and 0 elsewhere.
-
-    Tissue is coloured (the channels differ) or darker than the background, and not black. No threshold is fitted to
-    the slide, so pale slides keep their tissue.
-
-    Args:
-        image: the scaled RGB image.
-        frame: its place and factor.
-        tissue: thresholds.
-        out: the single-band TIFF to write.
-    """
-    pixels = pyvips.Image.new_from_file(str(image), access="sequential", revalidate=True)
-    if tissue.method == "none":
-        found = pyvips.Image.black(*frame.size) + 1
-    else:
-        smooth = pixels.gaussblur(tissue.smooth) if tissue.smooth else pixels
-        brightest = smooth[0].bandrank([smooth[1], smooth[2]], index=2)
-        darkest = smooth[0].bandrank([smooth[1], smooth[2]], index=0)
-        colored = (brightest - darkest) >= 255 * tissue.min_chroma
-        stained = colored | (brightest <= 255 * tissue.max_brightness)
-        found = (stained & (brightest >= 255 * tissue.min_brightness)) / 255
-    with atomic_path(out) as private:
-        _save(found.cast("uchar"), private)
-        _tag(private, frame)
-
-
-@contextmanager
-def _streamed(slide: Slide) -> Iterator[pyvips.Image]:
-    """A slide as a libvips image that is read once, from top to bottom, whatever the file is.
-
-    libvips swallows what a reader raises and goes on with grey pixels, so an error is kept and raised at the end.
-    """
-    rows = _png(slide)
-    buffer = bytearray()
-    errors: list[SlideError] = []
-
-    def read(wanted: int) -> bytes:
-        try:
-            while len(buffer) < wanted and (more := next(rows, b"")):
-                buffer.extend(more)
-        except SlideError as error:
-            errors.append(error)
-        part = bytes(buffer[:wanted])
-        del buffer[:wanted]
-        return part
-
-    source = pyvips.SourceCustom()
-    source.on_read(read)
-    try:
-        yield pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated", unlimited=True)
-    except pyvips.Error as error:
-        if errors:
-            raise errors[0] from error
-        raise SlideError(Problem(str(slide.path), f"cannot be downscaled ({error}).")) from error
-
-
-def _png(slide: Slide) -> Iterator[bytes]:
-    """The slide as a PNG with stored (uncompressed) pixels: the one format that every libvips reads from a stream."""
-    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">2I5B", *slide.size, 8, 2, 0, 0, 0))
-    packer = zlib.compressobj(level=0)
-    for window in blocks(slide.size, (slide.size.width, STRIP)):
-        rows = slide.read(window).reshape(window.height, -1)
-        unfiltered = np.pad(rows, ((0, 0), (1, 0)))
-        yield _chunk(b"IDAT", packer.compress(unfiltered.tobytes()))
-    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
-
-
-def _cover(cells: int, factor: float) -> int:
-    """Source pixels needed to cover a number of cells."""
-    return int(np.ceil(cells * factor - 1e-9))
-
-
-def _save(image: pyvips.Image, path: Path) -> None:
-    """Write a tiled TIFF; libvips refuses to read blocks much larger than the image."""
-    width, height = (min(BLOCK, -(-length // 16) * 16) for length in (image.width, image.height))
-    image.tiffsave(str(path), tile_width=width, tile_height=height, **TIFF)
-
-
-def _tag(path: Path, frame: Frame) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "r+") as dataset:
-            dataset.update_tags(**frame.tags())

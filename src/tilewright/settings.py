@@ -49,15 +49,20 @@ class RasterizeSettings(StepSettings):
 
 
 class DownscaleSettings(StepSettings):
-    """Of ``downscale``: the scale and what counts as tissue."""
+    """Of ``downscale``: the scales that it writes and what counts as tissue."""
 
-    scale: Scale
+    scales: dict[str, Scale]
     tissue: Tissue
     limits: Limits
 
     @classmethod
     def of(cls, config: Config, scale: str) -> Self:
-        return cls(scale=config.scales[scale], tissue=config.tissue, limits=config.limits)
+        return cls(scales={scale: config.scales[scale]}, tissue=config.tissue, limits=config.limits)
+
+    @classmethod
+    def of_one_pass(cls, config: Config) -> Self:
+        scales = {name: config.scales[name] for name in config.one_pass}
+        return cls(scales=scales, tissue=config.tissue, limits=config.limits)
 
 
 class TileSettings(StepSettings):

@@ -78,6 +78,12 @@ class Workflow:
 
         return lambda wildcards: text(*(wildcards[name] for name in names))
 
+    @property
+    def one_pass_settings(self) -> str:
+        """The settings of the scales that are made in one pass, as canonical JSON."""
+        content = step_settings.DownscaleSettings.of_one_pass(self.config).model_dump(mode="json")
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
     def rows(self, *columns: str) -> Callable[[Any], str]:
         """An input function that gives a hash of these columns of a shard, so that only their changes count."""
         return lambda wildcards: digest(self.members[wildcards.shard], ("slide", *columns))

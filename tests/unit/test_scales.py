@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
+import pyvips
 import rasterio.features
 from shapely import Point
 
 from tilewright.config import Scale, Tissue
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runtime.errors import SlideError
-from tilewright.scales import downscale_image, downscale_mask, find_tissue, scale_factor
+from tilewright.scales import downscale_image, downscale_mask, passes, scale_factor
 from tilewright.slides import open_slide
+from tilewright.tissue import find_tissue
 
 
 def pixels(path):
@@ -20,22 +22,58 @@ def scaled(tmp_path, save_image, image, factor):
     save_image(tmp_path / "in.png", image)
     with open_slide(tmp_path / "in.png") as slide:
         frame = slide.frame.scaled(factor)
-        downscale_image(slide, frame, tmp_path / "out.tif")
+        downscale_image(slide, {tmp_path / "out.tif": frame})
     result, tags = pixels(tmp_path / "out.tif")
     return np.moveaxis(result, 0, -1), tags, frame
 
 
-@pytest.mark.parametrize("factor", [1, 2, 4])
+def plain_mean(image, factor):
+    """Each cell as the mean of the pixels under it, weighed by the area that lies in the cell."""
+
+    def weights(length):
+        edges = np.arange(-(-length // factor) + 1) * factor
+        pixel = np.arange(length)
+        overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+        overlap = np.clip(overlap, 0, None)
+        return overlap / overlap.sum(1, keepdims=True)
+
+    return np.einsum(
+        "ir,jc,rcb->ijb", weights(image.shape[0]), weights(image.shape[1]), image.astype(float), optimize=True
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 1.5, 2.7])
 @pytest.mark.parametrize("size", [(512, 640), (37, 50), (8, 8), (1, 1)])
 def test_the_streamed_mean_is_the_plain_mean(tmp_path, save_image, factor, size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found, _, _ = scaled(tmp_path, save_image, image, factor)
-    rows, columns = (-(-length // factor) for length in size)
-    padded = np.pad(image, ((0, rows * factor - size[0]), (0, columns * factor - size[1]), (0, 0)), mode="edge").astype(
-        float
-    )
-    expected = padded.reshape(rows, factor, columns, factor, 3).mean((1, 3))
-    assert np.abs(found - expected).max() <= 1
+    expected = plain_mean(image, factor)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 0.501
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("factors", [(2, 4), (2, 3, 6), (1, 2, 2.5), (4, 4)])
+def test_one_pass_for_several_scales_gives_each_as_if_alone(tmp_path, monkeypatch, factors, suffix):
+    """From files stored by rows (PNG) and by tiles (TIFF), in many pieces."""
+    monkeypatch.setattr("tilewright.scales.BLOCK", 16)
+    monkeypatch.setattr("tilewright.scales.READ", 40)
+    image = np.random.default_rng(0).integers(0, 256, (203, 177, 3), np.uint8)
+    path = tmp_path / f"in.{suffix}"
+    layout = {"tile": True, "tile_width": 16, "tile_height": 16} if suffix == "tif" else {}
+    pyvips.Image.new_from_memory(image, 177, 203, 3, "uchar").write_to_file(str(path), **layout)
+    with open_slide(path) as slide:
+        outs = {tmp_path / f"{place}.tif": slide.frame.scaled(factor) for place, factor in enumerate(factors)}
+        downscale_image(slide, outs)
+    for out, factor in zip(outs, factors, strict=True):
+        found = np.moveaxis(pixels(out)[0], 0, -1)
+        assert np.abs(found - plain_mean(image, factor)).max() <= 0.501
+
+
+def test_whole_factors_share_a_pass_and_others_do_not():
+    assert passes([4, 2, 1, 8]) == [[1, 2, 4, 8]]
+    assert passes([2, 2.5, 3, 4]) == [[2, 3, 4], [2.5]]
+    assert passes([2, 31]) == [[2], [31]], "31 x 512 x 2 pixels are too many to hold"
 
 
 @pytest.mark.parametrize("factor", [1.5, 2.7, 3.000001])
@@ -138,8 +176,8 @@ def test_a_slide_damaged_in_the_middle_is_refused(tmp_path, save_image):
     path = tmp_path / "a.tif"
     save_image(path, np.random.default_rng(0).integers(0, 256, (900, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:100_000])
-    with open_slide(path) as slide, pytest.raises(SlideError, match="damaged at x 0, y 256"):
-        downscale_image(slide, slide.frame.scaled(2), tmp_path / "out.tif")
+    with open_slide(path) as slide, pytest.raises(SlideError, match="damaged at x 0, y 0"):
+        downscale_image(slide, {tmp_path / "out.tif": slide.frame.scaled(2)})
     assert not (tmp_path / "out.tif").exists()
 
 

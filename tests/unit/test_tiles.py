@@ -26,8 +26,8 @@ def cut(project, monkeypatch):
             classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits()
         )
         rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
-        scale = DownscaleSettings(scale=Scale(factor=factor), tissue=Tissue(smooth=smooth), limits=Limits())
-        downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=Path("s") / shard)
+        scale = DownscaleSettings(scales={"full": Scale(factor=factor)}, tissue=Tissue(smooth=smooth), limits=Limits())
+        downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=[Path("s") / shard])
         tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
         out = Path("t") / f"{shard}.h5"
         tile(shard, **COMMON, scaled=Path("s") / shard, masks=Path("m") / shard, settings=tiles, out=out)

@@ -48,11 +48,11 @@ def tiled(tmp_path_factory, new_project):
     folder = project.folder
     common = {"sheet": project.sheet, "data": project.sheet.parent}
     masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits())
-    scale = DownscaleSettings(scale=Scale(factor=1), tissue=Tissue(), limits=Limits())
+    scale = DownscaleSettings(scales={"full": Scale(factor=1)}, tissue=Tissue(), limits=Limits())
     tiles = TileSettings(tiles=TileSet(scale="full", size=64, overlap=0.25), classes=CLASSES)
     for shard in SHARDS:
         rasterize(shard, **common, settings=masks, out=folder / "m" / shard)
-        downscale(shard, **common, masks=folder / "m" / shard, settings=scale, out=folder / "s" / shard)
+        downscale(shard, **common, masks=folder / "m" / shard, settings=scale, out=[folder / "s" / shard])
         places = {"scaled": folder / "s" / shard, "masks": folder / "m" / shard}
         tile(shard, **common, **places, settings=tiles, out=folder / "t" / f"{shard}.h5")
     split(**common, settings=SplitSettings.model_validate({"folds": {"count": 2}}), out=folder / "folds.csv")

@@ -12,6 +12,7 @@ except TilewrightError as error:
 SHEET = project.config.sheet
 DATA = project.data
 ENSEMBLES = list(project.config.ensembles)
+ONE_PASS = sorted(project.config.one_pass)
 GPU = 1 if visible_gpus() else 0
 settings = project.settings
 rows = project.rows
