@@ -47,8 +47,8 @@ def downscale(shard: str, *, sheet: Path, data: Path, masks: Path, settings: Dow
     """
     with atomic_directory(out) as folder:
         for row in read_shard(sheet, data, shard):
-            limit = settings.limits.max_pixels
-            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit) as slide:
+            limit, crop = settings.limits.max_pixels, settings.slides.crop_to_bounds
+            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
                 frame = slide.frame.scaled(scale_factor(settings.scale, slide))
                 image = folder / f"{row.slide}.image.tif"
                 downscale_image(slide, frame, image)
