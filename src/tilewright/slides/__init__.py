@@ -50,8 +50,8 @@ class Slide:
     def plain_tiff(self) -> bool:
         """Whether page 0 of the file, read by libtiff alone, holds the very pixels of the whole image.
 
-        True only for TIFFs of 8 bits with one band (grey) or three (RGB), complete, in a usual compression; never where
-        OpenSlide reads the file. The region (``frame``) is not taken into account: it is to be cut out.
+        True only for TIFFs of 8 bits with one band (grey) or three (RGB, not YCbCr), complete, in a usual compression; never
+        where OpenSlide reads the file. The region (``frame``) is not taken into account: it is to be cut out.
         """
         return self._source.plain_tiff
 

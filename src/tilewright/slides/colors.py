@@ -14,12 +14,13 @@ COLORS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
 Converter = Callable[[NDArray[Any]], RGB]
 
 
-def converter(path: Path, datasets: Sequence[Any]) -> Converter:
+def converter(path: Path, datasets: Sequence[Any], *, multiplied: bool = False) -> Converter:
     """How the bands of an open file (bands x rows x columns) become RGB.
 
     Args:
         path: the file, for messages.
         datasets: one dataset of rasterio, or three with one band each.
+        multiplied: the colours are already multiplied by alpha.
 
     Raises:
         SlideError: the bands are neither grey nor colour, or the pixels no whole numbers of up to 16 bits.
@@ -43,7 +44,6 @@ def converter(path: Path, datasets: Sequence[Any]) -> Converter:
     if len(bands) == 3 and ColorInterp.alpha not in kinds:
         return lambda pixels: _eight_bits(pixels, depth)
     if len(bands) in (2, 4) and kinds[-1] == ColorInterp.alpha:
-        multiplied = first.tags(len(bands), ns="IMAGE_STRUCTURE").get("ALPHA") == "PREMULTIPLIED"
         return lambda pixels: on_white(_eight_bits(pixels, depth), multiplied=multiplied)
     if len(bands) == 4 and kinds[:3] == COLORS:
         return lambda pixels: _eight_bits(pixels[:3], depth)

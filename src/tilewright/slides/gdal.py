@@ -17,7 +17,7 @@ from tilewright.slides.colors import COLORS, Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
 from tilewright.slides.source import RGB, Source, damaged
 from tilewright.slides.stacks import Image, find_image, resolution_mpp
-from tilewright.slides.tiff import COMPRESSION, ORIENTATION, PHOTOMETRIC, Tiff
+from tilewright.slides.tiff import COMPRESSION, EXTRA_SAMPLES, ORIENTATION, PHOTOMETRIC, Tiff
 
 MAX_BLOCK = 2**30
 OPTIONS = {
@@ -29,7 +29,8 @@ OPTIONS = {
 }
 # none, LZW, JPEG, deflate (two codes), PackBits
 USUAL_COMPRESSIONS = {1, 5, 7, 8, 32946, 32773}
-JPEG, GREY, RGB_SAMPLES, YCBCR = 7, 1, 2, 6
+GREY, RGB_SAMPLES = 1, 2
+MULTIPLIED_ALPHA = 1
 
 
 class _GdalSource:
@@ -72,8 +73,8 @@ def open_gdal(path: Path, kind: Kind, stack: ExitStack) -> Source:
     names = [f"GTIFF_DIR:{page.index + 1}:{path}" if page.index else str(path) for page in image.pages]
     datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for name in names]
     _refuse_large_blocks(path, datasets[0])
-    plain = _is_plain(tiff, image, datasets[0])
-    return _GdalSource(datasets, converter(path, datasets), image.mpp, plain_tiff=plain)
+    to_rgb = converter(path, datasets, multiplied=image.pages[0].first(EXTRA_SAMPLES, 0) == MULTIPLIED_ALPHA)
+    return _GdalSource(datasets, to_rgb, image.mpp, plain_tiff=_is_plain(tiff, image, datasets[0]))
 
 
 def _refuse_large_blocks(path: Path, dataset: Any) -> None:
@@ -86,17 +87,16 @@ def _refuse_large_blocks(path: Path, dataset: Any) -> None:
 def _is_plain(tiff: Tiff, image: Image, dataset: Any) -> bool:
     """Whether libtiff alone gives the same pixels: see ``Slide.plain_tiff``."""
     page = image.pages[0]
-    photometric, compression = page.first(PHOTOMETRIC, -1), page.first(COMPRESSION, 1)
-    kinds = list(dataset.colorinterp)
     return (
         len(image.pages) == 1
         and page.index == 0
-        and (photometric in (GREY, RGB_SAMPLES) or (photometric == YCBCR and compression == JPEG))
-        and compression in USUAL_COMPRESSIONS
+        # of YCbCr, GDAL's JPEG library and libvips' enlarge the halved colours differently
+        and page.first(PHOTOMETRIC, -1) in (GREY, RGB_SAMPLES)
+        and page.first(COMPRESSION, 1) in USUAL_COMPRESSIONS
         and page.first(ORIENTATION, 1) == 1
         and set(dataset.dtypes) == {"uint8"}
         and "NBITS" not in dataset.tags(1, ns="IMAGE_STRUCTURE")
-        and kinds in ([ColorInterp.gray], COLORS)
+        and list(dataset.colorinterp) in ([ColorInterp.gray], COLORS)
         # GDAL reads a missing block as zeros, others refuse it
         and bool(tiff.blocks(page)[1].all())
     )
