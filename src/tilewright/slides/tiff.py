@@ -20,7 +20,7 @@ MAX_TEXT = 64_000_000
 FEW = 32
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 258, 259, 262, 270
 STRIPS, ORIENTATION, SAMPLES, STRIP_BYTES, X_RESOLUTION, UNIT = 273, 274, 277, 279, 282, 296
-TILES, TILE_BYTES, EXTRA_SAMPLES = 324, 325, 338
+TILES, TILE_BYTES, EXTRA_SAMPLES, JPEG_TABLES = 324, 325, 338, 347
 REDUCED, MASK = 1, 4
 # code of a type: as numpy writes it, and numbers in one value
 TYPES = {
@@ -159,9 +159,12 @@ class Tiff:
             if tag in page.tags:
                 found.append(np.array(page.tags[tag], np.uint64))
             else:
-                with self._path.open("rb") as file:
-                    found.append(self._numbers(file, *page.places[tag]).astype(np.uint64))
+                found.append(self._stored(page.places[tag]).astype(np.uint64))
         return found[0], found[1]
+
+    def _stored(self, place: tuple[int, int, int]) -> Numbers:
+        with self._path.open("rb") as file:
+            return self._numbers(file, *place)
 
     def refuse_cut_short(self, page: Page) -> None:
         """Look whether all strips or tiles of a page lie in the file.
@@ -172,6 +175,8 @@ class Tiff:
         try:
             places, lengths = self.blocks(page)
             missing = int((places + lengths > self._bytes).sum())
+            if JPEG_TABLES in page.places:
+                self._stored(page.places[JPEG_TABLES])
         except (KeyError, ValueError) as error:
             raise damaged(self._path, "the list of its strips or tiles is damaged or cut short") from error
         if missing:
