@@ -9,45 +9,49 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from tilewright.slides.source import RGB, unclear
+from tilewright.slides.tiff import EXTRA_SAMPLES, PHOTOMETRIC, Page
 
 COLORS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+WHITE_IS_ZERO, LAB = 0, (8, 9, 10)
+MULTIPLIED_ALPHA = 1
 Converter = Callable[[NDArray[Any]], RGB]
 
 
-def converter(path: Path, datasets: Sequence[Any], *, multiplied: bool = False) -> Converter:
+def converter(path: Path, datasets: Sequence[Any], page: Page | None = None) -> Converter:
     """How the bands of an open file (bands x rows x columns) become RGB.
 
     Args:
         path: the file, for messages.
         datasets: one dataset of rasterio, or three with one band each.
-        multiplied: the colours are already multiplied by alpha.
+        page: the (first) page, of a TIFF.
 
     Raises:
         SlideError: the bands are neither grey nor colour, or the pixels no whole numbers of up to 16 bits.
     """
     first = datasets[0]
-    bands = [
-        (dataset.dtypes[index], dataset.colorinterp[index]) for dataset in datasets for index in range(dataset.count)
-    ]
-    kinds = [kind for _, kind in bands]
-    structure = first.tags(ns="IMAGE_STRUCTURE")
-    if {dtype for dtype, _ in bands} not in ({"uint8"}, {"uint16"}):
-        raise unclear(path, f"{len(bands)} bands of {bands[0][0]}, which are neither grey nor colour")
-    if structure.get("SOURCE_COLOR_SPACE") == "CIELAB":
+    count = sum(dataset.count for dataset in datasets)
+    what = f"{count} bands of {first.dtypes[0]}, which are neither grey nor colour"
+    if count > 4 or {dtype for dataset in datasets for dtype in dataset.dtypes} not in ({"uint8"}, {"uint16"}):
+        raise unclear(path, what)
+    kinds = [kind for dataset in datasets for kind in dataset.colorinterp]
+    # of the TIFF's own tags, as GDAL's metadata of a damaged JPEG 2000 can take for ever to ask for
+    photometric = page.first(PHOTOMETRIC, -1) if page else -1
+    if photometric in LAB:
         raise unclear(path, "colours as CIELAB")
-    depth = 2 ** int(first.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", np.iinfo(bands[0][0]).bits)) - 1
+    depth = 2 ** int(first.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", np.iinfo(first.dtypes[0]).bits)) - 1
     if kinds == [ColorInterp.palette]:
         return _from_palette(path, first, depth)
-    if len(bands) == 1:
-        inverted = structure.get("MINISWHITE") == "YES"
+    if count == 1:
+        inverted = photometric == WHITE_IS_ZERO
         return lambda pixels: np.repeat(_eight_bits(pixels, depth, inverted=inverted), 3, axis=2)
-    if len(bands) == 3 and ColorInterp.alpha not in kinds:
+    if count == 3 and ColorInterp.alpha not in kinds:
         return lambda pixels: _eight_bits(pixels, depth)
-    if len(bands) in (2, 4) and kinds[-1] == ColorInterp.alpha:
+    if count in (2, 4) and kinds[-1] == ColorInterp.alpha:
+        multiplied = page is not None and page.first(EXTRA_SAMPLES, 0) == MULTIPLIED_ALPHA
         return lambda pixels: on_white(_eight_bits(pixels, depth), multiplied=multiplied)
-    if len(bands) == 4 and kinds[:3] == COLORS:
+    if count == 4 and kinds[:3] == COLORS:
         return lambda pixels: _eight_bits(pixels[:3], depth)
-    raise unclear(path, f"{len(bands)} bands of {bands[0][0]}, which are neither grey nor colour")
+    raise unclear(path, what)
 
 
 def _from_palette(path: Path, dataset: Any, depth: int) -> Converter:

@@ -17,7 +17,7 @@ from tilewright.slides.colors import COLORS, Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
 from tilewright.slides.source import RGB, Source, damaged
 from tilewright.slides.stacks import Image, find_image, resolution_mpp
-from tilewright.slides.tiff import COMPRESSION, EXTRA_SAMPLES, ORIENTATION, PHOTOMETRIC, Tiff
+from tilewright.slides.tiff import COMPRESSION, ORIENTATION, PHOTOMETRIC, Tiff
 
 MAX_BLOCK = 2**30
 OPTIONS = {
@@ -30,7 +30,6 @@ OPTIONS = {
 # none, LZW, JPEG, deflate (two codes), PackBits
 USUAL_COMPRESSIONS = {1, 5, 7, 8, 32946, 32773}
 GREY, RGB_SAMPLES = 1, 2
-MULTIPLIED_ALPHA = 1
 
 
 class _GdalSource:
@@ -73,7 +72,7 @@ def open_gdal(path: Path, kind: Kind, stack: ExitStack) -> Source:
     names = [f"GTIFF_DIR:{page.index + 1}:{path}" if page.index else str(path) for page in image.pages]
     datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for name in names]
     _refuse_large_blocks(path, datasets[0])
-    to_rgb = converter(path, datasets, multiplied=image.pages[0].first(EXTRA_SAMPLES, 0) == MULTIPLIED_ALPHA)
+    to_rgb = converter(path, datasets, image.pages[0])
     return _GdalSource(datasets, to_rgb, image.mpp, plain_tiff=_is_plain(tiff, image, datasets[0]))
 
 
