@@ -262,8 +262,8 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
     for row in track(sheet.rows, "check"):
         frame = None
         try:
-            limit = config.limits.max_pixels
-            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit) as slide:
+            limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
+            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
                 frame = slide.frame
                 if row.image not in whole:
                     whole.add(row.image)

@@ -61,6 +61,16 @@ class Limits(Section):
     max_vertices: int = Field(20_000_000, gt=0, description="Most vertices in one file of outlines.")
 
 
+class Slides(Section):
+    """How slides are opened."""
+
+    crop_to_bounds: bool = Field(
+        True,
+        description="Slides count from the corner of the scanned part, where the format marks it (MRXS, SCN), as in QuPath; "
+        "false: from the corner of the whole slide.",
+    )
+
+
 class Scale(Section):
     """A resolution at which slides are kept: a factor or a pixel size."""
 
@@ -225,6 +235,7 @@ class Config(Section):
     classes: dict[ClassName, PixelClass] = Field(min_length=1, description="Classes by name.")
     annotations: Annotations = Field(Annotations(), description="How outlines are read and drawn.")
     limits: Limits = Field(Limits(), description="Bounds on inputs.")
+    slides: Slides = Field(Slides(), description="How slides are opened.")
     scales: dict[Name, Scale] = Field(min_length=1, description="Scales by name.")
     one_pass: list[Name] = Field(
         [],

@@ -89,7 +89,10 @@ def _placed(problem: Problem, row: Row) -> Problem:
 
 def _rasterize_slide(row: Row, settings: RasterizeSettings, folder: Path) -> None:
     limits, options = settings.limits, settings.annotations
-    with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels) as slide:
+    with open_slide(
+        row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
+        crop_to_bounds=settings.slides.crop_to_bounds,
+    ) as slide:  # fmt: skip
         frame = slide.frame
     batches: Iterable[Outlines] = ()
     if row.annotations:

@@ -56,7 +56,8 @@ def downscale(
 
 def _downscale_slide(row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale]) -> None:
     """Write the files of a slide into the folder of each scale."""
-    with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=settings.limits.max_pixels) as slide:
+    limit, crop = settings.limits.max_pixels, settings.slides.crop_to_bounds
+    with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
         downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()})
     for folder, frame in frames.items():

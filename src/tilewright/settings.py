@@ -20,6 +20,7 @@ from tilewright.config import (
     Scale,
     Section,
     Segmentation,
+    Slides,
     Submission,
     TileSet,
     Tissue,
@@ -33,11 +34,12 @@ class StepSettings(Section):
 
 
 class RasterizeSettings(StepSettings):
-    """Of ``rasterize``: which labels belong to which class, and how they are drawn."""
+    """Of ``rasterize``: which labels belong to which class, how they are drawn, and where slides begin."""
 
     classes: dict[str, list[str]]
     annotations: Annotations
     limits: Limits
+    slides: Slides = Slides()
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -45,6 +47,7 @@ class RasterizeSettings(StepSettings):
             classes={name: spec.labels or [name] for name, spec in config.classes.items()},
             annotations=config.annotations,
             limits=config.limits,
+            slides=config.slides,
         )
 
 
@@ -54,15 +57,18 @@ class DownscaleSettings(StepSettings):
     scales: dict[str, Scale]
     tissue: Tissue
     limits: Limits
+    slides: Slides = Slides()
 
     @classmethod
     def of(cls, config: Config, scale: str) -> Self:
-        return cls(scales={scale: config.scales[scale]}, tissue=config.tissue, limits=config.limits)
+        return cls(
+            scales={scale: config.scales[scale]}, tissue=config.tissue, limits=config.limits, slides=config.slides
+        )
 
     @classmethod
     def of_one_pass(cls, config: Config) -> Self:
         scales = {name: config.scales[name] for name in config.one_pass}
-        return cls(scales=scales, tissue=config.tissue, limits=config.limits)
+        return cls(scales=scales, tissue=config.tissue, limits=config.limits, slides=config.slides)
 
 
 class TileSettings(StepSettings):
@@ -177,6 +183,7 @@ class ReportSettings(StepSettings):
     models: dict[str, Model]
     ensembles: dict[str, dict[str, float]]
     folds: int
+    slides: Slides = Slides()
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -186,6 +193,7 @@ class ReportSettings(StepSettings):
             models=config.models,
             ensembles={name: ensemble.models for name, ensemble in config.ensembles.items()},
             folds=config.folds.count,
+            slides=config.slides,
         )
 
 

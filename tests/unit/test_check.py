@@ -150,6 +150,23 @@ def test_a_pixel_size_is_needed_where_a_scale_asks_for_it(project, capsys):
     assert "row 2 (slide a), scale full: its pixel size is unknown" in section(report, "images")
 
 
+def test_images_that_cannot_be_read_do_not_hide_each_other(project, capsys):
+    whole = (project / "a.tif").read_bytes()
+    (project / "a.tif").write_bytes(whole[:-1])
+    (project / "b.tif").write_text("not found")
+    (project / "c.tif").write_bytes(b"")
+    write_sheet(
+        project,
+        "a,a.tif,a.geojson,train,,,",
+        "b,b.tif,b.geojson,train,,,",
+        "c,c.tif,,test,,,",
+        "d,d.tif,d.geojson,train,,,",
+    )
+    images = section(examine(project, capsys)[0], "images")
+    for name, says in (("a", "cut short"), ("b", "it looks like text"), ("c", "the file is empty")):
+        assert re.search(rf"{name}\.tif \(slide {name}\): cannot be read.*{says}", images)
+
+
 def test_too_few_groups_for_the_folds(project, capsys):
     write_sheet(project, "a,a.tif,a.geojson,train,p1,,", "b,b.tif,b.geojson,train,p1,,", "c,c.tif,,test,p2,,")
     report, _ = examine(project, capsys)

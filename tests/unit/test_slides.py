@@ -1,9 +1,13 @@
+import struct
 import warnings
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 import pyvips
 import rasterio
+from PIL import Image
 from rasterio.enums import ColorInterp
 
 from tilewright.rasters import Size, Window
@@ -128,6 +132,110 @@ def test_a_truncated_file_is_named(tmp_path, save_image, name, share):
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(SlideError, match=name):
         pixels(path, Window(0, 0, 200, 300))
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.webp", "a.jp2", "a.ppm", "a.jpg", "a.png"])
+@pytest.mark.parametrize("share", [1.0, 0.9, 0.3])
+def test_other_pictures_are_read_whole_or_refused(tmp_path, name, share):
+    path = tmp_path / name
+    smooth = cv2.resize(RGB, (200, 300))
+    options = {"a.webp": {"lossless": True}, "a.jpg": {"progressive": True, "quality": 95, "subsampling": 0}}
+    Image.fromarray(smooth).save(path, **options.get(name, {}))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    if share == 1:
+        assert np.abs(pixels(path, Window(0, 0, 200, 300)).astype(int) - smooth).max() <= (16 if name == "a.jpg" else 0)
+    else:
+        with pytest.raises(SlideError, match=name):
+            pixels(path, Window(0, 0, 200, 300))
+
+
+@pytest.mark.parametrize("compress", ["none", "lzw", "deflate", "packbits", "jpeg"])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_tiff_that_is_cut_short_is_refused_before_it_is_read(tmp_path, save_image, compress, tiled):
+    path = tmp_path / "a.tif"
+    options = {"blockxsize": 64, "blockysize": 64} if tiled else {"blockysize": 16}
+    save_image(path, cv2.resize(RGB, (200, 300)), compress=compress, tiled=tiled, **options)
+    content = path.read_bytes()
+    for missing in (1, len(content) // 2):
+        path.write_bytes(content[:-missing])
+        with pytest.raises(SlideError, match=r"a\.tif: cannot be read: cut short: of \d+ (tiles|strips) of page 1"):
+            pixels(path)
+
+
+@pytest.mark.parametrize(
+    ("was", "name"), [("a.png", "b.tif"), ("a.tif", "b.svs"), ("a.tif", "b.png"), ("a.png", "b.svs")]
+)
+def test_a_file_with_another_formats_name_is_read(tmp_path, save_image, was, name):
+    save_image(tmp_path / was, RGB)
+    (tmp_path / was).rename(tmp_path / name)
+    assert (pixels(tmp_path / name) == RGB).all()
+
+
+def test_a_jpeg_with_another_formats_name_is_read(tmp_path, save_image):
+    save_image(tmp_path / "a.jpg", RGB)
+    expected = pixels(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "b.png")
+    assert (pixels(tmp_path / "b.png") == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.svs", b"some text", "it looks like text"),
+        ("a.tif", b"PK\x03\x04 and more", "it looks like a ZIP archive"),
+        ("a.png", b"<html>Not found</html>", "it looks like XML or HTML"),
+        ("a.tif", b"<VRTDataset><SourceFilename>/etc/passwd</SourceFilename></VRTDataset>", "it looks like XML"),
+        ("a.geojson", b'{"type": "FeatureCollection"}', "it looks like JSON"),
+        ("a.czi", b"ZISRAWFILE\0\0", "a Zeiss CZI slide"),
+        ("a.jpg", bytes(100), "it looks like nothing known"),
+        ("a.ndpi", b"", "the file is empty"),
+        ("a.tif", b"II*\0", "damaged or cut short"),
+        ("a.tif", b"MM\0+" + bytes(12), "damaged or cut short"),
+    ],
+)
+def test_a_file_that_is_no_image_is_called_what_it_is(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SlideError) as caught:
+        pixels(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: cannot be read")
+    assert says in str(caught.value)
+
+
+def test_a_directory_and_a_missing_file_are_no_images(tmp_path):
+    with pytest.raises(SlideError, match="is a directory, not an image file"):
+        pixels(tmp_path)
+    with pytest.raises(SlideError, match="No such file"):
+        pixels(tmp_path / "a.tif")
+
+
+def png(width, height, rows=b""):
+    """A PNG that says it is so large, with compressed rows."""
+    chunks = [
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_a_header_that_promises_too_much_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(1_000_000, 1_000_000))
+    with pytest.raises(SlideError, match=r"1000000 x 1000000 pixels are more than limits\.max_pixels"):
+        pixels(path)
+    path.write_bytes(png(100_000, 100_000, bytes(300_001)))
+    with pytest.raises(SlideError, match="damaged at x 0, y 0"):
+        pixels(path)
+
+
+def test_files_beside_an_image_do_not_change_it(tmp_path, save_image):
+    save_image(tmp_path / "a.tif", RGB)
+    aux = "<PAMDataset><PAMRasterBand band='3'><ColorInterp>Alpha</ColorInterp></PAMRasterBand></PAMDataset>"
+    (tmp_path / "a.tif.aux.xml").write_text(aux)
+    assert (pixels(tmp_path / "a.tif") == RGB).all()
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svs"])

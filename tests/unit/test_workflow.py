@@ -99,6 +99,7 @@ def settings(project):
     [
         ("annotations__ignore", ["unsure"], {"rasterize"}),
         ("tissue__smooth", 1.0, {"downscale"}),
+        ("slides__crop_to_bounds", False, {"rasterize", "downscale", "report"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 7, {"split"}),

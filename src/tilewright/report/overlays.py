@@ -81,7 +81,14 @@ def picture_size(slide: Size, max_edge: int) -> Size:
 
 
 def read_view(
-    row: Row, truth: Path | None, predicted: Path, scaled: Path, classes: Sequence[str], max_edge: int
+    row: Row,
+    truth: Path | None,
+    predicted: Path,
+    scaled: Path,
+    classes: Sequence[str],
+    max_edge: int,
+    *,
+    crop_to_bounds: bool = True,
 ) -> View:
     """Read a slide at the resolution of its picture.
 
@@ -92,12 +99,16 @@ def read_view(
         scaled: its scaled image, used where the slide is much larger than the picture.
         classes: names in the order of the bits.
         max_edge: longest edge of the picture.
+        crop_to_bounds: see ``open_slide``.
     """
     with open_raster(predicted) as raster:
         slide = raster.size
     picture = picture_size(slide, max_edge)
     small = max(slide) <= 2 * max_edge
-    image = _whole_slide(row, picture) if small else _resized(_reduced(scaled, picture, Resampling.average), picture)
+    if small:
+        image = _whole_slide(row, picture, crop_to_bounds=crop_to_bounds)
+    else:
+        image = _resized(_reduced(scaled, picture, Resampling.average), picture)
     masks = Size(*map(min, picture, slide))
     labelled = classes if row.labelled is None else row.labelled
     return View(
@@ -107,8 +118,8 @@ def read_view(
     )
 
 
-def _whole_slide(row: Row, picture: Size) -> Pixels:
-    with open_slide(row.image, region=row.region, mpp=row.mpp) as slide:
+def _whole_slide(row: Row, picture: Size, *, crop_to_bounds: bool) -> Pixels:
+    with open_slide(row.image, region=row.region, mpp=row.mpp, crop_to_bounds=crop_to_bounds) as slide:
         return _resized(slide.read(Window(0, 0, *slide.size)), picture)
 
 

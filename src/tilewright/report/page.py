@@ -251,7 +251,10 @@ def _overlays(
         masks = results / "masks" / row.shard / f"{row.slide}.tif" if choice.dice else None
         predicted = results / "segments" / ensemble / row.shard / f"{row.slide}.mask.tif"
         scaled = _finest(results / "scaled", row)
-        view = read_view(row, masks, predicted, scaled, list(colors), settings.report.max_edge)
+        view = read_view(
+            row, masks, predicted, scaled, list(colors), settings.report.max_edge,
+            crop_to_bounds=settings.slides.crop_to_bounds,
+        )  # fmt: skip
         size = Size(view.image.shape[1], view.image.shape[0])
         truth = outline_layer(view.truth, colors, TRUTH, size) if view.truth else None
         prediction = outline_layer(view.predicted, colors, PREDICTION, size)

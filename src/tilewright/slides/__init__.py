@@ -1,0 +1,120 @@
+"""Slides: open an image file and read windows of it as RGB.
+
+Coordinates are pixels of level 0, x before y, counted from the corner of the slide's region. Windows come back as
+``uint8`` arrays of rows x columns x 3, whatever the file holds: grey is repeated, palettes are looked up, alpha is laid on
+white, and deeper pixels are reduced to 8 bits.
+
+What a file is, its content says and not its name. Vendors' formats are read by OpenSlide (``vendors``), all others by GDAL
+(``gdal``); which pages of a TIFF make up the image is found in ``stacks``. A file that could be read in two ways is refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tilewright.rasters import Frame, Size, Window
+from tilewright.runtime.errors import Problem, SlideError
+from tilewright.sheet import Region
+from tilewright.slides.formats import look_at
+from tilewright.slides.gdal import open_gdal
+from tilewright.slides.source import RGB, Source, damaged, reason
+from tilewright.slides.vendors import find_vendor, open_vendor
+
+MAX_PIXELS = 20_000_000_000
+
+__all__ = ["MAX_PIXELS", "Slide", "open_slide"]
+
+
+@dataclass(frozen=True)
+class Slide:
+    """An open slide, or the region of it that is used.
+
+    Attributes:
+        path: the file.
+        frame: where the region lies in the image; ``frame.size`` is the size to read.
+    """
+
+    path: Path
+    frame: Frame
+    _source: Source
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the region."""
+        return self.frame.size
+
+    @property
+    def block(self) -> Size:
+        """Width and height of what is decoded at once, about; as wide as the image where rows are stored one by one."""
+        return self._source.block
+
+    def read(self, window: Window) -> RGB:
+        """Pixels of a window as rows x columns x 3; what lies outside the region is white.
+
+        Raises:
+            SlideError: the file is damaged there.
+        """
+        inside = window.clipped(self.size)
+        if inside == window:
+            return self._read(inside)
+        result = np.full((window.height, window.width, 3), 255, np.uint8)
+        if inside.width and inside.height:
+            place = Window(inside.x - window.x, inside.y - window.y, inside.width, inside.height)
+            result[place.slices] = self._read(inside)
+        return result
+
+    def _read(self, window: Window) -> RGB:
+        try:
+            shifted = Window(window.x + self.frame.x, window.y + self.frame.y, window.width, window.height)
+            return self._source.read(shifted)
+        except Exception as error:  # every reader has errors of its own
+            raise damaged(self.path, f"damaged at x {window.x}, y {window.y}: {reason(error)}") from error
+
+
+@contextmanager
+def open_slide(
+    path: Path,
+    *,
+    region: Region | None = None,
+    mpp: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    crop_to_bounds: bool = True,
+) -> Iterator[Slide]:
+    """Open a slide.
+
+    Args:
+        path: the image file.
+        region: the only part to use, in pixels of level 0; None: the whole slide.
+        mpp: micrometres a pixel, overriding the file's.
+        max_pixels: a larger image is refused before it is decoded.
+        crop_to_bounds: the slide is the part that its scanner marked as scanned, where a format has such bounds (MRXS,
+            SCN); all coordinates count from its corner. False: the slide is the whole, with the empty parts.
+
+    Raises:
+        SlideError: the file cannot be read, is too large, or does not hold the region.
+    """
+    with ExitStack() as stack:
+        source = _open(path, stack, crop_to_bounds=crop_to_bounds)
+        if source.size.width * source.size.height > max_pixels:
+            what = f"{source.size.width} x {source.size.height} pixels are more than limits.max_pixels ({max_pixels})."
+            raise SlideError(Problem(str(path), what, "Raise the limit if the image is meant to be so large."))
+        part = region or Region(0, 0, *source.size)
+        if part.x + part.width > source.size.width or part.y + part.height > source.size.height:
+            what = f"the region {','.join(map(str, part))} reaches beyond the image of {source.size.width} x {source.size.height}."
+            raise SlideError(Problem(str(path), what, "Correct the region in the sheet."))
+        yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.mpp), source)
+
+
+def _open(path: Path, stack: ExitStack, *, crop_to_bounds: bool) -> Source:
+    kind = look_at(path)
+    try:
+        if kind.vendor_possible and (vendor := find_vendor(path)):
+            return open_vendor(path, vendor, stack, crop_to_bounds=crop_to_bounds)
+        return open_gdal(path, kind, stack)
+    except SlideError:
+        raise
+    except Exception as error:  # every reader has errors of its own
+        raise damaged(path, reason(error)) from error

@@ -1,0 +1,194 @@
+"""The pages of a TIFF and their tags, without pixels: classic and BigTIFF, either byte order.
+
+GDAL and libvips name neither the kind of a page (reduced, mask) nor where its data lie, which tells channels from a pyramid
+and a whole file from one that is cut short.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.rasters import Size
+from tilewright.slides.source import damaged
+
+MAX_PAGES = 100_000
+MAX_TEXT = 64_000_000
+FEW = 32
+SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 258, 259, 262, 270
+STRIPS, ORIENTATION, SAMPLES, STRIP_BYTES, X_RESOLUTION, UNIT = 273, 274, 277, 279, 282, 296
+TILES, TILE_BYTES, EXTRA_SAMPLES, JPEG_TABLES = 324, 325, 338, 347
+REDUCED, MASK = 1, 4
+# code of a type: as numpy writes it, and numbers in one value
+TYPES = {
+    1: ("u1", 1), 2: ("u1", 1), 3: ("u2", 1), 4: ("u4", 1), 5: ("u4", 2), 6: ("i1", 1), 7: ("u1", 1), 8: ("i2", 1),
+    9: ("i4", 1), 10: ("i4", 2), 11: ("f4", 1), 12: ("f8", 1), 13: ("u4", 1), 16: ("u8", 1), 17: ("i8", 1), 18: ("u8", 1),
+}  # fmt: skip
+Numbers = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page (image file directory) of the chain; pages below others (SubIFDs) are not among them.
+
+    Attributes:
+        index: its place in the chain, from 0.
+        size: width and height in pixels.
+        tags: tags of few numbers, by their code; a rational number is two.
+        places: type, count and place in the file of longer tags.
+    """
+
+    index: int
+    size: Size
+    tags: dict[int, tuple[float, ...]]
+    places: dict[int, tuple[int, int, int]]
+
+    def first(self, tag: int, default: int) -> int:
+        """The first number of a tag."""
+        return int(self.tags.get(tag, (default,))[0])
+
+    @property
+    def samples(self) -> int:
+        """Bands of a pixel."""
+        return self.first(SAMPLES, 1)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the page is an image of its own, neither a reduced one nor a mask."""
+        return not self.first(SUBFILE, 0) & (REDUCED | MASK)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether it is stored in tiles."""
+        return TILES in self.tags or TILES in self.places
+
+    @property
+    def per_unit(self) -> float:
+        """Pixels in the unit of ``UNIT``; 0: unknown."""
+        pair = self.tags.get(X_RESOLUTION, (0, 1))
+        return pair[0] / pair[1] if len(pair) == 2 and pair[1] else 0.0
+
+
+class Tiff:
+    """A TIFF file opened to look at its pages.
+
+    Attributes:
+        pages: in the order of the chain.
+        description: text of the first page (ImageDescription).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the tags of all pages.
+
+        Raises:
+            SlideError: the chain of pages is broken.
+        """
+        self._path = path
+        self._bytes = path.stat().st_size
+        try:
+            with path.open("rb") as file:
+                self._order, self._big, place = _header(file)
+                self.pages = self._read_pages(file, place)
+                self.description = self._text(file, self.pages[0])
+        except (struct.error, KeyError, IndexError, ValueError) as error:
+            raise damaged(path, "its pages are damaged or cut short") from error
+
+    def _read_pages(self, file: BinaryIO, place: int) -> list[Page]:
+        pages: list[Page] = []
+        seen: set[int] = set()
+        while place:
+            if place in seen or len(pages) == MAX_PAGES:
+                raise ValueError("endless")
+            seen.add(place)
+            page, place = self._read_page(file, place, len(pages))
+            pages.append(page)
+        return pages
+
+    def _read_page(self, file: BinaryIO, place: int, index: int) -> tuple[Page, int]:
+        """A page and the place of the next one."""
+        word, entry, step = ("Q", "HHQ", 20) if self._big else ("I", "HHI", 12)
+        count_format = "Q" if self._big else "H"
+        (count,) = self._unpack(file, place, count_format)
+        start = place + struct.calcsize("=" + count_format)
+        if start + count * step > self._bytes:
+            raise ValueError("beyond the end")
+        tags: dict[int, tuple[float, ...]] = {}
+        places: dict[int, tuple[int, int, int]] = {}
+        for at in range(start, start + count * step, step):
+            tag, kind, length = self._unpack(file, at, entry)
+            if kind not in TYPES:
+                continue
+            inline = at + struct.calcsize("=" + entry)
+            code, numbers = TYPES[kind]
+            fits = np.dtype(code).itemsize * numbers * length <= struct.calcsize("=" + word)
+            where = inline if fits else self._unpack(file, inline, word)[0]
+            if length <= FEW and tag != DESCRIPTION:
+                tags[tag] = tuple(self._numbers(file, kind, length, where).tolist())
+            else:
+                places[tag] = (kind, length, where)
+        size = Size(int(tags[WIDTH][0]), int(tags[HEIGHT][0]))
+        return Page(index, size, tags, places), self._unpack(file, start + count * step, word)[0]
+
+    def _unpack(self, file: BinaryIO, place: int, layout: str) -> tuple[int, ...]:
+        file.seek(place)
+        return struct.unpack(self._order + layout, file.read(struct.calcsize("=" + layout)))
+
+    def _numbers(self, file: BinaryIO, kind: int, length: int, place: int) -> Numbers:
+        code, numbers = TYPES[kind]
+        dtype = np.dtype(self._order + code)
+        if place + length * numbers * dtype.itemsize > self._bytes:
+            raise ValueError("beyond the end")
+        file.seek(place)
+        return np.frombuffer(file.read(length * numbers * dtype.itemsize), dtype)
+
+    def _text(self, file: BinaryIO, page: Page) -> str:
+        kind, length, place = page.places.get(DESCRIPTION, (2, 0, 0))
+        raw = self._numbers(file, kind, min(length, MAX_TEXT), place).tobytes().split(b"\0")[0]
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+
+    def blocks(self, page: Page) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Places of the strips or tiles of a page in the file, and their lengths in bytes."""
+        found = []
+        for tag in (TILES, TILE_BYTES) if page.tiled else (STRIPS, STRIP_BYTES):
+            if tag in page.tags:
+                found.append(np.array(page.tags[tag], np.uint64))
+            else:
+                found.append(self._stored(page.places[tag]).astype(np.uint64))
+        return found[0], found[1]
+
+    def _stored(self, place: tuple[int, int, int]) -> Numbers:
+        with self._path.open("rb") as file:
+            return self._numbers(file, *place)
+
+    def refuse_cut_short(self, page: Page) -> None:
+        """Look whether all strips or tiles of a page lie in the file.
+
+        Raises:
+            SlideError: some lie beyond its end.
+        """
+        try:
+            places, lengths = self.blocks(page)
+            missing = int((places + lengths > self._bytes).sum())
+            if JPEG_TABLES in page.places:
+                self._stored(page.places[JPEG_TABLES])
+        except (KeyError, ValueError) as error:
+            raise damaged(self._path, "the list of its strips or tiles is damaged or cut short") from error
+        if missing:
+            kind = "tiles" if page.tiled else "strips"
+            why = f"cut short: of {places.size} {kind} of page {page.index + 1}, {missing} lie beyond its end"
+            raise damaged(self._path, why)
+
+
+def _header(file: BinaryIO) -> tuple[str, bool, int]:
+    """Byte order, whether a BigTIFF, and the place of the first page."""
+    head = file.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    if struct.unpack_from(order + "H", head, 2)[0] == 43:
+        return order, True, struct.unpack_from(order + "Q", head, 8)[0]
+    return order, False, struct.unpack_from(order + "I", head, 4)[0]

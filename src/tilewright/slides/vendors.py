@@ -1,0 +1,87 @@
+"""Slides in scanners' own formats, through OpenSlide. Importing it takes 50 ms, so that pictures do without."""
+
+from contextlib import ExitStack
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tilewright.rasters import Size, Window
+from tilewright.slides.colors import on_white
+from tilewright.slides.source import RGB, Source
+from tilewright.slides.tiff import Tiff
+
+GENERIC = "generic-tiff"
+# vendors whose files are TIFFs that libtiff can read, so that their pages tell whether they are complete
+TIFFS = {"aperio", "leica", "philips", "trestle", "ventana"}
+# of decoded tiles, which neighbouring windows share
+CACHE = 64 * 2**20
+
+
+class _OpenSlideSource:
+    """An OpenSlide, or the part of it that lies in ``bounds``."""
+
+    block = Size(256, 256)
+
+    def __init__(self, slide: Any, bounds: Window) -> None:
+        self._slide, self._bounds = slide, bounds
+        self.size = Size(bounds.width, bounds.height)
+        self.mpp = _mpp(slide.properties.get("openslide.mpp-x"))
+
+    def read(self, window: Window) -> RGB:
+        corner = (window.x + self._bounds.x, window.y + self._bounds.y)
+        return on_white(np.asarray(self._slide.read_region(corner, 0, (window.width, window.height))))
+
+
+def find_vendor(path: Path) -> str | None:
+    """The vendor of a slide by its content; None: not one of OpenSlide's, or a plain tiled TIFF, which GDAL reads too."""
+    from openslide import OpenSlide
+
+    vendor = OpenSlide.detect_format(path)
+    return None if vendor is None or vendor == GENERIC else str(vendor)
+
+
+def open_vendor(path: Path, vendor: str, stack: ExitStack, *, crop_to_bounds: bool) -> Source:
+    """Open a slide of a known vendor.
+
+    Args:
+        path: the file.
+        vendor: as ``find_vendor`` gives it.
+        stack: closes the file.
+        crop_to_bounds: take only the part that was scanned, where the file says so.
+
+    Raises:
+        SlideError: the file is cut short.
+        OpenSlideError: OpenSlide does not read it.
+    """
+    from openslide import OpenSlide, OpenSlideCache
+
+    if vendor in TIFFS:
+        tiff = Tiff(path)
+        for page in tiff.pages:
+            if page.tiled:
+                tiff.refuse_cut_short(page)
+    slide = stack.enter_context(OpenSlide(path))
+    slide.set_cache(OpenSlideCache(CACHE))
+    whole = Window(0, 0, *slide.dimensions)
+    return _OpenSlideSource(slide, _bounds(slide) if crop_to_bounds else whole)
+
+
+def _bounds(slide: Any) -> Window:
+    """The part of a slide that was scanned; the whole where the file does not say."""
+    size = Size(*slide.dimensions)
+    try:
+        edges = [int(slide.properties[f"openslide.bounds-{name}"]) for name in ("x", "y", "width", "height")]
+    except (KeyError, ValueError):
+        return Window(0, 0, *size)
+    found = Window(*edges).clipped(size)
+    return found if found.width and found.height else Window(0, 0, *size)
+
+
+def _mpp(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if isfinite(value) and value > 0 else None
