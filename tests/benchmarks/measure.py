@@ -1,0 +1,193 @@
+"""Measurements: each in a process of its own, ours and the peers' in turn.
+
+Times are seconds of the work alone, memory is the largest resident size while it ran, in bytes.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PYTHONS = {
+    "ours": Path(sys.executable),
+    "peers": ROOT / ".venv-bench" / "bin" / "python",
+    "tiatoolbox": ROOT / ".venv-bench-tiatoolbox" / "bin" / "python",
+}
+FLOOR = 1 << 30
+TIMEOUT = 3600
+
+
+class Unavailable(Exception):
+    """Why something cannot be measured here."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function to measure.
+
+    Attributes:
+        function: its name in its module.
+        arguments: what it gets, as JSON can hold it; a key "out" is the file or folder that it writes.
+        environment: ours, peers or tiatoolbox: whose Python runs it.
+        name: what the table calls it.
+        module: the file that it is in; empty: ours or peers, by the environment.
+    """
+
+    function: str
+    arguments: dict
+    environment: str = "ours"
+    name: str = "tilewright"
+    module: str = ""
+
+    @property
+    def out(self):
+        return Path(self.arguments["out"]) if "out" in self.arguments else None
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What is compared with.
+
+    Attributes:
+        call: the function of the peer.
+        check: compares the outputs, given call and facts of both; returns (agree or None for information, text).
+        speed: goal: its seconds over ours, at least.
+        memory: goal: our peak over its peak, at most.
+    """
+
+    call: Call
+    check: Callable | None = None
+    speed: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of a row: a function of ours, its peers and goals.
+
+    Attributes:
+        title: what is worked on.
+        ours: our function.
+        peers: what it is compared with.
+        peak: goal: our peak in bytes, at most.
+        units: how many pixels, tiles or outlines are worked on, and their name; for the time of each.
+        before: makes what the calls need, just before they run.
+        repeats: most repetitions; None: as many as asked for.
+    """
+
+    title: str
+    ours: Call
+    peers: tuple[Peer, ...] = ()
+    peak: float | None = None
+    units: tuple[int, str] = (0, "")
+    before: Callable[[], None] | None = None
+    repeats: int | None = None
+
+
+@dataclass
+class Series:
+    """The measurements of one call."""
+
+    call: Call
+    runs: list[dict] = field(default_factory=list)
+    failure: str = ""
+
+    def median(self, key):
+        """The median over the repetitions; None after a failure."""
+        return None if self.failure or not self.runs else statistics.median(run[key] for run in self.runs)
+
+    @property
+    def facts(self):
+        return self.runs[-1]["facts"] if self.runs else {}
+
+
+def measure_case(case, repeats, say=print):
+    """Measure a case: ours and each peer in turn, and again. Returns our series and those of the peers."""
+    series = [Series(call) for call in (case.ours, *(peer.call for peer in case.peers))]
+    if case.before:
+        case.before()
+    for repeat in range(min(repeats, case.repeats or repeats)):
+        for one in series:
+            if not one.failure:
+                say(f"  {case.title}: {one.call.name}, run {repeat + 1}")
+                _add(one)
+    return series[0], series[1:]
+
+
+def _add(series):
+    try:
+        series.runs.append(run(series.call))
+    except Unavailable as error:
+        series.failure = str(error)
+
+
+def run(call):
+    """Run a call in a fresh process and return its report: seconds, imported, prepared, peak, facts.
+
+    Raises:
+        Unavailable: the environment is missing, or the function failed; says how.
+    """
+    python = PYTHONS[call.environment]
+    if not python.exists():
+        raise Unavailable("not installed (make bench installs it)")
+    module = call.module or ("ours" if call.environment == "ours" else "peers")
+    if call.out:
+        call.out.parent.mkdir(parents=True, exist_ok=True)
+    os.sync()  # what was written before is not written during the measurement
+    with tempfile.TemporaryDirectory() as folder:
+        report, log = Path(folder, "report.json"), Path(folder, "log")
+        order = {"module": module, "function": call.function, "arguments": call.arguments, "report": str(report)}
+        outcome = _wait(python, order, log)
+        found = json.loads(report.read_text()) if report.exists() else {"error": outcome or _last_line(log)}
+    if outcome or "error" in found:
+        raise Unavailable(_failure(found, outcome))
+    return found
+
+
+def _wait(python, order, log):
+    """Run the child to its end; returns why it was ended, if it was."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT / "src") if python == PYTHONS["ours"] else "")
+    with log.open("wb") as stream:
+        command = [python, HERE / "child.py"]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stream, stderr=stream, env=environment)
+        child.stdin.write(json.dumps(order).encode())
+        child.stdin.close()
+        begin = time.monotonic()
+        while child.poll() is None:
+            why = "the machine's memory ran out" if _available() < FLOOR else ""
+            why = why or ("took more than an hour" if time.monotonic() - begin > TIMEOUT else "")
+            if why:
+                child.kill()
+                child.wait()
+                return why
+            time.sleep(0.02)
+    return "" if child.returncode == 0 else f"ended with {child.returncode}: {_last_line(log)}"
+
+
+def _failure(found, outcome):
+    if outcome:
+        return outcome
+    verb = "cannot be imported" if found.get("stage") == "import" else f"failed to {found.get('stage', 'start')}"
+    return f"{verb} ({found['error'][:200]})"
+
+
+def _last_line(log):
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _available():
+    """Bytes of memory that a process could still get."""
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return FLOOR
+    line = next(line for line in info.read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
