@@ -51,7 +51,7 @@ def close_pixels(most):
 
 
 def close_tiles(most):
-    """As many tiles, and no value of an image differs by more than ``most``; None: only counted."""
+    """As many tiles, and no value of an image differs by more than ``most``."""
 
     def check(ours, our_facts, peer, peer_facts):
         worst = 0
@@ -60,8 +60,7 @@ def close_tiles(most):
             for index in range(min(count)):
                 difference = np.abs(a["images"][index].astype(np.int16) - b["images"][index])
                 worst = max(worst, int(difference.max()))
-        agree = count[0] == count[1] and (most is None or worst <= most)
-        return agree, f"{count[0]} and {count[1]} tiles, largest difference {worst}"
+        return count[0] == count[1] and worst <= most, f"{count[0]} and {count[1]} tiles, largest difference {worst}"
 
     return check
 

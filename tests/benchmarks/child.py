@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STAGES = ("import", "prepare", "work", "describe")
@@ -42,10 +43,8 @@ def _measure(stages, report):
 
 def _forget_peak():
     """Let the peak start from what is held now; where the system cannot, the peak is that of the whole process."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _status(field):

@@ -15,8 +15,10 @@ from measure import HERE, ROOT, Call, Unavailable, run
 WHOLE = (47_001, 66_210)
 MEMBERS = {"nuclei": "histolytics/data/hgsc_nuclei_wsi.parquet", "tissue": "histolytics/data/hgsc_tissue_wsi.parquet"}
 TEXTURE = ROOT / "config" / "demo" / "hgsc_nest.jpg"
+# JPEG with colours at full resolution, as libvips stores them from Q 90 on: where they are stored at half of it, GDAL repeats them and libvips and OpenSlide
+# interpolate, which differs by up to 16 grey levels at half the scale and would hide other differences.
 SAVE = {
-    "jpeg": {"compression": "jpeg", "Q": 85},
+    "jpeg": {"compression": "jpeg", "Q": 90},
     "deflate": {"compression": "deflate", "level": 1},
 }
 FEATURE = '{"type":"Feature","geometry":%s,"properties":{"classification":{"name":"nucleus"}}}'
@@ -37,7 +39,7 @@ class Inputs:
         """Outlines as a file for ``shared.read_outlines``.
 
         Args:
-            source: nuclei or tissue (real; the part at the corner, repeated beyond the slide), or synthetic.
+            source: nuclei or tissue (real; the middle of the slide, repeated beyond it), or synthetic.
             size: width and height of the slide.
             count: number of synthetic outlines, spread evenly.
 
@@ -133,7 +135,7 @@ def _write_outlines(path, sizes, slides):
 
 
 def _real(wheel, source, size):
-    """The outlines that reach into a slide of ``size``, which is covered by the real slide, repeated."""
+    """The outlines that reach into the middle part of the real slide, or into a larger one that repeats it."""
     import numpy as np
     import pyarrow.parquet as pq
     import shapely
@@ -142,11 +144,12 @@ def _real(wheel, source, size):
         shapes = shapely.from_wkb(pq.read_table(stream, columns=["geometry"])["geometry"].to_numpy())
     if tuple(size) == WHOLE:
         return shapes
-    found = []
-    for x in range(0, size[0], WHOLE[0]):
-        for y in range(0, size[1], WHOLE[1]):
-            bounds = shapely.bounds(shapes)
-            near = shapes[(bounds[:, 0] + x < size[0]) & (bounds[:, 1] + y < size[1])]
+    left, top = (max(0, whole - part) // 2 for whole, part in zip(WHOLE, size, strict=True))
+    found, bounds = [], shapely.bounds(shapes)
+    for x in range(-left, size[0], WHOLE[0]):
+        for y in range(-top, size[1], WHOLE[1]):
+            low, high = bounds[:, :2] + (x, y), bounds[:, 2:] + (x, y)
+            near = shapes[(low < size).all(axis=1) & (high > 0).all(axis=1)]
             found.append(shapely.transform(near, lambda points, move=(x, y): points + move))
     return np.concatenate(found)
 

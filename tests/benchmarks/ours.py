@@ -187,4 +187,3 @@ def empty_slide(path, width, height):
 def write_mask(shapes, width, height, path):
     """A mask of outlines, for encoders and components."""
     masks.draw([Annotation("nucleus", shape) for shape in shapes], frame(width, height), path, classes=CLASSES)
-

@@ -185,7 +185,7 @@ def tiles(bench):
 
     peers = (
         Peer(call("tiles_openslide", "peers", "OpenSlide loop"), close_tiles(1), speed=3),
-        Peer(call("tiles_tiatoolbox", "tiatoolbox", "TIAToolbox"), close_tiles(None), speed=3),
+        Peer(call("tiles_tiatoolbox", "tiatoolbox", "TIAToolbox"), close_tiles(1), speed=3),
     )
     count = (-(-edge // 1024)) ** 2
     for title, ours in (

@@ -58,9 +58,8 @@ def failed_checks(results):
     """Cases whose outputs do not agree, and failures of ours."""
     wrong = [f"{one['row']}, {one['case']}: {one['ours']['failure']}" for one in results if one["ours"]["failure"]]
     for one in results:
-        for peer in one["peers"]:
-            if peer["agree"] is False:
-                wrong.append(f"{one['row']}, {one['case']}: {peer['name']}: {peer['outputs']}")
+        different = [peer for peer in one["peers"] if peer["agree"] is False]
+        wrong += [f"{one['row']}, {one['case']}: {peer['name']}: {peer['outputs']}" for peer in different]
     return wrong
 
 
