@@ -13,7 +13,7 @@ from pathlib import Path
 
 import table
 from inputs import Inputs
-from measure import PYTHONS, ROOT, Call, Unavailable, measure_case, run
+from measure import PYTHONS, ROOT, Call, Failed, Unavailable, measure_case, run
 from rows import HIDDEN, ROWS, SIZES, Bench
 
 PACKAGES = {
@@ -27,7 +27,7 @@ PACKAGES = {
 def main():
     """Run the chosen rows; the exit code is 1 where outputs differ or a row of ours failed."""
     options = _options()
-    report = {"about": _about(options), "results": [], "skipped": {}}
+    report = {"about": _about(options), "results": [], "skipped": {}, "broken": {}}
     for name in options.rows:
         print(name, flush=True)
         _run_row(name, options, report)
@@ -35,7 +35,7 @@ def main():
         options.out.write_text(json.dumps(report, indent=1))
     print("\n" + _headline(report["about"]))
     print(table.text(report["results"], report["skipped"]))
-    wrong = table.failed_checks(report["results"])
+    wrong = table.wrong(report["results"], report["broken"])
     for line in wrong:
         print(f"wrong: {line}", file=sys.stderr)
     sys.exit(bool(wrong))
@@ -49,8 +49,9 @@ def _run_row(name, options, report):
         for case in (ROWS | HIDDEN)[name](bench):
             report["results"].append(_run_case(name, case, options))
     except Unavailable as error:
-        print(f"  skipped: {error}", flush=True)
-        report["skipped"][name] = str(error)
+        kind = "broken" if isinstance(error, Failed) else "skipped"
+        print(f"  {kind}: {error}", flush=True)
+        report[kind][name] = str(error)
     finally:
         if not options.keep:
             shutil.rmtree(work, ignore_errors=True)

@@ -29,6 +29,10 @@ class Unavailable(Exception):
     """Why something cannot be measured here."""
 
 
+class Failed(Unavailable):
+    """How a process went wrong."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A function to measure.
@@ -39,6 +43,7 @@ class Call:
         environment: ours, peers or tiatoolbox: whose Python runs it.
         name: what the table calls it.
         module: the file that it is in; empty: ours or peers, by the environment.
+        units: how many pixels, outlines or tiles it works on, and the name of one.
     """
 
     function: str
@@ -46,6 +51,7 @@ class Call:
     environment: str = "ours"
     name: str = "tilewright"
     module: str = ""
+    units: tuple[int, str] = (0, "")
 
     @property
     def out(self):
@@ -78,7 +84,6 @@ class Case:
         ours: our function.
         peers: what it is compared with.
         peak: goal: our peak in bytes, at most.
-        units: how many pixels, tiles or outlines are worked on, and their name; for the time of each.
         before: makes what the calls need, just before they run.
         repeats: most repetitions; None: as many as asked for.
     """
@@ -87,7 +92,6 @@ class Case:
     ours: Call
     peers: tuple[Peer, ...] = ()
     peak: float | None = None
-    units: tuple[int, str] = (0, "")
     before: Callable[[], None] | None = None
     repeats: int | None = None
 
@@ -143,7 +147,8 @@ def run(call):
     """Run a call in a fresh process and return its report: seconds, imported, prepared, peak, facts.
 
     Raises:
-        Unavailable: the environment is missing, or the function failed; says how.
+        Unavailable: the environment is missing.
+        Failed: the function failed; says how.
     """
     python = PYTHONS[call.environment]
     if not python.exists():
@@ -158,7 +163,7 @@ def run(call):
         outcome = _wait(python, order, log)
         found = json.loads(report.read_text()) if report.exists() else {"error": outcome or _last_line(log)}
     if outcome or "error" in found:
-        raise Unavailable(_failure(found, outcome))
+        raise Failed(_failure(found, outcome))
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from checks import close_pixels, close_tiles, same_facts, same_pixels
 from inputs import WHOLE, Inputs
-from measure import Call, Case, Peer
+from measure import Call, Case, Peer, run
 
 GB = 1e9
 TIES = "centres on an edge"
@@ -178,22 +178,21 @@ def tiles(bench):
     outlines = bench.inputs.outlines("synthetic", (edge, edge), 1)
     project = bench.inputs.project(bench.work / "project", image, outlines)
     out = {"project": str(project), "out": str(project / "tiles.h5")}
+    units = ((-(-edge // 1024)) ** 2, "tile")
 
     def call(function, environment, label):
         arguments = {"image": str(image), "size": 512, "factor": 2, "out": str(bench.out("tiles", label, ".h5"))}
-        return Call(function, arguments, environment, label)
+        return Call(function, arguments, environment, label, units=units)
 
     peers = (
         Peer(call("tiles_openslide", "peers", "OpenSlide loop"), close_tiles(1), speed=3),
         Peer(call("tiles_tiatoolbox", "tiatoolbox", "TIAToolbox"), close_tiles(1), speed=3),
     )
-    count = (-(-edge // 1024)) ** 2
     for title, ours in (
-        ("tile alone", Call("run_step", out | {"step": "tile"})),
-        ("downscale + tile", Call("run_steps", out | {"steps": ["downscale", "tile"]})),
+        ("tile alone", Call("run_step", out | {"step": "tile"}, units=units)),
+        ("downscale + tile", Call("run_steps", out | {"steps": ["downscale", "tile"]}, units=units)),
     ):
-        title = f"{title}, {edge**2 / 1e9:.2g} Gpx"
-        yield Case(title, ours, peers, units=(count, "tile"), before=_ensured(project, "tile"))
+        yield Case(f"{title}, {edge**2 / 1e9:.2g} Gpx", ours, peers, before=_ensured(project, "tile"))
 
 
 def components(bench):
@@ -221,14 +220,15 @@ def growth(bench):
         (small, few), (big, many) = sizes[0], sizes[-1]
         extent = f"{small:,}² to {big:,}²" if axis == "pixels" else f"{few:,} to {many:,}"
         for step in ("rasterize", "downscale", "tile", "segment", "encode"):
-            names = ("1x", "4x", "16x")
             one, four, sixteen = (
-                Call("run_step", {"project": str(project), "step": step}, name=f"{name} {axis}")
-                for project, name in zip(projects, names, strict=True)
-            )
-            units = (big**2, "pixel") if axis == "pixels" else (many, "outline")
-            peers = (Peer(four), Peer(one, memory=1.2))
-            yield Case(f"{step}, {extent} {axis}", sixteen, peers, units=units, before=_ensured(projects, step))
+                Call(
+                    "run_step", {"project": str(project), "step": step}, name=f"{times}x {axis}",
+                    units=(size[0] ** 2, "pixel") if axis == "pixels" else (size[1], "outline"),
+                )
+                for project, size, times in zip(projects, sizes, (1, 4, 16), strict=True)
+            )  # fmt: skip
+            peers = (Peer(four, memory=1.2), Peer(one, memory=1.2))
+            yield Case(f"{step}, {extent} {axis}", sixteen, peers, before=_ensured(projects, step))
 
 
 def full(bench):
@@ -236,10 +236,9 @@ def full(bench):
     edge, count = bench.sizes.full
     project = _synthetic(bench, edge, count)
     for step in ("rasterize", "downscale", "tile", "probabilities", "segment", "encode"):
-        ours = Call("run_step", {"project": str(project), "step": step})
+        ours = Call("run_step", {"project": str(project), "step": step}, units=(edge**2, "pixel"))
         title = f"{step}, {edge:,} x {edge:,}, {count:,} outlines"
-        before = _ensured(project, step)
-        yield Case(title, ours, peak=2 * GB, units=(edge**2, "pixel"), before=before, repeats=1)
+        yield Case(title, ours, peak=2 * GB, before=_ensured(project, step), repeats=1)
 
 
 def _synthetic(bench, edge, count):
@@ -251,8 +250,6 @@ def _synthetic(bench, edge, count):
 
 def _ensured(projects, step):
     """A function that runs the steps before ``step`` where their results are missing."""
-    from measure import run
-
     folders = projects if isinstance(projects, list) else [projects]
 
     def ensure():

@@ -2,7 +2,7 @@
 
 from measure import Unavailable
 
-HEADER = ("row", "case", "against", "goal", "ours", "peer", "ratio", "memory", "peer's", "met", "outputs")
+HEADER = ("row", "case", "against", "goal", "ours", "each", "peer", "ratio", "memory", "peer's", "met", "outputs")
 
 
 def result(row, case, ours, peers):
@@ -10,25 +10,26 @@ def result(row, case, ours, peers):
     return {
         "row": row,
         "case": case.title,
-        "ours": _series(ours, case.units),
+        "ours": _series(ours),
         "peak_goal": _goal(case.peak, ours.median("peak"), at_most=True),
-        "peers": [_compared(case, ours, peer, series) for peer, series in zip(case.peers, peers, strict=True)],
+        "peers": [_compared(ours, peer, series) for peer, series in zip(case.peers, peers, strict=True)],
     }
 
 
-def _series(series, units=(0, "")):
+def _series(series):
     content = {"name": series.call.name, "failure": series.failure, "runs": series.runs}
     for key in ("seconds", "peak", "imported", "prepared"):
         content[key] = series.median(key)
     if content["peak"] is not None:
         content["above_imports"] = max(run["peak"] - run["imported"] for run in series.runs)
-    if units[0] and content["seconds"]:
-        content[f"nanoseconds_per_{units[1]}"] = content["seconds"] / units[0] * 1e9
+    count, unit = series.call.units
+    if count and content["seconds"]:
+        content |= {"unit": unit, "seconds_per_unit": content["seconds"] / count}
     return content
 
 
-def _compared(case, ours, peer, series):
-    content = _series(series, case.units)
+def _compared(ours, peer, series):
+    content = _series(series)
     both = not ours.failure and not series.failure
     content["speed"] = series.median("seconds") / ours.median("seconds") if both else None
     content["memory"] = ours.median("peak") / series.median("peak") if both else None
@@ -54,17 +55,18 @@ def _goal(goal, value, *, at_most):
     return {"goal": goal, "met": met}
 
 
-def failed_checks(results):
-    """Cases whose outputs do not agree, and failures of ours."""
-    wrong = [f"{one['row']}, {one['case']}: {one['ours']['failure']}" for one in results if one["ours"]["failure"]]
+def wrong(results, broken):
+    """Rows that broke off, failures of ours, and cases whose outputs do not agree."""
+    found = [f"{row}: {why}" for row, why in broken.items()]
+    found += [f"{one['row']}, {one['case']}: {one['ours']['failure']}" for one in results if one["ours"]["failure"]]
     for one in results:
         different = [peer for peer in one["peers"] if peer["agree"] is False]
-        wrong += [f"{one['row']}, {one['case']}: {peer['name']}: {peer['outputs']}" for peer in different]
-    return wrong
+        found += [f"{one['row']}, {one['case']}: {peer['name']}: {peer['outputs']}" for peer in different]
+    return found
 
 
 def text(results, skipped):
-    """The table, one line for each comparison, and what was skipped."""
+    """The table, one line for each comparison, and the rows that were skipped or broke off."""
     lines = [HEADER]
     for one in results:
         lines += _lines(one)
@@ -76,17 +78,17 @@ def text(results, skipped):
 
 def _lines(one):
     ours, goal = one["ours"], one["peak_goal"]
-    seconds, memory = _seconds(ours["seconds"]), _bytes(ours["peak"])
+    seconds, each, memory = _seconds(ours["seconds"]), _each(ours), _bytes(ours["peak"])
     if goal or not one["peers"]:
         wanted = f"peak <= {_bytes(goal['goal'])}" if goal else ""
         outcome = ours["failure"] or ""
-        yield one["row"], one["case"], "-", wanted, seconds, "", "", memory, "", _met(goal), outcome
+        yield one["row"], one["case"], "-", wanted, seconds, each, "", "", memory, "", _met(goal), outcome
     for peer in one["peers"]:
         wanted, ratio, met = _wanted(peer)
         against = peer["failure"] or peer["outputs"]
         if peer["agree"] is False:
             against = f"DIFFERENT: {against}"
-        cells = (wanted, seconds, _seconds(peer["seconds"]), ratio, memory, _bytes(peer["peak"]), met, against)
+        cells = (wanted, seconds, each, _seconds(peer["seconds"]), ratio, memory, _bytes(peer["peak"]), met, against)
         yield one["row"], one["case"], peer["name"], *cells
 
 
@@ -106,6 +108,16 @@ def _met(goal):
 
 def _seconds(value):
     return "" if value is None else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _each(series):
+    if "unit" not in series:
+        return ""
+    value, unit = series["seconds_per_unit"], series["unit"]
+    factor, prefix = next(
+        pair for pair in ((1e3, "m"), (1e6, "µ"), (1e9, "n")) if value * pair[0] >= 1 or pair[0] == 1e9
+    )
+    return f"{value * factor:.3g} {prefix}s/{unit}"
 
 
 def _bytes(value):
