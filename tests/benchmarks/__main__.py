@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import table
@@ -60,7 +61,7 @@ def _run_row(name, options, report):
 def _run_case(name, case, options):
     if options.ours_only:
         case = replace(case, peers=tuple(peer for peer in case.peers if peer.call.environment == "ours"))
-    ours, peers = measure_case(case, options.repeats, lambda line: print(line, flush=True))
+    ours, peers = measure_case(case, options.repeats, settle=options.size != "quick", say=partial(print, flush=True))
     return table.result(name, case, ours, peers)
 
 

@@ -113,8 +113,18 @@ class Series:
         return self.runs[-1]["facts"] if self.runs else {}
 
 
-def measure_case(case, repeats, say=print):
-    """Measure a case: ours and each peer in turn, and again. Returns our series and those of the peers."""
+def measure_case(case, repeats, *, settle, say=print):
+    """Measure a case: ours and each peer in turn, and again.
+
+    Args:
+        case: what to measure.
+        repeats: how often.
+        settle: first write to the disk what is still to be written, so that it is not written meanwhile.
+        say: gets a line before each measurement.
+
+    Returns:
+        Our series and those of the peers.
+    """
     series = [Series(call) for call in (case.ours, *(peer.call for peer in case.peers))]
     if case.before:
         case.before()
@@ -123,6 +133,8 @@ def measure_case(case, repeats, say=print):
         for one in series:
             if not one.failure:
                 say(f"  {case.title}: {one.call.name}, run {repeat + 1}")
+                if settle:
+                    os.sync()
                 _add(one)
     return series[0], series[1:]
 
@@ -156,7 +168,6 @@ def run(call):
     module = call.module or ("ours" if call.environment == "ours" else "peers")
     if call.out:
         call.out.parent.mkdir(parents=True, exist_ok=True)
-    os.sync()  # what was written before is not written during the measurement
     with tempfile.TemporaryDirectory() as folder:
         report, log = Path(folder, "report.json"), Path(folder, "log")
         order = {"module": module, "function": call.function, "arguments": call.arguments, "report": str(report)}
