@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
+PEERS := bench bench-tiatoolbox
 
 # Steps of the graph find the environment's programs as if it were activated.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test lint format docs lock env
+.PHONY: help demo test lint format docs lock env bench bench-quick
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -16,7 +17,8 @@ help:
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
-	@echo "make lock    compile requirements.lock anew"
+	@echo "make bench   measure against other programs, for hours (ARGS=\"--rows rle --repeats 1\"; tests/benchmarks/README.md)"
+	@echo "make lock    compile the requirements*.lock anew"
 	@echo "make env     make .venv"
 
 demo: $(INSTALLED)
@@ -49,6 +51,16 @@ docs: $(INSTALLED)
 lock: $(SYNCED)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --group dev pyproject.toml \
 	    -o requirements.lock --python-version 3.11
+	for group in $(PEERS); do \
+	    $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --group $$group \
+	        -o requirements-$$group.lock --python-version 3.11 || exit; \
+	done
+
+bench: $(INSTALLED) $(PEERS:%=.venv-%/.synced)
+	$(BIN)/python tests/benchmarks $(ARGS)
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python tests/benchmarks --quick $(ARGS)
 
 env: $(INSTALLED)
 
@@ -65,3 +77,9 @@ $(SYNCED): requirements.lock | $(BIN)/uv
 $(INSTALLED): pyproject.toml $(SYNCED)
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
 	touch $@
+
+# Programs to compare with; the table says which could not be installed.
+.venv-%/.synced: requirements-%.lock | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python --require-hashes --compile-bytecode $< && touch $@ \
+	    || echo "requirements-$*.lock cannot be installed; its programs are left out of the table"

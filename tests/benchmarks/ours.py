@@ -1,0 +1,189 @@
+"""What is measured of tilewright, and what it makes for others to measure: all calls of tilewright are here.
+
+Measured functions are generators as ``child.py`` wants them. A step runs in a project: a folder with ``slides.csv``, one
+slide "s" with its outlines, and the results of the steps.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from shared import area_facts, numbered, read_outlines, text_facts
+
+from tilewright import masks, objects, rle, runs, scales, tiles
+from tilewright.annotations import Annotation, read_annotations
+from tilewright.config import Annotations, Config, Limits
+from tilewright.outputs import submission
+from tilewright.rasters import Frame, Size, blocks, create_raster, open_raster
+from tilewright.settings import (
+    DownscaleSettings,
+    EncodeSettings,
+    RasterizeSettings,
+    SegmentSettings,
+    TileSettings,
+)
+from tilewright.slides import open_slide
+
+SLIDE = "s"
+CLASSES = {"nucleus": ["nucleus"]}
+STEPS = ("rasterize", "downscale", "tile", "probabilities", "segment", "encode")
+
+
+def draw(outlines, out):
+    """Draw outlines (WKB in a parquet file) that are in memory, on one or several slides."""
+    yield
+    slides = read_outlines(outlines)
+    drawn = [([Annotation("nucleus", shape) for shape in shapes], frame(*size)) for size, shapes in slides]
+    del slides
+    yield
+    for number, (annotations, place) in enumerate(drawn):
+        masks.draw(annotations, place, numbered(out, number), classes=CLASSES)
+    yield
+
+
+def encode_array(mask, order):
+    """Encode an array in memory."""
+    yield
+    with open_raster(Path(mask)) as raster:
+        pixels = raster.read()[0].view(np.bool_)
+    yield
+    text = _encoder(order)(runs.Runs.from_mask(pixels))
+    yield
+    yield text_facts(text)
+
+
+def encode_file(mask, order):
+    """Encode a mask file."""
+    yield
+    yield
+    text = _encoder(order)(runs.runs_of_raster(Path(mask), 0))
+    yield
+    yield text_facts(text)
+
+
+def _encoder(order):
+    return {"column": rle.encode_column_major, "row": rle.encode_row_major, "coco": rle.encode_coco_counts}[order]
+
+
+def downscale_image(image, factor, out):
+    """Write an image at a lower resolution."""
+    yield
+    yield
+    with open_slide(Path(image)) as slide:
+        scales.downscale_image(slide, slide.frame.scaled(factor), Path(out))
+    yield
+
+
+def components(mask):
+    """Components of a mask file and the tables of their areas and centres."""
+    yield
+    yield
+    found = runs.runs_of_raster(Path(mask), 0)
+    certain = np.full(len(found), 255.0)
+    table = objects.find_objects(objects.Scored(found, found.lengths() * certain, certain), 0, use_max=False)
+    yield
+    yield area_facts(table.area, table.x, table.y)
+
+
+def run_step(project, step, out=None):
+    """Run a step of a project by its public function; ``out`` only tells others where it writes."""
+    work = _step(Path(project), step)
+    yield
+    yield
+    work()
+    yield
+
+
+def run_steps(project, steps, out=None):
+    """Run several steps as one piece of work; ``out`` as of ``run_step``."""
+    work = [_step(Path(project), step) for step in steps]
+    yield
+    yield
+    for one in work:
+        one()
+    yield
+
+
+def ensure_steps(project, before):
+    """Run the steps before ``before`` whose results are missing."""
+    yield
+    yield
+    for step in STEPS[: STEPS.index(before)]:
+        if not output_of(Path(project), step).exists():
+            _step(Path(project), step)()
+    yield
+
+
+def output_of(project, step):
+    """What a step of a project writes."""
+    names = {"tile": "tiles.h5", "encode": "submission.csv", "segment": "segments/s"}
+    return project / names.get(step, step)
+
+
+def _config():
+    network = {"tiles": "grid"}
+    return Config(
+        classes={"nucleus": {}},
+        scales={"half": {"factor": 2}},
+        tiles={"grid": {"scale": "half", "size": 512, "min_tissue": 0}},
+        models={"model": network},
+        ensembles={"all": {"models": {"model": 1}}},
+    )
+
+
+def _step(project, step):
+    """A step of a project as a function without arguments."""
+    config, place = _config(), {"sheet": project / "slides.csv", "data": project}
+    out = {"out": output_of(project, step)}
+    here = {name: output_of(project, name) for name in STEPS}
+    if step == "rasterize":
+        return lambda: masks.rasterize(SLIDE, **place, settings=RasterizeSettings.of(config), **out)
+    if step == "downscale":
+        settings = DownscaleSettings.of(config, "half")
+        return lambda: scales.downscale(SLIDE, **place, masks=here["rasterize"], settings=settings, **out)
+    if step == "tile":
+        folders = {"scaled": here["downscale"], "masks": here["rasterize"]}
+        return lambda: tiles.tile(SLIDE, **place, **folders, settings=TileSettings.of(config, "grid"), **out)
+    if step == "probabilities":
+        return lambda: _write_probabilities(here["downscale"], here["probabilities"])
+    if step == "segment":
+        limits = project / "calibration.json"
+        limits.write_text(json.dumps({"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}}))
+        folders = {"probabilities": here["probabilities"], "calibration": limits}
+        return lambda: objects.segment(SLIDE, **place, **folders, settings=SegmentSettings.of(config), **out)
+    segments = here["segment"].parent
+    return lambda: submission.encode(**place, segments=segments, settings=EncodeSettings.of(config), **out)
+
+
+def _write_probabilities(scaled, out):
+    """A certain network: 230 of 255 where the mask is, 20 elsewhere, as ``predict`` writes it."""
+    out.mkdir(exist_ok=True)
+    with open_raster(scaled / f"{SLIDE}.mask.tif") as mask:
+        tags = Frame.of(mask).tags() | {"classes": json.dumps(list(CLASSES))}
+        with create_raster(out / f"{SLIDE}.tif", mask.size, tags=tags) as raster:
+            for window in blocks(mask.size, (mask.size.width, 512)):
+                pixels = np.where(mask.read(window)[0] & 1, 230, 20).astype(np.uint8)
+                raster.write(pixels, window.x, window.y)
+
+
+def frame(width, height):
+    """The whole of an image."""
+    return Frame(0, 0, width, height, Size(width, height))
+
+
+def kidney_shapes(path, width, height):
+    """The outlines of a file of glomeruli, whatever their class."""
+    options = Annotations(unlabelled="glomerulus")
+    found = read_annotations(path, path.stem, Size(width, height), options, Limits())
+    return [annotation.geometry for annotation in found.annotations]
+
+
+def empty_slide(path, width, height):
+    """An image of a slide of which no pixel is written; only its size counts."""
+    with create_raster(path, Size(width, height), bands=3):
+        pass
+
+
+def write_mask(shapes, width, height, path):
+    """A mask of outlines, for encoders and components."""
+    masks.draw([Annotation("nucleus", shape) for shape in shapes], frame(width, height), path, classes=CLASSES)

@@ -1,0 +1,254 @@
+"""What tilewright is compared with: each function as a user of that library would write it, and nothing of tilewright.
+
+Measured functions are generators as ``child.py`` wants them; each imports its library before the first ``yield``.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+from shared import area_facts, numbered, read_outlines, text_facts
+
+GTIFF = {
+    "driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1,
+    "sparse_ok": True, "bigtiff": "if_safer",
+}  # fmt: skip
+VIPS = {"tile": True, "tile_width": 512, "tile_height": 512, "compression": "deflate", "level": 1, "bigtiff": True}
+
+
+def draw_rasterio(outlines, out):
+    """Draw every slide into one array by rasterio, then write it."""
+    from rasterio.features import rasterize
+
+    yield
+    slides = read_outlines(outlines)
+    yield
+    for number, ((width, height), shapes) in enumerate(slides):
+        array = rasterize(((shape, 1) for shape in shapes), (height, width), dtype="uint8")
+        _write(array, out, number)
+    yield
+
+
+def draw_rasterio_geojson(geojson, width, height, out):
+    """Read a GeoJSON file, draw it into one array by rasterio, then write it."""
+    from rasterio.features import rasterize
+
+    yield
+    yield
+    features = json.loads(Path(geojson).read_text())["features"]
+    array = rasterize(((feature["geometry"], 1) for feature in features), (height, width), dtype="uint8")
+    _write(array, out, 0)
+    yield
+
+
+def draw_opencv(outlines, out):
+    """Draw every slide into one array by OpenCV, then write it."""
+    import cv2
+    import numpy as np
+    import shapely
+
+    def points(ring):
+        return np.round((shapely.get_coordinates(ring) - 0.5) * 256).astype(np.int32)
+
+    yield
+    slides = read_outlines(outlines)
+    yield
+    for number, ((width, height), shapes) in enumerate(slides):
+        array = np.zeros((height, width), np.uint8)
+        for shape in shapes:
+            for part in getattr(shape, "geoms", [shape]):
+                cv2.fillPoly(array, [points(ring) for ring in (part.exterior, *part.interiors)], 1, shift=8)
+        _write(array, out, number)
+    yield
+
+
+def encode_numpy(mask, order, keep_type=False):
+    """The encoder of a hundred notebooks; ``keep_type``: without its silent conversion to 8 bytes a pixel."""
+    import numpy as np
+
+    yield
+    array = _read(mask)
+    yield
+    pixels = array.T.flatten() if order == "column" else array.flatten()
+    zero = np.zeros(1, array.dtype) if keep_type else [0]
+    pixels = np.concatenate([zero, pixels, zero])
+    runs = np.where(pixels[1:] != pixels[:-1])[0] + 1
+    runs[1::2] -= runs[::2]
+    text = " ".join(str(x) for x in runs)
+    yield
+    yield text_facts(text)
+
+
+def encode_numpy_file(mask, order):
+    """Read a mask file whole and encode it with NumPy, one byte a pixel."""
+    import numpy as np
+
+    yield
+    yield
+    array = _read(mask)
+    pixels = array.T.flatten() if order == "column" else array.flatten()
+    zero = np.zeros(1, array.dtype)
+    pixels = np.concatenate([zero, pixels, zero])
+    runs = np.where(pixels[1:] != pixels[:-1])[0] + 1
+    runs[1::2] -= runs[::2]
+    text = " ".join(str(x) for x in runs)
+    yield
+    yield text_facts(text)
+
+
+def encode_pycocotools(mask, as_text):
+    """COCO's encoder, with the conversion to columns that it asks for; ``as_text``: facts as those of start and length."""
+    import numpy as np
+    from pycocotools import mask as coco
+
+    yield
+    array = _read(mask)
+    yield
+    code = coco.encode(np.asfortranarray(array))
+    yield
+    yield text_facts(_start_length(code["counts"]) if as_text else code["counts"].decode())
+
+
+def _start_length(counts):
+    """COCO's compressed counts as "start length ..."; after the measurement, for comparison."""
+    values, position = [], 0
+    while position < len(counts):
+        value, shift, more = 0, 0, True
+        while more:
+            digit = counts[position] - 48
+            value |= (digit & 31) << shift
+            more, position, shift = bool(digit & 32), position + 1, shift + 5
+            if not more and digit & 16:
+                value |= -1 << shift
+        values.append(value + values[-2] if len(values) > 2 else value)
+    numbers, end = [], 0
+    for index, value in enumerate(values):
+        if index % 2 and value:
+            numbers += [end + 1, value]
+        end += value
+    return " ".join(map(str, numbers))
+
+
+def shrink_vips(image, factor, out):
+    """libvips alone, streaming."""
+    import pyvips
+
+    yield
+    yield
+    pyvips.Image.new_from_file(image, access="sequential").shrink(factor, factor).tiffsave(out, **VIPS)
+    yield
+
+
+def shrink_opencv(image, factor, out):
+    """OpenCV on the whole image."""
+    import cv2
+    import pyvips
+
+    yield
+    yield
+    pixels = pyvips.Image.new_from_file(image, access="sequential").numpy()
+    small = cv2.resize(pixels, (pixels.shape[1] // factor, pixels.shape[0] // factor), interpolation=cv2.INTER_AREA)
+    pyvips.Image.new_from_array(small).tiffsave(out, **VIPS)
+    yield
+
+
+def tiles_openslide(image, size, factor, out):
+    """The usual loop over an OpenSlide file."""
+    import h5py
+    import numpy as np
+    import openslide
+    from PIL import Image
+
+    yield
+    yield
+    with openslide.OpenSlide(image) as slide, h5py.File(out, "w") as archive:
+        width, height = slide.dimensions
+        edge = size * factor
+        dataset = _dataset(h5py, archive, size)
+        for y in range(0, height, edge):
+            for x in range(0, width, edge):
+                region = slide.read_region((x, y), 0, (edge, edge))
+                white = Image.new("RGB", region.size, (255, 255, 255))
+                white.paste(region, mask=region.getchannel("A"))
+                _append(dataset, np.asarray(white.resize((size, size), Image.Resampling.BOX)))
+    yield
+
+
+def tiles_tiatoolbox(image, size, factor, out):
+    """TIAToolbox's extractor of a grid of patches."""
+    import h5py
+    from tiatoolbox.tools.patchextraction import SlidingWindowPatchExtractor
+
+    yield
+    yield
+    with h5py.File(out, "w") as archive:
+        patches = SlidingWindowPatchExtractor(
+            input_img=Path(image), patch_size=size, stride=size, resolution=1 / factor, units="baseline",
+            pad_mode="constant", pad_constant_values=255, within_bound=False,
+        )  # fmt: skip
+        dataset = _dataset(h5py, archive, size)
+        for patch in patches:
+            _append(dataset, patch[..., :3])
+    yield
+
+
+def _dataset(h5py, archive, size):
+    shape = (size, size, 3)
+    return archive.create_dataset(
+        "images", (0, *shape), "uint8", maxshape=(None, *shape), chunks=(1, *shape), compression="lzf"
+    )
+
+
+def _append(dataset, pixels):
+    dataset.resize(len(dataset) + 1, axis=0)
+    dataset[len(dataset) - 1] = pixels
+
+
+def components_scipy(mask):
+    """Label by SciPy, then areas and centres."""
+    import numpy as np
+    from scipy import ndimage
+
+    yield
+    yield
+    array = _read(mask)
+    labels, count = ndimage.label(array, np.ones((3, 3)))
+    area = np.bincount(labels.ravel())[1:]
+    centre = np.array(ndimage.center_of_mass(array, labels, np.arange(1, count + 1)))
+    yield
+    yield area_facts(area, centre[:, 1] + 0.5, centre[:, 0] + 0.5)
+
+
+def components_skimage(mask):
+    """Label and table by scikit-image."""
+    from skimage.measure import label, regionprops_table
+
+    yield
+    yield
+    labels = label(_read(mask), connectivity=2)
+    table = regionprops_table(labels, properties=("area", "centroid", "bbox"))
+    yield
+    yield area_facts(table["area"], table["centroid-1"] + 0.5, table["centroid-0"] + 0.5)
+
+
+def _read(path):
+    """A mask file as an array, one byte a pixel."""
+    import rasterio
+
+    with _no_warning(rasterio), rasterio.open(path) as file:
+        return file.read(1)
+
+
+def _write(array, out, number):
+    import rasterio
+
+    height, width = array.shape
+    with (
+        _no_warning(rasterio),
+        rasterio.open(numbered(out, number), "w", width=width, height=height, count=1, dtype="uint8", **GTIFF) as file,
+    ):
+        file.write(array, 1)
+
+
+def _no_warning(rasterio):
+    return warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning)

@@ -1,0 +1,277 @@
+"""The rows of the table: what is worked on, with whom tilewright is compared, and the goals of the design.
+
+Each row is a function of a ``Bench`` that yields cases, in an order in which later ones may use earlier outputs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks import close_pixels, close_tiles, same_facts, same_pixels
+from inputs import WHOLE, Inputs
+from measure import Call, Case, Peer, run
+
+GB = 1e9
+TIES = "centres on an edge"
+BORDERS = "it also fills the pixels that a border touches"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the inputs are; edges in pixels.
+
+    Attributes:
+        source: whose outlines are drawn: nuclei, or synthetic where nothing may be downloaded.
+        slide: width and height on which they are drawn.
+        kidney: number of slides of hubmap-kidney.
+        masks: width and height of the masks that are encoded.
+        image: edge of the image that is scaled down.
+        tiles: edge of the image that is cut.
+        components: edge and number of objects of the mask with components.
+        growth: edge and number of outlines at one times.
+        full: edge and number of outlines of the full run.
+    """
+
+    source: str
+    slide: tuple[int, int]
+    kidney: int
+    masks: tuple[tuple[int, int], ...]
+    image: int
+    tiles: int
+    components: tuple[int, int]
+    growth: tuple[int, int]
+    full: tuple[int, int]
+
+
+SIZES = {
+    "quick": Sizes(
+        "synthetic", (1500, 2000), 1, ((800, 1000),), 1500, 2048, (1200, 300), (600, 30), (2048, 200)
+    ),
+    "small": Sizes(
+        "nuclei", (15_000, 20_000), 1, ((10_000, 12_000),), 10_000, 8192, (7000, 22_000), (4000, 4000), (16_000, 40_000)
+    ),
+    "full": Sizes(
+        "nuclei", WHOLE, 4, ((20_000, 25_000), (75_520, 66_210)), 32_000, 22_528, (22_400, 220_000), (12_500, 37_000),
+        (60_000, 500_000),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a row needs: inputs, sizes, and a folder for outputs."""
+
+    inputs: Inputs
+    sizes: Sizes
+    work: Path
+
+    def outlines(self, source=None, size=None):
+        """Outlines of the row's source; synthetic ones as dense as nuclei are."""
+        source, size = source or self.sizes.source, size or self.sizes.slide
+        count = size[0] * size[1] // 5000 if source == "synthetic" else 0
+        return self.inputs.outlines(source, size, count)
+
+    def out(self, case, name, suffix=".tif"):
+        """An output file."""
+        return self.work / case / f"{name}{suffix}"
+
+
+def trivial(bench):
+    """Shows that the program itself works: ours against ours."""
+    outlines = bench.inputs.outlines("synthetic", (600, 500), 40)
+    call = {"outlines": str(outlines)}
+    peer = Call("draw", call | {"out": str(bench.out("trivial", "again"))}, name="again")
+    absent = Call("absent", {}, name="absent")
+    ours = Call("draw", call | {"out": str(bench.out("trivial", "ours"))})
+    yield Case("40 outlines", ours, (Peer(peer, same_pixels(0), speed=0.01), Peer(absent)), peak=GB)
+
+
+def rasterize(bench):
+    """Outlines in memory, drawn and written."""
+    sources = [bench.sizes.source] + (["tissue"] if bench.sizes.source == "nuclei" else [])
+    files = [(source, bench.outlines(source), bench.sizes.slide) for source in sources]
+    for source, outlines, size in files:
+        yield _drawn(bench, f"{source} on {size[0]:,} x {size[1]:,}", source, outlines, GB)
+
+
+def kidney(bench):
+    """Glomeruli of the kidney data set, all slides one after the other."""
+    outlines = bench.inputs.kidney(bench.sizes.kidney)
+    yield _drawn(bench, f"glomeruli of {bench.sizes.kidney} slides", "kidney", outlines, GB)
+
+
+def _drawn(bench, title, name, outlines, peak):
+    def call(function, environment="ours", label="tilewright"):
+        arguments = {"outlines": str(outlines), "out": str(bench.out(name, label))}
+        return Call(function, arguments, environment, label)
+
+    peers = (
+        Peer(call("draw_rasterio", "peers", "rasterio"), same_pixels(1e-4, TIES), speed=3),
+        Peer(call("draw_opencv", "peers", "OpenCV"), same_pixels(None, BORDERS)),
+    )
+    return Case(title, call("draw"), peers, peak=peak)
+
+
+def rasterize_step(bench):
+    """The step from a GeoJSON file; the peer reads the same file."""
+    width, height = bench.sizes.slide
+    outlines = bench.outlines()
+    project = bench.inputs.project(bench.work / "project", bench.inputs.image((width, height), "empty"), outlines)
+    mask = project / "rasterize" / "s.tif"
+    ours = Call("run_step", {"project": str(project), "step": "rasterize", "out": str(mask)})
+    arguments = {
+        "geojson": str(bench.inputs.geojson(outlines)), "width": width, "height": height,
+        "out": str(bench.out("step", "rasterio")),
+    }  # fmt: skip
+    peer = Call("draw_rasterio_geojson", arguments, "peers", "json + rasterio")
+    yield Case(
+        f"{bench.sizes.source} on {width:,} x {height:,}, GeoJSON", ours,
+        (Peer(peer, same_pixels(1e-4, TIES), speed=3),), peak=GB,
+    )  # fmt: skip
+
+
+def rle(bench):
+    """Run-length encodings of masks of nuclei, from arrays in memory and from files."""
+    for size in bench.sizes.masks:
+        mask = str(bench.inputs.mask(bench.outlines(size=size)))
+        title = f"{size[0] * size[1] / 1e9:.2g} Gpx"
+        for order in ("column", "row"):
+            goal = 5 if order == "column" else None
+            plain = {"mask": mask, "order": order}
+            peers = [Peer(_peer("encode_numpy", plain, "NumPy"), same_facts("text"), speed=goal)]
+            frugal = _peer("encode_numpy", plain | {"keep_type": True}, "NumPy, 1 byte a pixel")
+            peers.append(Peer(frugal, same_facts("text")))
+            if order == "column":
+                coco = _peer("encode_pycocotools", {"mask": mask, "as_text": True}, "pycocotools")
+                peers.append(Peer(coco, same_facts("text"), speed=4))
+            yield Case(f"{title}, {order}-major", Call("encode_array", plain), tuple(peers))
+        coco = _peer("encode_pycocotools", {"mask": mask, "as_text": False}, "pycocotools")
+        counts = Call("encode_array", {"mask": mask, "order": "coco"})
+        yield Case(f"{title}, COCO counts", counts, (Peer(coco, same_facts("text")),))
+        file = {"mask": mask, "order": "column"}
+        peer = Peer(_peer("encode_numpy_file", file, "rasterio + NumPy"), same_facts("text"))
+        yield Case(f"{title}, column-major, from a file", Call("encode_file", file), (peer,))
+
+
+def downscale(bench):
+    """Images at a half and a quarter."""
+    edge = bench.sizes.image
+    for kind in ("jpeg", "deflate"):
+        image = str(bench.inputs.image((edge, edge), kind))
+        for factor in (2, 4):
+            name = f"{kind}{factor}"
+
+            def call(function, environment="ours", label="tilewright", name=name, image=image, factor=factor):
+                arguments = {"image": image, "factor": factor, "out": str(bench.out(name, label))}
+                return Call(function, arguments, environment, label)
+
+            peers = (
+                Peer(call("shrink_vips", "peers", "libvips"), close_pixels(1), speed=1 / 1.15),
+                Peer(call("shrink_opencv", "peers", "OpenCV"), close_pixels(1), memory=1 / 3),
+            )
+            yield Case(f"x{factor} of {edge**2 / 1e9:.2g} Gpx, {kind}", call("downscale_image"), peers)
+
+
+def tiles(bench):
+    """Tiles of 512 pixels at a half, from a JPEG-compressed slide."""
+    edge = bench.sizes.tiles
+    image = bench.inputs.image((edge, edge), "jpeg")
+    outlines = bench.inputs.outlines("synthetic", (edge, edge), 1)
+    project = bench.inputs.project(bench.work / "project", image, outlines)
+    out = {"project": str(project), "out": str(project / "tiles.h5")}
+    units = ((-(-edge // 1024)) ** 2, "tile")
+
+    def call(function, environment, label):
+        arguments = {"image": str(image), "size": 512, "factor": 2, "out": str(bench.out("tiles", label, ".h5"))}
+        return Call(function, arguments, environment, label, units=units)
+
+    peers = (
+        Peer(call("tiles_openslide", "peers", "OpenSlide loop"), close_tiles(1), speed=3),
+        Peer(call("tiles_tiatoolbox", "tiatoolbox", "TIAToolbox"), close_tiles(1), speed=3),
+    )
+    for title, ours in (
+        ("tile alone", Call("run_step", out | {"step": "tile"}, units=units)),
+        ("downscale + tile", Call("run_steps", out | {"steps": ["downscale", "tile"]}, units=units)),
+    ):
+        yield Case(f"{title}, {edge**2 / 1e9:.2g} Gpx", ours, peers, before=_ensured(project, "tile"))
+
+
+def components(bench):
+    """Components with areas and centres, from a mask file."""
+    edge, count = bench.sizes.components
+    mask = {"mask": str(bench.inputs.mask(bench.inputs.outlines("synthetic", (edge, edge), count)))}
+    facts = same_facts("objects", "areas", "centre")
+    peers = tuple(
+        Peer(_peer(function, mask, name), facts, speed=3)
+        for function, name in (("components_scipy", "scipy.ndimage"), ("components_skimage", "scikit-image"))
+    )
+    yield Case(f"{count:,} objects on {edge**2 / 1e9:.2g} Gpx", Call("components", mask), peers)
+
+
+def growth(bench):
+    """Every step at 1, 4 and 16 times the pixels, and at 1, 4 and 16 times the outlines."""
+    edge, count = bench.sizes.growth
+    large = edge * 2
+    axes = {
+        "pixels": [(edge * times, count) for times in (1, 2, 4)],
+        "outlines": [(large, count * times) for times in (1, 4, 16)],
+    }
+    for axis, sizes in axes.items():
+        projects = [_synthetic(bench, *size) for size in sizes]
+        (small, few), (big, many) = sizes[0], sizes[-1]
+        extent = f"{small:,}² to {big:,}²" if axis == "pixels" else f"{few:,} to {many:,}"
+        for step in ("rasterize", "downscale", "tile", "segment", "encode"):
+            one, four, sixteen = (
+                Call(
+                    "run_step", {"project": str(project), "step": step}, name=f"{times}x {axis}",
+                    units=(size[0] ** 2, "pixel") if axis == "pixels" else (size[1], "outline"),
+                )
+                for project, size, times in zip(projects, sizes, (1, 4, 16), strict=True)
+            )  # fmt: skip
+            peers = (Peer(four, memory=1.2), Peer(one, memory=1.2))
+            yield Case(f"{step}, {extent} {axis}", sixteen, peers, before=_ensured(projects, step))
+
+
+def full(bench):
+    """The chain on one large slide, each step in its own process."""
+    edge, count = bench.sizes.full
+    project = _synthetic(bench, edge, count)
+    for step in ("rasterize", "downscale", "tile", "probabilities", "segment", "encode"):
+        ours = Call("run_step", {"project": str(project), "step": step}, units=(edge**2, "pixel"))
+        title = f"{step}, {edge:,} x {edge:,}, {count:,} outlines"
+        yield Case(title, ours, peak=2 * GB, before=_ensured(project, step), repeats=1)
+
+
+def _synthetic(bench, edge, count):
+    """A project on a slide of real texture with synthetic outlines."""
+    outlines = bench.inputs.outlines("synthetic", (edge, edge), count)
+    image = bench.inputs.image((edge, edge), "jpeg")
+    return bench.inputs.project(bench.work / f"{edge}-{count}", image, outlines)
+
+
+def _ensured(projects, step):
+    """A function that runs the steps before ``step`` where their results are missing."""
+    folders = projects if isinstance(projects, list) else [projects]
+
+    def ensure():
+        for folder in folders:
+            run(Call("ensure_steps", {"project": str(folder), "before": step}))
+
+    return ensure
+
+
+def _peer(function, arguments, name):
+    return Call(function, arguments, "peers", name)
+
+
+ROWS = {
+    "rasterize": rasterize,
+    "rasterize-step": rasterize_step,
+    "kidney": kidney,
+    "rle": rle,
+    "downscale": downscale,
+    "tiles": tiles,
+    "components": components,
+    "growth": growth,
+    "full": full,
+}
+HIDDEN = {"trivial": trivial}

@@ -1,0 +1,51 @@
+"""What tilewright's and the peers' processes have in common: reading outlines and describing outputs."""
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def read_outlines(path):
+    """Slides of a file that ``inputs`` wrote: (width, height) of each and its shapes."""
+    import pyarrow.parquet as pq
+    import shapely
+
+    table = pq.read_table(path)
+    slide, shapes = table["slide"].to_numpy(), table["geometry"].to_numpy()
+    sizes = json.loads(table.schema.metadata[b"sizes"])
+    return [(size, shapely.from_wkb(shapes[slide == number])) for number, size in enumerate(sizes)]
+
+
+def numbered(out, number):
+    """The file of a slide; the first has the bare name."""
+    path = Path(out)
+    return path.with_stem(f"{path.stem}{number or ''}")
+
+
+def text_facts(text):
+    """What two equal texts have in common."""
+    return {"characters": len(text), "text": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def area_facts(area, x, y):
+    """What two equal tables of objects have in common; the order does not count, nor the last digits of the centres."""
+    import numpy as np
+
+    areas = hashlib.sha256(np.sort(area).astype("<i8").tobytes()).hexdigest()
+    centre = [round(float(np.sum(area * values) / np.sum(area)), 3) for values in (x, y)]
+    return {"objects": len(area), "areas": areas, "centre": centre}
+
+
+def versions(packages):
+    """Versions of the packages of this environment."""
+    yield
+    yield
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    yield
+    yield found

@@ -1,0 +1,81 @@
+"""The benchmark program measures, compares and reports; its figures are not judged here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+LOCKS = sorted(REPOSITORY.glob("requirements-bench*.lock"))
+
+
+def bench(folder, *options):
+    """Run the program; returns its exit code, what it printed, and its JSON."""
+    out = folder / "result.json"
+    command = [sys.executable, "tests/benchmarks", "--quick", "--ours-only", "--cache", folder, "--out", out, *options]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert out.exists(), done.stderr
+    return done.returncode, done.stdout, json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def trivial(tmp_path_factory):
+    return bench(tmp_path_factory.mktemp("bench"), "--rows", "trivial", "--repeats", "2")
+
+
+def test_each_side_is_measured_as_often_as_asked_for(trivial):
+    (result,) = trivial[2]["results"]
+    assert len(result["ours"]["runs"]) == len(result["peers"][0]["runs"]) == 2
+    for run in result["ours"]["runs"]:
+        assert run["seconds"] > 0
+        assert run["peak"] >= run["imported"] > 0
+
+
+def test_equal_outputs_are_found_equal(trivial):
+    peer = trivial[2]["results"][0]["peers"][0]
+    assert peer["agree"] is True
+    assert peer["outputs"].startswith("0 of")
+
+
+def test_what_cannot_be_measured_is_reported_and_not_replaced(trivial):
+    _, table, report = trivial
+    absent = report["results"][0]["peers"][1]
+    assert absent["seconds"] is None
+    assert absent["speed"] is None
+    assert "cannot be imported" in absent["failure"]
+    assert absent["failure"] in table
+
+
+def test_the_report_names_versions_machine_and_date(trivial):
+    about = trivial[2]["about"]
+    assert about["versions"]["ours"]["rasterio"] != "missing"
+    assert about["cpus"] >= 1
+    assert about["date"].startswith("20")
+
+
+def test_a_folder_that_is_absent_skips_its_row(tmp_path):
+    code, table, report = bench(tmp_path, "--rows", "kidney", "--data", str(tmp_path / "nothing"))
+    assert (code, report["results"]) == (0, [])
+    assert "no folder hubmap-kidney" in report["skipped"]["kidney"]
+    assert "kidney: skipped" in table
+
+
+@pytest.mark.slow
+def test_every_row_runs_without_peers(tmp_path):
+    rows = ("rasterize", "rasterize-step", "rle", "downscale", "tiles", "components", "full")
+    code, table, report = bench(tmp_path, "--rows", ",".join(rows))
+    assert code == 0, table
+    assert {result["row"] for result in report["results"]} == set(rows)
+
+
+def test_there_are_locks_of_the_peers():
+    assert [path.name for path in LOCKS] == ["requirements-bench-tiatoolbox.lock", "requirements-bench.lock"]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_the_locks_have_hashes_and_no_addresses(lock):
+    text = lock.read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
