@@ -26,12 +26,19 @@ from tilewright.sheet import Row, read_shard
 from tilewright.slides import Slide, open_slide
 from tilewright.tissue import find_tissue
 
-READ = 4096
+READ = 2048
 MOST_CELLS = 4096
 
 
 def downscale(
-    shard: str, *, sheet: Path, data: Path, masks: Path, settings: DownscaleSettings, out: Sequence[Path]
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    masks: Path,
+    settings: DownscaleSettings,
+    out: Sequence[Path],
+    threads: int = 1,
 ) -> None:
     """Write image, mask and tissue of every slide of a shard at some scales.
 
@@ -43,6 +50,7 @@ def downscale(
         settings: the scales and what counts as tissue.
         out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
             and ``{slide}.tissue.tif``.
+        threads: how many decode and compress; they do not change the result.
 
     Raises:
         SlideError: an image cannot be read, or its pixel size is needed and unknown.
@@ -51,15 +59,19 @@ def downscale(
         folders = [stack.enter_context(atomic_directory(folder)) for folder in out]
         scales = dict(zip(folders, (settings.scales[name] for name in sorted(settings.scales)), strict=True))
         for row in read_shard(sheet, data, shard):
-            _downscale_slide(row, masks, settings, scales)
+            _downscale_slide(row, masks, settings, scales, threads)
 
 
-def _downscale_slide(row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale]) -> None:
+def _downscale_slide(
+    row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale], threads: int
+) -> None:
     """Write the files of a slide into the folder of each scale."""
     limit, crop = settings.limits.max_pixels, settings.slides.crop_to_bounds
-    with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
+    with open_slide(
+        row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
+    ) as slide:
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
-        downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()})
+        downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()}, threads)
     for folder, frame in frames.items():
         downscale_mask(masks / f"{row.slide}.tif", frame, folder / f"{row.slide}.mask.tif")
         image = folder / f"{row.slide}.image.tif"
@@ -85,18 +97,22 @@ def scale_factor(scale: Scale, slide: Slide) -> float:
     return max(factor, 1.0)
 
 
-def downscale_image(slide: Slide, outs: Mapping[Path, Frame]) -> None:
+def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) -> None:
     """Write a slide at some scales, window by window.
 
     Args:
         slide: the open slide.
         outs: the RGB TIFFs to write, each with the place and factor of the result.
+        threads: how many compress.
     """
     for passed in passes([frame.factor for frame in outs.values()]):
         wanted = {path: frame for path, frame in outs.items() if frame.factor in passed}
         with ExitStack() as stack:
             rasters = [
-                (frame, stack.enter_context(create_raster(path, frame.size, bands=3, tags=frame.tags())))
+                (
+                    frame,
+                    stack.enter_context(create_raster(path, frame.size, bands=3, tags=frame.tags(), threads=threads)),
+                )
                 for path, frame in sorted(wanted.items(), key=lambda item: item[1].factor)
             ]
             for pieces in track(list(_chunks(slide, passed)), f"downscale {slide.path.name}"):

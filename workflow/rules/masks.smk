@@ -39,7 +39,7 @@ rule downscale:
         "<benchmarks>/downscale/{scale}/{shard}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=120,
@@ -53,4 +53,5 @@ rule downscale:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
         "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
+        " --threads {threads} 2> {log:q}"

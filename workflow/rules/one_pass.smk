@@ -13,7 +13,7 @@ rule downscale_in_one_pass:
         "<benchmarks>/downscale/one_pass/{shard}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=120,
@@ -27,4 +27,5 @@ rule downscale_in_one_pass:
         "{wildcards.shard} at several scales"
     shell:
         "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q} 2> {log:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
+        " --threads {threads} 2> {log:q}"

@@ -82,6 +82,7 @@ def open_slide(
     mpp: float | None = None,
     max_pixels: int = MAX_PIXELS,
     crop_to_bounds: bool = True,
+    threads: int = 1,
 ) -> Iterator[Slide]:
     """Open a slide.
 
@@ -92,12 +93,13 @@ def open_slide(
         max_pixels: a larger image is refused before it is decoded.
         crop_to_bounds: the slide is the part that its scanner marked as scanned, where a format has such bounds (MRXS,
             SCN); all coordinates count from its corner. False: the slide is the whole, with the empty parts.
+        threads: how many decode a window together; does not change the pixels.
 
     Raises:
         SlideError: the file cannot be read, is too large, or does not hold the region.
     """
     with ExitStack() as stack:
-        source = _open(path, stack, crop_to_bounds=crop_to_bounds)
+        source = _open(path, stack, crop_to_bounds=crop_to_bounds, threads=threads)
         if source.size.width * source.size.height > max_pixels:
             what = f"{source.size.width} x {source.size.height} pixels are more than limits.max_pixels ({max_pixels})."
             raise SlideError(Problem(str(path), what, "Raise the limit if the image is meant to be so large."))
@@ -108,12 +110,12 @@ def open_slide(
         yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.mpp), source)
 
 
-def _open(path: Path, stack: ExitStack, *, crop_to_bounds: bool) -> Source:
+def _open(path: Path, stack: ExitStack, *, crop_to_bounds: bool, threads: int) -> Source:
     kind = look_at(path)
     try:
         if kind.vendor_possible and (vendor := find_vendor(path)):
-            return open_vendor(path, vendor, stack, crop_to_bounds=crop_to_bounds)
-        return open_gdal(path, kind, stack)
+            return open_vendor(path, vendor, stack, crop_to_bounds=crop_to_bounds, threads=threads)
+        return open_gdal(path, kind, stack, threads)
     except SlideError:
         raise
     except Exception as error:  # every reader has errors of its own

@@ -49,13 +49,14 @@ class _GdalSource:
         return self._to_rgb(pixels)
 
 
-def open_gdal(path: Path, kind: Kind, stack: ExitStack) -> Source:
+def open_gdal(path: Path, kind: Kind, stack: ExitStack, threads: int = 1) -> Source:
     """Open a picture.
 
     Args:
         path: the file.
         kind: what it looks like.
         stack: closes the file.
+        threads: how many decode the tiles of a TIFF.
 
     Raises:
         SlideError: GDAL does not read it, or it holds no single image in grey or colour.
@@ -74,7 +75,7 @@ def open_gdal(path: Path, kind: Kind, stack: ExitStack) -> Source:
     for page in image.pages:
         tiff.refuse_cut_short(page)
     names = [f"GTIFF_DIR:{page.index + 1}:{path}" if page.index else str(path) for page in image.pages]
-    datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for name in names]
+    datasets = [stack.enter_context(rasterio.open(name, driver=TIFF, num_threads=threads)) for name in names]
     _refuse_large_blocks(path, datasets[0])
     to_rgb = converter(path, datasets, image.pages[0])
     return _GdalSource(datasets, to_rgb, image.mpp)
