@@ -5,16 +5,19 @@ slide "s" with its outlines, and the results of the steps.
 """
 
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from shared import area_facts, numbered, read_outlines, text_facts
 
-from tilewright import masks, objects, rle, runs, scales, tiles
+from tilewright import masks, objects, rle, rlestream, runs, scales, tiles
 from tilewright.annotations import Annotation, read_annotations
+from tilewright.components import ComponentTracker
 from tilewright.config import Annotations, Config, Limits
 from tilewright.outputs import submission
-from tilewright.rasters import Frame, Size, blocks, create_raster, open_raster
+from tilewright.rasters import BLOCK, Frame, Size, blocks, create_raster, open_raster
 from tilewright.settings import (
     DownscaleSettings,
     EncodeSettings,
@@ -23,8 +26,10 @@ from tilewright.settings import (
     TileSettings,
 )
 from tilewright.slides import open_slide
+from tilewright.strips import Strip, strips_of_bits
 
 SLIDE = "s"
+THREADS = len(os.sched_getaffinity(0))
 CLASSES = {"nucleus": ["nucleus"]}
 STEPS = ("rasterize", "downscale", "tile", "probabilities", "segment", "encode")
 
@@ -47,42 +52,65 @@ def encode_array(mask, order):
     with open_raster(Path(mask)) as raster:
         pixels = raster.read()[0].view(np.bool_)
     yield
-    text = _encoder(order)(runs.Runs.from_mask(pixels))
+    if order == "coco":
+        facts = text_facts([rle.encode_coco_counts(runs.Runs.from_mask(pixels))])
+    else:
+        facts = text_facts(_texts(_strips(pixels), order, *pixels.shape))
     yield
-    yield text_facts(text)
+    yield facts
 
 
 def encode_file(mask, order):
     """Encode a mask file."""
     yield
+    with open_raster(Path(mask)) as raster:
+        width, height = raster.size
     yield
-    text = _encoder(order)(runs.runs_of_raster(Path(mask), 0))
+    facts = text_facts(_texts((strip for (strip,) in strips_of_bits(Path(mask), [0])), order, height, width))
     yield
-    yield text_facts(text)
+    yield facts
 
 
-def _encoder(order):
-    return {"column": rle.encode_column_major, "row": rle.encode_row_major, "coco": rle.encode_coco_counts}[order]
+def _strips(pixels):
+    """The strips of an array."""
+    height, width = pixels.shape
+    for top in range(0, height, BLOCK):
+        part = runs.Runs.from_mask(pixels[top : top + BLOCK])
+        moved = runs.Runs(part.row + top, part.start, part.stop, height, width)
+        yield Strip(top, min(top + BLOCK, height), moved)
+
+
+def _texts(strips, order, height, width):
+    """The encoding in pieces."""
+    if order == "row":
+        return rlestream.stream_row_major(strips)
+    return rlestream.stream_column_major(strips, height, width, Path(tempfile.gettempdir()))
 
 
 def downscale_image(image, factor, out):
     """Write an image at a lower resolution."""
     yield
     yield
-    with open_slide(Path(image)) as slide:
-        scales.downscale_image(slide, slide.frame.scaled(factor), Path(out))
+    with open_slide(Path(image), threads=THREADS) as slide:
+        scales.downscale_image(slide, {Path(out): slide.frame.scaled(factor)}, THREADS)
     yield
 
 
 def components(mask):
     """Components of a mask file and the tables of their areas and centres."""
     yield
+    with open_raster(Path(mask)) as raster:
+        width, height = raster.size
     yield
-    found = runs.runs_of_raster(Path(mask), 0)
-    certain = np.full(len(found), 255.0)
-    table = objects.find_objects(objects.Scored(found, found.lengths() * certain, certain), 0, use_max=False)
+    tracker = ComponentTracker(height, width, values=2)
+    tables = []
+    for (strip,) in strips_of_bits(Path(mask), [0]):
+        certain = np.full(len(strip.runs), 255.0)
+        closed = tracker.push(strip, np.stack([strip.runs.lengths() * certain, certain], axis=1))
+        found = objects.find_objects(closed, 0, use_max=False)
+        tables.append((found.area, found.x, found.y))
     yield
-    yield area_facts(table.area, table.x, table.y)
+    yield area_facts(*(np.concatenate(column) for column in zip(*tables, strict=True)))
 
 
 def run_step(project, step, out=None):
@@ -140,7 +168,8 @@ def _step(project, step):
         return lambda: masks.rasterize(SLIDE, **place, settings=RasterizeSettings.of(config), **out)
     if step == "downscale":
         settings = DownscaleSettings.of(config, "half")
-        return lambda: scales.downscale(SLIDE, **place, masks=here["rasterize"], settings=settings, **out)
+        place |= {"masks": here["rasterize"], "threads": THREADS}
+        return lambda: scales.downscale(SLIDE, **place, settings=settings, out=[out["out"]])
     if step == "tile":
         folders = {"scaled": here["downscale"], "masks": here["rasterize"]}
         return lambda: tiles.tile(SLIDE, **place, **folders, settings=TileSettings.of(config, "grid"), **out)

@@ -76,7 +76,7 @@ def encode_numpy(mask, order, keep_type=False):
     runs[1::2] -= runs[::2]
     text = " ".join(str(x) for x in runs)
     yield
-    yield text_facts(text)
+    yield text_facts([text])
 
 
 def encode_numpy_file(mask, order):
@@ -93,7 +93,7 @@ def encode_numpy_file(mask, order):
     runs[1::2] -= runs[::2]
     text = " ".join(str(x) for x in runs)
     yield
-    yield text_facts(text)
+    yield text_facts([text])
 
 
 def encode_pycocotools(mask, as_text):
@@ -106,7 +106,7 @@ def encode_pycocotools(mask, as_text):
     yield
     code = coco.encode(np.asfortranarray(array))
     yield
-    yield text_facts(_start_length(code["counts"]) if as_text else code["counts"].decode())
+    yield text_facts([_start_length(code["counts"]) if as_text else code["counts"].decode()])
 
 
 def _start_length(counts):

@@ -23,9 +23,13 @@ def numbered(out, number):
     return path.with_stem(f"{path.stem}{number or ''}")
 
 
-def text_facts(text):
+def text_facts(pieces):
     """What two equal texts have in common."""
-    return {"characters": len(text), "text": hashlib.sha256(text.encode()).hexdigest()}
+    digest, count = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece.encode())
+        count += len(piece)
+    return {"characters": count, "text": digest.hexdigest()}
 
 
 def area_facts(area, x, y):

@@ -178,6 +178,21 @@ def test_a_new_test_slide_touches_its_own_stages_and_the_outputs_that_list_it(gr
     assert graph.jobs() == {**own, "encode": 1, "evaluate": 1, "report": 1}
 
 
+def test_scales_made_in_one_pass_are_those_made_one_by_one(graph):
+    scales = list(graph.project.config()["scales"])
+    assert len(scales) == 2
+    before = graph.hashes("scaled")
+    graph.project.write_config({**graph.project.config(), "one_pass": scales})
+    shutil.rmtree(graph.results / "scaled")
+    targets = [f"results/scaled/{scales[0]}/{shard}" for shard in ("a", "b")]
+    assert graph.jobs(*targets) == {"downscale_in_one_pass": 2}
+    graph.run(*targets)
+    after = graph.hashes("scaled")
+    assert after
+    assert after.items() <= before.items()
+    assert {Path(path).parts[-3] for path in after} == set(scales)
+
+
 def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
     deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/fold1/b")
     stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")
