@@ -65,12 +65,7 @@ def average_image(pixels: NDArray[np.uint8], cells: Window, factor: float, sourc
     return np.ascontiguousarray(result.transpose(1, 0, 2))
 
 
-def average_bit(plane: NDArray[np.bool_], cells: Window, factor: float, source: Window) -> NDArray[np.float32]:
-    """Share of each of some cells that a mask covers; arguments as of ``average_image``, float32[rows, columns]."""
-    if (source.width, source.height) == (cells.width * factor, cells.height * factor):
-        shares = cv2.resize(plane.astype(np.float32), (cells.width, cells.height), interpolation=cv2.INTER_AREA)
-        return np.asarray(shares, np.float32)
-    down = area_weights(cells.y, cells.height, factor, source.y, source.y + source.height)
-    across = area_weights(cells.x, cells.width, factor, source.x, source.x + source.width)
-    shares = across @ np.ascontiguousarray((down @ plane.astype(np.float32)).T)
-    return np.asarray(shares.T, np.float32)
+def nearest(start: int, count: int, factor: float, limit: int) -> NDArray[np.int64]:
+    """The pixel in which the centre of each of ``count`` cells from ``start`` lies, of ``limit`` pixels."""
+    centers = (np.arange(start, start + count) + 0.5) * factor
+    return np.asarray(np.minimum(centers, limit - 1), np.int64)

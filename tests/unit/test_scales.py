@@ -113,25 +113,34 @@ def test_the_area_of_a_mask_is_kept_within_a_hundredth(tmp_path, factor):
     assert int(found.sum()) * factor**2 == pytest.approx(int(mask.sum()), rel=0.01)
 
 
-def test_each_bit_is_scaled_for_itself(tmp_path):
-    mask = np.zeros((4, 4), np.uint16)
-    mask[:, :2] |= 1
-    mask[:2, :] |= 1 << 8
-    mask[0, 0] |= 2
-    assert masked(tmp_path, mask, 2).tolist() == [[1 | 1 << 8, 1 << 8], [1, 0]]
+@pytest.mark.parametrize("factor", [2, 4, 8, 5.5])
+def test_thin_objects_keep_their_area(tmp_path, factor):
+    """Lines of three pixels in all directions, most of which no cell of a coarse scale has in its greater part."""
+    y, x = np.mgrid[:1500, :1500]
+    mask = np.zeros((1500, 1500), np.uint8)
+    for angle in np.linspace(0.1, 3, 9):
+        mask |= (np.abs((x * np.cos(angle) + y * np.sin(angle)) % 300 - 150) < 1.5).astype(np.uint8)
+    found = masked(tmp_path, mask, factor)
+    assert int(found.sum()) * factor**2 == pytest.approx(int(mask.sum()), rel=0.02)
 
 
-def test_half_a_pixel_is_enough(tmp_path):
-    mask = np.zeros((2, 4), np.uint8)
-    mask[0, :2], mask[0, 2] = 1, 1
-    assert masked(tmp_path, mask, 2).tolist() == [[1, 0]]
+def test_each_bit_is_that_of_the_pixel_in_the_centre(tmp_path):
+    mask = np.arange(36, dtype=np.uint16).reshape(6, 6) * 100
+    assert masked(tmp_path, mask, 3).tolist() == mask[1::3, 1::3].tolist()
+    assert masked(tmp_path, mask, 2).tolist() == mask[1::2, 1::2].tolist()
+    assert masked(tmp_path, mask, 1).tolist() == mask.tolist()
 
 
-def test_blocks_of_a_large_mask_join_without_a_seam(tmp_path):
+@pytest.mark.parametrize("factor", [2, 3.3, 40])
+def test_blocks_of_a_large_mask_join_without_a_seam(tmp_path, monkeypatch, factor):
+    monkeypatch.setattr("tilewright.scales.READ", 700)
     mask = np.random.default_rng(0).integers(0, 4, (1300, 1400), np.uint8)
-    found = masked(tmp_path, mask, 2)
-    means = [((mask >> bit) & 1).reshape(650, 2, 700, 2).mean((1, 3)) for bit in range(2)]
-    assert (found == sum((mean >= 0.5).astype(np.uint8) << bit for bit, mean in enumerate(means))).all()
+    found = masked(tmp_path, mask, factor)
+    rows, columns = (
+        np.minimum(((np.arange(np.ceil(length / factor)) + 0.5) * factor).astype(int), length - 1)
+        for length in mask.shape
+    )
+    np.testing.assert_array_equal(found, mask[rows][:, columns])
 
 
 def tissue(tmp_path, save_image, image, **options):

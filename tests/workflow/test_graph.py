@@ -41,6 +41,12 @@ class Graph:
 
     def run(self, *arguments):
         """Run snakemake and return what it printed."""
+        code, printed = self.attempt(*arguments)
+        assert code == 0, printed
+        return printed
+
+    def attempt(self, *arguments):
+        """Run snakemake; its exit code and what it printed."""
         programs = Path(sys.executable).parent
         environment = {
             **os.environ,
@@ -52,8 +58,7 @@ class Graph:
             *("--configfile", self.project.config_file, "--cores", "2", *arguments),
         ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
 
     def jobs(self, *arguments):
         """Jobs of each rule that would run."""
@@ -176,6 +181,27 @@ def test_a_new_test_slide_touches_its_own_stages_and_the_outputs_that_list_it(gr
     graph.project.write_sheet([*graph.project.rows(), row])
     own = {"rasterize": 1, "downscale": 2, "predict": 4, "ensemble": 1, "segment": 1}
     assert graph.jobs() == {**own, "encode": 1, "evaluate": 1, "report": 1}
+
+
+def test_slides_that_cannot_be_read_do_not_hold_up_the_others(graph):
+    names = ("good", "cut", "text", "outlines", "fine")
+    rows = [graph.project.add_slide(name, "tif", 96, 112, "test", name, name, "two", "") for name in names]
+    graph.project.write_sheet([*graph.project.rows(), *rows])
+    slides = graph.project.sheet.parent
+    (slides / "cut.tif").write_bytes((slides / "cut.tif").read_bytes()[:9000])
+    (slides / "text.tif").write_text("this is no picture")
+    (slides / "outlines.geojson").write_text('{"features": [{"type": "Feature", ')
+    scale = next(iter(graph.project.config()["scales"]))
+    code, printed = graph.attempt("--keep-going", *(f"results/scaled/{scale}/{name}" for name in names))
+    assert code == 1
+    written = [name for name in names if (graph.results / "scaled" / scale / name).exists()]
+    assert written == ["good", "fine"]
+    for file, remedy in (("cut.tif", "copy the image again"), ("text.tif", ""), ("outlines.geojson", "Export")):
+        log = (graph.results / "logs" / "rasterize" / f"{Path(file).stem}.log").read_text()
+        assert file in log
+        assert remedy in log
+        assert "Traceback" not in log
+        assert log.splitlines()[0] in printed, "shown where the run ends"
 
 
 def test_scales_made_in_one_pass_are_those_made_one_by_one(graph):
