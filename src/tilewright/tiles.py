@@ -1,7 +1,7 @@
 """Tiles: squares cut from scaled slides, written to one archive a shard (``archives`` says what it holds)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from tilewright.settings import TileSettings
 from tilewright.sheet import Row, read_shard
 
 Kind = Literal["grid", "background", "object"]
+ROWS = 1024
 
 
 class Corner(NamedTuple):
@@ -94,19 +95,25 @@ def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[Corner]:
 
 
 class _ArchiveWriter:
-    """Appends tiles to an archive; the table is written at the end."""
+    """Appends tiles to an archive, and rows to its table some at a time."""
 
     def __init__(self, archive: h5py.File, settings: TileSettings) -> None:
         edge = settings.tiles.size
-        self._archive, self._classes, self._edge = archive, settings.classes, edge
+        self._classes, self._edge = settings.classes, edge
+        bits, each = mask_dtype(len(settings.classes)), (len(settings.classes),)
+        text = h5py.string_dtype()
+        # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
+        self._images = _growing(archive, "images", (edge, edge, 3), np.uint8, 1)
+        self._masks = _growing(archive, "masks", (edge, edge), bits, 1, compression="lzf")
+        self._table = {
+            **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
+            **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
+            "tissue": _growing(archive, "tissue", (), np.float32, ROWS),
+            "coverage": _growing(archive, "coverage", each, np.float32, ROWS),
+            "labelled": _growing(archive, "labelled", each, np.bool_, ROWS),
+        }
         self._rows: list[dict[str, Any]] = []
-        self._images = self._dataset("images", (edge, edge, 3), np.uint8)
-        self._masks = self._dataset("masks", (edge, edge), mask_dtype(len(settings.classes)))
-
-    def _dataset(self, name: str, shape: tuple[int, ...], kind: DTypeLike) -> Any:
-        return self._archive.create_dataset(
-            name, (0, *shape), kind, maxshape=(None, *shape), chunks=(1, *shape), compression="lzf", shuffle=False
-        )
+        archive.attrs["classes"] = settings.classes
 
     def add(self, row: Row, corner: Corner, image: Raster, mask: Raster, tissue: Raster) -> None:
         window = Window(corner.x, corner.y, self._edge, self._edge)
@@ -115,10 +122,8 @@ class _ArchiveWriter:
         pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
         bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
         bits[: inside.height, : inside.width] = mask.read(inside)[0]
-        count = len(self._rows)
-        for dataset, value in ((self._images, pixels), (self._masks, bits)):
-            dataset.resize(count + 1, axis=0)
-            dataset[count] = value
+        _append(self._images, [pixels])
+        _append(self._masks, [bits])
         self._rows.append(
             {
                 "slide": row.slide,
@@ -131,16 +136,27 @@ class _ArchiveWriter:
                 "labelled": [row.labelled is None or name in row.labelled for name in self._classes],
             }
         )
+        if len(self._rows) == ROWS:
+            self.finish()
 
     def finish(self) -> None:
-        columns = ("slide", "source", "kind")
-        shape = (len(self._rows), len(self._classes))
-        for name in columns:
-            values = [row[name] for row in self._rows]
-            self._archive.create_dataset(name, data=np.array(values, object), dtype=h5py.string_dtype())
-        for name in ("x", "y"):
-            self._archive.create_dataset(name, data=np.array([row[name] for row in self._rows], np.int64))
-        self._archive.create_dataset("tissue", data=np.array([row["tissue"] for row in self._rows], np.float32))
-        for name, kind in (("coverage", np.float32), ("labelled", np.bool_)):
-            self._archive.create_dataset(name, data=np.array([row[name] for row in self._rows], kind).reshape(shape))
-        self._archive.attrs["classes"] = self._classes
+        """Write the rows that wait."""
+        if self._rows:
+            for name, column in self._table.items():
+                _append(column, [row[name] for row in self._rows])
+            self._rows.clear()
+
+
+def _growing(
+    archive: h5py.File, name: str, shape: tuple[int, ...], kind: DTypeLike, together: int, **options: str
+) -> h5py.Dataset:
+    """An empty column of items of a shape, stored some together."""
+    return archive.create_dataset(
+        name, (0, *shape), kind, maxshape=(None, *shape), chunks=(together, *shape), **options
+    )
+
+
+def _append(column: h5py.Dataset, items: Sequence[Any]) -> None:
+    count = len(column)
+    column.resize(count + len(items), axis=0)
+    column[count:] = items
