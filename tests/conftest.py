@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from hypothesis import settings
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import geometry_mask
 from shapely import Point, box
@@ -146,6 +147,11 @@ def make_project(folder):
     project.write_sheet([project.add_slide(*slide) for slide in SLIDES])
     project.write_config(CONFIG)
     return project
+
+
+# how long a case takes says more about the machine than about the code
+settings.register_profile("tilewright", deadline=None)
+settings.load_profile("tilewright")
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,15 +15,29 @@ from scipy import ndimage
 from tilewright import rlestream
 from tilewright.components import ComponentTracker
 from tilewright.outputs.mask import mask_writer
-from tilewright.rasters import Frame, Size, Window, open_raster
+from tilewright.rasters import BLOCK, Frame, Size, Window, create_raster, open_raster
 from tilewright.rle import encode_column_major, encode_row_major
 from tilewright.rlestream import stream_column_major, stream_row_major
 from tilewright.runs import Runs
 from tilewright.strips import Strip, strips_of_bits
 
 sizes = st.tuples(st.integers(1, 14), st.integers(1, 14))
+
+
+def corners(size):
+    """Only the first and the last pixel."""
+    mask = np.zeros(size, np.bool_)
+    mask[0, 0] = mask[-1, -1] = True
+    return mask
+
+
 masks = sizes.flatmap(
-    lambda size: arrays(np.bool_, size) | st.just(np.ones(size, np.bool_)) | st.just(np.zeros(size, np.bool_))
+    lambda size: (
+        arrays(np.bool_, size)
+        | st.just(np.ones(size, np.bool_))
+        | st.just(np.zeros(size, np.bool_))
+        | st.just(corners(size))
+    )
 )
 
 
@@ -120,3 +135,26 @@ def test_a_mask_written_in_pieces_and_partly_taken_back_is_read_as_it_was(layers
         expected = Runs.from_mask(kept[1]).clip(Window(0, strip.top, width, strip.bottom - strip.top))
         assert strip.runs == expected
         assert (other.top, other.bottom) == (strip.top, strip.bottom)
+
+
+@pytest.mark.parametrize("height", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1])
+@pytest.mark.parametrize("width", [1, BLOCK - 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("fill", ["random", "corners", "full", "empty"])
+def test_a_mask_file_of_any_size_is_encoded_and_labelled_as_the_whole_array(tmp_path, height, width, fill):
+    mask = {
+        "random": lambda: ndimage.uniform_filter(np.random.default_rng(0).random((height, width)), 3) > 0.5,
+        "corners": lambda: corners((height, width)),
+        "full": lambda: np.ones((height, width), np.bool_),
+        "empty": lambda: np.zeros((height, width), np.bool_),
+    }[fill]()
+    path = tmp_path / "m.tif"
+    with create_raster(path, Size(width, height)) as raster:
+        raster.write(mask.astype(np.uint8) << 2, 0, 0)
+    strips = [strip for (strip,) in strips_of_bits(path, [2])]
+    assert "".join(stream_row_major(strips)) == encode_row_major(Runs.from_mask(mask))
+    assert "".join(stream_column_major(strips, height, width, tmp_path)) == encode_column_major(Runs.from_mask(mask))
+    tracker = ComponentTracker(height, width)
+    closed = [tracker.push(strip) for strip in strips]
+    areas = [np.bincount(part.labels, part.runs.lengths()) for part in closed]
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    assert sorted(np.concatenate(areas).tolist()) == sorted(np.bincount(labels[mask])[1:].tolist())
