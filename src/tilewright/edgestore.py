@@ -1,9 +1,10 @@
 """Edges of outlines kept on disk by place, so that memory grows neither with the slide nor with its outlines.
 
-A batch of outlines is appended to the file in the order of the blocks that they start in; the index in memory holds 20
-bytes for each block that an outline reaches.
+A batch of outlines is appended to the file in the order of the blocks that they start in, and after it the batch's index,
+by block. In memory is, of each batch, only where the index of each block begins.
 """
 
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,8 +16,16 @@ from tilewright.runs import Ints, spread
 from tilewright.scanline import Edges
 
 EDGE_BYTES = 32
-INDEX = np.dtype([("block", np.int32), ("first", np.int64), ("count", np.int32), ("bits", np.int32)])
-"""An outline in a block: number of the block, the outline's first edge in the file and how many it has, the bits it sets."""
+INDEX = np.dtype([("first", np.int64), ("count", np.int32), ("bits", np.int32)])
+"""An outline that reaches a block: the byte at which its edges begin, how many they are, and the bits that it sets."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Where the index of a batch is: its first byte, and for each block how many entries come before, int32[blocks + 1]."""
+
+    start: int
+    before: NDArray[np.int32]
 
 
 class EdgeStore:
@@ -31,8 +40,9 @@ class EdgeStore:
     def __init__(self, stream: BinaryIO, frame: Frame, block: int) -> None:
         self._stream, self._frame, self._block = stream, frame, block
         self._columns = -(-frame.width // block)
-        self._parts = [np.empty(0, INDEX)]
-        self._edges = 0
+        self._blocks = self._columns * -(-frame.height // block)
+        self._batches: list[_Batch] = []
+        self._end = 0
 
     def add(self, shapes: NDArray[Any], bits: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Append valid areas in pixels of the image, and the bits that each sets.
@@ -46,13 +56,15 @@ class EdgeStore:
         order, outline, block = self._places(bounds)
         edges = Edges.of(shapes[order])
         count = np.bincount(edges.area, minlength=len(order)).astype(np.int32)
-        first = self._edges + np.cumsum(count, dtype=np.int64) - count
-        self._stream.write(np.ascontiguousarray(edges.points).tobytes())
-        self._edges += len(edges.area)
-        part = np.empty(len(block), INDEX)
-        part["block"], part["first"], part["count"] = block, first[outline], count[outline]
-        part["bits"] = bits[order][outline]
-        self._parts.append(part)
+        first = self._end + EDGE_BYTES * (np.cumsum(count, dtype=np.int64) - count)
+        self._append(np.ascontiguousarray(edges.points))
+        by_block = np.argsort(block, kind="stable")
+        outline, block = outline[by_block], block[by_block]
+        index = np.empty(len(block), INDEX)
+        index["first"], index["count"], index["bits"] = first[outline], count[outline], bits[order][outline]
+        before = np.searchsorted(block, np.arange(self._blocks + 1)).astype(np.int32)
+        self._batches.append(_Batch(self._end, before))
+        self._append(index)
         return inside
 
     def near(self, window: Window) -> tuple[Edges, NDArray[np.int32]]:
@@ -65,10 +77,9 @@ class EdgeStore:
             Their edges, numbered by outline from 0, and the bits of each outline, int32[outlines].
         """
         block = window.y // self._block * self._columns + window.x // self._block
-        index = self._sorted()
-        part = index[slice(*np.searchsorted(index["block"], (block, block + 1)))]
+        part = np.concatenate([np.empty(0, INDEX), *(self._index(batch, block) for batch in self._batches)])
         area = np.repeat(np.arange(len(part), dtype=np.int64), part["count"])
-        return Edges(self._read(part["first"], part["first"] + part["count"]), area), part["bits"]
+        return Edges(self._edges(part["first"], part["first"] + EDGE_BYTES * part["count"]), area), part["bits"]
 
     @property
     def _frame_size(self) -> list[int]:
@@ -92,21 +103,26 @@ class EdgeStore:
         block = np.repeat(row, wide[order][rows]) * self._columns + column
         return order, outline, block
 
-    def _sorted(self) -> NDArray[Any]:
-        """The whole index, by block."""
-        if len(self._parts) > 1:
-            self._stream.flush()
-            index = np.concatenate(self._parts)
-            self._parts = [index[np.argsort(index["block"], kind="stable")]]
-        return self._parts[0]
+    def _append(self, values: NDArray[Any]) -> None:
+        self._end += self._stream.write(values.tobytes())
 
-    def _read(self, first: Ints, stop: Ints) -> NDArray[np.float64]:
-        """Edges of half-open ranges; neighbouring ranges are read at once."""
+    def _index(self, batch: _Batch, block: int) -> NDArray[Any]:
+        """The entries of a batch for a block."""
+        first, last = batch.before[block : block + 2].tolist()
+        if first == last:
+            return np.empty(0, INDEX)
+        start = batch.start + first * INDEX.itemsize
+        return np.frombuffer(self._bytes(start, start + (last - first) * INDEX.itemsize), INDEX)
+
+    def _edges(self, first: Ints, stop: Ints) -> NDArray[np.float64]:
+        """Edges in half-open ranges of bytes; neighbouring ranges are read at once."""
         apart = np.flatnonzero(first[1:] != stop[:-1]) + 1
         begins = first[np.concatenate([[0], apart])] if len(first) else first
         ends = stop[np.concatenate([apart - 1, [len(stop) - 1]])] if len(first) else stop
-        parts = [np.empty(0)]
-        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            self._stream.seek(begin * EDGE_BYTES)
-            parts.append(np.frombuffer(self._stream.read((end - begin) * EDGE_BYTES), np.float64))
+        spans = zip(begins.tolist(), ends.tolist(), strict=True)
+        parts = [np.empty(0), *(np.frombuffer(self._bytes(begin, end), np.float64) for begin, end in spans)]
         return np.concatenate(parts).reshape(-1, 4)
+
+    def _bytes(self, begin: int, end: int) -> bytes:
+        self._stream.seek(begin)
+        return self._stream.read(end - begin)

@@ -128,7 +128,7 @@ def draw(
     ignore: Sequence[str] = (),
     discard: Sequence[str] = (),
     pixel_rule: PixelRule = "center",
-    block: int = 4096,
+    block: int = 2048,
 ) -> MaskSummary:
     """Draw annotations into a tiled bit mask, one block in memory at a time.
 

@@ -3,7 +3,7 @@
 In: ``{slide}.tif`` of an ensemble (uint8, one band a class, 255 is certain) and the thresholds of ``calibrate``. Out, with
 coordinates in pixels of level 0, x before y: ``{slide}.mask.tif`` (bit ``k`` of a pixel is class ``k`` of the tag
 "classes"), ``{slide}.objects.parquet`` (counted from the corner of the used part of the slide) and ``{slide}.geojson``
-(counted from the corner of the whole image). Strips of ``BLOCK`` rows go through; an object is written once the strip after
+(counted from the corner of the whole image). Strips of ``STRIP`` rows go through; an object is written once the strip after
 its last row has passed, so objects are numbered by the strip of their last row, then by class, then by first pixel.
 """
 

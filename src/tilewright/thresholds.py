@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.rasters import BLOCK, Frame, Raster, Window
+from tilewright.rasters import Frame, Raster, Window
 from tilewright.runs import Ints, Runs
 from tilewright.strips import Strip
 
 BAND_PIXELS = 1 << 22
+STRIP = 128
 Floats = NDArray[np.float64]
 
 
@@ -30,7 +31,7 @@ class Scored(NamedTuple):
 def scored_strips(
     raster: Raster, frame: Frame, thresholds: Sequence[float], band_pixels: int = BAND_PIXELS
 ) -> Iterator[list[Scored]]:
-    """The pixels of the slide that reach the threshold of each class: strips of ``BLOCK`` rows, one ``Scored`` a class.
+    """The pixels of the slide that reach the threshold of each class: strips of ``STRIP`` rows, one ``Scored`` a class.
 
     A value ``v`` (0 to 255, interpolated in float32 where the scale is coarser than the slide) reaches the threshold
     ``t`` where ``v >= round(255 * t, 6)``; rounding makes ``t = b / 255`` mean exactly ``v >= b``.
@@ -43,9 +44,9 @@ def scored_strips(
     """
     cuts = [round(255 * value, 6) for value in thresholds]
     columns = _taps(0, frame.width, frame.factor, raster.size.width)
-    step = max(1, min(BLOCK, band_pixels // frame.width))
-    for top in range(0, frame.height, BLOCK):
-        bottom = min(top + BLOCK, frame.height)
+    step = max(1, min(STRIP, band_pixels // frame.width))
+    for top in range(0, frame.height, STRIP):
+        bottom = min(top + STRIP, frame.height)
         parts: list[list[Scored]] = [[] for _ in cuts]
         for first in range(top, bottom, step):
             rows = _taps(first, min(first + step, bottom), frame.factor, raster.size.height)

@@ -12,11 +12,11 @@ from tilewright.components import label
 from tilewright.config import Segmentation
 from tilewright.objects import segment
 from tilewright.outputs.geojson import outlines
-from tilewright.rasters import BLOCK, Frame, Size, create_raster, open_raster
+from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runs import Runs
 from tilewright.runtime.errors import DataError
 from tilewright.settings import SegmentSettings
-from tilewright.thresholds import scored_strips
+from tilewright.thresholds import STRIP, scored_strips
 
 COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
 
@@ -79,7 +79,13 @@ def test_bands_give_the_runs_of_the_whole_array(tmp_path, factor):
         for rows in (1, 7, 64, 1000):
             strips = [scored for (scored,) in scored_strips(raster, frame, [0.5], band_pixels=301 * rows)]
             runs = Runs.concatenate(((0, scored.strip.runs) for scored in strips), 557, 301)
-            assert [(scored.strip.top, scored.strip.bottom) for scored in strips] == [(0, 512), (512, 557)]
+            assert [(scored.strip.top, scored.strip.bottom) for scored in strips] == [
+                (0, 128),
+                (128, 256),
+                (256, 384),
+                (384, 512),
+                (512, 557),
+            ]
             assert runs == Runs.from_mask(full >= 127.5)
             total, highest = np.concatenate([scored.values for scored in strips]).T
             spans = list(zip(runs.row, runs.start, runs.stop, strict=True))
@@ -92,7 +98,7 @@ def test_objects_are_those_of_the_plain_version(tmp_path):
     pixels = blobs(550, 320, 2)
     mask, tags, table, _ = run_segment(tmp_path, pixels, frame, min_area=50)
     assert json.loads(tags["classes"]) == ["gland", "vessel"]
-    strip = np.minimum((table["top"] + table["height"]) // BLOCK, 2)
+    strip = np.minimum((table["top"] + table["height"]) // STRIP, 1099 // STRIP)
     assert table["object"].tolist() == list(range(1, len(table) + 1))
     assert (
         table.index.tolist()

@@ -15,6 +15,7 @@ from tilewright.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 TOGETHER = 4096
+MERGED = 1 << 16
 
 
 def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: Limits) -> Iterator[Outlines]:
@@ -101,10 +102,10 @@ class _Seen:
         return result
 
     def _remember(self, table: NDArray[np.uint64]) -> None:
-        """Keep a sorted table; tables of about the same size are merged, so that there are few."""
+        """Keep a sorted table; small ones are merged, so that there are few, and large ones not, as that needs memory."""
         if not table.shape[1]:
             return
-        while self._tables and self._tables[-1].shape[1] <= 2 * table.shape[1]:
+        while self._tables and self._tables[-1].shape[1] <= min(2 * table.shape[1], MERGED):
             table = np.concatenate([self._tables.pop(), table], axis=1)
             table = table[:, np.argsort(table[0], kind="stable")]
         self._tables.append(table)
