@@ -11,7 +11,7 @@ from tilewright.rasters import Frame, Raster, Window
 from tilewright.runs import Ints, Runs
 from tilewright.strips import Strip
 
-BAND_PIXELS = 1 << 22
+BAND_PIXELS = 1 << 21
 STRIP = 128
 Floats = NDArray[np.float64]
 
