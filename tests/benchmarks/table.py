@@ -67,16 +67,15 @@ def wrong(results, broken):
 
 def text(results, skipped):
     """The table, one line for each comparison, and the rows that were skipped or broke off."""
-    lines = [HEADER]
-    for one in results:
-        lines += _lines(one)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    lines.insert(1, tuple("-" * width for width in widths))
-    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    cells = [HEADER, *(line for one in results for line in lines(one))]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
+    cells.insert(1, tuple("-" * width for width in widths))
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join(rows + [f"{row}: skipped: {why}" for row, why in skipped.items()])
 
 
-def _lines(one):
+def lines(one):
+    """The cells of a case, one line for each comparison."""
     ours, goal = one["ours"], one["peak_goal"]
     seconds, each, memory = _seconds(ours["seconds"]), _each(ours), _bytes(ours["peak"])
     if goal or not one["peers"]:
