@@ -21,6 +21,8 @@ from tilewright.settings import ensemble_models, grid_scale, scale_of
 from tilewright.sheet import NAME, Sheet, digest, read_sheet
 
 PACKAGE = Path(__file__).parent
+LARGE_SHARD = 50_000_000
+"""Bytes of images from which on decoding takes longer than starting the step."""
 RESULTLESS = {"runtime", "cli", "config", "configfile", "settings", "workflow", "sheet", "check"}
 """Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
 
@@ -108,6 +110,11 @@ class Workflow:
     def images(self, wildcards: Any) -> list[str]:
         """Image files of a shard."""
         return list(dict.fromkeys(str(row.image) for row in self.members[wildcards.shard]))
+
+    def reading_threads(self, wildcards: Any) -> int:
+        """Threads that decode a shard: two where it is large; small shards are faster side by side."""
+        paths = [Path(path) for path in self.images(wildcards)]
+        return 2 if sum(path.stat().st_size for path in paths if path.is_file()) > LARGE_SHARD else 1
 
     def annotations(self, wildcards: Any) -> list[str]:
         """Files of outlines of a shard."""

@@ -39,7 +39,7 @@ rule downscale:
         "<benchmarks>/downscale/{scale}/{shard}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 2
+    threads: project.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,

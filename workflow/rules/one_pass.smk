@@ -13,7 +13,7 @@ rule downscale_in_one_pass:
         "<benchmarks>/downscale/one_pass/{shard}.tsv"
     conda:
         "../../envs/environment.yaml"
-    threads: 2
+    threads: project.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,
