@@ -48,6 +48,8 @@ def _run_row(name, options, report):
     bench = Bench(Inputs(options.cache / "inputs", options.data), SIZES[options.size], work)
     try:
         for case in (ROWS | HIDDEN)[name](bench):
+            if options.cases not in case.title:
+                continue
             report["results"].append(_run_case(name, case, options))
     except Unavailable as error:
         kind = "broken" if isinstance(error, Failed) else "skipped"
@@ -68,6 +70,7 @@ def _run_case(name, case, options):
 def _options():
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument("--rows", type=lambda names: names.split(","), default=list(ROWS), help=", ".join(ROWS))
+    parser.add_argument("--cases", default="", help="only cases with this text in their title")
     parser.add_argument("--repeats", type=int, help="how often each is measured (3; quick: 1)")
     parser.add_argument("--size", choices=SIZES, default="full", help="how large the inputs are")
     parser.add_argument("--quick", action="store_const", const="quick", dest="size", help="the same as --size quick")

@@ -1,6 +1,6 @@
 """The page of figures from measurements: ``python tests/benchmarks/page.py .bench/full.json > docs/speed.md``.
 
-Several files may be given; where two hold the same row, the later one counts.
+Several files may be given; where two hold the same case, the later one counts.
 """
 
 import json
@@ -32,13 +32,13 @@ def page(reports):
     """Markdown of some reports."""
     rows = {}
     for report in reports:
-        rows |= {row: [] for row in {one["row"] for one in report["results"]}}
         for one in report["results"]:
-            rows[one["row"]].append((one, report["about"]))
+            rows.setdefault(one["row"], {})[one["case"]] = (one, report["about"])
     parts = [INTRODUCTION]
     for name in (name for name in TITLES if name in rows):
-        about = rows[name][0][1]
-        cells = [line for one, _ in rows[name] for line in table.lines(one)]
+        cases = list(rows[name].values())
+        about = cases[0][1]
+        cells = [line for one, _ in cases for line in table.lines(one)]
         parts.append(f"## {TITLES[name]}\n\n{_machine(name, about)}\n\n{_markdown(cells)}")
     parts.append(_versions(reports[-1]["about"]["versions"]))
     return "\n\n".join(parts) + "\n"
