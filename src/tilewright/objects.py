@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tilewright.components import Components, ComponentTracker, groups
-from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer, outlines
+from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer
 from tilewright.outputs.mask import MaskWriter, mask_writer
 from tilewright.rasters import Frame, Raster, open_raster
 from tilewright.runs import Ints, Runs
@@ -29,6 +29,7 @@ from tilewright.runtime.progress import note, track
 from tilewright.settings import SegmentSettings
 from tilewright.sheet import read_shard
 from tilewright.thresholds import Floats, scored_strips
+from tilewright.tracing import outlines
 
 
 def segment(

@@ -11,12 +11,12 @@ from shapely.geometry import shape
 from tilewright.components import label
 from tilewright.config import Segmentation
 from tilewright.objects import segment
-from tilewright.outputs.geojson import outlines
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runs import Runs
 from tilewright.runtime.errors import DataError
 from tilewright.settings import SegmentSettings
 from tilewright.thresholds import STRIP, scored_strips
+from tilewright.tracing import outlines
 
 COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
 

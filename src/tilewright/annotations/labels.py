@@ -9,11 +9,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterioWindow
 
 from tilewright.annotations.model import Draft
-from tilewright.annotations.pixels import areas_of_labels, parts_of_runs
-from tilewright.rasters import Size
-from tilewright.runs import Runs
+from tilewright.annotations.pixels import areas_of_objects, parts_of_runs
+from tilewright.rasters import BLOCK, Size, blocks
+from tilewright.runs import Ints, Runs
 from tilewright.runtime.errors import AnnotationError, Problem
 
 REMEDY = (
@@ -27,29 +28,44 @@ def read_labels(path: Path, size: Size) -> Iterator[Draft]:
     Raises:
         AnnotationError: the image cannot be read, is no label image, or is not as large as the slide.
     """
-    values, indices = np.unique(_pixels(path, size), return_inverse=True)
-    first = int(values[0] <= 0)
-    labels = (indices + (1 - first)).astype(np.int32).reshape(size.height, size.width)
-    if len(values) - first == 1:
-        for number, area in enumerate(parts_of_runs(Runs.from_mask(labels > 0)), start=1):
+    row, start, stop, value = _runs(path, size)
+    values, owner = np.unique(value, return_inverse=True)
+    if len(values) == 1:
+        for number, area in enumerate(parts_of_runs(Runs.of(row, start, stop, size.height, size.width)), start=1):
             yield Draft("", area, f"part {number}")
         return
-    for index, area in areas_of_labels(labels):
-        yield Draft("", area, f"value {values[index - 1 + first]}")
+    for one, area in zip(values.tolist(), areas_of_objects(row, start, stop, owner), strict=True):
+        yield Draft("", area, f"value {one}")
 
 
-def _pixels(path: Path, size: Size) -> NDArray[Any]:
-    """Rows x columns of the image's only band."""
+def _runs(path: Path, size: Size) -> tuple[Ints, Ints, Ints, Ints]:
+    """Row, first column, column after the last, and value of each run of equal pixels above 0; read strip by strip."""
+    parts = [np.empty((4, 0), np.int64)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as image:
                 if problem := _mismatch(image, size):
                     raise AnnotationError(Problem(str(path), problem, REMEDY))
-                pixels: NDArray[Any] = image.read(1)
-                return pixels
+                for strip in blocks(size, (size.width, BLOCK)):
+                    where = RasterioWindow(0, strip.y, strip.width, strip.height)
+                    parts.append(_runs_of_strip(image.read(1, window=where), strip.y))
     except RasterioError as error:
         raise AnnotationError(Problem(str(path), f"cannot be read as an image ({error}).", REMEDY)) from error
+    row, start, stop, value = np.concatenate(parts, axis=1)
+    return row, start, stop, value
+
+
+def _runs_of_strip(pixels: NDArray[Any], top: int) -> Ints:
+    """The same of some rows, int64[4, n]."""
+    width = pixels.shape[1]
+    begins = np.ones(pixels.shape, np.bool_)
+    np.not_equal(pixels[:, 1:], pixels[:, :-1], out=begins[:, 1:])
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], pixels.size)
+    value = pixels.reshape(-1)[first].astype(np.int64)
+    row, start = np.divmod(first, width)
+    return np.stack([row + top, start, last - row * width, value])[:, value > 0]
 
 
 def _mismatch(image: Any, size: Size) -> str:

@@ -1,66 +1,57 @@
 """From pixels to outlines along pixel edges, so that drawing them by the centre rule gives the same pixels back."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import shapely
-from numpy.typing import NDArray
-from rasterio.features import shapes
-from rasterio.transform import Affine
 from shapely import MultiPolygon, Polygon
 
-from tilewright.annotations.geometry import polygonal
 from tilewright.annotations.model import Area, Unusable
 from tilewright.components import label
-from tilewright.runs import Runs
+from tilewright.runs import Ints, Runs
+from tilewright.tracing import outlines
 
 
 def area_of_runs(runs: Runs) -> Area:
-    """The outline of a mask, in pixels of its image; only the mask's bounds are in memory.
+    """The outline of a mask, in pixels of its image.
 
     Raises:
         Unusable: the mask is empty.
     """
-    bounds = runs.bounds()
-    mask = runs.to_mask(bounds)
-    areas = dict(areas_of_labels(mask.astype(np.uint8), bounds.x, bounds.y))
-    if not areas:
+    if not len(runs):
         raise Unusable("has no pixels")
-    return areas[1]
+    return next(areas_of_objects(runs.row, runs.start, runs.stop, np.zeros(len(runs), np.int64)))
 
 
 def parts_of_runs(runs: Runs) -> Iterator[Area]:
     """The outline of each connected part of a mask (pixels that share a corner are connected), by first pixel."""
-    component = label(runs)
-    order = np.argsort(component, kind="stable")
-    for chosen in np.split(order, np.flatnonzero(np.diff(component[order])) + 1):
-        if len(chosen):
-            yield area_of_runs(runs.take(chosen))
+    return areas_of_objects(runs.row, runs.start, runs.stop, label(runs))
 
 
-def areas_of_labels(labels: NDArray[Any], x: int = 0, y: int = 0) -> Iterator[tuple[int, Area]]:
-    """The outline of each value above 0, by value.
+def areas_of_objects(row: Ints, start: Ints, stop: Ints, owner: Ints) -> Iterator[Area]:
+    """The outline of each object of row runs; objects may touch, but not overlap.
 
     Args:
-        labels: integers, rows x columns; GDAL traces at most 32 bits.
-        x: column of the image at which the array starts.
-        y: row of the image at which it starts.
+        row: row of each run, int64[n].
+        start: its first column.
+        stop: the column after its last.
+        owner: its object, from 0 to the largest without gaps.
     """
-    parts: dict[int, list[Polygon]] = {}
-    traced = shapes(labels, mask=labels > 0, connectivity=4, transform=Affine.translation(x, y))
-    for geometry, value in traced:
-        shell, *holes = geometry["coordinates"]
-        parts.setdefault(int(value), []).append(Polygon(shell, holes))
-    for value in sorted(parts):
-        yield value, _united(parts[value])
+    count = int(owner.max(initial=-1)) + 1
+    left, right = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
+    np.minimum.at(left, owner, start)
+    np.maximum.at(right, owner, stop)
+    # side by side with a gap between them, objects that touch are traced apart
+    place = np.cumsum(right - left + 1) - (right - left + 1)
+    moved = place - left
+    width = int((right - left + 1).sum())
+    runs = Runs.of(row, start + moved[owner], stop + moved[owner], int(row.max(initial=-1)) + 1, width)
+    objects = np.searchsorted(place, runs.start, side="right") - 1
+    for geometry, shift in zip(outlines(runs, objects), moved.tolist(), strict=True):
+        parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+        polygons = [_polygon(rings, shift) for rings in parts]
+        yield polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
-def _united(parts: list[Polygon]) -> Area:
-    """Parts that share at most corners as one area; rings that pass a corner twice are valid areas only when split."""
-    area = parts[0] if len(parts) == 1 else MultiPolygon(parts)
-    if area.is_valid:
-        return area
-    valid = polygonal(shapely.make_valid(area, method="structure", keep_collapsed=False))
-    assert valid is not None, "pixels have an area"
-    return valid
+def _polygon(rings: list[list[list[int]]], shift: int) -> Polygon:
+    shell, *holes = ([(x - shift, y) for x, y in ring] for ring in rings)
+    return Polygon(shell, holes)

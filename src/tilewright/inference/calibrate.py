@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.histograms import BINS, Histogram, best_bin, bin_threshold, dice_curve
-from tilewright.rasters import BLOCK, blocks, open_raster
+from tilewright.rasters import blocks, open_raster
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import CalibrateSettings
 from tilewright.sheet import Row, read_sheet
+
+WINDOW = 2048
 
 
 def calibrate(
@@ -61,7 +63,7 @@ def slide_histograms(row: Row, probability: Path, mask: Path, classes: list[str]
     """Count the probabilities of a slide, for the classes that are labelled in it; ignored pixels do not count."""
     counts = {name: np.zeros((2, BINS), np.int64) for name in classes if row.labelled is None or name in row.labelled}
     with open_raster(probability) as values, open_raster(mask) as bits:
-        for window in blocks(values.size, (values.size.width, BLOCK)):
+        for window in blocks(values.size, WINDOW):
             pixels, truth = values.read(window), bits.read(window)[0]
             valid = ((truth >> len(classes)) & 1) == 0
             for name, count in counts.items():

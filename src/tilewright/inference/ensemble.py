@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.rasters import BLOCK, Frame, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.rasters import Frame, Raster, Size, Window, blocks, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.settings import EnsembleSettings
 from tilewright.sheet import read_shard
+
+WINDOW = 2048
 
 
 def ensemble(
@@ -55,7 +57,7 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
         first = maps[0]
         tags = {**Frame.of(first).tags(), "classes": first.tags["classes"]}
         with create_raster(out, first.size, bands=first.bands, tags=tags) as result:
-            for window in blocks(first.size, (first.size.width, BLOCK)):
+            for window in blocks(first.size, WINDOW):
                 parts = (share * _read(each, first, window) for share, each in zip(shares, maps, strict=True))
                 mean = sum(parts, np.zeros((), np.float32))
                 if mean.any():
