@@ -9,7 +9,7 @@ PEERS := bench bench-tiatoolbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test lint format docs lock env bench bench-quick
+.PHONY: help demo test lint format docs lock env bench bench-quick quality
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -18,6 +18,7 @@ help:
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
 	@echo "make bench   measure against other programs, for hours (ARGS=\"--rows rle --repeats 1\"; tests/benchmarks/README.md)"
+	@echo "make quality compare recipes on real sets, for an hour (ARGS=\"--data FOLDER --sets hgsc\"; tests/quality)"
 	@echo "make lock    compile the requirements*.lock anew"
 	@echo "make env     make .venv"
 
@@ -61,6 +62,9 @@ bench: $(INSTALLED) $(PEERS:%=.venv-%/.synced)
 
 bench-quick: $(INSTALLED)
 	$(BIN)/python tests/benchmarks --quick $(ARGS)
+
+quality: $(INSTALLED)
+	$(BIN)/python tests/quality $(ARGS)
 
 env: $(INSTALLED)
 

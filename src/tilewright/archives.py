@@ -27,6 +27,8 @@ class TileTable:
         index: position in that archive.
         slide: name of the slide.
         source: source of the slide.
+        group: group of its shard.
+        role: train, external or pseudo.
         kind: grid, background or object.
         coverage: tiles x classes, share of the tile that each class covers.
         labelled: tiles x classes, whether the class is completely annotated there.
@@ -36,6 +38,8 @@ class TileTable:
     index: NDArray[np.int64]
     slide: NDArray[np.str_]
     source: NDArray[np.str_]
+    group: NDArray[np.str_]
+    role: NDArray[np.str_]
     kind: NDArray[np.str_]
     coverage: NDArray[np.float32]
     labelled: NDArray[np.bool_]
@@ -48,20 +52,37 @@ class TileTable:
         return TileTable(**{name: column[which] for name, column in vars(self).items()})
 
 
-def read_table(paths: Sequence[Path]) -> TileTable:
-    """Read the tables of archives, in the order of the paths.
+@dataclass(frozen=True)
+class TrainingShard:
+    """An archive to train or validate on.
+
+    Attributes:
+        archive: the file.
+        group: group of the shard.
+        role: train, external or pseudo.
+    """
+
+    archive: Path
+    group: str = ""
+    role: str = "train"
+
+
+def read_table(shards: Sequence[TrainingShard]) -> TileTable:
+    """Read the tables of archives, in the order of the shards.
 
     Raises:
         DataError: an archive is missing or damaged.
     """
     parts: list[dict[str, NDArray[Any]]] = []
-    for number, path in enumerate(paths):
-        with open_archive(path) as archive:
+    for number, shard in enumerate(shards):
+        with open_archive(shard.archive) as archive:
             count = len(archive["images"])
             parts.append(
                 {
                     "archive": np.full(count, number, np.int64),
                     "index": np.arange(count, dtype=np.int64),
+                    "group": np.full(count, shard.group),
+                    "role": np.full(count, shard.role),
                     **{name: archive[name].asstr()[:].astype(str) for name in ("slide", "source", "kind")},
                     **{name: archive[name][:] for name in ("coverage", "labelled")},
                 }

@@ -20,6 +20,7 @@ from tilewright.annotations import Annotation, Outlines, read_annotations
 from tilewright.annotations.files import suffix_of
 from tilewright.config import Config, Network
 from tilewright.configfile import parse_config
+from tilewright.crosscheck import sheet_problems
 from tilewright.folds import assign_folds
 from tilewright.rasters import Frame, Size, Window
 from tilewright.runtime.errors import Problem, TilewrightError, UserError, did_you_mean
@@ -199,9 +200,9 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
         except UserError as error:
             findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
         weights = model.encoder_weights
-        if weights and weights not in ("lite0", "imagenet") and not Path(weights).is_file():
+        if weights and weights not in ("auto", "lite0", "imagenet") and not Path(weights).is_file():
             what = f'encoder_weights "{weights}" not found.'
-            remedy = "Use lite0, imagenet or a .safetensors file; leave the key out for random weights."
+            remedy = "Use auto, imagenet or a .safetensors file; null for random weights."
             findings.errors["config"].append(Problem(where, what, remedy))
 
 
@@ -215,6 +216,8 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
         errors += error.problems
         return Sheet(path, ())
     errors += problems
+    if "models" in trusted:
+        errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {_where(sheet, row) for row in sheet}
     if "folds" in trusted:
         _check_folds(config, sheet, len(unread), findings)

@@ -1,6 +1,7 @@
 """Read config files and say what is wrong with them: the key, its line, and the nearest known key."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,20 +61,12 @@ def _problem(error: Any, files: Sequence[Path]) -> Problem:
 
 def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     """Names that refer to nothing."""
-
-    def check(location: Location, name: str, kind: str, known: Sequence[str]) -> Iterator[Problem]:
-        if name not in known:
-            yield Problem(
-                _where(location, files), f'{".".join(map(str, location))}: no {kind} is named "{name}".',
-                did_you_mean(name, known),
-            )  # fmt: skip
-
+    check = partial(_named, files)
     for tiles, tile_set in config.tiles.items():
         yield from check(("tiles", tiles, "scale"), tile_set.scale, "scale", list(config.scales))
     for name in config.one_pass:
         yield from check(("one_pass",), name, "scale", list(config.scales))
-    for model, spec in config.models.items():
-        yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
+    yield from _dangling_of_models(config, files)
     for name, ensemble in config.ensembles.items():
         for model in ensemble.models:
             yield from check(("ensembles", name, "models", model), model, "model", list(config.models))
@@ -83,6 +76,37 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     if len(kinds) > 1 and any(len({_kind(config, m) for m in e.models}) > 1 for e in config.ensembles.values()):
         what = "an ensemble mixes scales by factor and by mpp, whose order is unknown."
         yield Problem(_where(("ensembles",), files), what, "Give all scales of an ensemble in one way.")
+
+
+def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
+    check = partial(_named, files)
+    for model, spec in config.models.items():
+        yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
+        if spec.pseudo:
+            place = ("models", model, "pseudo", "from")
+            yield from check(place, spec.pseudo.source, "ensemble", list(config.ensembles))
+            if model in _labelling(config, spec.pseudo.source, set()):
+                what = f"the ensemble {spec.pseudo.source} holds {model} itself, or a model that learns from it."
+                yield Problem(_where(place, files), what, "Label with an ensemble of models of an earlier round.")
+        for name in spec.class_weights:
+            yield from check(("models", model, "class_weights", name), name, "class", list(config.classes))
+
+
+def _named(files: Sequence[Path], location: Location, name: str, kind: str, known: Sequence[str]) -> Iterator[Problem]:
+    """The problem of a name that is not known."""
+    if name not in known:
+        what = f'{".".join(map(str, location))}: no {kind} is named "{name}".'
+        yield Problem(_where(location, files), what, did_you_mean(name, known))
+
+
+def _labelling(config: Config, ensemble: str, seen: set[str]) -> set[str]:
+    """Models whose predictions reach an ensemble, by its members and by what labelled their tiles."""
+    for model in config.ensembles[ensemble].models if ensemble in config.ensembles else ():
+        if model not in seen and model in config.models:
+            seen.add(model)
+            if pseudo := config.models[model].pseudo:
+                _labelling(config, pseudo.source, seen)
+    return seen
 
 
 def _kind(config: Config, model: str) -> bool:
@@ -96,11 +120,12 @@ def _known_keys(location: Location) -> list[str]:
     section: Any = Config
     for part in location:
         if isinstance(section, type) and issubclass(section, BaseModel):
-            section = section.model_fields[str(part)].annotation if part in section.model_fields else None
+            fields = {field.alias or name: field for name, field in section.model_fields.items()}
+            section = fields[str(part)].annotation if part in fields else None
         else:
             section = next((arg for arg in reversed(get_args(section))), None)
     models = [each for each in (section, *get_args(section)) if isinstance(each, type) and issubclass(each, BaseModel)]
-    return list(models[0].model_fields) if models else []
+    return [field.alias or name for name, field in models[0].model_fields.items()] if models else []
 
 
 def _where(location: Location, files: Sequence[Path]) -> str:

@@ -106,6 +106,26 @@ class TrainSettings(StepSettings):
         return cls(network=Network(**network), classes=sorted(config.classes), scale=scale)
 
 
+class PseudoSettings(StepSettings):
+    """Of ``pseudo``: tiles of a model, the weights of the models that label them, and how sure they must be."""
+
+    tiles: TileSet
+    classes: list[str]
+    weights: dict[str, float]
+    min_confidence: float
+
+    @classmethod
+    def of(cls, config: Config, model: str) -> Self:
+        spec = config.models[model]
+        assert spec.pseudo, "only asked for by models with pseudo-labels"
+        return cls(
+            tiles=config.tiles[spec.tiles],
+            classes=sorted(config.classes),
+            weights=config.ensembles[spec.pseudo.source].models,
+            min_confidence=spec.pseudo.min_confidence,
+        )
+
+
 class PredictSettings(StepSettings):
     """Of ``predict``: windows and blending."""
 

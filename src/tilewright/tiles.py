@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import DTypeLike
 from tilewright.config import TileSet
 from tilewright.inference.windows import grid
 from tilewright.outlines import IGNORE, read_outlines
-from tilewright.rasters import Frame, Raster, Size, Window, mask_dtype, open_raster
+from tilewright.rasters import Frame, Raster, Window, mask_dtype, open_raster
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.progress import track
 from tilewright.settings import TileSettings
@@ -42,37 +43,54 @@ def tile(shard: str, *, sheet: Path, data: Path, scaled: Path, masks: Path, sett
         settings: the tile set and the classes.
         out: the archive to write.
     """
-    with atomic_path(out) as private, h5py.File(private, "w") as archive:
-        writer = _ArchiveWriter(archive, settings)
+    with tile_archive(out, settings.classes, settings.tiles.size) as writer:
         for row in read_shard(sheet, data, shard):
-            _cut_slide(row, scaled, masks, settings, writer)
+            with (
+                open_raster(scaled / f"{row.slide}.image.tif") as image,
+                open_raster(scaled / f"{row.slide}.mask.tif") as mask,
+                open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
+            ):
+                corners = list(grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes)))
+                if settings.tiles.objects:
+                    outlines = masks / f"{row.slide}.outlines.parquet"
+                    corners += _object_corners(outlines, Frame.of(image), settings.tiles.size)
+                for corner in track(corners, f"tiles of {row.slide}"):
+                    writer.add(row, corner, image, mask, tissue)
+
+
+@contextmanager
+def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["ArchiveWriter"]:
+    """Write an archive, which appears whole or not at all.
+
+    Args:
+        out: the archive.
+        classes: names of the classes.
+        edge: edge of its tiles, in pixels.
+    """
+    with atomic_path(out) as private, h5py.File(private, "w") as archive:
+        writer = ArchiveWriter(archive, classes, edge)
+        yield writer
         writer.finish()
 
 
-def _cut_slide(row: Row, scaled: Path, masks: Path, settings: TileSettings, writer: "_ArchiveWriter") -> None:
-    with (
-        open_raster(scaled / f"{row.slide}.image.tif") as image,
-        open_raster(scaled / f"{row.slide}.mask.tif") as mask,
-        open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
-    ):
-        frame = Frame.of(image)
-        corners = list(_grid_corners(row.slide, image.size, mask, tissue, settings))
-        if settings.tiles.objects:
-            corners += _object_corners(masks / f"{row.slide}.outlines.parquet", frame, settings.tiles.size)
-        for corner in track(corners, f"tiles of {row.slide}"):
-            writer.add(row, corner, image, mask, tissue)
+def grid_corners(slide: str, mask: Raster, tissue: Raster, tiles: TileSet, classes: int) -> Iterator[Corner]:
+    """Corners of the tiles of a grid that hold enough tissue.
 
-
-def _grid_corners(slide: str, size: Size, mask: Raster, tissue: Raster, settings: TileSettings) -> Iterator[Corner]:
-    edge = settings.tiles.size
-    for x, y in grid(size, edge, settings.tiles.overlap):
-        window = Window(x, y, edge, edge).clipped(size)
-        if tissue.read(window).mean() < settings.tiles.min_tissue:
+    Args:
+        slide: name of the slide.
+        mask: bits of the classes.
+        tissue: of the same size.
+        tiles: the tile set.
+        classes: number of classes.
+    """
+    edge = tiles.size
+    for x, y in grid(mask.size, edge, tiles.overlap):
+        window = Window(x, y, edge, edge).clipped(mask.size)
+        if tissue.read(window).mean() < tiles.min_tissue:
             continue
-        classes = (1 << len(settings.classes)) - 1
-        if (mask.read(window) & classes).any():
+        if (mask.read(window) & ((1 << classes) - 1)).any():
             yield Corner(x, y, "grid")
-        elif _keeps_background(slide, x, y, settings.tiles):
+        elif _keeps_background(slide, x, y, tiles):
             yield Corner(x, y, "background")
 
 
@@ -94,13 +112,12 @@ def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[Corner]:
     return [Corner(start(x, width), start(y, height), "object") for x, y in zip(table["x"], table["y"], strict=True)]
 
 
-class _ArchiveWriter:
-    """Appends tiles to an archive, and rows to its table some at a time."""
+class ArchiveWriter:
+    """Appends tiles to an archive, and rows to its table some at a time; made by ``tile_archive``."""
 
-    def __init__(self, archive: h5py.File, settings: TileSettings) -> None:
-        edge = settings.tiles.size
-        self._classes, self._edge = settings.classes, edge
-        bits, each = mask_dtype(len(settings.classes)), (len(settings.classes),)
+    def __init__(self, archive: h5py.File, classes: Sequence[str], edge: int) -> None:
+        self.archive, self._classes, self._edge = archive, classes, edge
+        bits, each = mask_dtype(len(classes)), (len(classes),)
         text = h5py.string_dtype()
         # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
         self._images = _growing(archive, "images", (edge, edge, 3), np.uint8, 1)
@@ -113,9 +130,10 @@ class _ArchiveWriter:
             "labelled": _growing(archive, "labelled", each, np.bool_, ROWS),
         }
         self._rows: list[dict[str, Any]] = []
-        archive.attrs["classes"] = settings.classes
+        archive.attrs["classes"] = list(classes)
 
     def add(self, row: Row, corner: Corner, image: Raster, mask: Raster, tissue: Raster) -> None:
+        """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         window = Window(corner.x, corner.y, self._edge, self._edge)
         inside = window.clipped(image.size)
         pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)

@@ -16,14 +16,17 @@ from typing import Any
 from tilewright import settings as step_settings
 from tilewright.config import Config
 from tilewright.configfile import parse_config
+from tilewright.crosscheck import sheet_problems
 from tilewright.folds import Assignment, assign_folds
+from tilewright.runtime.errors import UserError, raise_all
+from tilewright.runtime.gpu import visible_gpus
 from tilewright.settings import ensemble_models, grid_scale, scale_of
 from tilewright.sheet import NAME, Sheet, digest, read_sheet
 
 PACKAGE = Path(__file__).parent
 LARGE_SHARD = 50_000_000
 """Bytes of images from which on decoding takes longer than starting the step."""
-RESULTLESS = {"runtime", "cli", "config", "configfile", "settings", "workflow", "sheet", "check"}
+RESULTLESS = {"runtime", "cli", "config", "configfile", "settings", "workflow", "sheet", "check", "crosscheck"}
 """Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
 
 
@@ -48,6 +51,7 @@ class Workflow:
         """
         config = parse_config(values, [Path(file) for file in files])
         sheet = read_sheet(Path(config.sheet), config.roots, list(config.classes))
+        raise_all(UserError, list(sheet_problems(config, sheet)))
         return cls(config, sheet, config.pathvars.get("results", "results"))
 
     @cached_property
@@ -125,6 +129,22 @@ class Workflow:
         """Folder of the scaled shard that a tile set is cut from."""
         return f"{self.results}/scaled/{self.config.tiles[wildcards.tiles].scale}/{wildcards.shard}"
 
+    def pseudo_tiles(self, wildcards: Any) -> list[str]:
+        """Pseudo-labelled archives that a fold of a model is trained on."""
+        if self.config.models[wildcards.model].pseudo is None:
+            return []
+        shards = dict.fromkeys(row.shard for row in self.sheet if row.role == "test")
+        return [f"{self.results}/pseudo/{wildcards.model}/fold{wildcards.fold}/{shard}.h5" for shard in shards]
+
+    def pseudo_members(self, wildcards: Any) -> list[str]:
+        """Predictions that label a shard for a fold of a model: of that fold alone."""
+        pseudo = self.config.models[wildcards.model].pseudo
+        assert pseudo, "only asked for by models with pseudo-labels"
+        return [
+            f"{self.results}/probabilities/{model}/fold{wildcards.fold}/{wildcards.shard}"
+            for model in ensemble_models(self.config, pseudo.source)
+        ]
+
     def scale_of_model(self, wildcards: Any) -> str:
         """Folder of the scaled shard that a model predicts."""
         return f"{self.results}/scaled/{scale_of(self.config, wildcards.model)}/{wildcards.shard}"
@@ -141,7 +161,11 @@ class Workflow:
     def training_threads(self, wildcards: Any) -> int:
         """Threads that a training keeps busy: those of the network and the processes that load tiles."""
         model = self.config.models[wildcards.model]
-        return model.threads + model.workers
+        return (model.threads + model.workers) * model.devices
+
+    def training_gpus(self, wildcards: Any) -> int:
+        """GPUs that a training needs, where there are any."""
+        return self.config.models[wildcards.model].devices if visible_gpus() else 0
 
     def prediction_threads(self, wildcards: Any) -> int:
         """Threads that a prediction keeps busy."""

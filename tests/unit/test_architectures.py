@@ -6,7 +6,11 @@ from tilewright.config import Network
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.training.architectures import build, check_network
 
-TINY = {"encoder": "tu-test_resnet.r160_in1k", "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}}
+TINY = {
+    "encoder": "tu-test_resnet.r160_in1k",
+    "encoder_weights": None,
+    "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+}
 
 
 def network(**options):
@@ -26,18 +30,18 @@ def test_the_weights_of_the_installed_package_are_loaded():
 
 def test_weights_of_another_encoder_are_refused(tmp_path):
     with pytest.raises(UserError, match="lite0 do not fit the encoder"):
-        build(network(**TINY, encoder_weights="lite0"), 2, pretrained=True)
+        build(network(**{**TINY, "encoder_weights": "lite0"}), 2, pretrained=True)
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(DataError, match=r"w\.safetensors: cannot be loaded"):
-        build(network(**TINY, encoder_weights=str(tmp_path / "w.safetensors")), 2, pretrained=True)
+        build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
     with pytest.raises(DataError, match=r"none\.safetensors"):
-        build(network(**TINY, encoder_weights=str(tmp_path / "none.safetensors")), 2, pretrained=True)
+        build(network(**{**TINY, "encoder_weights": str(tmp_path / "none.safetensors")}), 2, pretrained=True)
 
 
 def test_weights_of_a_file_are_loaded(tmp_path):
     first = build(network(**TINY), 1, pretrained=False).network.encoder.state_dict()
     save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "w.safetensors")
-    loaded = build(network(**TINY, encoder_weights=str(tmp_path / "w.safetensors")), 1, pretrained=True)
+    loaded = build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 1, pretrained=True)
     for name, value in loaded.network.encoder.state_dict().items():
         assert (value == first[name]).all()
 

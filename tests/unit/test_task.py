@@ -7,7 +7,8 @@ import torch
 
 from tilewright.config import Network
 from tilewright.training.data import Sample
-from tilewright.training.task import SegmentationTask, rate_curve
+from tilewright.training.schedules import rate_curve
+from tilewright.training.task import SegmentationTask
 
 NETWORK = Network(tiles="any")
 

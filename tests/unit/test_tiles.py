@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.archives import open_archive, read_table
+from tilewright.archives import TrainingShard, open_archive, read_table
 from tilewright.config import Annotations, Limits, Scale, TileSet, Tissue
 from tilewright.masks import rasterize
 from tilewright.outlines import read_outlines
@@ -64,7 +64,7 @@ def test_grid_tiles_cover_the_slide_and_lie_inside_it(cut):
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_there_is_one_object_tile_for_every_outline(cut, factor):
-    table = read_table([cut("b", factor, objects=True)])
+    table = read_table([TrainingShard(cut("b", factor, objects=True))])
     outlines = sum(len(read_outlines(Path(f"m/b/{name}.outlines.parquet"))) for name in ("b1", "b2"))
     assert outlines > 8
     assert (table.kind == "object").sum() == outlines
@@ -84,11 +84,11 @@ def test_an_image_smaller_than_a_tile_is_padded_with_white_that_does_not_count(c
 def test_a_tile_without_any_class_is_background_and_kept_by_its_share(cut, project):
     (project.sheet.parent / "b1.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (project.sheet.parent / "b2.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    every = read_table([cut("b", overlap=0.9, background=1)])
+    every = read_table([TrainingShard(cut("b", overlap=0.9, background=1))])
     assert set(every.kind) == {"background"}
-    some = read_table([cut("b", overlap=0.9, background=0.3)])
+    some = read_table([TrainingShard(cut("b", overlap=0.9, background=0.3))])
     assert 0.2 < len(some) / len(every) < 0.4
-    assert len(read_table([cut("b", background=0)])) == 0
+    assert len(read_table([TrainingShard(cut("b", background=0))])) == 0
 
 
 def test_tiles_without_tissue_are_left_out(cut, project, save_image):
@@ -105,7 +105,7 @@ def test_tiles_without_tissue_are_left_out(cut, project, save_image):
 
 
 def test_the_table_says_which_classes_count_in_which_slide(cut):
-    table = read_table([cut("a"), cut("x1")])
+    table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))])
     assert table.labelled[table.slide == "a1"].all()
     assert (table.labelled[table.slide == "a2"] == [True, False]).all()
     assert set(table.source[table.archive == 1]) == {"two"}
@@ -118,4 +118,4 @@ def test_the_same_slides_give_the_same_bytes(cut):
 def test_a_damaged_archive_is_named(tmp_path):
     (tmp_path / "a.h5").write_text("no archive")
     with pytest.raises(DataError, match=r"a\.h5"):
-        read_table([tmp_path / "a.h5"])
+        read_table([TrainingShard(tmp_path / "a.h5")])

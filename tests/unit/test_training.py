@@ -1,15 +1,20 @@
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from tilewright.archives import read_table
+from tilewright.archives import TrainingShard, read_table
 from tilewright.config import Annotations, Limits, Network, Scale, TileSet, Tissue
-from tilewright.folds import split
+from tilewright.folds import read_folds, split
+from tilewright.inference.predict import load_model
 from tilewright.masks import rasterize
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.runtime.locks import state_lock
@@ -23,16 +28,19 @@ from tilewright.settings import (
 )
 from tilewright.tiles import tile
 from tilewright.training.augment import Augmentation
-from tilewright.training.data import TileDataset, sampler, targets
+from tilewright.training.averaging import Average
+from tilewright.training.data import TileDataset, targets
 from tilewright.training.fit import train
+from tilewright.training.sampling import EachOnce, sampler
 from tilewright.training.state import TrainingState
-from tilewright.training.task import rate_curve
+from tilewright.training.task import SegmentationTask
 
 CLASSES = ["gland", "vessel"]
 SHARDS = ("a", "b", "x1")
 NETWORK = {
     "tiles": "small",
     "encoder": "tu-test_resnet.r160_in1k",
+    "encoder_weights": None,
     "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "augmentation": "strong",
     "epochs": 3,
@@ -119,6 +127,123 @@ def test_dropout_after_an_interruption_draws_what_it_would_have_drawn(tiled, tmp
     assert trained(tiled, tmp_path / "killed", **options) == uninterrupted
 
 
+EVERYTHING = {
+    "ema": 0.9,
+    "swa": 0.5,
+    "accumulate": 2,
+    "clip": 1.0,
+    "deep_supervision": 1,
+    "image_loss": 0.1,
+    "mixing": {"kind": "mixup", "probability": 0.5},
+    "sampling": {"rates": {"source": "equal"}},
+    "schedule": "plateau",
+    "plateau": {"patience": 0},
+    "warmup": 0,
+    "optimizer": "adam",
+    "amsgrad": True,
+    "monitor": "val_loss",
+    "validate_every": 2,
+    "loss": {"bce": 1, "tversky": {"alpha": 0.3, "beta": 0.7}},
+}
+
+
+@pytest.mark.slow
+def test_with_every_option_too_an_interruption_changes_nothing(tiled, tmp_path, monkeypatch):
+    uninterrupted = trained(tiled, tmp_path / "whole", **EVERYTHING, epochs=5)
+    for epochs in (1, 2, 4):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, epochs)
+            with pytest.raises(KilledError):
+                trained(tiled, tmp_path / "killed", **EVERYTHING, epochs=5)
+    assert trained(tiled, tmp_path / "killed", **EVERYTHING, epochs=5) == uninterrupted
+    history = pd.read_csv(io.BytesIO(uninterrupted["history.csv"]))
+    assert history["val_loss"].notna().tolist() == [False, True, False, True, True]
+    assert history["ema_dice"].notna().tolist() == [False, True, False, True, True]
+    assert history["swa_dice"].notna().tolist() == [False, False, False, True, True]
+    assert (history["learning_rate"].diff().dropna() <= 0).all()
+    assert json.loads(uninterrupted["model.json"])["best_weights"] in ("raw", "ema", "swa")
+
+
+@pytest.mark.slow
+def test_training_ends_when_nothing_improves_and_stays_ended(tiled, tmp_path, monkeypatch):
+    options = {"stopping": {"patience": 2, "min_delta": 1.0}, "epochs": 9}
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3)
+        with pytest.raises(KilledError):
+            trained(tiled, tmp_path / "killed", **options)
+    stopped = trained(tiled, tmp_path / "killed", **options)
+    assert len(pd.read_csv(io.BytesIO(stopped["history.csv"]))) == 3
+    assert stopped == trained(tiled, tmp_path / "whole", **options)
+
+
+@pytest.mark.slow
+def test_the_better_of_weights_and_average_is_kept(tiled, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        SegmentationTask, "on_validation_epoch_end", lambda task: task.log_dict({"dice": 0.1, "ema_dice": 0.9})
+    )
+    seen = []
+    update = Average.update
+    monkeypatch.setattr(Average, "update", lambda average, net: (update(average, net), seen.append(average)))
+    found = trained(tiled, tmp_path, epochs=1, ema=0.9)
+    kept = load(found["model.safetensors"])
+    assert json.loads(found["model.json"])["best_weights"] == "ema"
+    assert all(torch.equal(kept[name], value) for name, value in seen[-1].weights.items())
+
+
+@pytest.mark.slow
+def test_two_processes_share_an_epoch(tiled, tmp_path):
+    """The Dice they log is that of all validation tiles, each counted once, with the weights that are kept."""
+    network = Network(**{**NETWORK, "devices": 2, "epochs": 2, "batch_size": 4})
+    settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))
+    command = ["train", "tiny", "--fold", "0", "--folds", tiled / "folds.csv", "--tiles", tiled / "t"]
+    command += ["--settings", settings.model_dump_json(), "--out", tmp_path / "two"]
+    done = subprocess.run([sys.executable, "-m", "tilewright", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("tiles to train on") == 1
+    history = pd.read_csv(tmp_path / "two" / "history.csv")
+    assert history["val_loss"].notna().all()
+    # the same weights, judged by one process on all tiles
+    card = json.loads((tmp_path / "two" / "model.json").read_text())
+    segmenter, _ = load_model(tmp_path / "two")
+    validation = [
+        TrainingShard(tiled / "t" / f"{one.shard}.h5") for one in read_folds(tiled / "folds.csv") if one.fold == 0
+    ]
+    table = read_table(validation)
+    table = table.select(table.kind != "object")
+    dataset = TileDataset([shard.archive for shard in validation], table, None)
+    task = SegmentationTask(segmenter, network, CLASSES, steps=1)
+    logged = {}
+    task.log, task.log_dict = (lambda name, value, **_: logged.update({name: float(value)})), logged.update
+    with torch.no_grad():
+        for batch in DataLoader(dataset, 2, sampler=EachOnce(len(table))):
+            task.validation_step(batch, 0)
+    task.on_validation_epoch_end()
+    assert logged["dice"] == pytest.approx(card["best_dice"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_pseudo_labelled_tiles_are_trained_on(tiled, tmp_path, capsys):
+    network = Network(**{**NETWORK, "epochs": 1, "pseudo": {"from": "first", "rate": 0.5}})
+    settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))
+    common = {"fold": 0, "folds": tiled / "folds.csv", "tiles": tiled / "t", "settings": settings}
+    train("tiny", **common, out=tmp_path / "one")
+    train("tiny", **common, out=tmp_path / "two", pseudo=[tiled / "t" / "x1.h5"])
+    counts = [
+        int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().err.splitlines() if "to train on" in line
+    ]
+    assert counts[1] == counts[0] + len(read_table([TrainingShard(tiled / "t" / "x1.h5")]))
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_validation_tiles(tiled, whole, tmp_path):
+    trained(tiled, tmp_path, epochs=1)
+    events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload()
+    assert events.Tags()["images"] == ["validation/gland", "validation/vessel"]
+    assert {"train_loss", "val_loss", "dice"} <= set(events.Tags()["scalars"])
+    (shown,) = events.Images("validation/gland")
+    assert (shown.width, shown.height) == (4 * 64, 2 * 64)
+
+
 @pytest.mark.slow
 def test_workers_change_nothing(tiled, whole, tmp_path):
     found = trained(tiled, tmp_path, workers=2)
@@ -173,14 +298,18 @@ def test_archives_of_other_classes_are_refused(tiled, tmp_path):
         train("tiny", fold=0, folds=tiled / "folds.csv", tiles=tiled / "t", settings=settings, out=tmp_path)
 
 
+def shards(tiled):
+    return [TrainingShard(tiled / "t" / f"{shard}.h5") for shard in SHARDS]
+
+
 def draws(table, epoch=0, **options):
-    drawn = sampler(table, Network(**{**NETWORK, **options}))
+    drawn = sampler(table, [], Network(**{**NETWORK, **options}), CLASSES)
     drawn.set_epoch(epoch)
     return list(drawn)
 
 
 def test_an_epoch_draws_every_tile_once_in_an_order_of_its_own(tiled):
-    table = read_table([tiled / "t" / f"{shard}.h5" for shard in SHARDS])
+    table = read_table(shards(tiled))
     first, second = draws(table), draws(table, 1)
     assert sorted(draw.row for draw in first) == sorted(draw.row for draw in second) == list(range(len(table)))
     assert first != second
@@ -188,23 +317,14 @@ def test_an_epoch_draws_every_tile_once_in_an_order_of_its_own(tiled):
     assert draws(table, seed=1) != first
 
 
-@pytest.mark.parametrize("balance", ["source", "class"])
-def test_balanced_draws_take_strata_equally_often(tiled, balance):
-    table = read_table([tiled / "t" / f"{shard}.h5" for shard in SHARDS])
-    strata = table.source if balance == "source" else np.where(table.coverage.any(1), table.coverage.argmax(1), -1)
-    drawn = strata[[draw.row for draw in draws(table, balance=balance, tiles_per_epoch=4000)]]
-    shares = [np.mean(drawn == each) for each in np.unique(strata)]
-    assert shares == pytest.approx([1 / len(shares)] * len(shares), abs=0.03)
-
-
 def test_what_a_sample_looks_like_does_not_depend_on_workers(tiled):
-    archives = [tiled / "t" / f"{shard}.h5" for shard in SHARDS]
-    table = read_table(archives)
+    archives = [shard.archive for shard in shards(tiled)]
+    table = read_table(shards(tiled))
     network = Network(**NETWORK)
 
     def batches(workers):
         dataset = TileDataset(archives, table, Augmentation("strong", 32))
-        return list(DataLoader(dataset, 4, sampler=sampler(table, network), num_workers=workers))
+        return list(DataLoader(dataset, 4, sampler=sampler(table, archives, network, CLASSES), num_workers=workers))
 
     for one, other in zip(batches(0), batches(2), strict=True):
         assert all(torch.equal(first, second) for first, second in zip(one, other, strict=True))
@@ -226,11 +346,3 @@ def test_ignored_pixels_and_unlabelled_classes_do_not_count():
     truth, valid = targets(bits, torch.tensor([[True, False]]))
     assert truth.tolist() == [[[[1, 0, 1, 0]], [[0, 1, 1, 0]]]]
     assert valid.tolist() == [[[[1, 1, 0, 1]], [[0, 0, 0, 0]]]]
-
-
-@pytest.mark.parametrize(("schedule", "middle", "end"), [("constant", 1, 1), ("linear", 0.5, 0), ("cosine", 0.5, 0)])
-def test_the_learning_rate_rises_then_follows_its_schedule(schedule, middle, end):
-    share = rate_curve(Network(**{**NETWORK, "schedule": schedule, "warmup": 0.1}), 110)
-    assert [share(step) for step in range(11)] == pytest.approx([(step + 1) / 11 for step in range(11)])
-    assert share(11 + 99 // 2) == pytest.approx(middle, abs=0.01)
-    assert share(110) == pytest.approx(end, abs=1e-9)

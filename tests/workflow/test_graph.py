@@ -160,13 +160,13 @@ def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
 
 
 def test_code_of_a_loss_reruns_the_trainings_and_what_follows(graph):
-    graph.edit("training/losses.py", "SMOOTH = 1.0", "SMOOTH = 2.0")
+    graph.edit("training/losses.py", "(size - 1) / 2", "(size - 1) / 3")
     assert graph.jobs() == {"train": 4, "predict": 8, **FOLLOWS}
 
 
 def test_comments_docstrings_and_the_order_of_keys_rerun_nothing(graph):
     graph.edit("training/losses.py", '"""Losses on logits', '"""Losses')
-    graph.edit("training/losses.py", "SMOOTH = 1.0", "SMOOTH = 1.0  # as everyone does")
+    graph.edit("training/losses.py", "(size - 1) / 2", "(size - 1) / 2  # the middle")
     graph.edit("runtime/progress.py", "INTERVAL = 30.0", "INTERVAL = 20.0")
 
     def turned(value):

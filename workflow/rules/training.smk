@@ -1,7 +1,38 @@
+rule pseudo:
+    input:
+        members=project.pseudo_members,
+        scaled=project.scale_of_model,
+    output:
+        archive="<results>/pseudo/{model}/fold{fold}/{shard}.h5",
+    log:
+        "<logs>/pseudo/{model}/fold{fold}/{shard}.log",
+    benchmark:
+        "<benchmarks>/pseudo/{model}/fold{fold}/{shard}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        sheet=SHEET,
+        data=DATA,
+        settings=settings("pseudo"),
+        rows=rows("source"),
+        code=code("inference.pseudo"),
+    message:
+        "Pseudo-labels of {wildcards.shard} for {wildcards.model}, fold {wildcards.fold}"
+    shell:
+        "tilewright pseudo {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
+        " --members {input.members:q} --scaled {input.scaled:q} --settings {params.settings:q}"
+        " --out {output.archive:q} 2> {log:q}"
+
+
 rule train:
     input:
         folds="<results>/folds.csv",
         tiles=project.training_tiles,
+        pseudo=project.pseudo_tiles,
     output:
         weights="<results>/models/{model}/fold{fold}/model.safetensors",
         model="<results>/models/{model}/fold{fold}/model.json",
@@ -22,7 +53,7 @@ rule train:
     resources:
         mem_mb=8000,
         runtime=720,
-        gpu=GPU,
+        gpu=project.training_gpus,
     params:
         settings=settings("train"),
         tiles=project.tiles_folder,
@@ -32,4 +63,4 @@ rule train:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
         "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
-        " --settings {params.settings:q} --out {params.out:q} 2> {log:q}"
+        " --pseudo {input.pseudo:q} --settings {params.settings:q} --out {params.out:q} 2> {log:q}"

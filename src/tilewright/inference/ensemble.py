@@ -34,7 +34,7 @@ def ensemble(
     Raises:
         DataError: members with different classes.
     """
-    weights = _weights(members, settings.weights)
+    weights = member_weights(members, settings.weights)
     with atomic_directory(out) as folder:
         for row in read_shard(sheet, data, shard):
             blend([member / f"{row.slide}.tif" for member in members], weights, folder / f"{row.slide}.tif")
@@ -58,18 +58,19 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
         tags = {**Frame.of(first).tags(), "classes": first.tags["classes"]}
         with create_raster(out, first.size, bands=first.bands, tags=tags) as result:
             for window in blocks(first.size, WINDOW):
-                parts = (share * _read(each, first, window) for share, each in zip(shares, maps, strict=True))
+                parts = (share * read_at(each, first, window) for share, each in zip(shares, maps, strict=True))
                 mean = sum(parts, np.zeros((), np.float32))
                 if mean.any():
                     result.write((mean + np.float32(0.5)).astype(np.uint8), window.x, window.y)
 
 
-def _weights(members: Sequence[Path], weights: dict[str, float]) -> list[float]:
+def member_weights(members: Sequence[Path], weights: dict[str, float]) -> list[float]:
+    """Weight of each member's folder, ``.../{model}/fold{fold}/{shard}``: its model's, shared by the folds."""
     models = [member.parent.parent.name for member in members]
     return [weights[model] / models.count(model) for model in models]
 
 
-def _read(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
+def read_at(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
     """Values (bands x rows x columns, 0 to 255) of ``source`` in a window of ``target``, bilinear between scales."""
     ratio = Frame.of(target).factor / Frame.of(source).factor
     if ratio == 1:

@@ -22,11 +22,12 @@ from tilewright.inference.windows import blend_weights, grid
 from tilewright.rasters import Frame, Raster, Window, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.gpu import claimed_gpu
+from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import track
 from tilewright.settings import PredictSettings
 from tilewright.sheet import read_shard
-from tilewright.training.architectures import Segmenter, build
+from tilewright.training.architectures import build
+from tilewright.training.segmenter import Segmenter
 
 Flip = tuple[int, ...]
 FLIPS: tuple[Flip, ...] = ((), (-1,), (-2,), (-2, -1))
@@ -57,7 +58,7 @@ def predict(
         DataError: the model or an image cannot be read.
     """
     torch.set_num_threads(settings.inference.threads)
-    with claimed_gpu(), torch.inference_mode(), atomic_directory(out) as folder:
+    with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
         segmenter, classes = load_model(model)
         segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
         for row in read_shard(sheet, data, shard):

@@ -145,12 +145,16 @@ def _histories(results: Path, settings: ReportSettings) -> Histories:
     return found
 
 
+def _weight(term: float | Mapping[str, float]) -> float:
+    return term["weight"] if isinstance(term, Mapping) else term
+
+
 def _model(name: str, model: Model, histories: Mapping[int, pd.DataFrame]) -> dict[str, Any]:
     best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
     return {
         "name": name, "architecture": model.architecture, "encoder": model.encoder,
         "weights": model.encoder_weights or "random", "tiles": model.tiles,
-        "loss": " + ".join(f"{weight:g} {loss}" for loss, weight in sorted(model.loss.items())),
+        "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
         "epochs": model.epochs, "figure": f"figures/curves-{name}.png" if histories else "",
         "folds": [
             {"fold": fold, "epoch": int(histories[fold]["epoch"][row]) + 1, "dice": float(histories[fold]["dice"][row])}

@@ -1,13 +1,14 @@
-"""Choice of a device: one process on each GPU of a machine, unless the scheduler has chosen already."""
+"""Choice of devices: one process on each GPU of a machine, unless the scheduler has chosen already."""
 
 import fcntl
 import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
 
 
@@ -18,31 +19,50 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def claimed_gpu() -> Iterator[None]:
-    """Hold one GPU and show it alone to CUDA; do nothing without a GPU or where CUDA_VISIBLE_DEVICES is set.
+def claimed_gpus(count: int = 1) -> Iterator[None]:
+    """Hold GPUs and show them alone to CUDA; do nothing without a GPU or where CUDA_VISIBLE_DEVICES is set.
 
-    The lock is the system's, so that of a dead process is free at once.
+    The locks are the system's, so that those of a dead process are free at once. All are taken or none, so that two
+    processes never wait for each other.
+
+    Raises:
+        UserError: the machine has fewer.
     """
     gpus = visible_gpus()
     if not gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
         yield
         return
+    if count > len(gpus):
+        raise UserError(
+            Problem("config, models", f"devices: {count}, but this machine has {len(gpus)} GPUs.", "Lower it.")
+        )
     waited = False
     while True:
-        for gpu in gpus:
-            path = Path(tempfile.gettempdir()) / f"tilewright-gpu{gpu}.lock"
-            with path.open("a") as stream:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        with ExitStack() as held:
+            free = _free(gpus, count, held)
+            if len(free) == count:
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(free)
                 try:
                     yield
                 finally:
                     del os.environ["CUDA_VISIBLE_DEVICES"]
                 return
         if not waited:
-            note(f"all {len(gpus)} GPUs are in use; waiting for one")
+            note(f"of {len(gpus)} GPUs fewer than {count} are free; waiting")
             waited = True
         time.sleep(2)
+
+
+def _free(gpus: list[str], count: int, held: ExitStack) -> list[str]:
+    """Lock at most ``count`` GPUs that are free."""
+    free: list[str] = []
+    for gpu in gpus:
+        stream = held.enter_context((Path(tempfile.gettempdir()) / f"tilewright-gpu{gpu}.lock").open("a"))
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        free.append(gpu)
+        if len(free) == count:
+            break
+    return free

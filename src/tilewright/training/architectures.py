@@ -1,40 +1,21 @@
-"""Networks: any architecture and encoder of segmentation_models_pytorch, with the normalisation of its input inside."""
+"""Networks by name: all architectures and encoders of segmentation_models_pytorch, and those of ``networks``."""
 
 import inspect
 import warnings
 from pathlib import Path
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from tilewright.config import Network
+from tilewright.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.training.networks import NETWORKS
+from tilewright.training.segmenter import Segmenter
 
-
-class Segmenter(nn.Module):
-    """A network that takes RGB tiles as they are stored and gives logits.
-
-    Attributes:
-        network: takes batch x 3 x rows x columns, normalised; gives batch x classes x rows x columns.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
-        super().__init__()
-        # convolutions are a third faster with channels last (5.2 against 3.9 tiles/s, Unet lite0, 2 cores)
-        self.network = network.to(memory_format=torch.channels_last)
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch x classes x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""
-        normal = ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(normal)
-        return logits
+OFFLINE = ("auto", "lite0")
 
 
 def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
@@ -50,50 +31,106 @@ def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
         DataError: a file of weights that does not fit the encoder.
     """
     check_network(network)
-    weights = network.encoder_weights if pretrained else None
-    hub = weights if weights == "imagenet" else None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
-        model = smp.create_model(
-            network.architecture, network.encoder, encoder_weights=hub, classes=classes, **network.options
-        )
-    if weights == "lite0":
-        _load_lite0(model.encoder, network.encoder)
-    elif weights and not hub:
-        _load_encoder_file(model.encoder, Path(weights))
-    return Segmenter(model, network.mean, network.std)
+    if own := _own(network.architecture):
+        model: Any = own(classes, **network.options)
+        blocks, deepest = list(model.decoder_blocks), model.deepest
+    else:
+        model = _of_library(network, classes, pretrained=pretrained)
+        blocks, deepest = _blocks(model), model.encoder
+    segmenter = Segmenter(model, *normalisation(network))
+    # the finest block feeds the network's own head
+    supervised = blocks[-2::-1][: network.deep_supervision]
+    if network.deep_supervision or network.image_loss:
+        segmenter.add_heads(classes, supervised, deepest if network.image_loss else None)
+    return segmenter
 
 
 def check_network(network: Network) -> None:
-    """Check the names of architecture, encoder and options without building anything.
+    """Check the names of architecture, encoder and options, and what they allow, without building anything.
 
     Raises:
-        UserError: everything that is unknown, with the nearest known name.
+        UserError: everything that is wrong, with the nearest known name.
     """
-    problems = []
-    architectures = {name.lower(): model for name, model in _architectures().items()}
-    model = architectures.get(network.architecture.lower())
-    if model is None:
-        known = [architecture.__name__ for architecture in architectures.values()]
-        what = f'architecture "{network.architecture}" is unknown.'
-        problems.append(Problem("config, models", what, did_you_mean(network.architecture, known)))
-    encoders = smp.encoders.get_encoder_names()
-    if network.encoder not in encoders and not network.encoder.startswith("tu-"):
-        what = f'encoder "{network.encoder}" is unknown.'
-        problems.append(Problem("config, models", what, did_you_mean(network.encoder, encoders)))
-    options = list(inspect.signature(model).parameters) if model else []
-    for name in network.options if model else ():
-        if name not in options:
-            what = f'option "{name}" is unknown to {network.architecture}.'
-            problems.append(Problem("config, models", what, did_you_mean(name, options)))
+    problems = [Problem("config, models", what, remedy) for what, remedy in _problems(network)]
     if problems:
         raise UserError(problems)
 
 
+def _problems(network: Network) -> list[tuple[str, str]]:
+    """What is wrong, each with its remedy."""
+    problems = []
+    own, architectures = _own(network.architecture), _architectures()
+    model = own or architectures.get(network.architecture.lower())
+    if model is None:
+        known = [*NETWORKS, *(architecture.__name__ for architecture in architectures.values())]
+        problems.append(
+            (f'architecture "{network.architecture}" is unknown.', did_you_mean(network.architecture, known))
+        )
+    elif unknown := [name for name in network.options if name not in (known := _options(model))]:
+        problems += [
+            (f'option "{name}" is unknown to {network.architecture}.', did_you_mean(name, known)) for name in unknown
+        ]
+    weights, encoder = network.encoder_weights, network.encoder or ENCODER
+    if own and (network.encoder or weights not in ("auto", None)):
+        problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
+    elif encoder not in (known := smp.encoders.get_encoder_names()) and not encoder.startswith("tu-"):
+        problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, known)))
+    if network.deep_supervision and model is not None and not _supervisable(model):
+        remedy = "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet."
+        problems.append((f"deep_supervision is not possible with {network.architecture}.", remedy))
+    return problems
+
+
+def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
+    weights = network.encoder_weights if pretrained else None
+    encoder = network.encoder or ENCODER
+    hub = weights if weights == "imagenet" else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
+        model = smp.create_model(network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options)
+    if weights in OFFLINE:
+        _load_lite0(model.encoder, encoder)
+    elif weights and not hub:
+        _load_encoder_file(model.encoder, Path(weights))
+    return model
+
+
+def _own(architecture: str) -> type[nn.Module] | None:
+    return {name.lower(): model for name, model in NETWORKS.items()}.get(architecture.lower())
+
+
 def _architectures() -> dict[str, type[nn.Module]]:
+    """Those of the library, by their names in lower case."""
     found = (getattr(smp, name) for name in dir(smp))
     base = smp.base.SegmentationModel
-    return {item.__name__: item for item in found if isinstance(item, type) and issubclass(item, base)}
+    return {item.__name__.lower(): item for item in found if isinstance(item, type) and issubclass(item, base)}
+
+
+def _options(model: type[nn.Module]) -> list[str]:
+    return [name for name in inspect.signature(model).parameters if name != "classes"]
+
+
+def _supervisable(model: type[nn.Module]) -> bool:
+    """Whether the decoder works in blocks from coarse to fine."""
+    return model.__name__ in ("Unet", "UnetPlusPlus", "Linknet", "MAnet", "PlainUnet", "AttentionUnet")
+
+
+def _blocks(model: Any) -> list[nn.Module]:
+    """The blocks of a decoder from coarse to fine; of UnetPlusPlus those that lead to its result."""
+    blocks = getattr(model.decoder, "blocks", [])
+    if isinstance(blocks, nn.ModuleDict):
+        depth = model.decoder.depth
+        return [blocks[f"x_{0}_{place}"] for place in range(depth + 1)]
+    return list(blocks)
+
+
+def normalisation(network: Network) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the channels: the config's, else those that the encoder's weights were trained with."""
+    mean = std = [0.5, 0.5, 0.5]
+    if network.encoder_weights == "imagenet":
+        known = smp.encoders.get_preprocessing_params(network.encoder or ENCODER, "imagenet")
+        mean, std = known["mean"], known["std"]
+    return list(network.mean or mean), list(network.std or std)
 
 
 def _load_lite0(encoder: nn.Module, name: str) -> None:
@@ -109,7 +146,7 @@ def _load_lite0(encoder: nn.Module, name: str) -> None:
     values = list(stored.values())[: len(wanted)]
     if [value.shape for value in values] != [value.shape for value in wanted.values()]:
         what = f'encoder_weights lite0 do not fit the encoder "{name}".'
-        raise UserError(Problem("config, models", what, "They belong to timm-tf_efficientnet_lite0."))
+        raise UserError(Problem("config, models", what, f"They belong to {ENCODER} with encoder_depth 5."))
     encoder.load_state_dict(dict(zip(wanted, values, strict=True)))
 
 

@@ -1,20 +1,26 @@
 """Learning curves as a picture."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tilewright.runtime.atomic import atomic_path
 
+LOSSES = {"val_loss": "validation", "ema_val_loss": "validation, EMA", "swa_val_loss": "validation, SWA"}
+MEANS = {"dice": ("mean", "black"), "ema_dice": ("mean, EMA", "tab:red"), "swa_dice": ("mean, SWA", "tab:purple")}
 
-def draw_curves(history: pd.DataFrame, out: Path) -> None:
+
+def draw_curves(history: pd.DataFrame, best: int, out: Path) -> None:
     """Draw loss and Dice over the epochs.
 
     Args:
-        history: columns epoch, train_loss, val_loss, dice and dice_{class}.
+        history: columns epoch, train_loss, val_loss, dice, dice_{class}, ema_dice and swa_dice; some may be missing, and
+            epochs that were not validated have no values.
+        best: the epoch whose weights are kept.
         out: the PNG to write.
     """
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}):
@@ -22,16 +28,25 @@ def draw_curves(history: pd.DataFrame, out: Path) -> None:
         loss, dice = figure.subplots(1, 2)
         epoch = history["epoch"] + 1
         loss.plot(epoch, history["train_loss"], label="training")
-        loss.plot(epoch, history["val_loss"], label="validation")
+        for column, name in LOSSES.items():
+            _plot(loss, history, column, name)
         loss.set(xlabel="epoch", ylabel="loss", title="Loss")
         loss.legend()
         for column in history.columns:
             if column.startswith("dice_"):
-                dice.plot(epoch, history[column], lw=1, alpha=0.8, label=column.removeprefix("dice_"))
-        dice.plot(epoch, history["dice"], lw=2, color="black", label="mean")
-        best = int(np.argmax(history["dice"]))
-        dice.axvline(epoch[best], color="grey", ls=":", label=f"best: {history['dice'][best]:.3f}")
+                _plot(dice, history, column, column.removeprefix("dice_"), lw=1, alpha=0.8)
+        for column, (name, color) in MEANS.items():
+            _plot(dice, history, column, name, lw=2, color=color)
+        if best in set(history["epoch"]):
+            dice.axvline(best + 1, color="grey", ls=":", label="kept")
         dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles, best threshold")
-        dice.legend()
+        if dice.get_legend_handles_labels()[0]:
+            dice.legend()
         with atomic_path(out) as private:
             figure.savefig(private, dpi=100)
+
+
+def _plot(axes: Axes, history: pd.DataFrame, column: str, name: str, **style: Any) -> None:
+    if column in history.columns:
+        known = history[column].notna()
+        axes.plot(history["epoch"][known] + 1, history[column][known], label=name, **style)

@@ -1,30 +1,18 @@
-"""Tiles for training: which ones an epoch draws, and how one becomes tensors.
+"""Tiles as tensors, and what a loss needs of them."""
 
-What a sample looks like depends on (seed, epoch, position in the epoch) alone, hence not on the number of workers nor on
-whether the training was interrupted.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from tilewright.archives import TileTable, open_archive
-from tilewright.config import Network
 from tilewright.training.augment import Augmentation
-
-
-class Draw(NamedTuple):
-    """One sample of an epoch: the row of the table and the seed of its augmentation."""
-
-    row: int
-    seed: int
+from tilewright.training.sampling import Draw
 
 
 class Sample(NamedTuple):
@@ -51,8 +39,8 @@ class TileDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, draw: Draw | int) -> Sample:
-        row, seed = draw if isinstance(draw, Draw) else (draw, 0)
+    def __getitem__(self, draw: Draw) -> Sample:
+        row, seed, counts = draw
         number = int(self._table.archive[row])
         if number not in self._open:
             self._open[number] = open_archive(self._archives[number])
@@ -63,66 +51,40 @@ class TileDataset(Dataset[Sample]):
         return Sample(
             torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0))),
             torch.from_numpy(mask.astype(np.int32)),
-            torch.from_numpy(self._table.labelled[row].copy()),
+            torch.from_numpy(self._table.labelled[row] & counts),
         )
 
 
-class EpochSampler(Sampler[Draw]):
-    """Draws the tiles of each epoch; without balance every tile comes once before any comes twice."""
+class Targets(NamedTuple):
+    """What a loss compares logits with; both batch x classes x rows x columns, float32, 0 or 1.
 
-    def __init__(self, weights: NDArray[np.float64] | None, tiles: int, count: int, seed: int) -> None:
-        self._weights, self._tiles, self._count, self._seed, self._epoch = weights, tiles, count, seed, 0
+    Attributes:
+        truth: where each class is.
+        valid: which pixels count: those that are not ignored, of slides that are completely annotated for the class.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws."""
-        self._epoch = epoch
+    truth: Tensor
+    valid: Tensor
 
-    def __len__(self) -> int:
-        return self._count
+    def coarser(self, step: int) -> "Targets":
+        """The same of every ``step``-th row and column."""
+        place = (..., slice(step // 2, None, step), slice(step // 2, None, step))
+        return Targets(self.truth[place], self.valid[place])
 
-    def __iter__(self) -> Iterator[Draw]:
-        generator = np.random.default_rng([self._seed, self._epoch])
-        if self._weights is None:
-            rounds = [generator.permutation(self._tiles) for _ in range(-(-self._count // self._tiles))]
-            rows = np.concatenate(rounds)[: self._count]
-        else:
-            rows = generator.choice(self._tiles, self._count, p=self._weights)
-        seeds = generator.integers(0, 2**31, self._count)
-        return (Draw(int(row), int(seed)) for row, seed in zip(rows, seeds, strict=True))
+    def occurrence(self) -> "Targets":
+        """Whether each class occurs in a tile, as tiles of one pixel."""
+        return Targets((self.truth * self.valid).amax((2, 3), keepdim=True), self.valid.amax((2, 3), keepdim=True))
 
 
-def sampler(table: TileTable, network: Network) -> EpochSampler:
-    """The sampler of a network's training."""
-    weights = None if network.balance == "none" else _balanced(_strata(table, network.balance))
-    return EpochSampler(weights, len(table), network.tiles_per_epoch or len(table), network.seed)
-
-
-def targets(bits: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor]:
+def targets(bits: Tensor, labelled: Tensor) -> Targets:
     """Truth and weight of each pixel for each class.
 
     Args:
         bits: batch x rows x columns, int32, as in ``Sample``.
         labelled: batch x classes, bool.
-
-    Returns:
-        truth and valid, each batch x classes x rows x columns, float32, 0 or 1. A pixel counts where it is not ignored
-        and its slide is completely annotated for the class.
     """
     classes = labelled.shape[1]
     place = torch.arange(classes, device=bits.device).view(1, classes, 1, 1)
     truth = (bits[:, None] >> place) & 1
     counts = (((bits >> classes) & 1) == 0)[:, None] & labelled[:, :, None, None]
-    return truth.float(), counts.float()
-
-
-def _strata(table: TileTable, balance: str) -> NDArray[Any]:
-    """What should come equally often: the source of a tile, or the class that covers most of it (-1: none)."""
-    if balance == "source":
-        return table.source
-    return np.where(table.coverage.any(axis=1), table.coverage.argmax(axis=1), -1)
-
-
-def _balanced(strata: NDArray[Any]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    weights = 1.0 / counts[inverse]
-    return np.asarray(weights / weights.sum(), np.float64)
+    return Targets(truth.float(), counts.float())

@@ -1,49 +1,53 @@
 """Train one fold of a model and write what prediction and people need.
 
-``model.safetensors`` holds the weights with the best validation Dice, ``model.json`` how to build the network again,
-``history.csv`` one row an epoch, ``curves.png`` the same as a picture, ``events/`` the same for TensorBoard.
+``model.safetensors`` holds the best weights, ``model.json`` how to build the network again, ``history.csv`` one row an
+epoch, ``curves.png`` the same as a picture, ``events/`` the same for TensorBoard with pictures of validation tiles.
 """
 
 import hashlib
 import json
-import logging
 import os
 import shutil
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import lightning
-import numpy as np
-import pandas as pd
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
 
-from tilewright.archives import TileTable, open_archive, read_table
-from tilewright.config import Network
-from tilewright.folds import read_folds
+from tilewright.archives import TrainingShard
+from tilewright.config.training import Network
+from tilewright.folds import EXTERNAL, read_folds
 from tilewright.runtime.atomic import atomic_path, write_text
-from tilewright.runtime.errors import DataError, Problem, UserError
-from tilewright.runtime.gpu import claimed_gpu
+from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.settings import TrainSettings
-from tilewright.training.architectures import build
-from tilewright.training.augment import Augmentation
+from tilewright.training.architectures import normalisation
 from tilewright.training.curves import draw_curves
-from tilewright.training.data import Sample, TileDataset, sampler
+from tilewright.training.loaders import device_number, read_tiles
 from tilewright.training.state import TrainingState
-from tilewright.training.task import SegmentationTask
+from tilewright.training.trainer import run_training
 from tilewright.workflow import code_version
 
+PACKAGES = ("tilewright", "torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations")
 
-def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSettings, out: Path) -> None:
+
+def train(
+    model: str,
+    *,
+    fold: int,
+    folds: Path,
+    tiles: Path,
+    settings: TrainSettings,
+    out: Path,
+    pseudo: Sequence[Path] = (),
+) -> None:
     """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
 
-    An interrupted training goes on from its last epoch, with the same result as an uninterrupted one.
+    An interrupted training goes on from its last epoch, with the same result as an uninterrupted one. With several
+    devices, Lightning starts this program again for each further one.
 
     Args:
         model: name of the model.
@@ -52,111 +56,52 @@ def train(model: str, *, fold: int, folds: Path, tiles: Path, settings: TrainSet
         tiles: folder of the tile archives, ``{shard}.h5``.
         settings: network, classes and scale.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
+        pseudo: tile archives of pseudo-labelled shards, as ``pseudo`` writes them for this fold.
 
     Raises:
         UserError: a network that cannot be built, or another process that trains the same fold.
         DataError: no tiles to train on or to validate on.
     """
-    torch.set_num_threads(settings.network.threads)
-    training, validation = _shards(folds, fold)
-    with state_lock(out / "state"), claimed_gpu():
-        archives = [tiles / f"{shard}.h5" for shard in (*training, *validation)]
-        table = _usable(read_table(archives), settings)
-        parts = _divided(table, len(training))
-        for part, use in zip(parts, ("train", "validate"), strict=True):
-            if not len(part):
-                what = f"no labelled tiles to {use} on for fold {fold} of {model}."
-                raise DataError(Problem(str(tiles), what, "Lower min_tissue of the tile set, or check the outlines."))
-        note(f"{model}, fold {fold}: {len(parts[0])} tiles to train on, {len(parts[1])} to validate on")
-        prints = _fingerprint(archives)
-        state = TrainingState(out / "state", _digest(settings.model_dump_json(), code_version("training.fit"), *prints))
-        _fit(archives, parts, settings, state, out)
-        _write_outputs(state, settings, prints, fold, out)
-        state.clear()
+    network = settings.network
+    torch.set_num_threads(network.threads)
+    training, validation = _shards(folds, fold, tiles)
+    training += [TrainingShard(path, path.stem, "pseudo") for path in pseudo]
+    with _sole_process(out / "state", network.devices):
+        parts = read_tiles(training, validation, settings.classes)
+        prints = _fingerprint(parts.archives)
+        mark = _digest(settings.model_dump_json(), code_version("training.fit"), *prints)
+        state = TrainingState(out / "state", mark, network, out / "curves.png")
+        if device_number() == 0:
+            note(
+                f"{model}, fold {fold}: {len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
+            )
+            state.prepare()
+        run_training(parts, network, settings.classes, state, out)
+        if device_number() == 0:
+            _write_outputs(state, settings, prints, fold, out)
+            state.clear()
 
 
-def _shards(folds: Path, fold: int) -> tuple[list[str], list[str]]:
+def _shards(folds: Path, fold: int, tiles: Path) -> tuple[list[TrainingShard], list[TrainingShard]]:
     """Shards to train on and shards to validate on."""
-    assignments = read_folds(folds)
-    validation = [one.shard for one in assignments if one.fold == fold]
+    training: list[TrainingShard] = []
+    validation: list[TrainingShard] = []
+    for one in read_folds(folds):
+        shard = TrainingShard(tiles / f"{one.shard}.h5", one.group, EXTERNAL if one.fold is None else "train")
+        (validation if one.fold == fold else training).append(shard)
     if not validation:
         raise UserError(Problem(str(folds), f"fold {fold} has no shard.", "Choose a fold that the file names."))
-    return [one.shard for one in assignments if one.fold != fold], validation
+    return training, validation
 
 
-def _usable(table: TileTable, settings: TrainSettings) -> TileTable:
-    """Tiles of slides in which at least one class is labelled."""
-    if table.labelled.shape[1] != len(settings.classes):
-        raise DataError(Problem("tile archives", "hold other classes than the config.", "Run the graph again."))
-    return table.select(np.logical_or.reduce(table.labelled, axis=1))
-
-
-def _divided(table: TileTable, training: int) -> tuple[TileTable, TileTable]:
-    """Tiles of the first ``training`` archives, and the grid tiles of the others, where no pixel comes twice."""
-    held_out = table.archive >= training
-    on_grid = table.kind != "object"
-    return table.select(~held_out), table.select(held_out & on_grid)
-
-
-def _fit(
-    archives: Sequence[Path],
-    parts: tuple[TileTable, TileTable],
-    settings: TrainSettings,
-    state: TrainingState,
-    out: Path,
-) -> None:
-    network = settings.network
-    resumed = state.checkpoint()
-    torch.manual_seed(network.seed)
-    segmenter = build(network, len(settings.classes), pretrained=resumed is None)
-    loaders = _loaders(archives, parts, network)
-    steps = len(loaders[0]) * network.epochs
-    task = SegmentationTask(segmenter, network, settings.classes, steps)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning|torch")
-        trainer = lightning.Trainer(
-            max_epochs=network.epochs,
-            accelerator="auto",
-            devices=1,
-            precision=_precision(network.precision),  # type: ignore[arg-type]
-            callbacks=[state],
-            logger=TensorBoardLogger(out, name="events", version=""),
-            plugins=[LightningEnvironment()],  # under SLURM, Snakemake requeues jobs; Lightning must not
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=max(1, len(loaders[0])),
-        )
-        if resumed is None:
-            shutil.rmtree(out / "events", ignore_errors=True)
-        else:
-            note("going on from the state of an interrupted training")
-        trainer.fit(task, *loaders, ckpt_path=resumed, weights_only=True)
-
-
-def _loaders(
-    archives: Sequence[Path], parts: tuple[TileTable, TileTable], network: Network
-) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
-    edge = _edge(archives)
-    training = TileDataset(archives, parts[0], Augmentation(network.augmentation, network.crop or edge))
-    common = {"num_workers": network.workers, "persistent_workers": network.workers > 0}
-    return (
-        DataLoader(training, network.batch_size, sampler=sampler(parts[0], network), **common),  # type: ignore[arg-type]
-        DataLoader(TileDataset(archives, parts[1], None), network.batch_size, **common),  # type: ignore[arg-type]
-    )
-
-
-def _edge(archives: Sequence[Path]) -> int:
-    with open_archive(archives[0]) as archive:
-        return int(archive["images"].shape[1])
-
-
-def _precision(name: str) -> str:
-    if name == "auto":
-        return "16-mixed" if torch.cuda.is_available() else "32-true"
-    return {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[name]
+@contextmanager
+def _sole_process(folder: Path, devices: int) -> Iterator[None]:
+    """Hold the state and the GPUs; the processes of further devices run under what the first one holds."""
+    if device_number():
+        yield
+        return
+    with state_lock(folder), claimed_gpus(devices):
+        yield
 
 
 def _fingerprint(archives: Sequence[Path]) -> list[str]:
@@ -175,19 +120,22 @@ def _digest(*parts: str) -> str:
 def _write_outputs(state: TrainingState, settings: TrainSettings, prints: Sequence[str], fold: int, out: Path) -> None:
     with atomic_path(out / "model.safetensors") as private:
         shutil.copyfile(state.weights, private)
-    history = pd.DataFrame(state.history).astype({"epoch": int})
+    history = state.table()
     with atomic_path(out / "history.csv") as private:
         history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
-    draw_curves(history, out / "curves.png")
-    best = int(np.argmax(history["dice"]))
-    packages = ("tilewright", "torch", "segmentation-models-pytorch", "timm", "albumentations")
-    content = {
-        "format": 1,
-        **settings.model_dump(),
-        "fold": fold,
-        "best_epoch": best,
-        "best_dice": float(history["dice"][best]),
-        "tiles": _digest(*prints),
-        "versions": {name: version(name) for name in packages},
-    }
+    epoch, kind, score = state.best
+    draw_curves(history, epoch, out / "curves.png")
+    content = {"format": 1, **_card(settings, prints), "fold": fold, "best_epoch": epoch, "best_weights": kind}
+    content |= {f"best_{settings.network.monitor}": abs(score)}
     write_text(out / "model.json", json.dumps(content, indent=2) + os.linesep)
+
+
+def _card(settings: TrainSettings, prints: Sequence[str]) -> dict[str, object]:
+    """What a model is: its config with the normalisation spelt out, the hash of its tiles, and the versions used."""
+    mean, std = normalisation(settings.network)
+    network = Network(**{**settings.network.model_dump(), "mean": mean, "std": std})
+    return {
+        **settings.model_copy(update={"network": network}).model_dump(),
+        "tiles": _digest(*prints),
+        "versions": {name: version(name) for name in PACKAGES},
+    }

@@ -1,19 +1,26 @@
-"""The training of a network as a LightningModule: loss, validation Dice, optimiser and schedule."""
+"""The training of a network as a LightningModule: loss, validation Dice, averages of the weights, optimiser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
+from torch.func import functional_call
 
-from tilewright.config import Network
+from tilewright.config.training import Network
 from tilewright.histograms import BINS, Histogram, dice_curve
-from tilewright.training.architectures import Segmenter
-from tilewright.training.data import Sample, targets
-from tilewright.training.losses import weighted_loss
+from tilewright.training.averaging import Average
+from tilewright.training.data import Sample, Targets, targets
+from tilewright.training.losses import bce, weighted_loss
+from tilewright.training.mixing import mix
+from tilewright.training.schedules import optimizer, rate_curve
+from tilewright.training.segmenter import Outputs, Segmenter
+
+RAW = "raw"
 
 
 class SegmentationTask(lightning.LightningModule):
@@ -21,66 +28,137 @@ class SegmentationTask(lightning.LightningModule):
 
     The Dice of a class is pooled over all valid pixels of the validation tiles, at the threshold that is best for the
     class, because thresholds are fitted after the training: at one half, a network that finds a rare class well but with
-    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there.
+    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there. Averages of
+    the weights are validated too, as ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
+
+    Attributes:
+        averages: averages of the weights, by name.
+        reduction: share of the learning rate that the schedule plateau has left.
     """
 
+    counts: Tensor
+
     def __init__(self, segmenter: Segmenter, network: Network, classes: list[str], steps: int) -> None:
+        """Prepare the training.
+
+        Args:
+            segmenter: the network with its weights.
+            network: how it is trained.
+            classes: names of the classes.
+            steps: steps of the optimiser in the whole training.
+        """
         super().__init__()
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
-        self.loss = weighted_loss(network.loss)
-        self._counts = torch.zeros(len(classes) * 2 * BINS, dtype=torch.int64)
+        self.loss = weighted_loss(
+            network.loss, torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
+        )
+        self.averages = {"ema": Average(network.ema)} if network.ema else {}
+        if network.swa:
+            self.averages["swa"] = Average(None)
+        self.reduction, self._seen = 1.0, 0
+        sets = 1 + len(self.averages)
+        self.register_buffer("counts", torch.zeros(sets, len(classes), 2, BINS, dtype=torch.int64), persistent=False)
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         """Loss of a batch.
 
-        Dropout is seeded by seed, epoch and step, so that an interrupted training draws what an uninterrupted one does.
-        Once an epoch would not do: loaders draw from the same generator, at another moment in the first epoch of a process.
+        Dropout and mixing are seeded by seed, epoch, step and device, so that an interrupted training draws what an
+        uninterrupted one does. Once an epoch would not do: loaders draw from the same generator, at another moment in the
+        first epoch of a process.
         """
-        state = np.random.SeedSequence([self.spec.seed, self.current_epoch, index]).generate_state(1)
-        torch.manual_seed(int(state[0]))
-        loss = self.loss(self.segmenter(batch.image), *targets(batch.bits, batch.labelled))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image))
+        seeds = np.random.SeedSequence([self.spec.seed, self.current_epoch, index, self.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        images, parts = mix(
+            batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, np.random.default_rng(seeds)
+        )
+        outputs = self.segmenter.outputs(images)
+        losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
+        loss = torch.stack(losses).sum()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
         return loss
 
+    def on_train_batch_end(self, _outputs: STEP_OUTPUT, _batch: Sample, index: int) -> None:
+        """Update the averages: EMA after each step of the optimiser, SWA after each of the last epochs."""
+        if "ema" in self.averages and self.global_step > self._seen:
+            self.averages["ema"].update(self.segmenter)
+        self._seen = self.global_step
+        last = index + 1 == self.trainer.num_training_batches
+        if last and self.spec.swa and self.current_epoch >= math.ceil((1 - self.spec.swa) * self.spec.epochs - 1e-9):
+            self.averages["swa"].update(self.segmenter)
+
     def validation_step(self, batch: Sample, _index: int) -> None:
-        """Count the probabilities of a batch by class and truth."""
-        logits = self.segmenter(batch.image)
-        truth, valid = targets(batch.bits, batch.labelled)
-        self.log("val_loss", self.loss(logits, truth, valid), on_epoch=True, batch_size=len(batch.image))
-        bins = (torch.sigmoid(logits.float()) * (BINS - 1) + 0.5).long()
-        rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + truth.long()
-        places = (rows * BINS + bins)[valid > 0]
-        self._counts += torch.bincount(places, minlength=len(self._counts)).cpu()
+        """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
+        expected, size = targets(batch.bits, batch.labelled), int(batch.labelled.any(dim=1).sum())
+        for place, name in enumerate(self.validated()):
+            logits = self.logits(name, batch.image)
+            loss = self.loss(logits, *expected)
+            prefix = "" if name == RAW else f"{name}_"
+            self.log(f"{prefix}val_loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
+            bins = (torch.sigmoid(logits.float()) * (BINS - 1) + 0.5).long()
+            rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + expected.truth.long()
+            places = (rows * BINS + bins)[expected.valid > 0]
+            self.counts[place] += torch.bincount(places, minlength=self.counts[0].numel()).view_as(self.counts[0])
+
+    def validated(self) -> list[str]:
+        """The kinds of weights that there are: raw, and the averages that have begun."""
+        return [RAW, *(name for name, average in self.averages.items() if average.count)]
+
+    def logits(self, name: str, images: Tensor) -> Tensor:
+        """Logits of images with the weights of a name."""
+        if name == RAW:
+            own: Tensor = self.segmenter(images)
+            return own
+        averaged: Tensor = functional_call(self.segmenter, self.averages[name].weights, (images,))
+        return averaged
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The state of the network: as it is, or an average."""
+        return dict(self.segmenter.state_dict()) if name == RAW else self.averages[name].weights
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of each class, not a number where it does not occur, and their mean."""
-        counts = self._counts.view(len(self.classes), 2, BINS).numpy()
-        curves = [dice_curve([Histogram(positive=count[1], negative=count[0])], "pooled") for count in counts]
-        best = [
-            float(curve[1:].max()) if count[1].any() else math.nan for curve, count in zip(curves, counts, strict=True)
-        ]
-        occurring = [dice for dice in best if not math.isnan(dice)]
-        self.log("dice", sum(occurring) / max(len(occurring), 1))
-        self.log_dict({f"dice_{name}": dice for name, dice in zip(self.classes, best, strict=True)})
-        self._counts.zero_()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self.counts)
+        for name, counts in zip(self.validated(), self.counts.cpu().numpy(), strict=False):
+            curves = [dice_curve([Histogram(positive=each[1], negative=each[0])], "pooled") for each in counts]
+            best = [
+                float(curve[1:].max()) if each[1].any() else math.nan
+                for curve, each in zip(curves, counts, strict=True)
+            ]
+            occurring = [dice for dice in best if not math.isnan(dice)]
+            mean = sum(occurring) / max(len(occurring), 1)
+            if name == RAW:
+                self.log_dict({f"dice_{each}": dice for each, dice in zip(self.classes, best, strict=True)})
+            self.log("dice" if name == RAW else f"{name}_dice", mean)
+        self.counts.zero_()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a schedule that changes the learning rate at every step."""
-        kind = torch.optim.AdamW if self.spec.optimizer == "adamw" else torch.optim.Adam
-        optimizer = kind(self.segmenter.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_curve(self.spec, self.steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        made = optimizer(self.spec, self.segmenter.parameters())
+        curve = rate_curve(self.spec, self.steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(made, lambda step: curve(step) * self.reduction)
+        return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the averages."""
+        checkpoint["averages"] = {name: (each.count, each.weights) for name, each in self.averages.items()}
 
-def rate_curve(network: Network, steps: int) -> Callable[[int], float]:
-    """Share of the peak learning rate at each of ``steps`` steps: a linear rise, then the schedule down to 0."""
-    rise = max(1, round(network.warmup * steps))
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take the averages back."""
+        for name, (count, weights) in checkpoint["averages"].items():
+            self.averages[name].count = count
+            self.averages[name].weights = {key: value.to(self.device) for key, value in weights.items()}
+        self._seen = checkpoint["global_step"]
 
-    def share(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        done = (step - rise) / max(1, steps - rise)
-        falls = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
-        return falls[network.schedule]
-
-    return share
+    def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
+        """The loss at full size and, with half the weight each time, at coarser levels; and of the image-level head."""
+        total, weight = self.loss(outputs.logits, *expected), 1.0
+        for level, logits in enumerate(outputs.coarser, start=1):
+            step = expected.truth.shape[-1] // logits.shape[-1]
+            total = total + 0.5**level * self.loss(logits, *expected.coarser(step))
+            weight += 0.5**level
+        total = total / weight
+        if outputs.occurrence is not None:
+            occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
+            total = total + self.spec.image_loss * occurrence.mean()
+        return total

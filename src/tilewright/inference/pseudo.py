@@ -1,0 +1,96 @@
+"""Pseudo-labels: tiles of a test shard whose masks are what an ensemble is sure of.
+
+Where the ensemble is sure neither that a class is there nor that it is not, the pixel does not count. The members are those
+of one fold, which have not seen the slides of that fold: a model that is then trained on these tiles and validated on that
+fold learns nothing of it from the labels.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.inference.ensemble import blend, member_weights, read_at
+from tilewright.rasters import Frame, blocks, create_raster, mask_dtype, open_raster
+from tilewright.runtime.progress import track
+from tilewright.settings import PseudoSettings
+from tilewright.sheet import read_shard
+from tilewright.tiles import grid_corners, tile_archive
+
+WINDOW = 2048
+
+
+def pseudo(
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    members: Sequence[Path],
+    scaled: Path,
+    settings: PseudoSettings,
+    out: Path,
+) -> None:
+    """Cut the pseudo-labelled tiles of a shard into one archive.
+
+    Args:
+        shard: name of the shard.
+        sheet: the slide sheet.
+        data: folder in which images are looked for first.
+        members: folders of the shard's probabilities, ``.../{model}/fold{fold}/{shard}``, all of one fold.
+        scaled: the shard's folder of scaled images, at the scale of the tiles.
+        settings: tile set, classes, weights of the models, and how sure they must be.
+        out: the archive to write.
+    """
+    weights = member_weights(members, settings.weights)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder,
+        tile_archive(out, settings.classes, settings.tiles.size) as writer,
+    ):
+        probability, labels = Path(folder) / "probability.tif", Path(folder) / "labels.tif"
+        for row in read_shard(sheet, data, shard):
+            blend([member / f"{row.slide}.tif" for member in members], weights, probability)
+            image_path = scaled / f"{row.slide}.image.tif"
+            label(probability, image_path, settings.min_confidence, labels)
+            with (
+                open_raster(image_path) as image,
+                open_raster(labels) as mask,
+                open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
+            ):
+                corners = grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes))
+                for corner in track(list(corners), f"pseudo-labelled tiles of {row.slide}"):
+                    writer.add(replace(row, labelled=None), corner, image, mask, tissue)
+
+
+def label(probability: Path, image: Path, min_confidence: float, out: Path) -> None:
+    """Write the mask of what probabilities are sure of, at the scale of an image.
+
+    Args:
+        probability: uint8, one band a class; interpolated where its scale is another.
+        image: the image whose frame the mask has.
+        min_confidence: least probability of a class that is there, or of its absence.
+        out: the mask to write.
+    """
+    with open_raster(probability) as source, open_raster(image) as target:
+        kind = mask_dtype(source.bands)
+        with create_raster(out, target.size, dtype=kind, tags=Frame.of(target).tags()) as result:
+            for window in blocks(target.size, WINDOW):
+                bits = labels_of(read_at(source, target, window), min_confidence)
+                if bits.any():
+                    result.write(bits[None].astype(kind), window.x, window.y)
+
+
+def labels_of(values: NDArray[np.float32], min_confidence: float) -> NDArray[np.int64]:
+    """Bits of probabilities: those of classes that are surely there, or that of ignored pixels.
+
+    Args:
+        values: classes x rows x columns, 0 to 255.
+        min_confidence: as for ``label``.
+    """
+    there, absent = values >= 255 * min_confidence, values <= 255 * (1 - min_confidence)
+    places = np.arange(len(values)).reshape(-1, 1, 1)
+    bits = (there.astype(np.int64) << places).sum(axis=0)
+    return np.where((there | absent).all(axis=0), bits, 1 << len(values))

@@ -1,0 +1,82 @@
+"""Loaders of training and validation tiles, for one of the devices that share a training."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from tilewright.archives import TileTable, TrainingShard, open_archive, read_table
+from tilewright.config.training import Network
+from tilewright.runtime.errors import DataError, Problem
+from tilewright.training.augment import Augmentation
+from tilewright.training.data import Sample, TileDataset
+from tilewright.training.sampling import EachOnce, sampler
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of a training.
+
+    Attributes:
+        archives: files that the tables count.
+        training: tiles to train on.
+        validation: tiles to validate on.
+    """
+
+    archives: list[Path]
+    training: TileTable
+    validation: TileTable
+
+
+def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingShard], classes: Sequence[str]) -> Tiles:
+    """Read the tables of the shards of a training.
+
+    Tiles of slides in which no class is labelled are left out; so are, of the validation shards, tiles that are centred on
+    an outline, because their pixels come in the grid too.
+
+    Raises:
+        DataError: archives of other classes, or nothing to train or to validate on.
+    """
+    table = read_table([*training, *validation])
+    if table.labelled.shape[1] != len(classes):
+        raise DataError(Problem("tile archives", "hold other classes than the config.", "Run the graph again."))
+    table = table.select(np.logical_or.reduce(table.labelled, axis=1))
+    held_out = table.archive >= len(training)
+    archives = [shard.archive for shard in (*training, *validation)]
+    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & (table.kind != "object")))
+    for part, use in ((tiles.training, "train"), (tiles.validation, "validate")):
+        if not len(part):
+            what = f"no labelled tiles to {use} on."
+            raise DataError(
+                Problem(str(archives[0].parent), what, "Lower min_tissue of the tile set, or check the outlines.")
+            )
+    return tiles
+
+
+def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
+    """Loaders of training and of validation batches."""
+    device = device_number()
+    augmentation = Augmentation(network.augmentation, network.crop or _edge(tiles.archives), network.crop_at)
+    training = TileDataset(tiles.archives, tiles.training, augmentation)
+    validation = TileDataset(tiles.archives, tiles.validation, None)
+    drawn = sampler(tiles.training, tiles.archives, network, classes, device)
+    once = EachOnce(len(tiles.validation), device, network.devices)
+    size = network.batch_size // network.devices
+    common = {"num_workers": network.workers, "persistent_workers": network.workers > 0}
+    return (
+        DataLoader(training, size, sampler=drawn, **common),  # type: ignore[arg-type]
+        DataLoader(validation, size, sampler=once, **common),  # type: ignore[arg-type]
+    )
+
+
+def device_number() -> int:
+    """Number of this process among those that Lightning starts for the devices of a training; 0 for the first one."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _edge(archives: Sequence[Path]) -> int:
+    with open_archive(archives[0]) as archive:
+        return int(archive["images"].shape[1])

@@ -1,0 +1,195 @@
+"""Which tiles an epoch draws, and in which order.
+
+The draws of an epoch depend on (seed, epoch) alone, and what a sample looks like on (seed, epoch, place in the epoch): not
+on the number of workers or devices nor on whether the training was interrupted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from tilewright.archives import TileTable, open_archive
+from tilewright.config.training import Column, Network, Sampling
+
+Weights = NDArray[np.float64]
+ROUNDS = 200
+
+
+class Draw(NamedTuple):
+    """One sample of an epoch.
+
+    Attributes:
+        row: row of the table.
+        seed: seed of its augmentation.
+        counts: False for what only fills the share of a device.
+    """
+
+    row: int
+    seed: int = 0
+    counts: bool = True
+
+
+class EpochSampler(Sampler[Draw]):
+    """Draws the tiles of each epoch and gives those of one device; without weights every tile comes once before any twice.
+
+    Of each batch a device takes every ``devices``-th draw. Where the draws cannot be shared evenly, the last ones come
+    again but do not count, so that each counts once.
+    """
+
+    def __init__(
+        self, weights: Weights | None, tiles: int, count: int, seed: int, device: int = 0, devices: int = 1
+    ) -> None:
+        self._weights, self._tiles, self._count, self._seed, self._epoch = weights, tiles, count, seed, 0
+        self._device, self._devices = device, devices
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._count // self._devices)
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = np.random.default_rng([self._seed, self._epoch])
+        if self._weights is None:
+            rounds = [generator.permutation(self._tiles) for _ in range(-(-self._count // self._tiles))]
+            rows = np.concatenate(rounds)[: self._count]
+        else:
+            rows = generator.choice(self._tiles, self._count, p=self._weights)
+        seeds = generator.integers(0, 2**31, self._count)
+        return shared_draws(rows, seeds, self._device, self._devices)
+
+
+class EachOnce(Sampler[Draw]):
+    """Every tile in its order, shared by devices in the same way."""
+
+    def __init__(self, tiles: int, device: int = 0, devices: int = 1) -> None:
+        self._tiles, self._device, self._devices = tiles, device, devices
+
+    def __len__(self) -> int:
+        return -(-self._tiles // self._devices)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rows = np.arange(self._tiles)
+        return shared_draws(rows, np.zeros_like(rows), self._device, self._devices)
+
+
+def shared_draws(rows: NDArray[Any], seeds: NDArray[Any], device: int, devices: int) -> Iterator[Draw]:
+    """The draws of one device; all devices get equally many."""
+    count = len(rows)
+    for place in range(device, -(-count // devices) * devices, devices):
+        at = min(place, count - 1)
+        yield Draw(int(rows[at]), int(seeds[at]), place < count)
+
+
+def sampler(
+    table: TileTable, archives: Sequence[Path], network: Network, classes: Sequence[str], device: int = 0
+) -> EpochSampler:
+    """The sampler of a network's training.
+
+    Args:
+        table: the tiles to train on.
+        archives: the files that ``table.archive`` counts.
+        network: rates, multipliers, number of tiles and devices.
+        classes: names of the classes.
+        device: which of the devices draws.
+    """
+    count = network.tiles_per_epoch or len(table)
+    weights = draw_weights(table, archives, network, classes)
+    return EpochSampler(weights, len(table), count, network.seed, device, network.devices)
+
+
+def draw_weights(
+    table: TileTable, archives: Sequence[Path], network: Network, classes: Sequence[str]
+) -> Weights | None:
+    """Probability of each tile to be drawn; None: each comes equally often."""
+    sampling, rates = network.sampling, dict(network.sampling.rates)
+    if network.pseudo:
+        given = rates.get("role", {})
+        rates["role"] = {**(given if isinstance(given, dict) else {}), "pseudo": network.pseudo.rate}
+    if not rates and not sampling.multipliers and sampling.center is None:
+        return None
+    start = np.ones(len(table))
+    if sampling.center is not None:
+        start[~_shows_class(table, archives, sampling.center)] = 1 - sampling.center_rate
+    if not start.any():
+        start[:] = 1
+    weights = raked(start / start.sum(), [_margin(table, column, rate, classes) for column, rate in rates.items()])
+    weights = weights * _multipliers(table, sampling)
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+class Margin(NamedTuple):
+    """What a column's rates ask for.
+
+    Attributes:
+        stratum: the stratum of each tile, from 0.
+        shares: the share of each stratum, which sum to 1.
+    """
+
+    stratum: NDArray[np.int64]
+    shares: Weights
+
+
+def raked(weights: Weights, margins: Sequence[Margin]) -> Weights:
+    """Weights nearest to the given ones whose sums by stratum are the shares of every margin.
+
+    Iterative proportional fitting (Deming and Stephan 1940). A stratum without weight stays without; where margins
+    contradict each other the last one holds.
+    """
+    for _ in range(ROUNDS):
+        before = weights
+        for stratum, shares in margins:
+            sums = np.bincount(stratum, weights, len(shares))
+            factors = np.divide(shares, sums, out=np.zeros_like(sums), where=sums > 0)
+            weights = weights * factors[stratum]
+            weights = weights / weights.sum()
+        if np.abs(weights - before).max(initial=0) < 1e-12:
+            break
+    return weights
+
+
+def strata(table: TileTable, column: Column, classes: Sequence[str]) -> NDArray[Any]:
+    """The value of a column for each tile; the class of a tile is the one that covers most of it, or ``none``."""
+    if column != "class":
+        return np.asarray(getattr(table, column))
+    names = np.array([*classes, "none"])
+    return names[np.where(table.coverage.any(axis=1), table.coverage.argmax(axis=1), -1)]
+
+
+def _margin(table: TileTable, column: Column, rate: str | Mapping[str, float], classes: Sequence[str]) -> Margin:
+    names, stratum, counts = np.unique(strata(table, column, classes), return_inverse=True, return_counts=True)
+    if rate == "equal":
+        shares: Weights = np.ones(len(names))
+    elif rate == "area":
+        covered = table.coverage.sum(axis=1, dtype=np.float64)
+        shares = np.bincount(stratum, covered, len(names)).astype(np.float64)
+    else:
+        assert not isinstance(rate, str)
+        named = np.array([rate.get(str(name), np.nan) for name in names])
+        others = np.isnan(named)
+        rest = max(0.0, 1 - named[~others].sum())
+        shares = np.where(others, rest * counts / max(1, counts[others].sum()), named)
+    total = shares.sum()
+    return Margin(stratum, shares / total if total else np.full(len(names), 1 / len(names)))
+
+
+def _multipliers(table: TileTable, sampling: Sampling) -> Weights:
+    return np.array([sampling.multipliers.get(str(slide), 1.0) for slide in table.slide])
+
+
+def _shows_class(table: TileTable, archives: Sequence[Path], edge: int) -> NDArray[np.bool_]:
+    """Whether the central square of each tile holds a pixel of any class."""
+    shows = np.zeros(len(table), np.bool_)
+    for number in np.unique(table.archive):
+        with open_archive(archives[number]) as archive:
+            masks, rows = archive["masks"], np.flatnonzero(table.archive == number)
+            start = max(0, (masks.shape[1] - edge) // 2)
+            square = slice(start, start + edge)
+            classes = (1 << table.coverage.shape[1]) - 1
+            shows[rows] = [(masks[index, square, square] & classes).any() for index in table.index[rows]]
+    return shows

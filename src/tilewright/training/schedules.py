@@ -1,0 +1,56 @@
+"""Optimisers, the course of the learning rate, and when to give up."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from tilewright.config.training import Network
+
+
+def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimiser of a network's training."""
+    rate, decay = network.learning_rate, network.weight_decay
+    if network.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
+    kind = torch.optim.AdamW if network.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, rate, weight_decay=decay, amsgrad=network.amsgrad)
+
+
+def rate_curve(network: Network, steps: int) -> Callable[[int], float]:
+    """Share of the peak learning rate at each of ``steps`` steps: a linear rise, then the schedule.
+
+    The rise ends at the peak; linear and cosine then fall to ``last_rate``.
+    """
+    rise = round(network.warmup * steps)
+    first, last = network.first_rate, network.last_rate
+
+    def share(step: int) -> float:
+        if step < rise:
+            return first + (1 - first) * (step + 1) / rise
+        done = min(1.0, (step - rise) / max(1, steps - rise))
+        falls = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        return last + (1 - last) * falls[network.schedule] if network.schedule in falls else 1.0
+
+    return share
+
+
+def lulls(scores: Sequence[float], patience: int, min_delta: float) -> int:
+    """How often ``patience`` validations in a row brought no improvement.
+
+    Args:
+        scores: what is monitored, one value a validation; higher is better.
+        patience: validations without improvement that make a lull; after a lull the counting starts anew.
+        min_delta: least improvement.
+    """
+    best, waited, found = -math.inf, 0, 0
+    for score in scores:
+        if score > best + min_delta:
+            best, waited = score, 0
+        else:
+            waited += 1
+        if waited > patience:
+            waited, found = 0, found + 1
+    return found

@@ -1,0 +1,79 @@
+"""A network with what belongs to it in training and prediction: normalisation of its input, and further heads."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Outputs(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        logits: batch x classes x rows x columns.
+        coarser: logits at coarser levels, from fine to coarse; empty without deep supervision.
+        occurrence: logits of whether a class occurs in the tile, batch x classes; None without an image-level head.
+    """
+
+    logits: Tensor
+    coarser: list[Tensor]
+    occurrence: Tensor | None
+
+
+class Segmenter(nn.Module):
+    """A network that takes RGB tiles as they are stored and gives logits.
+
+    Attributes:
+        network: takes batch x 3 x rows x columns, normalised; gives batch x classes x rows x columns.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        # convolutions are a third faster with channels last (5.2 against 3.9 tiles/s, Unet lite0, 2 cores)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
+        self.coarse_heads = nn.ModuleList()
+        self.image_head: nn.Linear | None = None
+        self._features: dict[int, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch x classes x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""
+        return self.outputs(images).logits
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """What all heads say of images as ``forward`` takes them."""
+        normal = (images.float() - self.mean) / self.std
+        logits = self.network(normal.contiguous(memory_format=torch.channels_last))
+        features = [self._features[place] for place in sorted(self._features)]
+        self._features.clear()
+        occurrence = self.image_head(features.pop().mean(dim=(2, 3))) if self.image_head else None
+        return Outputs(logits, [head(each) for head, each in zip(self.coarse_heads, features, strict=True)], occurrence)
+
+    def add_heads(self, classes: int, blocks: list[nn.Module], deepest: nn.Module | None) -> None:
+        """Put heads on the outputs of inner modules.
+
+        Args:
+            classes: number of classes.
+            blocks: modules whose outputs are supervised, from fine to coarse.
+            deepest: the module for the image-level head, if there is to be one; may give a list of features.
+        """
+        for place, module in enumerate((*blocks, *([deepest] if deepest else []))):
+            module.register_forward_hook(self._keep(place))
+        with torch.no_grad():
+            self.eval().network(torch.zeros(1, 3, 64, 64))
+        widths = [self._features[place].shape[1] for place in sorted(self._features)]
+        self._features.clear()
+        if deepest:
+            self.image_head = nn.Linear(widths.pop(), classes)
+        self.coarse_heads.extend(nn.Conv2d(width, classes, 1) for width in widths)
+        self.train()
+
+    def _keep(self, place: int) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, features: Any) -> None:
+            self._features[place] = features[-1] if isinstance(features, list | tuple) else features
+
+        return hook

@@ -1,0 +1,82 @@
+"""Lightning's trainer as this project uses it."""
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from tilewright.config.training import Network
+from tilewright.runtime.progress import note
+from tilewright.training.architectures import build
+from tilewright.training.events import ValidationPictures
+from tilewright.training.loaders import Tiles, device_number, loaders
+from tilewright.training.state import TrainingState
+from tilewright.training.task import SegmentationTask
+
+
+def run_training(tiles: Tiles, network: Network, classes: list[str], state: TrainingState, out: Path) -> None:
+    """Train from the beginning, or from where an interrupted training stopped.
+
+    Args:
+        tiles: what to train and validate on.
+        network: the network and how it is trained.
+        classes: names of the classes.
+        state: keeps the best weights and what a later run needs to go on.
+        out: folder for the events of TensorBoard.
+    """
+    resumed = state.checkpoint()
+    torch.manual_seed(network.seed)
+    segmenter = build(network, len(classes), pretrained=resumed is None)
+    if network.compile:
+        segmenter.compile()
+    training, validation = loaders(tiles, network, classes)
+    steps = -(-len(training) // network.accumulate) * network.epochs
+    task = SegmentationTask(segmenter, network, classes, steps)
+    if device_number() == 0:
+        if resumed is None:
+            shutil.rmtree(out / "events", ignore_errors=True)
+        else:
+            note("going on from the state of an interrupted training")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning|torch")
+        _trainer(network, state, len(training), out).fit(
+            task, training, validation, ckpt_path=resumed, weights_only=True
+        )
+
+
+def _trainer(network: Network, state: TrainingState, batches: int, out: Path) -> lightning.Trainer:
+    shared = network.devices > 1
+    return lightning.Trainer(
+        max_epochs=network.epochs,
+        accelerator="auto",
+        devices=network.devices,
+        # encoders hold layers that only a classifier would use
+        strategy="ddp_find_unused_parameters_true" if shared else "auto",
+        sync_batchnorm=shared and torch.cuda.is_available(),
+        use_distributed_sampler=False,
+        precision=precision(network.precision),  # type: ignore[arg-type]
+        accumulate_grad_batches=network.accumulate,
+        gradient_clip_val=network.clip,
+        check_val_every_n_epoch=network.validate_every,
+        callbacks=[ValidationPictures(), state],
+        logger=TensorBoardLogger(out, name="events", version=""),
+        plugins=[LightningEnvironment()],  # under SLURM, Snakemake requeues jobs; Lightning must not
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=max(1, batches),
+    )
+
+
+def precision(name: str) -> str:
+    """Lightning's name of an arithmetic of the config."""
+    if name == "auto":
+        return "16-mixed" if torch.cuda.is_available() else "32-true"
+    return {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[name]

@@ -1,0 +1,62 @@
+"""How fast a recipe trains and validates on this machine: a process that takes a few batches and tells the seconds.
+
+In, as JSON on standard input: network, classes, folds, fold, tiles. Out, as JSON on standard output: seconds of a training
+batch and of a whole validation.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from tilewright.archives import TrainingShard
+from tilewright.config import Network
+from tilewright.folds import read_folds
+from tilewright.training.architectures import build
+from tilewright.training.data import targets
+from tilewright.training.loaders import loaders, read_tiles
+from tilewright.training.losses import weighted_loss
+from tilewright.training.schedules import optimizer
+
+BATCHES = 6
+
+
+def main() -> None:
+    """Measure what standard input asks for."""
+    order = json.load(sys.stdin)
+    network, classes = Network(**order["network"]), order["classes"]
+    torch.set_num_threads(network.threads)
+    parts = [
+        [TrainingShard(Path(order["tiles"]) / f"{one.shard}.h5", one.group) for one in read_folds(Path(order["folds"]))
+         if (one.fold == order["fold"]) == held_out]
+        for held_out in (False, True)
+    ]  # fmt: skip
+    batches, validation = loaders(read_tiles(*parts, classes), network, classes)
+    segmenter = build(network, len(classes), pretrained=True).train()
+    loss = weighted_loss(network.loss, torch.ones(len(classes)))
+    steps = optimizer(network, segmenter.parameters())
+    begin = time.perf_counter()
+    for number, batch in enumerate(batches):
+        if number == 2:
+            begin = time.perf_counter()
+        if number == BATCHES + 2:
+            break
+        loss(segmenter(batch.image), *targets(batch.bits, batch.labelled)).backward()
+        steps.step()
+        steps.zero_grad()
+    seconds = (time.perf_counter() - begin) / (number - 2)
+    segmenter.eval()
+    begin = time.perf_counter()
+    with torch.no_grad():
+        for number, batch in enumerate(validation, start=1):
+            segmenter(batch.image)
+            if number == BATCHES:
+                break
+    whole = (time.perf_counter() - begin) / number * len(validation)
+    json.dump({"batch": seconds, "validation": whole * (2 if network.ema or network.swa else 1)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

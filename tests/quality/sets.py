@@ -1,0 +1,110 @@
+"""The real sets that recipes are compared on: for each a sheet, and the part of a config that is about the data.
+
+In: the folder of real data. Out: a sheet with two groups of slides, one for each fold, and the config without models.
+"""
+
+import csv
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set as the graph takes it.
+
+    Attributes:
+        config: sheet, classes, scales, tiles, folds.
+        target: the class whose Dice is compared; "any" stands for all together.
+    """
+
+    config: dict[str, Any]
+    target: str
+
+
+def hgsc(_data: Path, folder: Path) -> DataSet:
+    """The bundled H&E regions: nuclei of three classes, halves of one region and another one."""
+    config = {
+        "sheet": str(REPOSITORY / "config" / "demo" / "slides.csv"),
+        "data": str(REPOSITORY / "config" / "demo"),
+        "classes": {"inflammatory": {}, "connective": {}, "neoplastic": {}},
+        "scales": {"scale": {"factor": 2}},
+        "tiles": {"tiles": {"scale": "scale", "size": 192, "overlap": 0.25}},
+        "folds": {"count": 2},
+    }
+    del folder
+    return DataSet(config, "any")
+
+
+def vasculature(data: Path, folder: Path) -> DataSet:
+    """Annotated PAS kidney tiles: vessels, half of the tiles of each source against the other half."""
+    return _vasculature(data, folder, by_slide=False)
+
+
+def vasculature_slides(data: Path, folder: Path) -> DataSet:
+    """The same tiles, whole slides against other slides."""
+    return _vasculature(data, folder, by_slide=True)
+
+
+def dsb2018(data: Path, folder: Path) -> DataSet:
+    """Microscopy images of many kinds: nuclei as one class, half of the images of each look against the other half."""
+    source = data / "dsb2018"
+    rows = [
+        {
+            "slide": row["id"][:12], "image": f"images/{row['id']}.png", "annotations": f"labels/{row['id']}.png",
+            "group": row["id"][:12], "source": row["group"], "shard": row["id"][:12],
+        }
+        for row in _rows(source / "meta.csv")
+    ]  # fmt: skip
+    config = {
+        "data": str(source),
+        "sheet": _write(folder / "dsb2018.csv", rows),
+        "classes": {"nucleus": {}},
+        "annotations": {"unlabelled": "nucleus"},
+        "scales": {"scale": {"factor": 1}},
+        "tissue": {"method": "none"},
+        "tiles": {"tiles": {"scale": "scale", "size": 256, "overlap": 0.25}},
+        "folds": {"count": 2, "stratify": "source"},
+    }
+    return DataSet(config, "nucleus")
+
+
+SETS = {"hgsc": hgsc, "vasculature": vasculature, "vasculature-slides": vasculature_slides, "dsb2018": dsb2018}
+
+
+def _vasculature(data: Path, folder: Path, *, by_slide: bool) -> DataSet:
+    source, listed = data / "hubmap-vasculature", folder / "listed.csv"
+    subprocess.run(["tilewright", "sheet", "vasculature", source, "--out", listed], check=True)
+    rows = [row for row in _rows(listed) if row["role"] == "train"]
+    for row in rows:
+        row["labelled"] = ""
+        if not by_slide:
+            row["group"] = row["shard"] = row["slide"]
+    name = "vasculature-slides" if by_slide else "vasculature"
+    config = {
+        "data": str(source),
+        "sheet": _write(folder / f"{name}.csv", rows),
+        "classes": {"blood_vessel": {"labels": ["blood_vessel", "blood_vessel_or_unsure"]}},
+        "annotations": {"pixel_rule": "all_touched", "ignore": ["unsure"], "discard": ["glomerulus"]},
+        "scales": {"scale": {"factor": 2}},
+        "tissue": {"method": "none"},
+        "tiles": {"tiles": {"scale": "scale", "size": 256}},
+        "folds": {"count": 2, "stratify": "source"},
+    }
+    return DataSet(config, "blood_vessel")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> str:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
