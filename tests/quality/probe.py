@@ -1,5 +1,7 @@
 """How fast a recipe trains and validates on this machine: a process that takes a few batches and tells the seconds.
 
+Seconds are those of its processor, so that other programs do not matter; the recipe has one thread.
+
 In, as JSON on standard input: network, classes, folds, fold, tiles. Out, as JSON on standard output: seconds of a training
 batch and of a whole validation.
 """
@@ -37,24 +39,24 @@ def main() -> None:
     segmenter = build(network, len(classes), pretrained=True).train()
     loss = weighted_loss(network.loss, torch.ones(len(classes)))
     steps = optimizer(network, segmenter.parameters())
-    begin = time.perf_counter()
+    begin = time.process_time()
     for number, batch in enumerate(batches):
         if number == 2:
-            begin = time.perf_counter()
+            begin = time.process_time()
         if number == BATCHES + 2:
             break
         loss(segmenter(batch.image), *targets(batch.bits, batch.labelled)).backward()
         steps.step()
         steps.zero_grad()
-    seconds = (time.perf_counter() - begin) / (number - 2)
+    seconds = (time.process_time() - begin) / (number - 2)
     segmenter.eval()
-    begin = time.perf_counter()
+    begin = time.process_time()
     with torch.no_grad():
         for number, batch in enumerate(validation, start=1):
             segmenter(batch.image)
             if number == BATCHES:
                 break
-    whole = (time.perf_counter() - begin) / number * len(validation)
+    whole = (time.process_time() - begin) / number * len(validation)
     json.dump({"batch": seconds, "validation": whole * (2 if network.ema or network.swa else 1)}, sys.stdout)
 
 

@@ -4,7 +4,8 @@ from safetensors.torch import save_file
 
 from tilewright.config import Network
 from tilewright.runtime.errors import DataError, UserError
-from tilewright.training.architectures import build, check_network
+from tilewright.training.architectures import build, check_network, normalisation
+from tilewright.training.networks import NETWORKS, AttentionGate
 
 TINY = {
     "encoder": "tu-test_resnet.r160_in1k",
@@ -50,7 +51,18 @@ def test_weights_of_a_file_are_loaded(tmp_path):
     ("options", "says"),
     [
         ({"architecture": "Unnet"}, 'architecture "Unnet" is unknown.\n  Did you mean "Unet"?'),
-        ({"encoder": "resnet34x"}, 'encoder "resnet34x" is unknown.\n  Did you mean "resnet34"?'),
+        (
+            {"encoder": "resnet34x", "encoder_weights": None},
+            'encoder "resnet34x" is unknown.\n  Did you mean "resnet34"?',
+        ),
+        (
+            {"architecture": "FCN", "encoder": "resnet18", "encoder_weights": None},
+            "FCN has no encoder.\n  Leave out encoder and encoder_weights.",
+        ),
+        (
+            {"architecture": "FPN", "deep_supervision": 1},
+            "deep_supervision is not possible with FPN.\n  Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet.",
+        ),
         (
             {"options": {"decoder_chanels": [1]}},
             'option "decoder_chanels" is unknown to Unet.\n  Did you mean "decoder_channels"?',
@@ -65,8 +77,103 @@ def test_unknown_names_are_errors_with_the_nearest_name(options, says):
 
 def test_all_unknown_names_are_told_at_once():
     with pytest.raises(UserError) as caught:
-        check_network(network(architecture="Unnet", encoder="resnet34x"))
+        check_network(network(architecture="Unnet", encoder="resnet34x", encoder_weights=None))
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trainable"), [("FCN", 7_858_305), ("PlainUnet", 19_815_025), ("AttentionUnet", 8_470_021)]
+)
+def test_networks_of_this_project_have_the_parameters_they_are_known_by(architecture, trainable):
+    segmenter = build(network(architecture=architecture), 1, pretrained=True)
+    assert sum(each.numel() for each in segmenter.parameters() if each.requires_grad) == trainable
+    assert segmenter.eval()(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, 1, 64, 96)
+
+
+def test_a_gate_uses_its_gating_signal():
+    gate = AttentionGate(8, 16).eval()
+    features, gating = torch.randn(1, 8, 16, 16), torch.randn(1, 16, 8, 8)
+    gating.requires_grad_()
+    first = gate(features, gating)
+    first.sum().backward()
+    assert gating.grad.abs().sum() > 0
+    assert not torch.allclose(first, gate(features, -3 * gating))
+
+
+def test_the_smallest_networks_of_this_project_learn_a_square():
+    torch.manual_seed(0)
+    images = torch.full((2, 3, 32, 32), 50, dtype=torch.uint8)
+    truth = torch.zeros(2, 1, 32, 32)
+    truth[..., 8:24, 8:24] = 1
+    images[..., 8:24, 8:24] = 200
+    for architecture in ("FCN", "PlainUnet", "AttentionUnet"):
+        segmenter = build(network(architecture=architecture), 1, pretrained=False)
+        steps = torch.optim.Adam(segmenter.parameters(), 1e-3)
+        losses = []
+        for _ in range(12):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(segmenter(images), truth)
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] / 2, architecture
+
+
+@pytest.mark.parametrize("architecture", ["Unet", "UnetPlusPlus", "Linknet", "MAnet", "PlainUnet", "AttentionUnet"])
+def test_coarser_levels_and_the_image_have_heads_of_their_own(architecture):
+    tiny = {} if architecture in NETWORKS else {**TINY, "options": {}}
+    segmenter = build(
+        network(architecture=architecture, **tiny, deep_supervision=2, image_loss=0.1), 3, pretrained=False
+    )
+    outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert outputs.logits.shape == (2, 3, 64, 64)
+    assert [tuple(each.shape) for each in outputs.coarser] == [(2, 3, 32, 32), (2, 3, 16, 16)]
+    assert outputs.occurrence.shape == (2, 3)
+    assert segmenter.training
+
+
+def test_a_network_has_an_image_head_without_deep_supervision():
+    segmenter = build(network(architecture="FCN", image_loss=0.1), 1, pretrained=False)
+    outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert outputs.coarser == []
+    assert outputs.occurrence.shape == (2, 1)
+
+
+def test_every_architecture_of_the_library_is_known():
+    for name in (
+        "Unet",
+        "UnetPlusPlus",
+        "MAnet",
+        "Linknet",
+        "FPN",
+        "PSPNet",
+        "DeepLabV3",
+        "DeepLabV3Plus",
+        "PAN",
+        "UPerNet",
+    ):
+        check_network(network(architecture=name))
+
+
+def test_attention_of_the_decoder_is_an_option():
+    names = [type(each).__name__ for each in build(
+        network(**{**TINY, "options": {**TINY["options"], "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}}), 1, pretrained=False
+    ).modules()]  # fmt: skip
+    assert "SCSEModule" in names
+
+
+@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
+def test_means_are_those_of_the_weights_unless_given():
+    assert normalisation(network()) == ([0.5] * 3, [0.5] * 3)
+    mean, std = normalisation(network(encoder="resnet18", encoder_weights="imagenet"))
+    assert mean == pytest.approx([0.485, 0.456, 0.406])
+    assert std == pytest.approx([0.229, 0.224, 0.225])
+    assert normalisation(network(mean=[0.1, 0.2, 0.3]))[0] == [0.1, 0.2, 0.3]
+
+
+def test_weights_that_the_package_does_not_have_must_be_named():
+    with pytest.raises(ValueError, match="the package has none for resnet34; set imagenet to download them"):
+        network(encoder="resnet34")
 
 
 def test_tiles_are_normalised_inside_the_network():

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tilewright.archives import open_archive
 from tilewright.outputs.predictions import read_columns
 from tilewright.rasters import Frame, open_raster
 from tilewright.rle import decode_column_major
@@ -150,6 +152,65 @@ def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
     config["models"]["near"]["learning_rate"] = 0.005
     graph.project.write_config(config)
     assert graph.jobs() == {"train": 2, "predict": 4, **FOLLOWS}
+
+
+def second_round(graph):
+    """Add a model that learns from the test slides as the ensemble of the others labels them."""
+    config = graph.project.config()
+    config["models"]["again"] = {
+        **config["models"]["near"],
+        "pseudo": {"from": "both", "rate": 0.5, "min_confidence": 0.6},
+    }
+    config["ensembles"]["second"] = {"models": {"again": 1}}
+    graph.project.write_config(config)
+
+
+def test_a_second_round_learns_from_pseudo_labels(graph):
+    second_round(graph)
+    new = {
+        "pseudo": 2,
+        "train": 2,
+        "predict": 4,
+        "ensemble": 3,
+        "calibrate": 1,
+        "segment": 3,
+        "encode": 1,
+        "evaluate": 1,
+    }
+    assert graph.jobs() == {**new, "report": 1}
+    graph.run("--", "results/models/again/fold0/model.json")
+    with open_archive(graph.results / "pseudo" / "again" / "fold0" / "t.h5") as archive:
+        assert len(archive["images"]) > 0
+    content = json.loads((graph.results / "models" / "again" / "fold0" / "model.json").read_text())
+    assert content["network"]["pseudo"] == {"source": "both", "rate": 0.5, "min_confidence": 0.6}
+    log = (graph.results / "logs" / "train" / "again" / "fold0.log").read_text()
+    trained = {name: int(re.search(r": (\d+) tiles", text)[1]) for name, text in (
+        ("again", log), ("near", (graph.results / "logs" / "train" / "near" / "fold0.log").read_text())
+    )}  # fmt: skip
+    with open_archive(graph.results / "pseudo" / "again" / "fold0" / "t.h5") as archive:
+        assert trained["again"] == trained["near"] + len(archive["images"])
+
+
+def test_pseudo_labels_of_a_fold_come_from_models_that_have_not_seen_it(graph):
+    second_round(graph)
+    printed = graph.run("-n", "-p", "--", "results/models/again/fold1/model.json")
+    (command,) = re.findall(r"tilewright pseudo .*", printed)
+    members = re.search(r"--members (.*?) --", command)[1].split()
+    assert sorted(members) == [f"results/probabilities/{model}/fold1/t" for model in ("far", "near")]
+    assert "fold0" not in command
+
+
+@pytest.mark.parametrize(("source", "says"), [("second", "holds again itself"), ("bot", 'no ensemble is named "bot"')])
+def test_a_round_cannot_learn_from_itself_or_from_nothing(graph, source, says):
+    second_round(graph)
+    config = graph.project.config()
+    config["models"]["again"]["pseudo"]["from"] = source
+    graph.project.write_config(config)
+    code, printed = graph.attempt("-n")
+    assert code != 0
+    assert says in printed
+    assert "models" in printed
+    assert "line" in printed
 
 
 def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):

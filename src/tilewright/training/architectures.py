@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from safetensors.torch import load_file
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from tilewright.config.training import ENCODER, Network
@@ -126,10 +128,12 @@ def _blocks(model: Any) -> list[nn.Module]:
 
 def normalisation(network: Network) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the channels: the config's, else those that the encoder's weights were trained with."""
-    mean = std = [0.5, 0.5, 0.5]
+    mean, std = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
     if network.encoder_weights == "imagenet":
-        known = smp.encoders.get_preprocessing_params(network.encoder or ENCODER, "imagenet")
-        mean, std = known["mean"], known["std"]
+        # the library would ask the network for them, even where the weights are at hand
+        name = (network.encoder or ENCODER).removeprefix("tu-").removeprefix("timm-")
+        known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+        mean, std = (known.mean, known.std) if known else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     return list(network.mean or mean), list(network.std or std)
 
 

@@ -1,0 +1,97 @@
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from tilewright.config.training import AugmentationName
+from tilewright.training.augment import SETS, Augmentation, jitter_stains, zoom
+
+EACH = pytest.mark.parametrize("name", get_args(AugmentationName))
+
+
+def tile(edge=96):
+    """An image whose red channel is the mask's value, so that they can be compared after they have moved."""
+    mask = np.zeros((edge, edge), np.uint8)
+    mask[10:40, 20:70] = 1
+    mask[60:80, 5:30] = 2
+    return np.stack([mask * 100, np.full_like(mask, 90), np.full_like(mask, 120)], axis=-1), mask
+
+
+def test_every_name_of_the_config_is_a_set():
+    assert set(SETS) == set(get_args(AugmentationName))
+
+
+@EACH
+@pytest.mark.parametrize("at", ["random", "center"])
+def test_a_set_gives_crops_and_the_same_ones_for_the_same_seed(name, at):
+    augmentation = Augmentation(name, 64, at)
+    image, mask = tile()
+    first = [augmentation(image, mask, seed) for seed in range(12)]
+    again = [Augmentation(name, 64, at)(image, mask, seed) for seed in range(12)]
+    for (pixels, bits), (others, other_bits) in zip(first, again, strict=True):
+        assert pixels.shape == (64, 64, 3)
+        assert bits.shape == (64, 64)
+        assert (pixels == others).all()
+        assert (bits == other_bits).all()
+    different = {pixels.tobytes() for pixels, _ in first}
+    assert len(different) > 1 or (name, at) == ("none", "center")
+
+
+@EACH
+def test_masks_keep_their_values_and_the_tile_given_stays_as_it_is(name):
+    image, mask = tile()
+    before = image.copy(), mask.copy()
+    augmentation = Augmentation(name, 64)
+    found = np.unique(np.concatenate([augmentation(image, mask, seed)[1].ravel() for seed in range(20)]))
+    assert set(found.tolist()) <= {0, 1, 2}
+    assert (image == before[0]).all()
+    assert (mask == before[1]).all()
+
+
+@pytest.mark.parametrize("name", ["none", "flips", "d4", "zoom"])
+def test_image_and_mask_move_together(name):
+    augmentation = Augmentation(name, 64)
+    image, mask = tile()
+    for seed in range(20):
+        pixels, bits = augmentation(image, mask, seed)
+        same = (pixels[..., 0].astype(int) - 100 * bits) == 0
+        assert same.mean() > (0.93 if name == "zoom" else 0.999)  # edges of an enlarged image are soft
+
+
+def test_all_eight_flips_and_turns_occur():
+    corner = np.zeros((32, 32), np.uint8)
+    corner[2:8, 3:20] = 1
+    seen = {Augmentation("d4", 32)(np.zeros((32, 32, 3), np.uint8), corner, seed)[1].tobytes() for seed in range(80)}
+    assert len(seen) == 8
+
+
+def test_a_crop_at_the_centre_is_there():
+    image, mask = tile()
+    pixels, _ = Augmentation("none", 32, "center")(image, mask, 0)
+    assert (pixels == image[32:64, 32:64]).all()
+
+
+def test_stains_without_change_leave_colours_as_they_are():
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    found = jitter_stains(pixels, np.random.default_rng(1), scale=0, shift=0)
+    assert np.abs(found.astype(int) - pixels).max() <= 1
+
+
+def test_more_of_all_stains_is_darker_and_white_stays_white():
+    class More:
+        def uniform(self, low, high, count):
+            return np.full(count, high)
+
+    pixels = np.full((4, 4, 3), (200, 150, 180), np.uint8)
+    assert (jitter_stains(pixels, More(), scale=0.2, shift=0) < pixels).all()
+    white = np.full((4, 4, 3), 255, np.uint8)
+    assert (jitter_stains(white, More(), scale=0.2, shift=0) == 255).all()
+
+
+def test_zoom_enlarges_a_square_at_the_given_rate():
+    image, mask = tile()
+    found = [zoom(image, mask, np.random.default_rng(seed), probability=0.3) for seed in range(300)]
+    changed = [(pixels != image).any() for pixels, _ in found]
+    assert np.mean(changed) == pytest.approx(0.3, abs=0.08)
+    # of a square of at least 64 % of the edge, objects become at most 1 / 0.64 as long
+    assert max(bits.astype(bool).sum() for _, bits in found) < mask.astype(bool).sum() / 0.64**2 * 1.1
