@@ -33,7 +33,7 @@ UNLABELLED = "t2"
 NETWORK = {
     "architecture": "Unet",
     "encoder": "tu-test_resnet.r160_in1k",
-    "encoder_weights": None,
+    "encoder_weights": "random",
     "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "augmentation": "flips",
     "epochs": 1,

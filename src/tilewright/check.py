@@ -200,9 +200,9 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
         except UserError as error:
             findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
         weights = model.encoder_weights
-        if weights and weights not in ("auto", "lite0", "imagenet") and not Path(weights).is_file():
+        if weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
             what = f'encoder_weights "{weights}" not found.'
-            remedy = "Use auto, imagenet or a .safetensors file; null for random weights."
+            remedy = "Use auto, random, imagenet or a .safetensors file."
             findings.errors["config"].append(Problem(where, what, remedy))
 
 

@@ -18,7 +18,7 @@ import yaml
 from recipes import Recipe, ablations, default, presets
 from sets import REPOSITORY, SETS, DataSet
 
-EPOCHS = 20
+EPOCHS = 12
 CROP = {"hgsc": 128, "vasculature": 128, "vasculature-slides": 128, "dsb2018": 128}
 INFERENCE = {"window": 256, "overlap": 0.25, "batch_size": 4}
 

@@ -49,7 +49,7 @@ def presets(*, download: bool) -> dict[str, Recipe]:
     for name, (preset, model) in PRESETS.items():
         recipe = _recipe(REPOSITORY / "config" / "presets" / f"{preset}.yaml", model)
         if recipe.get("encoder_weights") == "imagenet" and not download:
-            recipe["encoder_weights"] = None
+            recipe["encoder_weights"] = "random"
         # what names classes or slides of the preset's own data
         recipe.pop("class_weights", None)
         recipe.get("sampling", {}).get("rates", {}).pop("role", None)
@@ -60,7 +60,7 @@ def presets(*, download: bool) -> dict[str, Recipe]:
 def ablations() -> dict[str, Recipe]:
     """The default with one thing changed."""
     changes: Mapping[str, Recipe] = {
-        "random encoder": {"encoder_weights": None},
+        "random encoder": {"encoder_weights": "random"},
         "no EMA": {"ema": None},
         "flips and turns only": {"augmentation": "d4"},
         "loss BCE only": {"loss": {"bce": 1}},

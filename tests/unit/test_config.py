@@ -57,7 +57,7 @@ def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path, edit, line,
         (("epochs: 3", "epochs: 0"), 11, "greater than or equal to 1 (given: 0)"),
         (("size: 64", "size: 65"), 7, "multiple of 32"),
         (("{factor: 1}", "{factor: 1, mpp: 2}"), 5, "give either factor or mpp"),
-        (("epochs: 3", "loss: {dicee: 1}"), 11, "'bce', 'dice'"),
+        (("epochs: 3", "loss: {dicee: 1}"), 11, "'balanced_bce', 'dice'"),
         (("gland: {}", "gland: {color: red}"), 2, "classes.gland.color"),
     ],
 )

@@ -15,7 +15,7 @@ from tilewright.training.architectures import build
 TINY = {
     "tiles": "any",
     "encoder": "tu-test_resnet.r160_in1k",
-    "encoder_weights": None,
+    "encoder_weights": "random",
     "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
 }
 PLAIN = {"tiles": "any", "architecture": "PlainUnet"}

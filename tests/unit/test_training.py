@@ -40,7 +40,7 @@ SHARDS = ("a", "b", "x1")
 NETWORK = {
     "tiles": "small",
     "encoder": "tu-test_resnet.r160_in1k",
-    "encoder_weights": None,
+    "encoder_weights": "random",
     "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "augmentation": "strong",
     "epochs": 3,

@@ -107,10 +107,10 @@ class Network(Section):
         description="Name of a segmentation_models_pytorch encoder; none: timm-tf_efficientnet_lite0 (FCN, PlainUnet and "
         "AttentionUnet have none).",
     )
-    encoder_weights: str | None = Field(
+    encoder_weights: str = Field(
         "auto",
-        description="auto: ImageNet weights of the installed package for timm-tf_efficientnet_lite0 (offline), else they must "
-        "be named; none: random; imagenet: downloaded; or a .safetensors file.",
+        description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others must be "
+        "named; random; imagenet: downloaded; or a .safetensors file.",
     )
     options: dict[str, int | float | str | bool | list[int] | None] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
@@ -187,7 +187,7 @@ class Network(Section):
         if self.encoder_weights == "auto" and self.encoder not in (None, ENCODER):
             raise ValueError(
                 f"encoder_weights: the package has none for {self.encoder}; "
-                "set imagenet to download them, a file, or null for random weights"
+                "set imagenet to download them, a file, or random"
             )
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.devices} devices")

@@ -153,7 +153,7 @@ def _model(name: str, model: Model, histories: Mapping[int, pd.DataFrame]) -> di
     best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
     return {
         "name": name, "architecture": model.architecture, "encoder": model.encoder,
-        "weights": model.encoder_weights or "random", "tiles": model.tiles,
+        "weights": model.encoder_weights, "tiles": model.tiles,
         "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
         "epochs": model.epochs, "figure": f"figures/curves-{name}.png" if histories else "",
         "folds": [

@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from tilewright.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
-
-OFFLINE = ("auto", "lite0")
 
 
 def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
@@ -73,7 +72,7 @@ def _problems(network: Network) -> list[tuple[str, str]]:
             (f'option "{name}" is unknown to {network.architecture}.', did_you_mean(name, known)) for name in unknown
         ]
     weights, encoder = network.encoder_weights, network.encoder or ENCODER
-    if own and (network.encoder or weights not in ("auto", None)):
+    if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
     elif encoder not in (known := smp.encoders.get_encoder_names()) and not encoder.startswith("tu-"):
         problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, known)))
@@ -84,15 +83,15 @@ def _problems(network: Network) -> list[tuple[str, str]]:
 
 
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
-    weights = network.encoder_weights if pretrained else None
+    weights = network.encoder_weights if pretrained else "random"
     encoder = network.encoder or ENCODER
     hub = weights if weights == "imagenet" else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
         model = smp.create_model(network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options)
-    if weights in OFFLINE:
+    if weights == "auto":
         _load_lite0(model.encoder, encoder)
-    elif weights and not hub:
+    elif weights not in ("random", "imagenet"):
         _load_encoder_file(model.encoder, Path(weights))
     return model
 
@@ -128,7 +127,8 @@ def _blocks(model: Any) -> list[nn.Module]:
 
 def normalisation(network: Network) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the channels: the config's, else those that the encoder's weights were trained with."""
-    mean, std = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+    mean: Sequence[float] = [0.5, 0.5, 0.5]
+    std: Sequence[float] = [0.5, 0.5, 0.5]
     if network.encoder_weights == "imagenet":
         # the library would ask the network for them, even where the weights are at hand
         name = (network.encoder or ENCODER).removeprefix("tu-").removeprefix("timm-")
@@ -149,8 +149,8 @@ def _load_lite0(encoder: nn.Module, name: str) -> None:
     wanted = encoder.state_dict()
     values = list(stored.values())[: len(wanted)]
     if [value.shape for value in values] != [value.shape for value in wanted.values()]:
-        what = f'encoder_weights lite0 do not fit the encoder "{name}".'
-        raise UserError(Problem("config, models", what, f"They belong to {ENCODER} with encoder_depth 5."))
+        what = f'the weights of the installed package do not fit the encoder "{name}" with these options.'
+        raise UserError(Problem("config, models", what, f"They belong to {ENCODER} for RGB."))
     encoder.load_state_dict(dict(zip(wanted, values, strict=True)))
 
 
