@@ -7,6 +7,7 @@ a second of a loader alone, of the bare network, of the whole training, and the 
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import lightning
 import torch
 
-from tilewright.archives import TrainingShard
+from tilewright.archives import TrainingShard, open_archive
 from tilewright.config import Network
 from tilewright.training import trainer
 from tilewright.training.architectures import build
@@ -31,31 +32,28 @@ def main() -> None:
     parser.add_argument("tiles", type=Path)
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    archives = sorted(options.tiles.glob("*.h5"))
-    shards = [TrainingShard(path) for path in archives]
+    shards = [TrainingShard(path) for path in sorted(options.tiles.glob("*.h5"))]
     network = Network(
         tiles="any", crop=options.crop, batch_size=4, tiles_per_epoch=4 * options.batches, epochs=2, ema=0.99, warmup=0,
         options={"decoder_channels": [128, 64, 32, 16, 16]}, learning_rate=1e-4,
     )  # fmt: skip
     torch.set_num_threads(1)
-    with archives_classes(archives[0]) as classes:
-        tiles = read_tiles(shards[1:], shards[:1], classes)
-        bare = _bare(tiles, network, classes)
-        whole = _whole(tiles, network, classes)
-        alone = _loader(tiles, network, classes)
-    rates = {"loader": alone, "bare": bare, "whole": whole}
-    print(json.dumps({**{name: round(rate, 2) for name, rate in rates.items()}, "share": round(whole / bare, 3)}))
-
-
-def archives_classes(path: Path):
-    """The names of the classes of an archive, as a context."""
-    from contextlib import nullcontext
-
-    import h5py
-
-    with h5py.File(path) as archive:
-        return nullcontext([str(name) for name in archive.attrs["classes"]])
+    with open_archive(shards[0].archive) as archive:
+        classes = [str(name) for name in archive.attrs["classes"]]
+    tiles = read_tiles(shards[1:], shards[:1], classes)
+    rates: dict[str, list[float]] = {"loader": [], "bare": [], "whole": []}
+    for _ in range(options.repeats):  # in turns, so that a machine that slows down slows all alike
+        for name, measure in (("loader", _loader), ("bare", _bare), ("whole", _whole)):
+            rates[name].append(measure(tiles, network, classes))
+    found = {name: statistics.median(values) for name, values in rates.items()}
+    shares = [whole / bare for whole, bare in zip(rates["whole"], rates["bare"], strict=True)]
+    print(
+        json.dumps(
+            {name: round(rate, 2) for name, rate in found.items()} | {"share": round(statistics.median(shares), 3)}
+        )
+    )
 
 
 def _loader(tiles: Tiles, network: Network, classes: list[str]) -> float:

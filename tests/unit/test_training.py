@@ -222,6 +222,21 @@ def test_two_processes_share_an_epoch(tiled, tmp_path):
 
 
 @pytest.mark.slow
+def test_half_precision_trains(tiled, tmp_path):
+    found = trained(tiled, tmp_path, precision="bf16", epochs=1)
+    assert all(torch.isfinite(value).all() for value in load(found["model.safetensors"]).values())
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_its_weights_have_their_usual_names(tiled, whole, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    found = trained(tiled, tmp_path, compile=True)
+    assert len(compiled) == 1
+    assert found["model.safetensors"] == whole["model.safetensors"]
+
+
+@pytest.mark.slow
 def test_pseudo_labelled_tiles_are_trained_on(tiled, tmp_path, capsys):
     network = Network(**{**NETWORK, "epochs": 1, "pseudo": {"from": "first", "rate": 0.5}})
     settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))

@@ -1,0 +1,49 @@
+import pytest
+
+from tilewright.config import Config
+from tilewright.crosscheck import sheet_problems
+from tilewright.sheet import read_sheet
+
+
+def problems(project, **options):
+    values = project.config()
+    values["models"]["near"] |= options
+    config = Config.model_validate(values)
+    sheet = read_sheet(project.sheet, [project.sheet.parent], list(config.classes))
+    return [str(problem) for problem in sheet_problems(config, sheet)]
+
+
+@pytest.fixture
+def project(new_project, tmp_path):
+    return new_project(tmp_path / "project")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "says"),
+    [
+        ({"rates": {"source": {"ones": 0.5}}}, 'no slide to train on has the source "ones".\n  Did you mean "one"?'),
+        (
+            {"rates": {"kind": {"objects": 0.5}}},
+            'no slide to train on has the kind "objects".\n  Did you mean "object"?',
+        ),
+        ({"rates": {"role": {"pseudo": 0.5}}}, 'no slide to train on has the role "pseudo".'),
+        ({"multipliers": {"a3": 2}}, 'no slide to train on has the slide "a3".'),
+        ({"multipliers": {"t1": 2}}, 'no slide to train on has the slide "t1".'),
+    ],
+)
+def test_names_that_the_sheet_does_not_have_are_told_with_the_nearest(project, sampling, says):
+    (found,) = problems(project, sampling=sampling)
+    assert found.startswith(f"config, models.near.sampling: {says}")
+
+
+def test_names_that_the_sheet_has_are_no_problem(project):
+    rates = {"source": {"one": 0.5}, "role": {"external": 0.2}, "kind": {"background": 0.1}, "class": "equal"}
+    assert problems(project, sampling={"rates": rates, "multipliers": {"a1": 2}}) == []
+
+
+def test_pseudo_labels_need_test_slides(project):
+    pseudo = {"from": "both"}
+    assert problems(project, pseudo=pseudo) == []
+    project.write_sheet([row for row in project.rows() if row["role"] != "test"])
+    (found,) = problems(project, pseudo=pseudo)
+    assert "has no test slides to label" in found
