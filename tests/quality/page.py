@@ -19,8 +19,8 @@ TITLES = {
 HEAD = """\
 # Quality of training recipes
 
-Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the time given with one thread,
-both side by side; predicted by the fold that did not see a slide; thresholds fitted out of fold. Made by
+Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the minutes given on two cores (one
+thread for twice as long, both folds side by side); predicted by the fold that did not see a slide; thresholds fitted out of fold. Made by
 
     make quality ARGS="--data DATA"
     python tests/quality/page.py
