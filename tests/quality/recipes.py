@@ -67,6 +67,7 @@ def ablations() -> dict[str, Recipe]:
         "loss Dice only": {"loss": {"dice": 1}},
         "tiles drawn by source": {"sampling": {"rates": {"source": "equal"}}},
         "tiles drawn by class": {"sampling": {"rates": {"class": "equal"}}},
+        "a third of the crops at a class": {"class_crops": 0.33},
         "smp's wide decoder": {"options": {}},
         "deep supervision": {"deep_supervision": 2},
         "CutMix": {"mixing": {"kind": "cutmix", "probability": 0.5, "alpha": 1}},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tilewright.config.training import AugmentationName
-from tilewright.training.augment import SETS, Augmentation, jitter_stains, zoom
+from tilewright.training.augment import SETS, Augmentation, Cropping, jitter_stains, zoom
 
 EACH = pytest.mark.parametrize("name", get_args(AugmentationName))
 
@@ -24,10 +24,10 @@ def test_every_name_of_the_config_is_a_set():
 @EACH
 @pytest.mark.parametrize("at", ["random", "center"])
 def test_a_set_gives_crops_and_the_same_ones_for_the_same_seed(name, at):
-    augmentation = Augmentation(name, 64, at)
+    augmentation = Augmentation(name, Cropping(64, at == "center"))
     image, mask = tile()
     first = [augmentation(image, mask, seed) for seed in range(12)]
-    again = [Augmentation(name, 64, at)(image, mask, seed) for seed in range(12)]
+    again = [Augmentation(name, Cropping(64, at == "center"))(image, mask, seed) for seed in range(12)]
     for (pixels, bits), (others, other_bits) in zip(first, again, strict=True):
         assert pixels.shape == (64, 64, 3)
         assert bits.shape == (64, 64)
@@ -41,7 +41,7 @@ def test_a_set_gives_crops_and_the_same_ones_for_the_same_seed(name, at):
 def test_masks_keep_their_values_and_the_tile_given_stays_as_it_is(name):
     image, mask = tile()
     before = image.copy(), mask.copy()
-    augmentation = Augmentation(name, 64)
+    augmentation = Augmentation(name, Cropping(64))
     found = np.unique(np.concatenate([augmentation(image, mask, seed)[1].ravel() for seed in range(20)]))
     assert set(found.tolist()) <= {0, 1, 2}
     assert (image == before[0]).all()
@@ -50,7 +50,7 @@ def test_masks_keep_their_values_and_the_tile_given_stays_as_it_is(name):
 
 @pytest.mark.parametrize("name", ["none", "flips", "d4", "zoom"])
 def test_image_and_mask_move_together(name):
-    augmentation = Augmentation(name, 64)
+    augmentation = Augmentation(name, Cropping(64))
     image, mask = tile()
     for seed in range(20):
         pixels, bits = augmentation(image, mask, seed)
@@ -61,14 +61,44 @@ def test_image_and_mask_move_together(name):
 def test_all_eight_flips_and_turns_occur():
     corner = np.zeros((32, 32), np.uint8)
     corner[2:8, 3:20] = 1
-    seen = {Augmentation("d4", 32)(np.zeros((32, 32, 3), np.uint8), corner, seed)[1].tobytes() for seed in range(80)}
+    seen = {
+        Augmentation("d4", Cropping(32))(np.zeros((32, 32, 3), np.uint8), corner, seed)[1].tobytes()
+        for seed in range(80)
+    }
     assert len(seen) == 8
 
 
 def test_a_crop_at_the_centre_is_there():
     image, mask = tile()
-    pixels, _ = Augmentation("none", 32, "center")(image, mask, 0)
+    pixels, _ = Augmentation("none", Cropping(32, centered=True))(image, mask, 0)
     assert (pixels == image[32:64, 32:64]).all()
+
+
+def test_crops_around_a_class_come_at_their_rate_and_give_each_class_its_share():
+    mask = np.zeros((256, 256), np.uint8)
+    mask[10:30, 10:30] = 1
+    mask[250, 250] = 2  # a single pixel of another class
+    places = [Cropping(32, class_crops=0.6, classes=2).place(mask, np.random.default_rng(seed)) for seed in range(600)]
+    assert all(mask[place].shape == (32, 32) for place in places)
+    first, second = (np.mean([(mask[place] == value).any() for place in places]) for value in (1, 2))
+    assert first == pytest.approx(0.3, abs=0.07)
+    assert second == pytest.approx(0.3, abs=0.07)
+
+
+def test_crops_of_a_tile_without_a_class_are_random():
+    mask = np.full((64, 64), 4, np.uint8)  # ignored all over
+    places = {
+        str(Cropping(32, class_crops=1, classes=2).place(mask, np.random.default_rng(seed))) for seed in range(50)
+    }
+    assert len(places) > 40
+
+
+def test_random_crops_reach_every_corner():
+    mask = np.zeros((34, 33), np.uint8)
+    corners = {
+        tuple(part.start for part in Cropping(32).place(mask, np.random.default_rng(seed))) for seed in range(100)
+    }
+    assert corners == {(row, column) for row in range(3) for column in range(2)}
 
 
 def test_stains_without_change_leave_colours_as_they_are():

@@ -27,7 +27,7 @@ from tilewright.settings import (
     TrainSettings,
 )
 from tilewright.tiles import tile
-from tilewright.training.augment import Augmentation
+from tilewright.training.augment import Augmentation, Cropping
 from tilewright.training.averaging import Average
 from tilewright.training.data import TileDataset, targets
 from tilewright.training.fit import train
@@ -338,7 +338,7 @@ def test_what_a_sample_looks_like_does_not_depend_on_workers(tiled):
     network = Network(**NETWORK)
 
     def batches(workers):
-        dataset = TileDataset(archives, table, Augmentation("strong", 32))
+        dataset = TileDataset(archives, table, Augmentation("strong", Cropping(32)))
         return list(DataLoader(dataset, 4, sampler=sampler(table, archives, network, CLASSES), num_workers=workers))
 
     for one, other in zip(batches(0), batches(2), strict=True):
@@ -349,7 +349,7 @@ def test_image_and_mask_are_augmented_alike():
     mask = np.zeros((64, 64), np.uint8)
     mask[10:30, 5:50] = 1
     image = np.where(mask[..., None] == 1, 200, 20).repeat(3, axis=2).astype(np.uint8)
-    augmentation = Augmentation("flips", 48)
+    augmentation = Augmentation("flips", Cropping(48))
     for seed in range(10):
         changed, bits = augmentation(image, mask, seed)
         assert changed.shape == (48, 48, 3)

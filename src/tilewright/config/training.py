@@ -132,6 +132,10 @@ class Network(Section):
     augmentation: AugmentationName = Field("strong", description="Named set of augmentations.")
     crop: int | None = Field(None, ge=32, multiple_of=32, description="Edge of the crop trained on; none: the tile.")
     crop_at: Literal["random", "center"] = Field("random", description="Where the crop lies, after the augmentation.")
+    class_crops: Share = Field(
+        0,
+        description="Share of the random crops that lie around a pixel of a class, each class of the tile equally often.",
+    )
     sampling: Sampling = Field(Sampling(), description="Which tiles an epoch draws.")
     mixing: Mixing | None = Field(None, description="Mixing of tiles.")
     pseudo: Pseudo | None = Field(None, description="Pseudo-labels.")

@@ -29,6 +29,44 @@ DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
 @dataclass(frozen=True)
+class Cropping:
+    """Where a crop lies in a tile that has been moved.
+
+    Attributes:
+        edge: its edge, in pixels.
+        centered: in the middle of the tile, else anywhere.
+        class_crops: share of the other crops that lie around a pixel of a class.
+        classes: number of classes.
+    """
+
+    edge: int
+    centered: bool = False
+    class_crops: float = 0.0
+    classes: int = 0
+
+    def place(self, mask: Mask, generator: np.random.Generator) -> tuple[slice, slice]:
+        """Rows and columns of the crop of a tile with a mask (rows x columns, bits)."""
+        room = np.array(mask.shape) - self.edge
+        if self.centered:
+            corner = room // 2
+        elif generator.random() < self.class_crops and (pixel := self._class_pixel(mask, generator)) is not None:
+            corner = np.clip(pixel - generator.integers(0, self.edge, 2), 0, room)
+        else:
+            corner = generator.integers(0, room + 1)
+        rows, columns = (slice(start, start + self.edge) for start in corner.tolist())
+        return rows, columns
+
+    def _class_pixel(self, mask: Mask, generator: np.random.Generator) -> NDArray[np.int64] | None:
+        """Row and column of a random pixel of a random class of the tile."""
+        places = [np.argwhere((mask >> bit) & 1) for bit in range(self.classes)]
+        present = [each for each in places if len(each)]
+        if not present:
+            return None
+        chosen = present[generator.integers(len(present))]
+        return np.asarray(chosen[generator.integers(len(chosen))], np.int64)
+
+
+@dataclass(frozen=True)
 class _Set:
     """Steps of a set; albumentations' own run before and after the crop, this module's before those."""
 
@@ -43,14 +81,12 @@ class Augmentation:
 
     Args:
         name: name of the set.
-        crop: edge of what it gives, in pixels.
-        at: where the crop lies: random or center.
+        cropping: the crop that it gives.
     """
 
-    def __init__(self, name: AugmentationName, crop: int, at: str = "random") -> None:
-        self._set = SETS[name]()
-        cropping = A.RandomCrop(crop, crop) if at == "random" else A.CenterCrop(crop, crop)
-        self._moves = A.Compose([*self._set.moves, cropping], seed=0)
+    def __init__(self, name: AugmentationName, cropping: Cropping) -> None:
+        self._set, self._cropping = SETS[name](), cropping
+        self._moves = A.Compose(self._set.moves, seed=0) if self._set.moves else None
         self._colors = A.Compose(self._set.colors, seed=0) if self._set.colors else None
 
     def __call__(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
@@ -58,9 +94,12 @@ class Augmentation:
         generator = np.random.default_rng(seed)
         if self._set.movement:
             image, mask = self._set.movement(image, mask, generator)
-        self._moves.set_random_seed(seed)
-        moved = self._moves(image=image, mask=mask)
-        image, mask = moved["image"], moved["mask"]
+        if self._moves:
+            self._moves.set_random_seed(seed)
+            moved = self._moves(image=image, mask=mask)
+            image, mask = moved["image"], moved["mask"]
+        place = self._cropping.place(mask, generator)
+        image, mask = image[place], mask[place]
         if self._set.recoloring:
             image = self._set.recoloring(image, generator)
         if self._colors:

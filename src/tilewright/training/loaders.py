@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tilewright.archives import TileTable, TrainingShard, open_archive, read_table
 from tilewright.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.training.augment import Augmentation
+from tilewright.training.augment import Augmentation, Cropping
 from tilewright.training.data import Sample, TileDataset
 from tilewright.training.sampling import EachOnce, sampler
 
@@ -59,7 +59,9 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
 def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
     """Loaders of training and of validation batches."""
     device = device_number()
-    augmentation = Augmentation(network.augmentation, network.crop or _edge(tiles.archives), network.crop_at)
+    edge = network.crop or _edge(tiles.archives)
+    cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
+    augmentation = Augmentation(network.augmentation, cropping)
     training = TileDataset(tiles.archives, tiles.training, augmentation)
     validation = TileDataset(tiles.archives, tiles.validation, None)
     drawn = sampler(tiles.training, tiles.archives, network, classes, device)
