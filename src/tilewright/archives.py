@@ -2,7 +2,8 @@
 
 An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a class,
 bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in pixels of
-the scale), kind (grid, background: a grid tile without any class, object), tissue (share), coverage (share of each
+the scale), kind (grid, background: a grid tile without any class, object), tissue (share), mpp (micrometres in a pixel of the
+tile, not a number where unknown), coverage (share of each
 class), labelled (whether each class is completely annotated).
 """
 
@@ -30,6 +31,7 @@ class TileTable:
         group: group of its shard.
         role: train, external or pseudo.
         kind: grid, background or object.
+        mpp: micrometres in a pixel of the tile, not a number where unknown.
         coverage: tiles x classes, share of the tile that each class covers.
         labelled: tiles x classes, whether the class is completely annotated there.
     """
@@ -41,6 +43,7 @@ class TileTable:
     group: NDArray[np.str_]
     role: NDArray[np.str_]
     kind: NDArray[np.str_]
+    mpp: NDArray[np.float32]
     coverage: NDArray[np.float32]
     labelled: NDArray[np.bool_]
 
@@ -84,7 +87,7 @@ def read_table(shards: Sequence[TrainingShard]) -> TileTable:
                     "group": np.full(count, shard.group),
                     "role": np.full(count, shard.role),
                     **{name: archive[name].asstr()[:].astype(str) for name in ("slide", "source", "kind")},
-                    **{name: archive[name][:] for name in ("coverage", "labelled")},
+                    **{name: archive[name][:] for name in ("mpp", "coverage", "labelled")},
                 }
             )
     return TileTable(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -1,6 +1,7 @@
 """Tiles: squares cut from scaled slides, written to one archive a shard (``archives`` says what it holds)."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +126,7 @@ class ArchiveWriter:
         self._table = {
             **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
             **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
-            "tissue": _growing(archive, "tissue", (), np.float32, ROWS),
+            **{name: _growing(archive, name, (), np.float32, ROWS) for name in ("tissue", "mpp")},
             "coverage": _growing(archive, "coverage", each, np.float32, ROWS),
             "labelled": _growing(archive, "labelled", each, np.bool_, ROWS),
         }
@@ -134,7 +135,7 @@ class ArchiveWriter:
 
     def add(self, row: Row, corner: Corner, image: Raster, mask: Raster, tissue: Raster) -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
-        window = Window(corner.x, corner.y, self._edge, self._edge)
+        frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
         inside = window.clipped(image.size)
         pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
         pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
@@ -150,6 +151,7 @@ class ArchiveWriter:
                 "x": corner.x,
                 "y": corner.y,
                 "tissue": tissue.read(inside).mean(),
+                "mpp": frame.mpp * frame.factor if frame.mpp else math.nan,
                 "coverage": [((bits >> bit) & 1).mean() for bit in range(len(self._classes))],
                 "labelled": [row.labelled is None or name in row.labelled for name in self._classes],
             }

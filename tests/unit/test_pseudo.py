@@ -29,7 +29,7 @@ def test_the_bounds_are_those_of_the_confidence(confidence):
 
 def save(path, array, factor=1.0, **tags):
     bands, height, width = array.shape
-    frame = Frame(0, 0, round(width * factor), round(height * factor), Size(width, height), factor)
+    frame = Frame(0, 0, round(width * factor), round(height * factor), Size(width, height), factor, mpp=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
     with create_raster(
         path, Size(width, height), bands=bands, dtype=array.dtype, tags={**frame.tags(), **tags}
@@ -87,6 +87,7 @@ def test_tiles_hold_the_image_and_what_the_ensemble_is_sure_of(shard):
     table = read_table([TrainingShard(folder / "t.h5", "t", "pseudo")])
     assert len(table) == 6
     assert table.labelled.all()
+    assert table.mpp.tolist() == [0.25] * 6
     with open_archive(folder / "t.h5") as archive:
         for index, (x, y) in enumerate(zip(archive["x"][:], archive["y"][:], strict=True)):
             assert (archive["images"][index] == np.moveaxis(image[:, y : y + 32, x : x + 32], 0, -1)).all()

@@ -288,6 +288,11 @@ def test_the_outputs_say_how_the_model_was_made(whole):
     assert content["classes"] == CLASSES
     assert content["fold"] == 0
     assert content["best_epoch"] == history["dice"].idxmax()
+    assert content["best_dice"] == pytest.approx(history["dice"].max(), abs=1e-5)
+    assert content["network"]["mean"] == content["network"]["std"] == [0.5, 0.5, 0.5]
+    assert content["mpp"] is None
+    assert content["scale"] == {"factor": 1, "mpp": None}
+    assert {"tilewright", "torch", "lightning"} <= content["versions"].keys()
     assert {"epoch", "learning_rate", "train_loss", "val_loss", "dice", "dice_gland"} <= set(history.columns)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tilewright.archives import TrainingShard
@@ -26,7 +27,7 @@ from tilewright.runtime.progress import note
 from tilewright.settings import TrainSettings
 from tilewright.training.architectures import normalisation
 from tilewright.training.curves import draw_curves
-from tilewright.training.loaders import device_number, read_tiles
+from tilewright.training.loaders import Tiles, device_number, read_tiles
 from tilewright.training.state import TrainingState
 from tilewright.training.trainer import run_training
 from tilewright.workflow import code_version
@@ -78,7 +79,7 @@ def train(
             state.prepare()
         run_training(parts, network, settings.classes, state, out)
         if device_number() == 0:
-            _write_outputs(state, settings, prints, fold, out)
+            _write_outputs(state, _card(settings, parts, prints), fold, out)
             state.clear()
 
 
@@ -117,7 +118,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _write_outputs(state: TrainingState, settings: TrainSettings, prints: Sequence[str], fold: int, out: Path) -> None:
+def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out: Path) -> None:
     with atomic_path(out / "model.safetensors") as private:
         shutil.copyfile(state.weights, private)
     history = state.table()
@@ -125,17 +126,24 @@ def _write_outputs(state: TrainingState, settings: TrainSettings, prints: Sequen
         history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
     epoch, kind, score = state.best
     draw_curves(history, epoch, out / "curves.png")
-    content = {"format": 1, **_card(settings, prints), "fold": fold, "best_epoch": epoch, "best_weights": kind}
-    content |= {f"best_{settings.network.monitor}": abs(score)}
+    content = {"format": 1, **card, "fold": fold, "best_epoch": epoch, "best_weights": kind}
+    content |= {f"best_{state.monitor}": abs(score)}
     write_text(out / "model.json", json.dumps(content, indent=2) + os.linesep)
 
 
-def _card(settings: TrainSettings, prints: Sequence[str]) -> dict[str, object]:
-    """What a model is: its config with the normalisation spelt out, the hash of its tiles, and the versions used."""
+def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
+    """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
     mean, std = normalisation(settings.network)
     network = Network(**{**settings.network.model_dump(), "mean": mean, "std": std})
     return {
         **settings.model_copy(update={"network": network}).model_dump(),
+        "mpp": _pixel_sizes(tiles),
         "tiles": _digest(*prints),
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def _pixel_sizes(tiles: Tiles) -> dict[str, float] | None:
+    """Smallest and largest pixel of the training tiles, in micrometres; None where no slide tells."""
+    known = tiles.training.mpp[~np.isnan(tiles.training.mpp)]
+    return {"min": round(float(known.min()), 6), "max": round(float(known.max()), 6)} if len(known) else None

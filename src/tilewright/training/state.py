@@ -38,6 +38,11 @@ class TrainingState(lightning.Callback):
         self.history, self.best = list[Row](), (-1, RAW, -math.inf)
         self.last, self.weights = folder / "last.ckpt", folder / "best.safetensors"
 
+    @property
+    def monitor(self) -> str:
+        """What the best epoch is chosen by."""
+        return self._network.monitor
+
     def prepare(self) -> None:
         """Remove a state that belongs to other settings, tiles or code."""
         mark = self.folder / "fingerprint"
