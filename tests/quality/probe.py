@@ -22,7 +22,7 @@ from tilewright.training.loaders import loaders, read_tiles
 from tilewright.training.losses import weighted_loss
 from tilewright.training.schedules import optimizer
 
-BATCHES = 6
+WARM_UP, BATCHES = 3, 6
 
 
 def main() -> None:
@@ -35,26 +35,25 @@ def main() -> None:
          if (one.fold == order["fold"]) == held_out]
         for held_out in (False, True)
     ]  # fmt: skip
+    drawn = (WARM_UP + BATCHES) * network.batch_size
+    network = network.model_copy(update={"tiles_per_epoch": drawn})
     batches, validation = loaders(read_tiles(*parts, classes), network, classes)
     segmenter = build(network, len(classes), pretrained=True).train()
     loss = weighted_loss(network.loss, torch.ones(len(classes)))
     steps = optimizer(network, segmenter.parameters())
-    begin = time.process_time()
     for number, batch in enumerate(batches):
-        if number == 2:
+        if number == WARM_UP:
             begin = time.process_time()
-        if number == BATCHES + 2:
-            break
         loss(segmenter(batch.image), *targets(batch.bits, batch.labelled)).backward()
         steps.step()
         steps.zero_grad()
-    seconds = (time.process_time() - begin) / (number - 2)
+    seconds = (time.process_time() - begin) / BATCHES
     segmenter.eval()
     begin = time.process_time()
     with torch.no_grad():
         for number, batch in enumerate(validation, start=1):
             segmenter(batch.image)
-            if number == BATCHES:
+            if number == WARM_UP:
                 break
     whole = (time.process_time() - begin) / number * len(validation)
     json.dump({"batch": seconds, "validation": whole * (2 if network.ema or network.swa else 1)}, sys.stdout)
