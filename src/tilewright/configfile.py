@@ -82,6 +82,10 @@ def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Probl
     check = partial(_named, files)
     for model, spec in config.models.items():
         yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
+        size = config.tiles[spec.tiles].size if spec.tiles in config.tiles else None
+        if size and spec.crop and spec.crop > size:
+            what = f"models.{model}.crop: {spec.crop} is larger than the tiles ({spec.tiles}: {size})."
+            yield Problem(_where(("models", model, "crop"), files), what, "Lower it, or cut larger tiles.")
         if spec.pseudo:
             place = ("models", model, "pseudo", "from")
             yield from check(place, spec.pseudo.source, "ensemble", list(config.ensembles))

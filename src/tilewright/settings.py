@@ -93,7 +93,7 @@ class SplitSettings(StepSettings):
 
 
 class TrainSettings(StepSettings):
-    """Of ``train``: the network, the names of the classes and the scale of its tiles."""
+    """Of ``train``: the network, the names of the classes and the scale of its tiles; not the workers, which change nothing."""
 
     network: Network
     classes: list[str]
@@ -101,7 +101,7 @@ class TrainSettings(StepSettings):
 
     @classmethod
     def of(cls, config: Config, model: str) -> Self:
-        network = config.models[model].model_dump(exclude={"inference"})
+        network = config.models[model].model_dump(exclude={"inference", "workers"})
         scale = config.scales[config.tiles[config.models[model].tiles].scale]
         return cls(network=Network(**network), classes=sorted(config.classes), scale=scale)
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -300,3 +300,8 @@ def _problems_between(sheet: Sheet) -> Iterator[Problem]:
             if row.column(column) != start.column(column):
                 what = f'shard "{row.shard}" has the {column} "{row.column(column)}" here and "{start.column(column)}" in row {start.number}.'
                 yield Problem(where, what, "A shard lies in one group and one role; use another shard name.")
+
+
+def pseudo_shards(sheet: Iterable[Row], validated: Collection[str]) -> dict[str, str]:
+    """Test shards that a fold may be pseudo-labelled on, with their groups: those of groups that it does not validate on."""
+    return {row.shard: row.group for row in sheet if row.role == "test" and row.group not in validated}

@@ -21,7 +21,7 @@ from tilewright.folds import Assignment, assign_folds
 from tilewright.runtime.errors import UserError, raise_all
 from tilewright.runtime.gpu import visible_gpus
 from tilewright.settings import ensemble_models, grid_scale, scale_of
-from tilewright.sheet import NAME, Sheet, digest, read_sheet
+from tilewright.sheet import NAME, Sheet, digest, pseudo_shards, read_sheet
 
 PACKAGE = Path(__file__).parent
 LARGE_SHARD = 50_000_000
@@ -133,8 +133,26 @@ class Workflow:
         """Pseudo-labelled archives that a fold of a model is trained on."""
         if self.config.models[wildcards.model].pseudo is None:
             return []
-        shards = dict.fromkeys(row.shard for row in self.sheet if row.role == "test")
-        return [f"{self.results}/pseudo/{wildcards.model}/fold{wildcards.fold}/{shard}.h5" for shard in shards]
+        validated = {one.group for one in self.folds.values() if one.fold == int(wildcards.fold)}
+        folder = self.pseudo_folder(wildcards)
+        return [f"{folder}/{shard}.h5" for shard in pseudo_shards(self.sheet, validated)]
+
+    def pseudo_folder(self, wildcards: Any) -> str:
+        """Folder of the pseudo-labelled archives of a fold of a model."""
+        return f"{self.results}/pseudo/{wildcards.model}/fold{wildcards.fold}"
+
+    def pseudo_rows(self, wildcards: Any) -> str:
+        """A hash of the columns that decide which shards a model may be pseudo-labelled on."""
+        return self.all_rows("shard", "group") if self.config.models[wildcards.model].pseudo else ""
+
+    def encoder_weights(self, wildcards: Any) -> list[str]:
+        """The file of encoder weights that a model starts from, if it names one."""
+        weights = self.config.models[wildcards.model].encoder_weights
+        return [] if weights in ("auto", "random", "imagenet") else [weights]
+
+    def loading_workers(self, wildcards: Any) -> int:
+        """Processes that load tiles, for each device."""
+        return self.config.models[wildcards.model].workers
 
     def pseudo_members(self, wildcards: Any) -> list[str]:
         """Predictions that label a shard for a fold of a model: of that fold alone."""

@@ -21,7 +21,7 @@ from sets import REPOSITORY, SETS, DataSet
 
 EPOCHS = 12
 CORES = 2
-CROP = {"hgsc": 128, "vasculature": 128, "vasculature-slides": 128, "dsb2018": 128}
+CROP = 128
 INFERENCE = {"window": 256, "overlap": 0.25, "batch_size": 4}
 
 
@@ -49,7 +49,7 @@ def compare(
 ) -> dict[str, Any]:
     """Train a recipe on all folds for the minutes given, and predict and measure out of fold."""
     model = {
-        **spec, "tiles": "tiles", "crop": CROP[name], "threads": 1, "seed": seed, "epochs": EPOCHS, "inference": INFERENCE,
+        **spec, "tiles": "tiles", "crop": CROP, "threads": 1, "seed": seed, "epochs": EPOCHS, "inference": INFERENCE,
     }  # fmt: skip
     short = f"{recipe.replace(' ', '-').replace(chr(39), '').lower()}-{options.minutes:g}min-seed{seed}"
     _snakemake(folder, data, short, model, ["--until", "tile", "split"])
@@ -75,7 +75,7 @@ def compare(
 def _snakemake(folder: Path, data: DataSet, name: str, model: dict[str, Any], arguments: list[str]) -> None:
     config = {
         **data.config, "models": {name: model}, "ensembles": {name: {"models": {name: 1}}},
-        "pathvars": {"results": f"{folder}/results"}, "rerun_on_code_change": False,
+        "pathvars": {"results": f"{folder}/results"},
     }  # fmt: skip
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))

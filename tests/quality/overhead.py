@@ -97,8 +97,8 @@ def _whole(tiles: Tiles, network: Network, classes: list[str]) -> float:
 
     trainer._trainer = watched
     with tempfile.TemporaryDirectory() as folder:
-        state = TrainingState(Path(folder) / "state", "", network, Path(folder) / "curves.png")
-        state.prepare()
+        state = TrainingState(Path(folder) / "state", network, Path(folder) / "curves.png")
+        state.prepare("")
         trainer.run_training(tiles, network, classes, state, Path(folder))
     return (network.tiles_per_epoch or 0) / watch.seconds
 

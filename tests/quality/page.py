@@ -31,7 +31,7 @@ inference are the same for all. Encoders whose ImageNet weights would have to be
 weights here; only the default's come with an installed package. Processors: {cpus}.
 """
 SETS = """
-The sets: `hgsc`: three classes, two halves of one region and another region, Dice of all nuclei together.
+The sets: `hgsc`: three classes, the two halves of one region, hence of one slide; Dice of all nuclei together.
 `hubmap-vasculature`: 29 annotated tiles, half of the tiles of each source against the other half, so that slides are on both
 sides; "other slides" holds whole slides out. `dsb2018`: 104 images of many kinds, half of the images of each look.
 """

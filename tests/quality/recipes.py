@@ -15,6 +15,7 @@ Recipe = dict[str, Any]
 LEFT_OUT = (
     "tiles",
     "crop",
+    "crop_at",
     "epochs",
     "tiles_per_epoch",
     "inference",

@@ -25,8 +25,8 @@ class DataSet:
     target: str
 
 
-def hgsc(_data: Path, folder: Path) -> DataSet:
-    """The bundled H&E regions: nuclei of three classes, halves of one region and another one."""
+def hgsc(_data: Path, _folder: Path) -> DataSet:
+    """The bundled H&E regions: nuclei of three classes, the two halves of one region."""
     config = {
         "sheet": str(REPOSITORY / "config" / "demo" / "slides.csv"),
         "data": str(REPOSITORY / "config" / "demo"),
@@ -35,7 +35,6 @@ def hgsc(_data: Path, folder: Path) -> DataSet:
         "tiles": {"tiles": {"scale": "scale", "size": 192, "overlap": 0.25}},
         "folds": {"count": 2},
     }
-    del folder
     return DataSet(config, "any")
 
 

@@ -31,7 +31,7 @@ def test_the_weights_of_the_installed_package_are_loaded():
 
 def test_weights_of_another_encoder_are_refused(tmp_path):
     with pytest.raises(UserError, match="the weights of the installed package do not fit the encoder"):
-        build(network(options={"in_channels": 4}), 2, pretrained=True)
+        build(network(**TINY).model_copy(update={"encoder_weights": "auto"}), 2, pretrained=True)
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(DataError, match=r"w\.safetensors: cannot be loaded"):
         build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
@@ -73,6 +73,44 @@ def test_unknown_names_are_errors_with_the_nearest_name(options, says):
     with pytest.raises(UserError) as caught:
         check_network(network(**options))
     assert str(caught.value) == f"config, models: {says}"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"encoder": "tu-nonexistent", "encoder_weights": "random"}, 'encoder "tu-nonexistent" is unknown'),
+        ({"options": {"activation": "sigmoid"}}, 'option "activation" is unknown to Unet'),
+        ({"options": {"decoder_attention_type": "foo"}}, "Unet with timm-tf_efficientnet_lite0 cannot be built"),
+        ({**TINY, "deep_supervision": 4}, "deep_supervision: 4, but the decoder has 2 coarser levels"),
+    ],
+)
+def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
+    with pytest.raises(UserError, match=says):
+        build(network(**options), 1, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"sampling": {"rates": {"kind": {"grid": 0.8, "background": 0.4}}}}, "they sum to 1.2"),
+        ({"pseudo": {"from": "first"}, "sampling": {"rates": {"role": {"pseudo": 0.1}}}}, "is pseudo.rate"),
+        ({"crop_at": "center", "class_crops": 0.3}, "cannot lie around a class"),
+        ({"optimizer": "rmsprop", "amsgrad": True}, "rmsprop has no such variant"),
+        ({"warmup": 0, "first_rate": 0.1}, "starts at its peak"),
+        ({"schedule": "plateau", "last_rate": 0.1}, "the schedule plateau does not end there"),
+        ({"batch_size": 3, "devices": 2}, "cannot be shared by 2 devices"),
+        ({"loss": {"bce": 0}}, "a term must have a weight above 0"),
+        ({"loss": {"dice": {"smooth": 0}}}, "smooth must be above 0"),
+        ({"loss": {"edge": {"size": 14}}}, "size odd"),
+        ({"loss": {"bce": -1}}, "greater than or equal to 0"),
+        ({"std": [0, 1, 1]}, "greater than 0"),
+        ({"mean": [123, 117, 104]}, "less than or equal to 1"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_keys_that_contradict_each_other_or_have_no_meaning_are_errors(options, says):
+    with pytest.raises(ValueError, match=says):
+        network(**options)
 
 
 def test_all_unknown_names_are_told_at_once():

@@ -58,6 +58,44 @@ def test_image_and_mask_move_together(name):
         assert same.mean() > (0.93 if name == "zoom" else 0.999)  # edges of an enlarged image are soft
 
 
+def test_both_flips_are_drawn_apart_from_each_other():
+    corner = np.zeros((32, 32), np.uint8)
+    corner[2:8, 3:20] = 1
+    image, augmentation = np.zeros((32, 32, 3), np.uint8), Augmentation("flips", Cropping(32))
+    seen = [augmentation(image, corner, seed)[1].tobytes() for seed in range(400)]
+    shares = [seen.count(each) / 400 for each in set(seen)]
+    assert shares == pytest.approx([0.25] * 4, abs=0.08)
+
+
+@pytest.mark.parametrize(("name", "unchanged"), [("light_scale", 0.6), ("rich", 0.25)])
+def test_colours_change_at_the_rate_that_a_set_states(name, unchanged):
+    image = np.random.default_rng(0).integers(40, 200, (32, 32, 3)).astype(np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    augmentation = Augmentation(name, Cropping(32))
+    levels = set(np.unique(image.reshape(-1, 3), axis=0).view("u1,u1,u1").ravel().tolist())
+
+    def kept(seed):
+        pixels, _ = augmentation(image, mask, seed)
+        return set(pixels.reshape(-1, 3).view("u1,u1,u1").ravel().tolist()) <= levels
+
+    found = np.mean([kept(seed) for seed in range(400)])
+    # of light_scale's two fifths some get nothing, and of rich's turned tiles none keeps its pixels
+    low, high = (unchanged, 0.92) if name == "light_scale" else (0.03, unchanged)
+    assert low < found < high
+
+
+def test_more_than_fifteen_classes_are_moved_too():
+    image, mask = tile()
+    wide = mask.astype(np.uint32) << 20
+    augmentation = Augmentation("rich", Cropping(64))
+    for seed in range(20):
+        narrow = augmentation(image, mask, seed)[1]
+        moved = augmentation(image, wide, seed)[1]
+        assert set(np.unique(moved).tolist()) <= {0, 1 << 20, 2 << 20}
+        # OpenCV rounds places of 8 and of 16 bits differently now and then
+        assert (moved != narrow.astype(np.uint32) << 20).sum() <= 4
+
+
 def test_all_eight_flips_and_turns_occur():
     corner = np.zeros((32, 32), np.uint8)
     corner[2:8, 3:20] = 1

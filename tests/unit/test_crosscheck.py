@@ -21,14 +21,16 @@ def project(new_project, tmp_path):
 @pytest.mark.parametrize(
     ("sampling", "says"),
     [
-        ({"rates": {"source": {"ones": 0.5}}}, 'no slide to train on has the source "ones".\n  Did you mean "one"?'),
+        ({"rates": {"source": {"ones": 0.5}}}, 'no tile to train on has the source "ones".\n  Did you mean "one"?'),
         (
-            {"rates": {"kind": {"objects": 0.5}}},
-            'no slide to train on has the kind "objects".\n  Did you mean "object"?',
+            {"rates": {"kind": {"grids": 0.5}}},
+            'no tile to train on has the kind "grids".\n  Did you mean "grid"?',
         ),
-        ({"rates": {"role": {"pseudo": 0.5}}}, 'no slide to train on has the role "pseudo".'),
-        ({"multipliers": {"a3": 2}}, 'no slide to train on has the slide "a3".'),
-        ({"multipliers": {"t1": 2}}, 'no slide to train on has the slide "t1".'),
+        ({"rates": {"kind": {"object": 0.5}}}, 'no tile to train on has the kind "object".'),
+        ({"rates": {"class": {"glands": 0.5}}}, 'no tile to train on has the class "glands".\n  Did you mean "gland"?'),
+        ({"rates": {"role": {"pseudo": 0.5}}}, 'no tile to train on has the role "pseudo".'),
+        ({"multipliers": {"a3": 2}}, 'no tile to train on has the slide "a3".'),
+        ({"multipliers": {"t1": 2}}, 'no tile to train on has the slide "t1".'),
     ],
 )
 def test_names_that_the_sheet_does_not_have_are_told_with_the_nearest(project, sampling, says):

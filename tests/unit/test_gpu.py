@@ -32,13 +32,15 @@ def test_each_claim_has_gpus_of_its_own_and_gives_them_back():
 
 
 def test_what_the_scheduler_has_chosen_is_left_alone(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")
     with claimed_gpus(2):
-        assert shown() == "7"
+        assert shown() == "7,8"
+    with pytest.raises(UserError, match="devices: 3, but there are 2 GPUs for it"), claimed_gpus(3):
+        pass
 
 
 def test_more_gpus_than_there_are_is_an_error():
-    with pytest.raises(UserError, match="devices: 4, but this machine has 3 GPUs"), claimed_gpus(4):
+    with pytest.raises(UserError, match="devices: 4, but there are 3 GPUs for it"), claimed_gpus(4):
         pass
 
 

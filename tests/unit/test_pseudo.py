@@ -43,7 +43,7 @@ def test_labels_of_a_coarser_probability_have_the_frame_of_the_image(tmp_path):
     probability[:, :, 16:] = 255
     coarse = save(tmp_path / "p.tif", probability, factor=2.0, classes=json.dumps(["gland"]))
     image = save(tmp_path / "i.tif", np.zeros((3, 64, 64), np.uint8))
-    label(coarse, image, 0.9, tmp_path / "l.tif")
+    label([coarse], [1], image, 0.9, tmp_path / "l.tif")
     with open_raster(tmp_path / "l.tif") as raster:
         assert raster.size == (64, 64)
         row = raster.read()[0, 30]

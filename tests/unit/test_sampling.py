@@ -5,6 +5,7 @@ import pytest
 
 from tilewright.archives import TileTable, TrainingShard, read_table
 from tilewright.config import Network
+from tilewright.runtime.errors import DataError
 from tilewright.tiles import tile_archive
 from tilewright.training.sampling import EachOnce, EpochSampler, Margin, draw_weights, raked, sampler
 
@@ -44,6 +45,26 @@ def test_without_rates_every_tile_comes_once_before_any_comes_twice():
     drawn = [draw.row for draw in EpochSampler(None, 6, 15, seed=0)]
     assert sorted(drawn[:6]) == sorted(drawn[6:12]) == list(range(6))
     assert len(set(drawn[12:])) == 3
+
+
+def test_rounds_go_on_from_one_epoch_to_the_next():
+    drawn = []
+    for epoch in range(3):
+        epochs = EpochSampler(None, 6, 4, seed=0)
+        epochs.set_epoch(epoch)
+        drawn += [draw.row for draw in epochs]
+    assert sorted(drawn[:6]) == sorted(drawn[6:]) == list(range(6))
+
+
+def test_batches_are_full_and_each_draw_counts_once():
+    drawn = list(EpochSampler(None, 7, 7, seed=0, batch=4))
+    assert len(drawn) == len(EpochSampler(None, 7, 7, seed=0, batch=4)) == 8
+    assert sorted(draw.row for draw in drawn if draw.counts) == list(range(7))
+
+
+def test_rates_that_no_tile_fulfils_are_an_error_that_names_them():
+    with pytest.raises(DataError, match="no tile to train on fulfils the rates of kind and source together"):
+        weights(rates={"kind": {"object": 1}, "source": {"two": 1}})
 
 
 @pytest.mark.parametrize("column", ["kind", "source", "group", "slide", "role"])
@@ -127,7 +148,7 @@ def test_draws_follow_their_weights_and_their_seeds_alone():
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_devices_share_the_draws_of_one_and_each_counts_once(devices, count):
     alone = list(EpochSampler(None, 6, count, seed=3))
-    shared = [list(EpochSampler(None, 6, count, 3, device, devices)) for device in range(devices)]
+    shared = [list(EpochSampler(None, 6, count, 3, devices, device, devices)) for device in range(devices)]
     assert {len(part) for part in shared} == {-(-count // devices)}
     together = [draw for step in zip(*shared, strict=True) for draw in step]
     assert [draw for draw in together if draw.counts] == alone
@@ -137,7 +158,7 @@ def test_validation_tiles_are_shared_in_order_and_each_counts_once():
     shared = [list(EachOnce(5, device, 2)) for device in range(2)]
     assert [[(draw.row, draw.counts) for draw in part] for part in shared] == [
         [(0, True), (2, True), (4, True)],
-        [(1, True), (3, True), (4, False)],
+        [(1, True), (3, True), (0, False)],
     ]
 
 

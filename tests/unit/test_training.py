@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -67,10 +68,17 @@ def tiled(tmp_path_factory, new_project):
     return folder
 
 
-def trained(tiled, out, fold=0, **options):
+def places(tiled):
+    sheet = tiled / "slides" / "slides.csv"
+    return {
+        "folds": tiled / "folds.csv", "tiles": tiled / "t", "sheet": sheet, "data": sheet.parent, "pseudo": tiled / "pseudo",
+    }  # fmt: skip
+
+
+def trained(tiled, out, fold=0, workers=0, **options):
     network = Network(**{**NETWORK, **options})
     settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))
-    train("tiny", fold=fold, folds=tiled / "folds.csv", tiles=tiled / "t", settings=settings, out=out)
+    train("tiny", fold=fold, **places(tiled), settings=settings, out=out, workers=workers)
     return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
@@ -137,7 +145,7 @@ EVERYTHING = {
     "mixing": {"kind": "mixup", "probability": 0.5},
     "sampling": {"rates": {"source": "equal"}},
     "schedule": "plateau",
-    "plateau": {"patience": 0},
+    "plateau": {"patience": 1},
     "warmup": 0,
     "optimizer": "adam",
     "amsgrad": True,
@@ -195,7 +203,9 @@ def test_two_processes_share_an_epoch(tiled, tmp_path):
     """The Dice they log is that of all validation tiles, each counted once, with the weights that are kept."""
     network = Network(**{**NETWORK, "devices": 2, "epochs": 2, "batch_size": 4})
     settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))
-    command = ["train", "tiny", "--fold", "0", "--folds", tiled / "folds.csv", "--tiles", tiled / "t"]
+    command = ["train", "tiny", "--fold", "0"]
+    for name, path in places(tiled).items():
+        command += [f"--{name}", path]
     command += ["--settings", settings.model_dump_json(), "--out", tmp_path / "two"]
     done = subprocess.run([sys.executable, "-m", "tilewright", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -222,6 +232,42 @@ def test_two_processes_share_an_epoch(tiled, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_training_that_diverges_says_so(tiled, tmp_path):
+    with pytest.raises(DataError, match=r"the training diverged in epoch 1: .*\n  Lower learning_rate"):
+        trained(tiled, tmp_path, learning_rate=1e30, warmup=0, optimizer="adam")
+
+
+@pytest.mark.slow
+def test_the_epoch_of_least_loss_is_kept_if_that_is_monitored(tiled, tmp_path):
+    found = trained(tiled, tmp_path, monitor="val_loss", epochs=4)
+    history = pd.read_csv(io.BytesIO(found["history.csv"]))
+    content = json.loads(found["model.json"])
+    assert content["best_epoch"] == history["val_loss"].idxmin()
+    assert content["best_val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_state_of_another_division_of_the_same_shards_is_not_gone_on_from(tiled, tmp_path, monkeypatch):
+    """Else weights that have seen a slide would be validated on it."""
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(KilledError):
+            trained(tiled, tmp_path)
+    (state,) = (tmp_path / "state").glob("fingerprint")
+    before = state.read_text()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        with pytest.raises(KilledError):
+            trained(tiled, tmp_path, fold=1)
+    assert state.read_text() != before
+
+
+def test_half_of_16_bits_on_a_processor_is_refused(tiled, tmp_path):
+    with pytest.raises(UserError, match="precision 16 needs a GPU"):
+        trained(tiled, tmp_path, precision="16")
+
+
+@pytest.mark.slow
 def test_half_precision_trains(tiled, tmp_path):
     found = trained(tiled, tmp_path, precision="bf16", epochs=1)
     assert all(torch.isfinite(value).all() for value in load(found["model.safetensors"]).values())
@@ -230,23 +276,36 @@ def test_half_precision_trains(tiled, tmp_path):
 @pytest.mark.slow
 def test_a_compiled_network_trains_and_its_weights_have_their_usual_names(tiled, whole, tmp_path, monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+
+    def count(module):
+        call = module.forward
+        module.forward = lambda images: (compiled.append(module.training), call(images))[1]
+
+    monkeypatch.setattr(torch.nn.Module, "compile", count)
     found = trained(tiled, tmp_path, compile=True)
-    assert len(compiled) == 1
+    assert {True, False} <= set(compiled)  # what is compiled is what is trained and validated
     assert found["model.safetensors"] == whole["model.safetensors"]
 
 
 @pytest.mark.slow
-def test_pseudo_labelled_tiles_are_trained_on(tiled, tmp_path, capsys):
+@pytest.mark.parametrize(("group", "used"), [("t", True), ("a", False), ("b", False)])
+def test_pseudo_labelled_tiles_are_trained_on_unless_their_group_is_validated(tiled, tmp_path, capsys, group, used):
+    rows = (tiled / "slides" / "slides.csv").read_text().replace(",test,t,t,", f",test,{group},t,")
+    sheet = tiled / "slides" / f"{tmp_path.name}.csv"
+    sheet.write_text(rows)
     network = Network(**{**NETWORK, "epochs": 1, "pseudo": {"from": "first", "rate": 0.5}})
     settings = TrainSettings(network=network, classes=CLASSES, scale=Scale(factor=1))
-    common = {"fold": 0, "folds": tiled / "folds.csv", "tiles": tiled / "t", "settings": settings}
-    train("tiny", **common, out=tmp_path / "one")
-    train("tiny", **common, out=tmp_path / "two", pseudo=[tiled / "t" / "x1.h5"])
-    counts = [
-        int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().err.splitlines() if "to train on" in line
+    (tmp_path / "pseudo").mkdir()
+    shutil.copy(tiled / "t" / "x1.h5", tmp_path / "pseudo" / "t.h5")
+    given = {**places(tiled), "sheet": sheet, "pseudo": tmp_path / "pseudo"}
+    fold = next(one.fold for one in read_folds(tiled / "folds.csv") if one.group == ("a" if group == "t" else group))
+    train("tiny", fold=fold, **given, settings=settings, out=tmp_path / "one")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "to train on" in line]
+    trained_on = [
+        TrainingShard(tiled / "t" / f"{one.shard}.h5") for one in read_folds(tiled / "folds.csv") if one.fold != fold
     ]
-    assert counts[1] == counts[0] + len(read_table([TrainingShard(tiled / "t" / "x1.h5")]))
+    extra = len(read_table([TrainingShard(tmp_path / "pseudo" / "t.h5")])) if used else 0
+    assert int(line.split(": ")[1].split()[0]) == len(read_table(trained_on)) + extra
 
 
 @pytest.mark.slow
@@ -315,7 +374,7 @@ def test_a_fold_without_shards_is_refused(tiled, tmp_path):
 def test_archives_of_other_classes_are_refused(tiled, tmp_path):
     settings = TrainSettings(network=Network(**NETWORK), classes=["gland"], scale=Scale(factor=1))
     with pytest.raises(DataError, match="other classes"):
-        train("tiny", fold=0, folds=tiled / "folds.csv", tiles=tiled / "t", settings=settings, out=tmp_path)
+        train("tiny", fold=0, **places(tiled), settings=settings, out=tmp_path)
 
 
 def shards(tiled):
@@ -325,7 +384,7 @@ def shards(tiled):
 def draws(table, epoch=0, **options):
     drawn = sampler(table, [], Network(**{**NETWORK, **options}), CLASSES)
     drawn.set_epoch(epoch)
-    return list(drawn)
+    return [draw for draw in drawn if draw.counts]
 
 
 def test_an_epoch_draws_every_tile_once_in_an_order_of_its_own(tiled):

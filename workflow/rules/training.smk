@@ -33,6 +33,7 @@ rule train:
         folds="<results>/folds.csv",
         tiles=project.training_tiles,
         pseudo=project.pseudo_tiles,
+        encoder=project.encoder_weights,
     output:
         weights="<results>/models/{model}/fold{fold}/model.safetensors",
         model="<results>/models/{model}/fold{fold}/model.json",
@@ -54,7 +55,12 @@ rule train:
         mem_mb=8000,
         runtime=720,
         gpu=project.training_gpus,
+        workers=project.loading_workers,
     params:
+        sheet=SHEET,
+        data=DATA,
+        rows=project.pseudo_rows,
+        pseudo=project.pseudo_folder,
         settings=settings("train"),
         tiles=project.tiles_folder,
         out=subpath(output.model, parent=True),
@@ -63,4 +69,5 @@ rule train:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
         "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
-        " --pseudo {input.pseudo:q} --settings {params.settings:q} --out {params.out:q} 2> {log:q}"
+        " --sheet {params.sheet:q} --data {params.data:q} --pseudo {params.pseudo:q} --workers {resources.workers}"
+        " --settings {params.settings:q} --out {params.out:q} 2> {log:q}"

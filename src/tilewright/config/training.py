@@ -37,7 +37,13 @@ def _spelt_out(loss: dict[LossName, float | dict[str, float]]) -> dict[LossName,
         known = {"weight": 1.0, **LOSS_PARAMETERS[name]}
         if unknown := sorted(set(given) - set(known)):
             raise ValueError(f"{name} has no parameter {unknown[0]}; it has {', '.join(known)}")
+        if negative := sorted(key for key, value in given.items() if value < 0):
+            raise ValueError(f"{name}: {negative[0]} must not be negative")
+        if given.get("smooth") == 0 or given.get("size", 1) % 2 != 1:
+            raise ValueError(f"{name}: smooth must be above 0, and size odd")
         terms[name] = {**known, **given}
+    if not any(term["weight"] for term in terms.values() if isinstance(term, dict)):
+        raise ValueError("a term must have a weight above 0")
     return terms
 
 
@@ -58,6 +64,13 @@ class Sampling(Section):
         description="Edge of the central square in which a tile must show a class, in pixels; none: no square.",
     )
     center_rate: Share = Field(0.9, description="Share of the tiles without a class in the square that is not drawn.")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        for column, rate in self.rates.items():
+            if isinstance(rate, dict) and sum(rate.values()) > 1 + 1e-9:
+                raise ValueError(f"rates.{column}: they sum to {sum(rate.values()):g}, which is more than 1")
+        return self
 
 
 class Mixing(Section):
@@ -84,14 +97,14 @@ class Plateau(Section):
     """When the schedule plateau lowers the learning rate."""
 
     factor: float = Field(0.1, gt=0, lt=1, description="The rate is multiplied by this.")
-    patience: int = Field(5, ge=0, description="Validations without improvement before that.")
+    patience: int = Field(5, ge=1, description="Validations without improvement after which it does.")
     min_delta: float = Field(0.01, ge=0, description="Least improvement of what is monitored.")
 
 
 class Stopping(Section):
     """When training ends early."""
 
-    patience: int = Field(15, ge=1, description="Validations without improvement before it ends.")
+    patience: int = Field(15, ge=1, description="Validations without improvement after which it ends.")
     min_delta: float = Field(0.01, ge=0, description="Least improvement of what is monitored.")
 
 
@@ -115,13 +128,13 @@ class Network(Section):
     options: dict[str, int | float | str | bool | list[int] | None] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
     )
-    mean: list[float] | None = Field(
+    mean: list[Share] | None = Field(
         None,
         min_length=3,
         max_length=3,
         description="Mean of the channels of its input, 0 to 1; none: of its weights, or 0.5.",
     )
-    std: list[float] | None = Field(
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(
         None, min_length=3, max_length=3, description="Their standard deviation; none: that of its weights, or 0.5."
     )
     deep_supervision: int = Field(
@@ -184,7 +197,7 @@ class Network(Section):
     devices: int = Field(1, ge=1, description="GPUs (or, without any, processes) that share each batch.")
     workers: int = Field(0, ge=0, description="Processes that load tiles, for each device.")
     threads: int = Field(1, ge=1, description="Processor threads of the network; they decide how sums are rounded.")
-    seed: int = Field(0, description="Seed of weights, order and augmentation.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -193,6 +206,19 @@ class Network(Section):
                 f"encoder_weights: the package has none for {self.encoder}; "
                 "set imagenet to download them, a file, or random"
             )
+        role = self.sampling.rates.get("role", {})
+        if self.pseudo and (isinstance(role, str) or "pseudo" in role):
+            raise ValueError(
+                "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
+            )
+        if self.class_crops and self.crop_at == "center":
+            raise ValueError("class_crops: a crop at the centre cannot lie around a class")
+        if self.amsgrad and self.optimizer == "rmsprop":
+            raise ValueError("amsgrad: rmsprop has no such variant")
+        if self.first_rate and not self.warmup:
+            raise ValueError("first_rate: without warmup the learning rate starts at its peak")
+        if self.last_rate and self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"last_rate: the schedule {self.schedule} does not end there")
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.devices} devices")
         return self

@@ -80,7 +80,7 @@ def _write(segmenter: nn.Module, card: dict[str, Any], path: Path) -> None:
                 dynamic_shapes=(shape,), verbose=False,
             )  # fmt: skip
         except Exception as error:  # whatever the exporter raises: the network has what ONNX lacks
-            first = str(error).strip().splitlines()[0]
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise DataError(Problem("export", f"the network cannot be expressed in ONNX ({first}).")) from error
     assert program is not None, "asked for no file"
     content = program.model_proto

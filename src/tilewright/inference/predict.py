@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         segmenter = build(Network(**content["network"]), len(content["classes"]), pretrained=False)
         segmenter.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = "Delete the folder and run the same command again."
         raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error
     return segmenter.eval(), content["classes"]
@@ -131,7 +132,8 @@ def probabilities(segmenter: Segmenter, images: NDArray[np.uint8], tta: str) -> 
     """
     device = next(segmenter.parameters()).device
     batch = torch.from_numpy(images).to(device)
-    mixed = torch.autocast("cuda", torch.float16) if device.type == "cuda" else nullcontext()
+    half = segmenter.gpu_dtype if device.type == "cuda" else None
+    mixed = torch.autocast("cuda", half) if half else nullcontext()
     with mixed:
         views = [
             _back(torch.sigmoid(segmenter(_view(batch, flip, turned)).float()), flip, turned)

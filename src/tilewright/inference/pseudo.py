@@ -7,13 +7,14 @@ fold learns nothing of it from the labels.
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.inference.ensemble import blend, member_weights, read_at
+from tilewright.inference.ensemble import member_weights, read_at
 from tilewright.rasters import Frame, blocks, create_raster, mask_dtype, open_raster
 from tilewright.runtime.progress import track
 from tilewright.settings import PseudoSettings
@@ -45,16 +46,14 @@ def pseudo(
         out: the archive to write.
     """
     weights = member_weights(members, settings.weights)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}.") as folder,
+        tempfile.TemporaryDirectory() as folder,
         tile_archive(out, settings.classes, settings.tiles.size) as writer,
     ):
-        probability, labels = Path(folder) / "probability.tif", Path(folder) / "labels.tif"
+        labels = Path(folder) / "labels.tif"
         for row in read_shard(sheet, data, shard):
-            blend([member / f"{row.slide}.tif" for member in members], weights, probability)
-            image_path = scaled / f"{row.slide}.image.tif"
-            label(probability, image_path, settings.min_confidence, labels)
+            maps, image_path = [member / f"{row.slide}.tif" for member in members], scaled / f"{row.slide}.image.tif"
+            label(maps, weights, image_path, settings.min_confidence, labels)
             with (
                 open_raster(image_path) as image,
                 open_raster(labels) as mask,
@@ -65,22 +64,27 @@ def pseudo(
                     writer.add(replace(row, labelled=None), corner, image, mask, tissue)
 
 
-def label(probability: Path, image: Path, min_confidence: float, out: Path) -> None:
-    """Write the mask of what probabilities are sure of, at the scale of an image.
+def label(maps: Sequence[Path], weights: Sequence[float], image: Path, min_confidence: float, out: Path) -> None:
+    """Write the mask of what the mean of probability maps is sure of, at the scale of an image.
 
     Args:
-        probability: uint8, one band a class; interpolated where its scale is another.
+        maps: uint8, one band a class; interpolated where their scale is another.
+        weights: weight of each map; they need not sum to 1.
         image: the image whose frame the mask has.
         min_confidence: least probability of a class that is there, or of its absence.
         out: the mask to write.
     """
-    with open_raster(probability) as source, open_raster(image) as target:
-        kind = mask_dtype(source.bands)
-        with create_raster(out, target.size, dtype=kind, tags=Frame.of(target).tags()) as result:
-            for window in blocks(target.size, WINDOW):
-                bits = labels_of(read_at(source, target, window), min_confidence)
-                if bits.any():
-                    result.write(bits[None].astype(kind), window.x, window.y)
+    shares = np.array(weights, np.float32) / np.float32(sum(weights))
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_raster(path)) for path in maps]
+        target = stack.enter_context(open_raster(image))
+        kind = mask_dtype(sources[0].bands)
+        result = stack.enter_context(create_raster(out, target.size, dtype=kind, tags=Frame.of(target).tags()))
+        for window in blocks(target.size, WINDOW):
+            parts = (share * read_at(each, target, window) for share, each in zip(shares, sources, strict=True))
+            bits = labels_of(sum(parts, np.zeros((), np.float32)), min_confidence)
+            if bits.any():
+                result.write(bits[None].astype(kind), window.x, window.y)
 
 
 def labels_of(values: NDArray[np.float32], min_confidence: float) -> NDArray[np.int64]:

@@ -28,14 +28,14 @@ def claimed_gpus(count: int = 1) -> Iterator[None]:
     Raises:
         UserError: the machine has fewer.
     """
-    gpus = visible_gpus()
-    if not gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
+    gpus, given = visible_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    usable = gpus if given is None else [name for name in given.split(",") if name]
+    if gpus and count > len(usable):
+        what = f"devices: {count}, but there are {len(usable)} GPUs for it."
+        raise UserError(Problem("config, models", what, "Lower it, or ask the scheduler for more."))
+    if not gpus or given is not None:
         yield
         return
-    if count > len(gpus):
-        raise UserError(
-            Problem("config, models", f"devices: {count}, but this machine has {len(gpus)} GPUs.", "Lower it.")
-        )
     waited = False
     while True:
         with ExitStack() as held:

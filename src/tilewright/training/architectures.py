@@ -9,6 +9,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
@@ -17,6 +18,8 @@ from tilewright.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
+
+HALF = {"auto": torch.float16, "16": torch.float16, "bf16": torch.bfloat16, "32": None}
 
 
 def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
@@ -38,9 +41,12 @@ def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
     else:
         model = _of_library(network, classes, pretrained=pretrained)
         blocks, deepest = _blocks(model), model.encoder
-    segmenter = Segmenter(model, *normalisation(network))
+    segmenter = Segmenter(model, *normalisation(network), gpu_dtype=HALF[network.precision])
     # the finest block feeds the network's own head
     supervised = blocks[-2::-1][: network.deep_supervision]
+    if len(supervised) < network.deep_supervision:
+        what = f"deep_supervision: {network.deep_supervision}, but the decoder has {len(supervised)} coarser levels."
+        raise UserError(Problem("config, models", what, "Lower it."))
     if network.deep_supervision or network.image_loss:
         segmenter.add_heads(classes, supervised, deepest if network.image_loss else None)
     return segmenter
@@ -74,7 +80,7 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     weights, encoder = network.encoder_weights, network.encoder or ENCODER
     if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
-    elif encoder not in (known := smp.encoders.get_encoder_names()) and not encoder.startswith("tu-"):
+    elif encoder not in (known := smp.encoders.get_encoder_names()) and not _is_timm(encoder):
         problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, known)))
     if network.deep_supervision and model is not None and not _supervisable(model):
         remedy = "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet."
@@ -88,7 +94,15 @@ def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
     hub = weights if weights == "imagenet" else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
-        model = smp.create_model(network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options)
+        try:
+            model = smp.create_model(
+                network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options
+            )
+        except Exception as error:  # the library raises whatever its parts do for options that do not fit each other
+            what = f"{network.architecture} with {encoder} cannot be built ({_first_line(error)})."
+            raise UserError(
+                Problem("config, models", what, "Check options, encoder_weights and the network.")
+            ) from error
     if weights == "auto":
         _load_lite0(model.encoder, encoder)
     elif weights not in ("random", "imagenet"):
@@ -108,7 +122,14 @@ def _architectures() -> dict[str, type[nn.Module]]:
 
 
 def _options(model: type[nn.Module]) -> list[str]:
-    return [name for name in inspect.signature(model).parameters if name != "classes"]
+    """Arguments that the config may give; the others follow from other keys."""
+    taken = ("classes", "encoder_name", "encoder_weights", "in_channels", "activation", "aux_params")
+    return [name for name in inspect.signature(model).parameters if name not in taken]
+
+
+def _is_timm(encoder: str) -> bool:
+    """Whether a name means an encoder of timm, given as tu-NAME."""
+    return encoder.startswith("tu-") and bool(timm.is_model(encoder.removeprefix("tu-")))
 
 
 def _supervisable(model: type[nn.Module]) -> bool:
@@ -157,6 +178,17 @@ def _load_lite0(encoder: nn.Module, name: str) -> None:
 def _load_encoder_file(encoder: nn.Module, path: Path) -> None:
     try:
         encoder.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        what = f"cannot be loaded into the encoder ({str(error).splitlines()[0]})."
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        what = f"cannot be loaded into the encoder ({_first_line(error)})."
         raise DataError(Problem(str(path), what, "Give a .safetensors file of this encoder's state.")) from error
+
+
+def spelt_out(network: Network) -> Network:
+    """The network with encoder, mean and std as they are, so that other defaults would not change it."""
+    mean, std = normalisation(network)
+    encoder = None if _own(network.architecture) else network.encoder or ENCODER
+    return network.model_copy(update={"encoder": encoder, "mean": mean, "std": std})
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -5,6 +5,7 @@ outside the crop where tiles are larger, and colours are computed for the crop a
 """
 
 import os
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ Image = NDArray[np.uint8]
 Mask = NDArray[Any]
 Movement = Callable[[Image, Mask, np.random.Generator], tuple[Image, Mask]]
 Recoloring = Callable[[Image, np.random.Generator], Image]
+
+cv2.setNumThreads(1)  # a training uses the threads that it was given, and each loader one
 
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Optical densities of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston 2001)."""
@@ -91,21 +94,39 @@ class Augmentation:
 
     def __call__(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
         """Change image (rows x columns x 3) and mask (rows x columns, bits) alike; the seed decides how."""
-        generator = np.random.default_rng(seed)
+        generator, *seeds = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3))
+        planes = _planes(mask)
         if self._set.movement:
-            image, mask = self._set.movement(image, mask, generator)
+            image, planes = self._set.movement(image, planes, generator)
         if self._moves:
-            self._moves.set_random_seed(seed)
-            moved = self._moves(image=image, mask=mask)
-            image, mask = moved["image"], moved["mask"]
+            _seed(self._moves, seeds[0])
+            moved = self._moves(image=image, mask=planes)
+            image, planes = moved["image"], moved["mask"]
+        mask = _joined(planes, mask.dtype)
         place = self._cropping.place(mask, generator)
         image, mask = image[place], mask[place]
         if self._set.recoloring:
             image = self._set.recoloring(image, generator)
         if self._colors:
-            self._colors.set_random_seed(seed + 1)
+            _seed(self._colors, seeds[1])
             image = self._colors(image=image)["image"]
         return image, mask
+
+
+def _seed(transforms: Any, generator: np.random.Generator) -> None:
+    """Let all transforms draw from one generator; with ``set_random_seed`` each would draw the same numbers."""
+    transforms.set_random_state(generator, random.Random(int(generator.integers(2**63))))  # noqa: S311 - no secret
+
+
+def _planes(mask: Mask) -> Mask:
+    """Bits as OpenCV can move them: 32 of them as two planes of 16."""
+    if mask.dtype != np.uint32:
+        return mask
+    return np.ascontiguousarray(mask).view(np.uint16).reshape(*mask.shape, 2)
+
+
+def _joined(planes: Mask, kind: Any) -> Mask:
+    return planes if kind != np.uint32 else np.ascontiguousarray(planes).view(np.uint32)[..., 0]
 
 
 def jitter_stains(image: Image, generator: np.random.Generator, scale: float = 0.2, shift: float = 0.03) -> Image:

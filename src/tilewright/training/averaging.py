@@ -21,6 +21,10 @@ class Average:
         """
         self._decay, self.weights, self.count = decay, Weights(), 0
 
+    def to(self, device: torch.device) -> None:
+        """Move the average to a device."""
+        self.weights = {name: value.to(device) for name, value in self.weights.items()}
+
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the state of the network."""

@@ -41,7 +41,7 @@ class ValidationPictures(lightning.Callback):
         assert isinstance(pl_module, SegmentationTask)
         if self._batch is None or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        probability = torch.sigmoid(pl_module.logits(RAW, self._batch.image).float()).cpu().numpy()
+        probability = torch.sigmoid(pl_module.logits(RAW, self._batch.image).float()).nan_to_num().cpu().numpy()
         truth = targets(self._batch.bits, self._batch.labelled).truth.cpu().numpy()
         images = np.moveaxis(self._batch.image.cpu().numpy(), 1, -1)
         for number, name in enumerate(pl_module.classes):

@@ -25,7 +25,8 @@ from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.settings import TrainSettings
-from tilewright.training.architectures import normalisation
+from tilewright.sheet import pseudo_shards, read_sheet
+from tilewright.training.architectures import spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
 from tilewright.training.state import TrainingState
@@ -41,9 +42,12 @@ def train(
     fold: int,
     folds: Path,
     tiles: Path,
+    sheet: Path,
+    data: Path,
+    pseudo: Path,
     settings: TrainSettings,
     out: Path,
-    pseudo: Sequence[Path] = (),
+    workers: int = 0,
 ) -> None:
     """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
 
@@ -55,28 +59,39 @@ def train(
         fold: the fold that is validated on.
         folds: ``folds.csv``.
         tiles: folder of the tile archives, ``{shard}.h5``.
+        sheet: the slide sheet, which names the test shards.
+        data: folder in which images are looked for first.
+        pseudo: folder of the archives that ``pseudo`` writes for this fold, ``{shard}.h5``; used if the network has
+            pseudo-labels.
         settings: network, classes and scale.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
-        pseudo: tile archives of pseudo-labelled shards, as ``pseudo`` writes them for this fold.
+        workers: processes that load tiles, for each device; they change no result.
 
     Raises:
         UserError: a network that cannot be built, or another process that trains the same fold.
-        DataError: no tiles to train on or to validate on.
+        DataError: no tiles to train on or to validate on, or a training that diverges.
     """
-    network = settings.network
+    network = settings.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
     training, validation = _shards(folds, fold, tiles)
-    training += [TrainingShard(path, path.stem, "pseudo") for path in pseudo]
+    if network.pseudo:
+        shards = pseudo_shards(read_sheet(sheet, [data, sheet.parent, Path()], None), {one.group for one in validation})
+        training += [TrainingShard(pseudo / f"{shard}.h5", group, "pseudo") for shard, group in shards.items()]
     with _sole_process(out / "state", network.devices):
         parts = read_tiles(training, validation, settings.classes)
-        prints = _fingerprint(parts.archives)
-        mark = _digest(settings.model_dump_json(), code_version("training.fit"), *prints)
-        state = TrainingState(out / "state", mark, network, out / "curves.png")
+        state = TrainingState(out / "state", network, out / "curves.png")
+        prints: list[str] = []
         if device_number() == 0:
             note(
                 f"{model}, fold {fold}: {len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
             )
-            state.prepare()
+            prints = _prints(training, validation)
+            state.prepare(
+                _digest(
+                    settings.model_dump_json(), code_version("training.fit"), str(fold), *prints, *_of_weights(network)
+                )
+            )
         run_training(parts, network, settings.classes, state, out)
         if device_number() == 0:
             _write_outputs(state, _card(settings, parts, prints), fold, out)
@@ -105,13 +120,24 @@ def _sole_process(folder: Path, devices: int) -> Iterator[None]:
         yield
 
 
-def _fingerprint(archives: Sequence[Path]) -> list[str]:
-    """A hash of each archive's content."""
-    prints = []
-    for path in archives:
-        with path.open("rb") as stream:
-            prints.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return prints
+def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShard]) -> list[str]:
+    """What each shard is used for, with a hash of its archive."""
+    return [
+        f"{use} {shard.role} {shard.group} {_hash(shard.archive)}"
+        for use, shards in (("train", training), ("validate", validation))
+        for shard in shards
+    ]
+
+
+def _of_weights(network: Network) -> list[str]:
+    """A hash of the file of encoder weights, if there is one."""
+    path = Path(network.encoder_weights)
+    return [_hash(path)] if path.is_file() else []
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(*parts: str) -> str:
@@ -133,10 +159,8 @@ def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out
 
 def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
     """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
-    mean, std = normalisation(settings.network)
-    network = Network(**{**settings.network.model_dump(), "mean": mean, "std": std})
     return {
-        **settings.model_copy(update={"network": network}).model_dump(),
+        **settings.model_copy(update={"network": spelt_out(settings.network)}).model_dump(),
         "mpp": _pixel_sizes(tiles),
         "tiles": _digest(*prints),
         "versions": {name: version(name) for name in PACKAGES},

@@ -51,7 +51,8 @@ def tversky(logits: Tensor, truth: Tensor, valid: Tensor, *, alpha: float, beta:
 def focal(logits: Tensor, truth: Tensor, valid: Tensor, *, gamma: float) -> Tensor:
     """Focal loss (Lin et al. 2017), mean over the pixels."""
     entropy = _entropy(logits, truth)
-    return _mean((1 - torch.exp(-entropy)) ** gamma * entropy, valid)
+    wrong = (1 - torch.exp(-entropy)).clamp(min=1e-6)  # a root has no gradient at 0
+    return _mean(wrong**gamma * entropy, valid)
 
 
 def lovasz(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
@@ -79,7 +80,8 @@ def edge(logits: Tensor, truth: Tensor, valid: Tensor, *, size: float) -> Tensor
     """
     difference = (torch.sigmoid(logits.float()) - truth) * valid
     kernel = _difference_of_gaussians(int(size)).to(difference).expand(difference.shape[1], 1, -1, -1)
-    response = functional.conv2d(difference, kernel, padding=int(size) // 2, groups=difference.shape[1])
+    with torch.autocast(difference.device.type, enabled=False):
+        response = functional.conv2d(difference, kernel, padding=int(size) // 2, groups=difference.shape[1])
     return _mean(response.abs(), valid)
 
 

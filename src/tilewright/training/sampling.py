@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 
 from tilewright.archives import TileTable, open_archive
 from tilewright.config.training import Column, Network, Sampling
+from tilewright.runtime.errors import DataError, Problem
 
 Weights = NDArray[np.float64]
 ROUNDS = 200
@@ -36,32 +37,58 @@ class Draw(NamedTuple):
 class EpochSampler(Sampler[Draw]):
     """Draws the tiles of each epoch and gives those of one device; without weights every tile comes once before any twice.
 
-    Of each batch a device takes every ``devices``-th draw. Where the draws cannot be shared evenly, the last ones come
-    again but do not count, so that each counts once.
+    Batches are full: where the draws of an epoch do not fill the last one, some come again but do not count. A batch of
+    one tile would have no statistics where the deepest features are a single pixel. Of each batch a device takes every
+    ``devices``-th draw.
     """
 
     def __init__(
-        self, weights: Weights | None, tiles: int, count: int, seed: int, device: int = 0, devices: int = 1
+        self,
+        weights: Weights | None,
+        tiles: int,
+        count: int,
+        seed: int,
+        batch: int = 1,
+        device: int = 0,
+        devices: int = 1,
     ) -> None:
+        """Prepare the draws.
+
+        Args:
+            weights: probability of each tile; None: all come equally often.
+            tiles: number of tiles.
+            count: draws of an epoch.
+            seed: decides, with the epoch, what is drawn.
+            batch: tiles of a batch, over all devices.
+            device: the device whose share is given.
+            devices: number of devices.
+        """
         self._weights, self._tiles, self._count, self._seed, self._epoch = weights, tiles, count, seed, 0
-        self._device, self._devices = device, devices
+        self._batch, self._device, self._devices = batch, device, devices
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration draws."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._count // self._devices)
+        return -(-self._count // self._batch) * self._batch // self._devices
 
     def __iter__(self) -> Iterator[Draw]:
         generator = np.random.default_rng([self._seed, self._epoch])
         if self._weights is None:
-            rounds = [generator.permutation(self._tiles) for _ in range(-(-self._count // self._tiles))]
-            rows = np.concatenate(rounds)[: self._count]
+            rows = self._next_of_rounds()
         else:
             rows = generator.choice(self._tiles, self._count, p=self._weights)
         seeds = generator.integers(0, 2**31, self._count)
-        return shared_draws(rows, seeds, self._device, self._devices)
+        return shared_draws(rows, seeds, self._batch, self._device, self._devices)
+
+    def _next_of_rounds(self) -> NDArray[np.int64]:
+        """Rounds in which each tile comes once go on from one epoch to the next."""
+        first = self._epoch * self._count
+        numbers = range(first // self._tiles, (first + self._count - 1) // self._tiles + 1)
+        rounds = [np.random.default_rng([self._seed, 1, number]).permutation(self._tiles) for number in numbers]
+        begin = first - numbers[0] * self._tiles
+        return np.concatenate(rounds)[begin : begin + self._count]
 
 
 class EachOnce(Sampler[Draw]):
@@ -75,14 +102,14 @@ class EachOnce(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         rows = np.arange(self._tiles)
-        return shared_draws(rows, np.zeros_like(rows), self._device, self._devices)
+        return shared_draws(rows, np.zeros_like(rows), self._devices, self._device, self._devices)
 
 
-def shared_draws(rows: NDArray[Any], seeds: NDArray[Any], device: int, devices: int) -> Iterator[Draw]:
-    """The draws of one device; all devices get equally many."""
+def shared_draws(rows: NDArray[Any], seeds: NDArray[Any], batch: int, device: int, devices: int) -> Iterator[Draw]:
+    """The draws of one device; they are filled up to whole batches by draws that do not count."""
     count = len(rows)
-    for place in range(device, -(-count // devices) * devices, devices):
-        at = min(place, count - 1)
+    for place in range(device, -(-count // batch) * batch, devices):
+        at = place % count
         yield Draw(int(rows[at]), int(seeds[at]), place < count)
 
 
@@ -100,7 +127,7 @@ def sampler(
     """
     count = network.tiles_per_epoch or len(table)
     weights = draw_weights(table, archives, network, classes)
-    return EpochSampler(weights, len(table), count, network.seed, device, network.devices)
+    return EpochSampler(weights, len(table), count, network.seed, network.batch_size, device, network.devices)
 
 
 def draw_weights(
@@ -120,6 +147,9 @@ def draw_weights(
         start[:] = 1
     weights = raked(start / start.sum(), [_margin(table, column, rate, classes) for column, rate in rates.items()])
     weights = weights * _multipliers(table, sampling)
+    if not weights.sum() > 0:
+        what = f"sampling: no tile to train on fulfils the rates of {' and '.join(rates)} together."
+        raise DataError(Problem("config, models", what, "Give other rates, or leave one of them out."))
     return np.asarray(weights / weights.sum(), np.float64)
 
 
@@ -139,7 +169,7 @@ def raked(weights: Weights, margins: Sequence[Margin]) -> Weights:
     """Weights nearest to the given ones whose sums by stratum are the shares of every margin.
 
     Iterative proportional fitting (Deming and Stephan 1940). A stratum without weight stays without; where margins
-    contradict each other the last one holds.
+    contradict each other the last one holds, and where nothing fulfils them all weights are 0.
     """
     for _ in range(ROUNDS):
         before = weights
@@ -147,7 +177,7 @@ def raked(weights: Weights, margins: Sequence[Margin]) -> Weights:
             sums = np.bincount(stratum, weights, len(shares))
             factors = np.divide(shares, sums, out=np.zeros_like(sums), where=sums > 0)
             weights = weights * factors[stratum]
-            weights = weights / weights.sum()
+            weights = weights / max(weights.sum(), np.finfo(np.float64).tiny)
         if np.abs(weights - before).max(initial=0) < 1e-12:
             break
     return weights

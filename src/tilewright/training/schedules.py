@@ -51,6 +51,6 @@ def lulls(scores: Sequence[float], patience: int, min_delta: float) -> int:
             best, waited = score, 0
         else:
             waited += 1
-        if waited > patience:
+        if waited >= patience:
             waited, found = 0, found + 1
     return found

@@ -1,7 +1,7 @@
 """State of a training: written after every epoch, read when an interrupted training goes on.
 
 The folder holds ``last.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values only),
-``best.safetensors`` (the best weights so far) and ``fingerprint`` (what the state belongs to). It is no output of a rule,
+``best-{epoch}-{kind}.safetensors`` (the best weights so far) and ``fingerprint`` (what the state belongs to). It is no output of a rule,
 so Snakemake leaves it alone when a job fails.
 """
 
@@ -12,11 +12,13 @@ from typing import Any
 
 import lightning
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from tilewright.config.training import Network
 from tilewright.runtime.atomic import atomic_path, write_text
+from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note
 from tilewright.training.curves import draw_curves
 from tilewright.training.schedules import lulls
@@ -33,22 +35,28 @@ class TrainingState(lightning.Callback):
         best: epoch, kind of weights (raw, ema, swa) and score of the best weights; a score is higher where better.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, network: Network, curves: Path) -> None:
-        self.folder, self._fingerprint, self._network, self._curves = folder, fingerprint, network, curves
+    def __init__(self, folder: Path, network: Network, curves: Path) -> None:
+        self.folder, self._network, self._curves = folder, network, curves
         self.history, self.best = list[Row](), (-1, RAW, -math.inf)
-        self.last, self.weights = folder / "last.ckpt", folder / "best.safetensors"
+        self.last = folder / "last.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """The file of the best weights; each has a name of its own, so that the checkpoint always finds the one it means."""
+        epoch, kind, _ = self.best
+        return self.folder / f"best-{epoch}-{kind}.safetensors"
 
     @property
     def monitor(self) -> str:
         """What the best epoch is chosen by."""
         return self._network.monitor
 
-    def prepare(self) -> None:
-        """Remove a state that belongs to other settings, tiles or code."""
+    def prepare(self, fingerprint: str) -> None:
+        """Remove a state that belongs to other settings, tiles or code than those of the fingerprint."""
         mark = self.folder / "fingerprint"
-        if not (mark.is_file() and mark.read_text() == self._fingerprint):
+        if not (mark.is_file() and mark.read_text() == fingerprint):
             self.clear()
-            write_text(mark, self._fingerprint)
+            write_text(mark, fingerprint)
 
     def checkpoint(self) -> Path | None:
         """The checkpoint to go on from."""
@@ -56,7 +64,7 @@ class TrainingState(lightning.Callback):
 
     def clear(self) -> None:
         """Remove the state."""
-        for path in (self.folder / "fingerprint", self.last, self.weights):
+        for path in (self.folder / "fingerprint", self.last, *self.folder.glob("best-*.safetensors")):
             path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -85,10 +93,13 @@ class TrainingState(lightning.Callback):
             values = {"train_loss": values["train_loss"]}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": trainer.current_epoch, "learning_rate": rate, **values})
+        _check_convergence(trainer, pl_module, values)
         self._keep_best(trainer, pl_module, values)
         self._judge(trainer, pl_module)
         self._save(trainer)
         if trainer.is_global_zero:
+            for path in set(self.folder.glob("best-*.safetensors")) - {self.weights}:
+                path.unlink()
             self._tell(trainer, values)
             draw_curves(self.table(), self.best[0], self._curves)
 
@@ -101,7 +112,7 @@ class TrainingState(lightning.Callback):
         monitored = self._network.monitor
         sign = -1 if monitored == "val_loss" else 1
         names = {RAW: monitored, "ema": f"ema_{monitored}", "swa": f"swa_{monitored}"}
-        return {kind: sign * values[name] for kind, name in names.items() if name in values}
+        return {kind: sign * values[name] for kind, name in names.items() if math.isfinite(values.get(name, math.nan))}
 
     def _keep_best(self, trainer: lightning.Trainer, task: SegmentationTask, values: Row) -> None:
         scores = self._scores(values)
@@ -119,7 +130,7 @@ class TrainingState(lightning.Callback):
         plateau, stopping = self._network.plateau, self._network.stopping
         if self._network.schedule == "plateau":
             task.reduction = plateau.factor ** lulls(scores, plateau.patience, plateau.min_delta)
-        if stopping and lulls(scores, stopping.patience - 1, stopping.min_delta):
+        if stopping and lulls(scores, stopping.patience, stopping.min_delta):
             trainer.should_stop = True
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -136,6 +147,18 @@ class TrainingState(lightning.Callback):
             text += f", validation loss {values['val_loss']:.4f}, Dice {values['dice']:.4f}"
         text += "".join(f", {name} {values[f'{name}_dice']:.4f}" for name in ("ema", "swa") if f"{name}_dice" in values)
         note(text)
+
+
+def _check_convergence(trainer: lightning.Trainer, task: SegmentationTask, values: Row) -> None:
+    """Stop where the weights, or what they give, are no numbers any more.
+
+    Raises:
+        DataError: the training diverged.
+    """
+    finite = all(bool(torch.isfinite(each).all()) for each in task.segmenter.parameters())
+    if not finite or not math.isfinite(values.get("val_loss", 0.0)):
+        what = f"the training diverged in epoch {trainer.current_epoch + 1}: its weights or its loss are no numbers."
+        raise DataError(Problem("config, models", what, "Lower learning_rate, set clip, or use precision 32 or bf16."))
 
 
 def _was_validated(trainer: lightning.Trainer) -> bool:

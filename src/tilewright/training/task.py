@@ -59,6 +59,11 @@ class SegmentationTask(lightning.LightningModule):
         sets = 1 + len(self.averages)
         self.register_buffer("counts", torch.zeros(sets, len(classes), 2, BINS, dtype=torch.int64), persistent=False)
 
+    def on_train_start(self) -> None:
+        """Bring averages that a checkpoint kept to the device, which the network reaches after it is loaded."""
+        for average in self.averages.values():
+            average.to(self.device)
+
     def training_step(self, batch: Sample, index: int) -> Tensor:
         """Loss of a batch.
 
@@ -83,7 +88,7 @@ class SegmentationTask(lightning.LightningModule):
             self.averages["ema"].update(self.segmenter)
         self._seen = self.global_step
         last = index + 1 == self.trainer.num_training_batches
-        if last and self.spec.swa and self.current_epoch >= math.ceil((1 - self.spec.swa) * self.spec.epochs - 1e-9):
+        if last and self.spec.swa and self.current_epoch >= first_averaged(self.spec.swa, self.spec.epochs):
             self.averages["swa"].update(self.segmenter)
 
     def validation_step(self, batch: Sample, _index: int) -> None:
@@ -94,7 +99,7 @@ class SegmentationTask(lightning.LightningModule):
             loss = self.loss(logits, *expected)
             prefix = "" if name == RAW else f"{name}_"
             self.log(f"{prefix}val_loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
-            bins = (torch.sigmoid(logits.float()) * (BINS - 1) + 0.5).long()
+            bins = (torch.sigmoid(logits.float()).nan_to_num() * (BINS - 1) + 0.5).long()
             rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + expected.truth.long()
             places = (rows * BINS + bins)[expected.valid > 0]
             self.counts[place] += torch.bincount(places, minlength=self.counts[0].numel()).view_as(self.counts[0])
@@ -146,8 +151,7 @@ class SegmentationTask(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Take the averages back."""
         for name, (count, weights) in checkpoint["averages"].items():
-            self.averages[name].count = count
-            self.averages[name].weights = {key: value.to(self.device) for key, value in weights.items()}
+            self.averages[name].count, self.averages[name].weights = count, dict(weights)
         self._seen = checkpoint["global_step"]
 
     def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
@@ -162,3 +166,8 @@ class SegmentationTask(lightning.LightningModule):
             occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
             total = total + self.spec.image_loss * occurrence.mean()
         return total
+
+
+def first_averaged(share: float, epochs: int) -> int:
+    """The first epoch that SWA takes in: the last ``share`` of the epochs, and at least the last one."""
+    return min(math.ceil((1 - share) * epochs - 1e-9), epochs - 1)

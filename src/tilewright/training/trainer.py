@@ -11,6 +11,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from tilewright.config.training import Network
+from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
 from tilewright.training.architectures import build
 from tilewright.training.events import ValidationPictures
@@ -33,7 +34,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     torch.manual_seed(network.seed)
     segmenter = build(network, len(classes), pretrained=resumed is None)
     if network.compile:
-        segmenter.compile()
+        segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)
     steps = -(-len(training) // network.accumulate) * network.epochs
     task = SegmentationTask(segmenter, network, classes, steps)
@@ -76,7 +77,13 @@ def _trainer(network: Network, state: TrainingState, batches: int, out: Path) ->
 
 
 def precision(name: str) -> str:
-    """Lightning's name of an arithmetic of the config."""
+    """Lightning's name of an arithmetic of the config.
+
+    Raises:
+        UserError: 16-bit floating point without a GPU.
+    """
+    if name == "16" and not torch.cuda.is_available():
+        raise UserError(Problem("config, models", "precision 16 needs a GPU.", "Use auto, bf16 or 32."))
     if name == "auto":
         return "16-mixed" if torch.cuda.is_available() else "32-true"
     return {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[name]
