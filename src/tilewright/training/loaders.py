@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from tilewright.archives import TileTable, TrainingShard, open_archive, read_table
@@ -67,7 +68,9 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     drawn = sampler(tiles.training, tiles.archives, network, classes, device)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices
-    common = {"num_workers": network.workers, "persistent_workers": network.workers > 0}
+    common = {
+        "num_workers": network.workers, "persistent_workers": network.workers > 0, "pin_memory": torch.cuda.is_available(),
+    }  # fmt: skip
     return (
         DataLoader(training, size, sampler=drawn, **common),  # type: ignore[arg-type]
         DataLoader(validation, size, sampler=once, **common),  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The training of a network as a LightningModule: loss, validation Dice, averages of the weights, optimiser."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -24,12 +24,13 @@ RAW = "raw"
 
 
 class SegmentationTask(lightning.LightningModule):
-    """Trains a ``Segmenter``; logs ``train_loss``, ``val_loss``, ``dice`` and ``dice_{class}`` once an epoch.
+    """Trains a ``Segmenter``; logs ``train_loss``, ``val_loss``, ``dice``, ``iou``, and both by class, once an epoch.
 
     The Dice of a class is pooled over all valid pixels of the validation tiles, at the threshold that is best for the
     class, because thresholds are fitted after the training: at one half, a network that finds a rare class well but with
-    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there. Averages of
-    the weights are validated too, as ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
+    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there. IoU is that
+    at the same threshold: both are pooled, so IoU = Dice / (2 - Dice). Averages of the weights are validated too, as
+    ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
 
     Attributes:
         averages: averages of the weights, by name.
@@ -91,6 +92,13 @@ class SegmentationTask(lightning.LightningModule):
         if last and self.spec.swa and self.current_epoch >= first_averaged(self.spec.swa, self.spec.epochs):
             self.averages["swa"].update(self.segmenter)
 
+    def on_validation_epoch_start(self) -> None:
+        """Let all processes validate the averages that are kept: their batch norms have seen different tiles."""
+        if _is_shared():
+            for average in self.averages.values():
+                for value in average.weights.values():
+                    torch.distributed.broadcast(value, 0)
+
     def validation_step(self, batch: Sample, _index: int) -> None:
         """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
         expected, size = targets(batch.bits, batch.labelled), int(batch.labelled.any(dim=1).sum())
@@ -122,7 +130,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of each class, not a number where it does not occur, and their mean."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if _is_shared():
             torch.distributed.all_reduce(self.counts)
         for name, counts in zip(self.validated(), self.counts.cpu().numpy(), strict=False):
             curves = [dice_curve([Histogram(positive=each[1], negative=each[0])], "pooled") for each in counts]
@@ -130,11 +138,12 @@ class SegmentationTask(lightning.LightningModule):
                 float(curve[1:].max()) if each[1].any() else math.nan
                 for curve, each in zip(curves, counts, strict=True)
             ]
-            occurring = [dice for dice in best if not math.isnan(dice)]
-            mean = sum(occurring) / max(len(occurring), 1)
             if name == RAW:
-                self.log_dict({f"dice_{each}": dice for each, dice in zip(self.classes, best, strict=True)})
-            self.log("dice" if name == RAW else f"{name}_dice", mean)
+                overlap = [iou_of(dice) for dice in best]
+                self.log("iou", _mean_where_known(overlap))
+                for metric, values in (("dice", best), ("iou", overlap)):
+                    self.log_dict({f"{metric}_{each}": value for each, value in zip(self.classes, values, strict=True)})
+            self.log("dice" if name == RAW else f"{name}_dice", _mean_where_known(best))
         self.counts.zero_()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -166,6 +175,21 @@ class SegmentationTask(lightning.LightningModule):
             occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
             total = total + self.spec.image_loss * occurrence.mean()
         return total
+
+
+def iou_of(dice: float) -> float:
+    """The intersection over union of two sets with a Dice coefficient."""
+    return dice / (2 - dice)
+
+
+def _mean_where_known(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / max(len(known), 1)
+
+
+def _is_shared() -> bool:
+    """Whether several processes train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def first_averaged(share: float, epochs: int) -> int:
