@@ -2,25 +2,30 @@
 
 ``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``.quality/results.json``, from
 which ``page.py`` makes ``docs/quality.md``. The minutes of a fold are those of two cores: each fold trains with one thread for
-twice as long, both folds side by side. The machine should do nothing else.
+twice as long, both folds side by side; validations do not count. How fast each recipe trains is measured first and kept in ``.quality/speeds.json``; the
+machine should do nothing else meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however
+long that is.
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
-from recipes import Recipe, ablations, default, presets
+from recipes import SAME_COST, Recipe, ablations, default, presets
 from sets import REPOSITORY, SETS, DataSet
 
 EPOCHS = 12
 CORES = 2
+Speed = dict[str, Any]
 CROP = 128
 INFERENCE = {"window": 256, "overlap": 0.25, "batch_size": 4}
 
@@ -37,42 +42,58 @@ def main() -> None:
         folder = out / name
         folder.mkdir(parents=True, exist_ok=True)
         data = SETS[name](options.data, folder)
-        for recipe, spec in chosen.items():
+        costs = {recipe: "default" if recipe in SAME_COST else recipe for recipe in chosen}
+        speeds = {cost: speed(name, data, cost, _model(known[cost]), folder) for cost in dict.fromkeys(costs.values())}
+        for recipe, spec in () if options.speeds_only else chosen.items():
             for seed in range(options.seeds):
-                record = compare(name, data, recipe, spec, options, seed, folder)
-                _add(out / "results.json", record)
+                record = compare(name, data, recipe, _model(spec, seed), speeds[costs[recipe]], options.minutes, folder)
+                _add(out / "results.json", record, ("set", "recipe", "minutes", "seed"))
                 print(json.dumps(record), flush=True)
 
 
+def speed(name: str, data: DataSet, recipe: str, model: Recipe, folder: Path) -> Speed:
+    """Seconds of a training batch of a recipe, measured where they are not known yet."""
+    path = folder.parent / "speeds.json"
+    for known in _read(path):
+        if (known["set"], known["recipe"]) == (name, recipe):
+            return known
+    _snakemake(folder, data, "any", model, ["--until", "tile", "split"])
+    found = {"set": name, "recipe": recipe, "batch": _probe(folder, data, model)}
+    _add(path, found, ("set", "recipe"))
+    return found
+
+
 def compare(
-    name: str, data: DataSet, recipe: str, spec: Recipe, options: argparse.Namespace, seed: int, folder: Path
+    name: str, data: DataSet, recipe: str, model: Recipe, speed: Speed, minutes: float, folder: Path
 ) -> dict[str, Any]:
     """Train a recipe on all folds for the minutes given, and predict and measure out of fold."""
-    model = {
-        **spec, "tiles": "tiles", "crop": CROP, "threads": 1, "seed": seed, "epochs": EPOCHS, "inference": INFERENCE,
-    }  # fmt: skip
-    short = f"{recipe.replace(' ', '-').replace(chr(39), '').lower()}-{options.minutes:g}min-seed{seed}"
-    _snakemake(folder, data, short, model, ["--until", "tile", "split"])
-    probed = _probe(folder, data, short, model)
-    seconds = options.minutes * 60 * CORES / EPOCHS - probed["validation"]
-    batches = max(1, int(seconds / probed["batch"]))
-    model["tiles_per_epoch"] = batches * model.get("batch_size", 8)
+    short = f"{recipe.replace(' ', '-').replace(chr(39), '').lower()}-{minutes:g}min-seed{model['seed']}"
+    batches = int(minutes * 60 * CORES / EPOCHS / speed["batch"])
+    model = {**model, "tiles_per_epoch": batches * model.get("batch_size", 8), "validate_every": data.validate_every}
     begin = time.time()
     _snakemake(folder, data, short, model, ["--", f"{folder}/results/metrics/{short}"])
     summary = json.loads((folder / "results" / "metrics" / short / "summary.json").read_text())
     found = summary["out_of_fold"][data.target]
-    trained = [
-        float((folder / "results" / "benchmarks" / "train" / short / f"fold{fold}.tsv").read_text().split("\n")[1].split("\t")[0])
-        for fold in range(2)
-    ]  # fmt: skip
     return {
-        "set": name, "recipe": recipe, "minutes": options.minutes, "seed": seed, "class": data.target,
+        "set": name, "recipe": recipe, "minutes": minutes, "seed": model["seed"], "class": data.target,
         "dice": found["pooled_dice"], "tiles_per_epoch": model["tiles_per_epoch"], "epochs": EPOCHS,
-        "training_seconds": trained, "seconds": round(time.time() - begin, 1), "cpus": os.cpu_count(),
+        "cpu_seconds": [_cpu_seconds(folder, short, fold) for fold in range(2)],
+        "seconds": round(time.time() - begin, 1), "cpus": os.cpu_count(),
     }  # fmt: skip
 
 
-def _snakemake(folder: Path, data: DataSet, name: str, model: dict[str, Any], arguments: list[str]) -> None:
+def _model(spec: Recipe, seed: int = 0) -> Recipe:
+    common = {"tiles": "tiles", "crop": CROP, "threads": 1, "epochs": EPOCHS, "inference": INFERENCE}
+    return {**spec, **common, "seed": seed}
+
+
+def _cpu_seconds(folder: Path, name: str, fold: int) -> float:
+    with (folder / "results" / "benchmarks" / "train" / name / f"fold{fold}.tsv").open() as stream:
+        (row,) = csv.DictReader(stream, delimiter="\t")
+    return float(row["cpu_time"])
+
+
+def _snakemake(folder: Path, data: DataSet, name: str, model: Recipe, arguments: list[str]) -> None:
     config = {
         **data.config, "models": {name: model}, "ensembles": {name: {"models": {name: 1}}},
         "pathvars": {"results": f"{folder}/results"},
@@ -85,7 +106,7 @@ def _snakemake(folder: Path, data: DataSet, name: str, model: dict[str, Any], ar
         sys.exit(done.stdout + done.stderr)
 
 
-def _probe(folder: Path, data: DataSet, name: str, model: dict[str, Any]) -> dict[str, float]:
+def _probe(folder: Path, data: DataSet, model: Recipe) -> float:
     """The slower of two processes that measure side by side, as the folds will train."""
     network = {key: value for key, value in model.items() if key != "inference"}
     order = {
@@ -93,28 +114,30 @@ def _probe(folder: Path, data: DataSet, name: str, model: dict[str, Any]) -> dic
         "tiles": f"{folder}/results/tiles/tiles",
     }  # fmt: skip
 
-    def measure(fold: int) -> dict[str, float]:
+    def measure(fold: int) -> float:
         command = [sys.executable, Path(__file__).parent / "probe.py"]
         done = subprocess.run(command, input=json.dumps({**order, "fold": fold}), capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)
-        found: dict[str, float] = json.loads(done.stdout)
-        return found
+        return float(done.stdout)
 
     with ThreadPoolExecutor() as pool:
-        both = list(pool.map(measure, range(2)))
-    return {key: max(each[key] for each in both) for key in both[0]}
+        return max(pool.map(measure, range(2)))
 
 
 def _is_asked_for(name: str, recipes: list[str]) -> bool:
     return not recipes or any(name == each or name.startswith(f"{each} ") for each in recipes)
 
 
-def _add(path: Path, record: dict[str, Any]) -> None:
-    records = json.loads(path.read_text()) if path.is_file() else []
-    same = ("set", "recipe", "minutes", "seed")
-    records = [each for each in records if any(each[key] != record[key] for key in same)]
-    path.write_text(json.dumps([*records, record], indent=1) + "\n")
+def _read(path: Path) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    return records
+
+
+def _add(path: Path, record: dict[str, Any], key: Sequence[str]) -> None:
+    """Keep a record in place of the one that has the same key."""
+    others = [each for each in _read(path) if any(each[name] != record[name] for name in key)]
+    path.write_text(json.dumps([*others, record], indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -125,6 +148,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3.0, help="training time of a fold on two cores")
     parser.add_argument("--seeds", type=int, default=1, help="trainings with different seeds")
     parser.add_argument("--download", action="store_true", help="download the encoder weights that presets name")
+    parser.add_argument("--speeds-only", action="store_true", help="only measure how fast the recipes train")
     parser.add_argument("--out", type=Path, default=REPOSITORY / ".quality")
     return parser.parse_args()
 

@@ -25,6 +25,20 @@ LEFT_OUT = (
     "validate_every",
     "seed",
 )
+SAME_COST = (
+    "random encoder",
+    "no EMA",
+    "flips and turns only",
+    "loss BCE only",
+    "loss Dice only",
+    "tiles drawn by source",
+    "tiles drawn by class",
+    "a third of the crops at a class",
+    "CutMix",
+    "SWA",
+)
+"""Ablations that train as fast as the default."""
+
 PRESETS = {
     "S1 kidney-notebook": ("kidney-notebook", "unet"),
     "S2 vasculature U-Net": ("vasculature-fcn-unet", "unet"),

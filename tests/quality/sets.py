@@ -19,10 +19,12 @@ class DataSet:
     Attributes:
         config: sheet, classes, scales, tiles, folds.
         target: the class whose Dice is compared; "any" stands for all together.
+        validate_every: epochs from one validation to the next.
     """
 
     config: dict[str, Any]
     target: str
+    validate_every: int = 1
 
 
 def hgsc(_data: Path, _folder: Path) -> DataSet:
@@ -54,10 +56,11 @@ def dsb2018(data: Path, folder: Path) -> DataSet:
     rows = [
         {
             "slide": row["id"][:12], "image": f"images/{row['id']}.png", "annotations": f"labels/{row['id']}.png",
-            "group": row["id"][:12], "source": row["group"], "shard": row["id"][:12],
+            "source": row["group"],
         }
         for row in _rows(source / "meta.csv")
     ]  # fmt: skip
+    _halve(rows)
     config = {
         "data": str(source),
         "sheet": _write(folder / "dsb2018.csv", rows),
@@ -68,7 +71,7 @@ def dsb2018(data: Path, folder: Path) -> DataSet:
         "tiles": {"tiles": {"scale": "scale", "size": 256, "overlap": 0.25}},
         "folds": {"count": 2, "stratify": "source"},
     }
-    return DataSet(config, "nucleus")
+    return DataSet(config, "nucleus", validate_every=4)
 
 
 SETS = {"hgsc": hgsc, "vasculature": vasculature, "vasculature-slides": vasculature_slides, "dsb2018": dsb2018}
@@ -80,8 +83,8 @@ def _vasculature(data: Path, folder: Path, *, by_slide: bool) -> DataSet:
     rows = [row for row in _rows(listed) if row["role"] == "train"]
     for row in rows:
         row["labelled"] = ""
-        if not by_slide:
-            row["group"] = row["shard"] = row["slide"]
+    if not by_slide:
+        _halve(rows)
     name = "vasculature-slides" if by_slide else "vasculature"
     config = {
         "data": str(source),
@@ -94,6 +97,13 @@ def _vasculature(data: Path, folder: Path, *, by_slide: bool) -> DataSet:
         "folds": {"count": 2, "stratify": "source"},
     }
     return DataSet(config, "blood_vessel")
+
+
+def _halve(rows: list[dict[str, str]]) -> None:
+    """Make two groups of the images of each source, by turns; each is a shard."""
+    for source in {row["source"] for row in rows}:
+        for number, row in enumerate(row for row in rows if row["source"] == source):
+            row["group"] = row["shard"] = f"{source}-{number % 2}"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
