@@ -75,10 +75,11 @@ class ComponentTracker:
         height: rows of the mask.
         width: columns of the mask.
         values: how many numbers come with each run.
+        connectivity: 8 or 4, as of ``label``.
     """
 
-    def __init__(self, height: int, width: int, values: int = 0) -> None:
-        self._height = height
+    def __init__(self, height: int, width: int, values: int = 0, connectivity: Literal[4, 8] = 8) -> None:
+        self._height, self._connectivity = height, connectivity
         self._runs = Runs.empty(height, width)
         self._component = np.empty(0, np.int64)
         self._values = np.empty((0, values))
@@ -107,22 +108,37 @@ class ComponentTracker:
         closed = component[~stays]
         return Components(runs.take(~stays), _by_first(closed), carried[~stays])
 
-    def first_row_of_smaller(self, area: int) -> int:
+    def first_row_of_smaller(self, area: float) -> int:
         """The first row of the components that are still open and have fewer pixels than ``area``; -1: there is none."""
         found = np.bincount(self._component, self._runs.lengths())
         small = found[self._component] < area
         return int(self._runs.row[np.argmax(small)]) if small.any() else -1
 
+    def forget_upper_rows(self, amount: float) -> int:
+        """Of open components whose first values sum to ``amount`` or more keep the last row alone, and ``amount``.
+
+        Returns:
+            The first row of the other open components; -1: there is none.
+        """
+        if not len(self._runs):
+            return -1
+        large = (np.bincount(self._component, self._values[:, 0]) >= amount)[self._component]
+        self._values[large, 0] = amount
+        first = int(self._runs.row[np.argmin(large)]) if not large.all() else -1
+        stays = ~large | (self._runs.row == self._runs.row[-1])
+        self._runs, self._component, self._values = self._runs.take(stays), self._component[stays], self._values[stays]
+        return first
+
     def _joined(self, strip: Strip) -> tuple[Runs, Ints]:
         """The runs that were open and those of the strip, and the component of each, numbered without gaps."""
         before, after = self._runs, strip.runs
-        new = label(after)
+        new, reach = label(after, self._connectivity), 1 if self._connectivity == 8 else 0
         known = int(self._component.max(initial=-1)) + 1
         edge = np.searchsorted(before.row, strip.top - 1)
         above, below = before.take(slice(int(edge), None)), after.take(after.row == strip.top)
         starts, stops = above.intervals()
         step = after.width + 1
-        upper, lower = overlaps(starts + step - 1, stops + step + 1, *below.intervals())
+        upper, lower = overlaps(starts + step - reach, stops + step + reach, *below.intervals())
         count = known + int(new.max(initial=-1)) + 1
         ends = self._component[int(edge) :][upper], known + new[: len(below)][lower]
         graph = coo_array((np.ones(len(upper), np.bool_), ends), shape=(count, count))

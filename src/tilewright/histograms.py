@@ -4,6 +4,7 @@ Bin ``b`` holds the pixels whose probability, times 255 and rounded, is ``b``. A
 ``b`` and above are taken.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,3 +53,45 @@ def best_bin(curve: NDArray[np.float64]) -> int:
 def bin_threshold(index: int) -> float:
     """The probability between the bins ``index - 1`` and ``index``."""
     return round((index - 0.5) / (BINS - 1), 6)
+
+
+def counts_at(histogram: Histogram, index: int) -> tuple[int, int, int]:
+    """Pixels that are rightly taken, taken, and of the class, when those of bin ``index`` and above are taken."""
+    hits = int(histogram.positive[index:].sum())
+    return hits, hits + int(histogram.negative[index:].sum()), int(histogram.positive.sum())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often pixels of a predicted probability are of the class, in bins of equal width (Guo et al. 2017).
+
+    Attributes:
+        predicted: mean probability of the pixels of each bin that has some, float64[n].
+        observed: share of them that are of the class.
+        pixels: their number, int64[n].
+    """
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    pixels: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, histograms: Sequence[Histogram], bins: int = 20) -> "Reliability":
+        """The reliability over all pixels of some slides."""
+        positive, negative = (sum(np.asarray(each) for each in side) for side in _sides(histograms))
+        value = np.arange(BINS) / (BINS - 1)
+        place = np.minimum((value * bins).astype(int), bins - 1)
+        pixels = np.bincount(place, positive + negative)
+        kept = pixels > 0
+        predicted = np.bincount(place, (positive + negative) * value)[kept] / pixels[kept]
+        observed = np.bincount(place, positive)[kept] / pixels[kept]
+        return cls(predicted, observed, pixels[kept].astype(np.int64))
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean distance of observed and predicted, by pixels."""
+        return float(np.average(np.abs(self.observed - self.predicted), weights=self.pixels))
+
+
+def _sides(histograms: Sequence[Histogram]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    return [each.positive for each in histograms], [each.negative for each in histograms]

@@ -8,27 +8,33 @@ its last row has passed, so objects are numbered by the strip of their last row,
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from tilewright.components import Components, ComponentTracker, groups
+from tilewright.components import ComponentTracker
+from tilewright.config.results import Segmentation
+from tilewright.holes import HoleFiller
+from tilewright.measuring import Objects, measure
 from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer
 from tilewright.outputs.mask import MaskWriter, mask_writer
 from tilewright.rasters import Frame, Raster, open_raster
-from tilewright.runs import Ints, Runs
+from tilewright.runs import Runs, union
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note, track
 from tilewright.settings import SegmentSettings
 from tilewright.sheet import read_shard
-from tilewright.thresholds import Floats, scored_strips
+from tilewright.splitting import split_touching
+from tilewright.thresholds import Scored, scored_strips
 from tilewright.tracing import outlines
 
 
@@ -37,8 +43,9 @@ def segment(
 ) -> None:
     """Make masks and objects of the probabilities of every slide of a shard.
 
-    A pixel belongs to a class where its probability reaches the threshold; pixels of a class that share an edge or a
-    corner are an object; objects smaller than the class's least area are left out.
+    A pixel belongs to a class where its probability reaches the threshold, or where it lies in a small hole; pixels of a
+    class that share an edge or a corner are an object, which may be cut where it is narrow; objects smaller than the
+    class's least area, and those that the config filters out, are left out.
 
     Args:
         shard: name of the shard.
@@ -65,23 +72,68 @@ def _segment_slide(
     slide: str, raster: Raster, frame: Frame, limits: Mapping[str, "Limit"], settings: SegmentSettings, folder: Path
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
-    trackers = {name: ComponentTracker(frame.height, frame.width, values=2) for name in limits}
+    finders = {name: _Finder(frame, limit, settings.segmentation) for name, limit in limits.items()}
     strips = scored_strips(raster, frame, [limit.threshold for limit in limits.values()])
     counts = dict.fromkeys(limits, 0)
     with _object_writer(folder, slide, frame, settings.colors) as writer:
         for strip in track(strips, f"objects of {slide}"):
             settled = frame.height
             for bit, (name, scored) in enumerate(zip(limits, strip, strict=True)):
-                closed, area = trackers[name].push(scored.strip, scored.values), limits[name].min_area
-                objects = find_objects(closed, area, use_max=settings.segmentation.confidence == "max")
-                writer.mask.add(bit, scored.strip.runs)
-                writer.mask.remove(bit, small_ones(closed, area))
-                writer.write(name, objects)
-                counts[name] += len(objects)
-                first_open = trackers[name].first_row_of_smaller(area)
-                settled = min(settled, scored.strip.bottom if first_open < 0 else first_open)
+                found = finders[name].push(scored)
+                writer.mask.add(bit, found.added)
+                writer.mask.remove(bit, found.removed)
+                writer.write(name, found.objects)
+                counts[name] += len(found.objects)
+                settled = min(settled, found.settled)
             writer.mask.write_until(settled)
     return counts
+
+
+class Step(NamedTuple):
+    """What a strip brings.
+
+    Attributes:
+        added: pixels of the class that are new.
+        removed: pixels that were added and belong to no object.
+        objects: objects that can grow no more.
+        settled: rows above this one do not change any more.
+    """
+
+    added: Runs
+    removed: Runs
+    objects: Objects
+    settled: int
+
+
+class _Finder:
+    """Finds the objects of a class: threshold, holes, components, cuts, filters."""
+
+    def __init__(self, frame: Frame, limit: "Limit", segmentation: Segmentation) -> None:
+        self._limit, self._segmentation = limit, segmentation
+        self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
+        self._tracker = ComponentTracker(frame.height, frame.width, values=3)
+
+    def push(self, scored: Scored) -> Step:
+        """Add the next strip."""
+        strip, values = self._filler.push(scored)
+        closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
+        if self._segmentation.split:
+            closed, lines = split_touching(closed, self._segmentation.split)
+        objects = measure(closed, use_max=self._segmentation.confidence == "max")
+        kept = self._is_kept(objects)
+        removed = union(lines, closed.runs.take(~kept[closed.labels]))
+        first_open = self._tracker.first_row_of_smaller(self._least_sure_area())
+        return Step(strip.runs, removed, objects.take(kept), strip.bottom if first_open < 0 else first_open)
+
+    def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
+        spec = self._segmentation
+        kept = (objects.area >= self._limit.min_area) & (objects.confidence >= spec.min_confidence)
+        return kept if spec.max_area is None else kept & (objects.area <= spec.max_area)
+
+    def _least_sure_area(self) -> float:
+        """An open component of so many pixels stays as it is."""
+        spec = self._segmentation
+        return math.inf if spec.split or spec.min_confidence or spec.max_area else self._limit.min_area
 
 
 @dataclass(frozen=True)
@@ -107,83 +159,6 @@ def read_limits(calibration: Path, classes: Sequence[str]) -> dict[str, Limit]:
         raise DataError(Problem(str(calibration), f"has no entry {error}.", remedy)) from error
     except (OSError, ValueError, TypeError) as error:
         raise DataError(Problem(str(calibration), f"cannot be read ({error}).", remedy)) from error
-
-
-@dataclass(frozen=True)
-class Objects:
-    """The objects of a class, in the order of their first pixels by rows.
-
-    Attributes:
-        runs: their pixels.
-        labels: the object of each run, int64[runs], from 0.
-        area: pixels of each object, int64[n].
-        x: column of the centre of mass, float64[n]; the centre of the first pixel is 0.5.
-        y: row of it.
-        left: first column, int64[n].
-        top: first row.
-        first_x: column of the first pixel of that row.
-        right: the column after the last.
-        bottom: the row after the last.
-        confidence: 0 to 1, float64[n].
-    """
-
-    runs: Runs
-    labels: Ints
-    area: Ints
-    x: Floats
-    y: Floats
-    left: Ints
-    top: Ints
-    first_x: Ints
-    right: Ints
-    bottom: Ints
-    confidence: Floats
-
-    def __len__(self) -> int:
-        return len(self.area)
-
-
-def find_objects(components: Components, min_area: int, *, use_max: bool) -> Objects:
-    """The components with at least ``min_area`` pixels; their confidence is the mean or the largest value.
-
-    Args:
-        components: with the sum and the largest of the values (probabilities times 255) of each run.
-        min_area: in pixels of the slide.
-        use_max: whether the confidence is the largest value.
-    """
-    kept = _areas(components) >= min_area
-    inside = kept[components.labels]
-    runs, labels = components.runs.take(inside), (np.cumsum(kept) - 1)[components.labels[inside]]
-    order, first = groups(labels)
-    start, stop, row = runs.start[order], runs.stop[order], runs.row[order]
-    if not len(first):
-        nothing, none = np.empty(0), np.empty(0, np.int64)
-        return Objects(runs, labels, none, nothing, nothing, none, none, none, none, none, nothing)
-    length, area = stop - start, np.add.reduceat(stop - start, first)
-    total, highest = components.values[inside][order].T
-    value = np.maximum.reduceat(highest, first) if use_max else np.add.reduceat(total, first) / area
-    return Objects(
-        runs=runs,
-        labels=labels,
-        area=area,
-        x=np.add.reduceat(length * (start + stop), first) / (2 * area),
-        y=np.add.reduceat(length * (2 * row + 1), first) / (2 * area),
-        left=np.minimum.reduceat(start, first),
-        top=row[first],
-        first_x=start[first],
-        right=np.maximum.reduceat(stop, first),
-        bottom=np.maximum.reduceat(row, first) + 1,
-        confidence=value / 255,
-    )
-
-
-def small_ones(components: Components, min_area: int) -> Runs:
-    """The pixels of the components with fewer than ``min_area`` pixels."""
-    return components.runs.take((_areas(components) < min_area)[components.labels])
-
-
-def _areas(components: Components) -> Ints:
-    return np.bincount(components.labels, components.runs.lengths()).astype(np.int64)
 
 
 def _frame(raster: Raster, path: Path, classes: int) -> Frame:

@@ -137,13 +137,25 @@ class PredictSettings(StepSettings):
 
 
 class EnsembleSettings(StepSettings):
-    """Of ``ensemble``: the weight of each model."""
+    """Of ``ensemble``: the weight of each model, or that they are fitted."""
 
     weights: dict[str, float]
+    fit: bool = False
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
-        return cls(weights=config.ensembles[ensemble].models)
+        return cls(weights=config.ensembles[ensemble].models, fit=config.ensembles[ensemble].weights == "fit")
+
+
+class WeighSettings(StepSettings):
+    """Of ``weigh``: the models, the one at the ensemble's scale first, and the classes."""
+
+    models: list[str]
+    classes: list[str]
+
+    @classmethod
+    def of(cls, config: Config, ensemble: str) -> Self:
+        return cls(models=ensemble_models(config, ensemble), classes=sorted(config.classes))
 
 
 class CalibrateSettings(StepSettings):
@@ -151,15 +163,10 @@ class CalibrateSettings(StepSettings):
 
     calibration: Calibration
     classes: list[str]
-    weights: dict[str, float]
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
-        return cls(
-            calibration=config.ensembles[ensemble].calibration,
-            classes=sorted(config.classes),
-            weights=config.ensembles[ensemble].models,
-        )
+        return cls(calibration=config.ensembles[ensemble].calibration, classes=sorted(config.classes))
 
 
 class SegmentSettings(StepSettings):
@@ -185,14 +192,15 @@ class EncodeSettings(StepSettings):
 
 
 class EvaluateSettings(StepSettings):
-    """Of ``evaluate``: the classes and when an object counts as found."""
+    """Of ``evaluate``: the classes, when an object counts as found, and how far boundaries may lie apart."""
 
     classes: list[str]
     iou: float
+    boundary: int = 3
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(classes=sorted(config.classes), iou=config.evaluation.iou)
+        return cls(classes=sorted(config.classes), iou=config.evaluation.iou, boundary=config.evaluation.boundary)
 
 
 class ReportSettings(StepSettings):

@@ -21,7 +21,7 @@ class Scored(NamedTuple):
 
     Attributes:
         strip: the pixels.
-        values: sum and largest of the values of each run, float64[runs, 2].
+        values: sum, largest and number of the values of each run, float64[runs, 3].
     """
 
     strip: Strip
@@ -99,9 +99,9 @@ def _reached(
 def _scored(mask: NDArray[np.bool_], values: NDArray[Any], top: int, frame: Frame) -> Scored:
     part = Runs.from_mask(mask)
     runs = Runs(part.row + top, part.start, part.stop, frame.height, frame.width)
-    found = np.empty((len(runs), 2))
+    found = np.empty((len(runs), 3))
     if len(runs):
-        lengths = part.lengths()
+        lengths = found[:, 2] = part.lengths()
         chosen, first = values[mask], np.cumsum(lengths) - lengths
         np.add.reduceat(chosen, first, dtype=np.float64, out=found[:, 0])
         found[:, 1] = np.maximum.reduceat(chosen, first)
@@ -110,4 +110,4 @@ def _scored(mask: NDArray[np.bool_], values: NDArray[Any], top: int, frame: Fram
 
 def _stacked(parts: Sequence[Scored], top: int, bottom: int, frame: Frame) -> Scored:
     runs = Runs.concatenate(((0, part.strip.runs) for part in parts), frame.height, frame.width)
-    return Scored(Strip(top, bottom, runs), np.concatenate([np.empty((0, 2)), *(part.values for part in parts)]))
+    return Scored(Strip(top, bottom, runs), np.concatenate([np.empty((0, 3)), *(part.values for part in parts)]))

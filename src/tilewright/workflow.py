@@ -199,6 +199,28 @@ class Workflow:
             for fold in folds
         ]
 
+    def weights_file(self, wildcards: Any) -> str:
+        """The fitted weights of an ensemble."""
+        return f"{self.results}/weights/{wildcards.ensemble}.json"
+
+    def fitted_weights(self, wildcards: Any) -> list[str]:
+        """That file, if the ensemble's weights are fitted."""
+        return [self.weights_file(wildcards)] if self.config.ensembles[wildcards.ensemble].weights == "fit" else []
+
+    def weighed_probabilities(self, wildcards: Any) -> list[str]:
+        """Out-of-fold probabilities of the members of an ensemble."""
+        return [
+            f"{self.probabilities}/{model}/fold{one.fold}/{shard}"
+            for model in ensemble_models(self.config, wildcards.ensemble)
+            for shard, one in self.folds.items()
+            if one.fold is not None
+        ]
+
+    @property
+    def probabilities(self) -> str:
+        """Folder of the probabilities of all models."""
+        return f"{self.results}/probabilities"
+
     def truth(self, wildcards: Any) -> list[str]:
         """Scaled masks of the validated shards, at the scale of an ensemble."""
         scale = grid_scale(self.config, wildcards.ensemble)

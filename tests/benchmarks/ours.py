@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from shared import area_facts, numbered, read_outlines, text_facts
 
-from tilewright import masks, objects, rle, rlestream, runs, scales, tiles
+from tilewright import masks, measuring, objects, rle, rlestream, runs, scales, tiles
 from tilewright.annotations import Annotation, read_annotations
 from tilewright.components import ComponentTracker
 from tilewright.config import Annotations, Config, Limits
@@ -102,12 +102,12 @@ def components(mask):
     with open_raster(Path(mask)) as raster:
         width, height = raster.size
     yield
-    tracker = ComponentTracker(height, width, values=2)
+    tracker = ComponentTracker(height, width, values=3)
     tables = []
     for (strip,) in strips_of_bits(Path(mask), [0]):
-        certain = np.full(len(strip.runs), 255.0)
-        closed = tracker.push(strip, np.stack([strip.runs.lengths() * certain, certain], axis=1))
-        found = objects.find_objects(closed, 0, use_max=False)
+        certain, lengths = np.full(len(strip.runs), 255.0), strip.runs.lengths()
+        closed = tracker.push(strip, np.stack([lengths * certain, certain, lengths], axis=1))
+        found = measuring.measure(closed, use_max=False)
         tables.append((found.area, found.x, found.y))
     yield
     yield area_facts(*(np.concatenate(column) for column in zip(*tables, strict=True)))

@@ -24,11 +24,12 @@ VARIANTS = {"downscale_in_one_pass": "downscale"}
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory, new_project):
-    """The shell commands of every rule, as a dry run of the tiny project with a second round prints them."""
+    """The shell commands of every rule, as a dry run of the tiny project with a second round and fitted weights prints them."""
     project = new_project(tmp_path_factory.mktemp("cli") / "project")
     config = project.config()
     config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
     config["ensembles"]["second"] = {"models": {"again": 1}}
+    config["ensembles"]["fitted"] = {"models": {"near": 1, "far": 1}, "weights": "fit"}
     project.write_config(config)
     arguments = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
     done = subprocess.run(

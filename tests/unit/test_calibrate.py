@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tilewright.config import Calibration
 from tilewright.histograms import Histogram, bin_threshold, dice_curve
@@ -88,10 +89,12 @@ def fitted(project, monkeypatch, classes=CLASSES, **calibration):
         shard = one["shard"]
         save(Path("p") / shard / f"{one['slide']}.tif", values[: len(classes)])
         save(Path("s") / shard / f"{one['slide']}.mask.tif", bits)
-    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes, weights={"near": 1.0})
+        save(Path("m") / shard / f"{one['slide']}.tif", bits)
+    Path("folds.csv").write_text("shard,group,fold\na,a,0\nb,b,1\nx1,x,external\n")
+    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes)
     calibrate(
-        sheet=Path("slides/slides.csv"), data=Path(), probabilities=Path("p"), scaled=Path("s"), settings=settings,
-        out=Path("c.json"),
+        sheet=Path("slides/slides.csv"), data=Path(), folds=Path("folds.csv"), probabilities=Path("p"), scaled=Path("s"),
+        masks=Path("m"), settings=settings, out=Path("c.json"),
     )  # fmt: skip
     return json.loads(Path("c.json").read_text())
 
@@ -106,7 +109,7 @@ def test_the_threshold_is_the_best_one(project, monkeypatch):
     truth = np.concatenate([(bits & 1 == 1)[bits < 4] for _, bits in slides])
     values = np.concatenate([values[0][bits < 4] for values, bits in slides])
     best = max(plain_dice(values >= cut, truth) for cut in range(1, 256))
-    assert found["dice"]["gland"] == pytest.approx(best, abs=1e-6)
+    assert found["dice"]["gland"]["fitted"] == pytest.approx(best, abs=1e-6)
     assert plain_dice(values / 255 >= found["thresholds"]["gland"], truth) == pytest.approx(best)
 
 
@@ -120,3 +123,63 @@ def test_a_class_that_no_training_slide_is_labelled_for_is_refused(project, monk
     project.write_sheet([{**one, "labelled": "gland"} for one in project.rows()])
     with pytest.raises(DataError, match="no training slide is labelled for vessel"):
         fitted(project, monkeypatch)
+
+
+def labelled_and_valid(number, bit):
+    values, bits = slide(number, 30, 40)
+    return values[bit], (bits >> bit) & 1 == 1, bits < 4
+
+
+def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(project, monkeypatch):
+    """Slides 0 and 1 are fold 0, slides 2 and 3 fold 1."""
+    found = fitted(project, monkeypatch)["dice"]["gland"]
+    predicted, expected = [], []
+    for own, others in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
+        values, truth, valid = (
+            np.concatenate(part) for part in zip(*(labelled_and_valid(n, 0) for n in others), strict=True)
+        )
+        scores = [plain_dice((values >= cut)[valid], truth[valid]) for cut in range(1, 256)]
+        cut = int(np.argmax(scores)) + 1
+        for number in own:
+            values, truth, valid = labelled_and_valid(number, 0)
+            predicted.append((values >= cut)[valid])
+            expected.append(truth[valid])
+    assert found["nested"] == pytest.approx(plain_dice(np.concatenate(predicted), np.concatenate(expected)), abs=1e-6)
+    assert found["nested"] < found["fitted"]
+
+
+def test_one_fold_alone_has_no_nested_score(project, monkeypatch):
+    project.write_sheet([one for one in project.rows() if one["group"] != "b"])
+    assert fitted(project, monkeypatch)["dice"]["gland"]["nested"] is None
+
+
+@pytest.mark.parametrize("aim", ["pooled", "slide"])
+def test_the_least_size_is_the_best_of_all(project, monkeypatch, aim):
+    found = fitted(project, monkeypatch, threshold=0.6, min_area="fit", aim=aim)
+    scores = {}
+    for least in range(60):
+        parts = []
+        for number in range(4):
+            values, truth, valid = labelled_and_valid(number, 0)
+            labels, _ = ndimage.label(values >= 0.6 * 255, np.ones((3, 3)))
+            sizes = np.bincount(labels.ravel(), valid.ravel())
+            kept = (labels > 0) & (sizes[labels] >= least)
+            parts.append((kept[valid], truth[valid]))
+        pooled = plain_dice(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        scores[least] = pooled if aim == "pooled" else np.mean([plain_dice(*part) for part in parts])
+    assert found["dice"]["gland"]["fitted"] == pytest.approx(max(scores.values()), abs=1e-6)
+    assert scores[found["min_area"]["gland"]] == max(scores.values())
+
+
+def test_the_calibration_error_is_the_distance_of_observed_from_predicted(project, monkeypatch):
+    found = fitted(project, monkeypatch)["reliability"]["gland"]
+    values, truth, valid = (
+        np.concatenate(part) for part in zip(*(labelled_and_valid(n, 0) for n in range(4)), strict=True)
+    )
+    values, truth = values[valid] / 255, truth[valid]
+    place = np.minimum((values * 20).astype(int), 19)
+    bins = [(values[place == k].mean(), truth[place == k].mean(), (place == k).sum()) for k in np.unique(place)]
+    assert found["predicted"] == pytest.approx([p for p, _, _ in bins], abs=1e-6)
+    assert found["observed"] == pytest.approx([o for _, o, _ in bins], abs=1e-6)
+    assert found["pixels"] == [n for _, _, n in bins]
+    assert found["error"] == pytest.approx(sum(abs(p - o) * n for p, o, n in bins) / len(values), abs=1e-6)

@@ -73,5 +73,11 @@ def test_folds_share_the_weight_of_their_model(project, monkeypatch):
     for member, value in zip(members, values.values(), strict=True):
         save(member / "x1.tif", np.full((1, 96, 96), value, np.uint8))
     settings = EnsembleSettings(weights={"near": 3, "far": 1})
-    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members, settings=settings, out=Path("e"))
+    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
+             weights=Path("w.json"), settings=settings, out=Path("e"))  # fmt: skip
     assert np.unique(load(Path("e/x1.tif"))[0]).tolist() == [round((3 * 50 + 200) / 4)]
+    Path("w.json").write_text('{"weights": {"near": 0.2, "far": 0.8}}')
+    settings = EnsembleSettings(weights={"near": 1, "far": 1}, fit=True)
+    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
+             weights=Path("w.json"), settings=settings, out=Path("f"))  # fmt: skip
+    assert np.unique(load(Path("f/x1.tif"))[0]).tolist() == [round((50 + 4 * 200) / 5)]

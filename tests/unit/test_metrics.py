@@ -12,7 +12,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from tilewright.components import label
 from tilewright.config import Segmentation
 from tilewright.evaluation.evaluate import evaluate
-from tilewright.evaluation.metrics import Found, Instances, Overlap, instances_of_outlines, match
+from tilewright.evaluation.metrics import Found, Instances, Overlap, instances_of_outlines, match, overlapping
 from tilewright.objects import segment
 from tilewright.outputs.mask import write_mask
 from tilewright.rasters import Frame, Size, create_raster
@@ -70,29 +70,31 @@ def test_outlines_cover_the_pixels_that_rasterio_fills():
 
 
 def test_objects_match_one_to_one_the_best_pair_first():
-    matches = match(truth(box(0, 0, 10, 10), box(0, 0, 10, 9)), predicted((0, 0, 10, 9), (30, 0, 35, 5)), NOTHING, 0.5)
+    matches = match(
+        overlapping(truth(box(0, 0, 10, 10), box(0, 0, 10, 9)), predicted((0, 0, 10, 9), (30, 0, 35, 5)), NOTHING), 0.5
+    )
     assert matches.partner.tolist() == [1, -1]
     assert matches.best_iou.tolist() == [1, 0]
     assert matches.found == Found(2, 2, 1)
 
 
 def test_an_overlap_below_the_threshold_is_no_match():
-    matches = match(truth(box(0, 0, 10, 10)), predicted((5, 0, 15, 10)), NOTHING, 0.5)
+    matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((5, 0, 15, 10)), NOTHING), 0.5)
     assert matches.found == Found(1, 1, 0)
     assert matches.best_iou[0] == pytest.approx(50 / 150)
 
 
 def test_ignored_pixels_belong_to_neither_side():
     ignored = runs((6, 0, 20, 40))
-    matches = match(truth(box(0, 0, 10, 10)), predicted((0, 0, 6, 10), (12, 0, 18, 9)), ignored, 0.99)
+    matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((0, 0, 6, 10), (12, 0, 18, 9)), ignored), 0.99)
     assert matches.found == Found(1, 1, 1)
     assert matches.predicted_counts.tolist() == [True, False]
 
 
 def test_nothing_matches_nothing():
-    assert match(truth(), predicted(), NOTHING, 0.5).found == Found(0, 0, 0)
-    assert match(truth(box(0, 0, 5, 5)), predicted(), NOTHING, 0.5).found == Found(1, 0, 0)
-    assert match(truth(), predicted((0, 0, 5, 5)), NOTHING, 0.5).found == Found(0, 1, 0)
+    assert match(overlapping(truth(), predicted(), NOTHING), 0.5).found == Found(0, 0, 0)
+    assert match(overlapping(truth(box(0, 0, 5, 5)), predicted(), NOTHING), 0.5).found == Found(1, 0, 0)
+    assert match(overlapping(truth(), predicted((0, 0, 5, 5)), NOTHING), 0.5).found == Found(0, 1, 0)
 
 
 CLASSES = ["gland", "vessel"]

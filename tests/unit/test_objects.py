@@ -87,10 +87,11 @@ def test_bands_give_the_runs_of_the_whole_array(tmp_path, factor):
                 (512, 557),
             ]
             assert runs == Runs.from_mask(full >= 127.5)
-            total, highest = np.concatenate([scored.values for scored in strips]).T
+            total, highest, count = np.concatenate([scored.values for scored in strips]).T
             spans = list(zip(runs.row, runs.start, runs.stop, strict=True))
             assert np.allclose(total, [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
             assert (highest == [full[row, a:b].max() for row, a, b in spans]).all()
+            assert (count == [b - a for _, a, b in spans]).all()
 
 
 def test_objects_are_those_of_the_plain_version(tmp_path):
@@ -136,6 +137,45 @@ def test_confidence_may_be_the_largest_probability(tmp_path):
     pixels[0, 2, 2:5] = [204, 255, 204]
     _, _, table, _ = run_segment(tmp_path, pixels, Frame(0, 0, 10, 10, Size(10, 10)), confidence="max")
     assert table["confidence"].tolist() == [1.0]
+
+
+def test_filters_leave_out_what_they_name_from_mask_and_table(tmp_path):
+    frame = Frame(0, 0, 300, 700, Size(300, 700))
+    pixels = blobs(700, 300, 1, seed=3)
+    mask, _, table, _ = run_segment(tmp_path, pixels, frame, min_area=20, min_confidence=0.68, max_area=900)
+    labels, count = ndimage.label(pixels[0] >= 153, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel())
+    means = ndimage.mean(pixels[0], labels, range(count + 1)) / 255
+    keep = [k for k in range(1, count + 1) if 20 <= areas[k] <= 900 and means[k] >= 0.68]
+    assert 0 < len(keep) < count
+    assert ((mask > 0) == np.isin(labels, keep)).all()
+    assert sorted(table["area"]) == sorted(areas[keep])
+
+
+def test_holes_are_filled_and_do_not_change_the_confidence(tmp_path):
+    pixels = np.zeros((1, 400, 60), np.uint8)
+    pixels[0, 2:12, 3:13] = 204
+    pixels[0, 5:7, 6:8] = 0
+    pixels[0, 100:300, 20:50] = 204
+    pixels[0, 110:290, 30:40] = 0
+    mask, _, table, collection = run_segment(tmp_path, pixels, Frame(0, 0, 60, 400, Size(60, 400)), fill_holes=4)
+    assert mask[2:12, 3:13].all()
+    assert not mask[110:290, 30:40].any()
+    assert table["area"].tolist() == [100, 200 * 30 - 180 * 10]
+    assert table["confidence"].tolist() == pytest.approx([0.8, 0.8])
+    assert [len(each["geometry"]["coordinates"]) for each in collection["features"]] == [1, 2]
+
+
+def test_touching_objects_are_cut_and_small_pieces_left_out(tmp_path):
+    rows, columns = np.mgrid[:200, :120]
+    near = ((rows - 60) ** 2 + (columns - 50) ** 2 <= 400) | ((rows - 140) ** 2 + (columns - 50) ** 2 <= 400)
+    bridge = (np.abs(columns - 50) < 4) & (rows > 60) & (rows < 140)
+    pixels = ((near | bridge) * 200).astype(np.uint8)[None]
+    mask, _, table, _ = run_segment(tmp_path, pixels, Frame(0, 0, 120, 200, Size(120, 200)), split=30, min_area=600)
+    assert len(table) == 2
+    assert ndimage.label(mask, np.ones((3, 3)))[1] == 2
+    assert mask.sum() == table["area"].sum()
+    assert not (mask.astype(bool) & (pixels[0] == 0)).any()
 
 
 def test_geojson_lies_in_the_whole_image_and_keeps_holes(tmp_path):

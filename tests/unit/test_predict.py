@@ -8,7 +8,8 @@ from torch import nn
 from tilewright.config import Inference
 from tilewright.inference import bands
 from tilewright.inference.bands import Band
-from tilewright.inference.predict import load_model, predict_image, probabilities
+from tilewright.inference.predict import load_model, predict_image
+from tilewright.inference.views import probabilities
 from tilewright.inference.windows import blend_weights, grid
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runtime.errors import DataError
@@ -61,23 +62,31 @@ def predicted(tmp_path, network, image, tissue=None, **options):
 
 
 def plain(network, image, overlap, blend, edge=64):
-    """The same with whole arrays."""
+    """The same with whole arrays: every window's say of every pixel, and then what they say together."""
     height, width = image.shape[1:]
     padded = np.pad(image, ((0, 0), (0, max(edge - height, 0)), (0, max(edge - width, 0))), mode="symmetric")
     total, weight = np.zeros(padded.shape[1:]), np.zeros(padded.shape[1:])
-    weights = blend_weights(blend, edge)
+    least = np.full(padded.shape[1:], np.inf)
     for x, y in grid(Size(width, height), edge, overlap):
         window = torch.from_numpy(padded[None, :, y : y + edge, x : x + edge].copy())
         with torch.inference_mode():
             values = torch.sigmoid(network(window))[0, 0].numpy()
+        weights = blend_weights(blend, edge).copy()
+        if blend == "discard":
+            margin = round(edge * overlap) // 2
+            weights[: margin if y else 0] = 0
+            weights[:, : margin if x else 0] = 0
+            weights[edge - margin if y + edge < height else edge :] = 0
+            weights[:, edge - margin if x + edge < width else edge :] = 0
         total[y : y + edge, x : x + edge] += values * weights
         weight[y : y + edge, x : x + edge] += weights
-    return (total / weight)[:height, :width] * 255
+        least[y : y + edge, x : x + edge] = np.minimum(least[y : y + edge, x : x + edge], values)
+    return (least if blend == "minimum" else total / weight)[:height, :width] * 255
 
 
 @pytest.mark.parametrize("band", [32, 64, 512])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
-@pytest.mark.parametrize("blend", ["mean", "pyramid"])
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "discard", "minimum"])
 def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend):
     monkeypatch.setattr(bands, "BLOCK", band)
     image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
@@ -85,10 +94,23 @@ def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeyp
     assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51
 
 
-@pytest.mark.parametrize("size", [(1300, 70), (64, 64), (20, 300), (300, 20), (1, 1)])
-def test_a_network_that_looks_at_single_pixels_gives_them_back(tmp_path, size):
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
+@pytest.mark.parametrize("size", [(1300, 70), (64, 64), (65, 64), (20, 300), (300, 20), (1, 1)])
+def test_a_network_that_looks_at_single_pixels_gives_them_back(tmp_path, size, blend):
     image = NOISE.integers(0, 256, (3, *size), np.uint8)
-    assert np.abs(predicted(tmp_path, Pixelwise(), image) - image.mean(0)).max() <= 0.51
+    assert np.abs(predicted(tmp_path, Pixelwise(), image, blend=blend) - image.mean(0)).max() <= 0.51
+
+
+def test_the_minimum_reaches_a_threshold_where_all_windows_do(tmp_path):
+    """Any other window would do for a maximum; a logical AND of binarised windows is what S1 stitches by."""
+    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
+    found = predicted(tmp_path, Shifted(), image, overlap=0.5, blend="minimum")
+    votes = np.ones(image.shape[1:], np.bool_)
+    for x, y in grid(Size(130, 203), 64, 0.5):
+        with torch.inference_mode():
+            window = torch.from_numpy(image[None, :, y : y + 64, x : x + 64])
+            votes[y : y + 64, x : x + 64] &= torch.sigmoid(Shifted()(window))[0, 0].numpy() >= 99.5 / 255
+    assert ((found >= 100) == votes).all()
 
 
 @pytest.mark.parametrize("tta", ["flips", "d4"])
@@ -113,6 +135,29 @@ def test_test_time_augmentation_makes_any_network_equivariant():
         straight = probabilities(Shifted(), images, "d4")
         turned = probabilities(Shifted(), np.ascontiguousarray(np.rot90(images, axes=(2, 3))), "d4")
     np.testing.assert_allclose(np.rot90(straight, axes=(2, 3)), turned, atol=1e-5)
+
+
+def test_a_scale_is_a_view_of_its_own():
+    images = NOISE.integers(0, 256, (2, 3, 64, 64), np.uint8)
+    with torch.inference_mode():
+        both = probabilities(Shifted(), images, "none", [1, 0.5])
+        half = probabilities(Shifted(), images, "none", [0.5])
+        np.testing.assert_allclose(both, (probabilities(Shifted(), images, "none") + half) / 2, atol=1e-6)
+    assert both.shape == half.shape == (2, 1, 64, 64)
+
+
+def test_a_flat_image_is_the_same_at_every_scale():
+    images = np.full((1, 3, 96, 96), 90, np.uint8)
+    with torch.inference_mode():
+        found = probabilities(Pixelwise(), images, "d4", [0.5, 1, 1.3, 2])
+    np.testing.assert_allclose(found, 90 / 255, atol=1e-5)
+
+
+def test_the_size_of_a_batch_changes_nothing(tmp_path):
+    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
+    one, seven, auto = (predicted(tmp_path, Shifted(), image, batch_size=size) for size in (1, 7, None))
+    assert (one == seven).all()
+    assert (one == auto).all()
 
 
 def test_windows_without_tissue_are_not_computed_and_are_zero(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tilewright.inference.windows import blend_weights, grid
+from tilewright.inference.windows import blend_weights, grid, kept_part
 from tilewright.rasters import Size
 
 
@@ -30,7 +30,7 @@ def test_windows_come_by_rows():
     assert corners == sorted(corners, key=lambda corner: corner[::-1])
 
 
-@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian"])
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
 @pytest.mark.parametrize("edge", [32, 33, 512])
 def test_weights_are_positive_symmetric_and_largest_in_the_centre(blend, edge):
     weights = blend_weights(blend, edge)
@@ -39,3 +39,13 @@ def test_weights_are_positive_symmetric_and_largest_in_the_centre(blend, edge):
     assert weights.max() == weights[edge // 2, edge // 2] <= 1
     for turned in (weights[::-1], weights[:, ::-1], weights.T):
         np.testing.assert_allclose(turned, weights, rtol=1e-5)
+
+
+def test_what_is_kept_of_windows_without_their_margins_covers_the_image_once():
+    """The starts are multiples of the step, so that the windows do not overlap by more than their margins."""
+    size = Size(64 + 3 * 48, 64 + 48)
+    covered = np.zeros((size.height, size.width), int)
+    for x, y in grid(size, 64, 0.25):
+        part = kept_part(x, y, 64, size, 8)
+        covered[y + part.y : y + part.y + part.height, x + part.x : x + part.x + part.width] += 1
+    assert (covered == 1).all()

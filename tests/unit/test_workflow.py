@@ -88,7 +88,7 @@ def graph(project, monkeypatch):
 
 
 WILDCARDS = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "ensemble": "both", "fold": "0"}
-SETTINGS = ("rasterize", "downscale", "tile", "split", "train", "predict", "ensemble", "calibrate", "segment", "encode",
+SETTINGS = ("rasterize", "downscale", "tile", "split", "train", "predict", "weigh", "ensemble", "calibrate", "segment", "encode",
             "evaluate", "report")  # fmt: skip
 
 
@@ -108,9 +108,11 @@ def settings(project):
         ("models__near__learning_rate", 0.5, {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "report"}),
         ("models__far__epochs", 9, {"report"}),
-        ("ensembles__both__models__near", 5, {"ensemble", "calibrate", "report"}),
+        ("ensembles__both__models__near", 5, {"ensemble", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
         ("segmentation__confidence", "max", {"segment"}),
+        ("segmentation__fill_holes", 50, {"segment"}),
+        ("evaluation__boundary", 5, {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
         ("report__overlays", 1, {"report"}),
         ("classes__gland__color", "#000000", {"segment", "report"}),

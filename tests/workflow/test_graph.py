@@ -280,6 +280,25 @@ def test_scales_made_in_one_pass_are_those_made_one_by_one(graph):
     assert {Path(path).parts[-3] for path in after} == set(scales)
 
 
+def test_weights_and_least_sizes_are_fitted_out_of_fold(graph):
+    config = graph.project.config()
+    models = dict.fromkeys(config["models"], 1)
+    config["ensembles"]["fitted"] = {"models": models, "weights": "fit", "calibration": {"min_area": "fit"}}
+    graph.project.write_config(config)
+    assert graph.jobs() == {**FOLLOWS, "weigh": 1}
+    graph.run()
+    weights = json.loads((graph.results / "weights" / "fitted.json").read_text())["weights"]
+    assert weights.keys() == models.keys()
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-5)
+    calibration = json.loads((graph.results / "calibration" / "fitted.json").read_text())
+    assert all(0 <= dice["nested"] <= 1 for dice in calibration["dice"].values())
+    objects = read_columns(graph.results / "segments" / "fitted" / "t" / "t1.objects.parquet")
+    for name, least in calibration["min_area"].items():
+        assert objects["area"][objects["class"] == name].min(initial=10**9) >= least
+    page = (graph.results / "report" / "index.html").read_text()
+    assert "Weights fitted out of fold" in page
+
+
 def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
     deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/fold1/b")
     stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")

@@ -30,9 +30,43 @@ rule predict:
         " --out {output.probabilities:q} 2> {log:q}"
 
 
+rule weigh:
+    input:
+        folds="<results>/folds.csv",
+        probabilities=project.weighed_probabilities,
+        truth=project.truth,
+    output:
+        weights="<results>/weights/{ensemble}.json",
+    log:
+        "<logs>/weigh/{ensemble}.log",
+    benchmark:
+        "<benchmarks>/weigh/{ensemble}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        sheet=SHEET,
+        data=DATA,
+        settings=settings("weigh"),
+        rows=project.training_rows,
+        probabilities=project.probabilities,
+        truth=project.truth_folder,
+        code=code("inference.weigh"),
+    message:
+        "Weights of {wildcards.ensemble}"
+    shell:
+        "tilewright weigh --sheet {params.sheet:q} --data {params.data:q} --folds {input.folds:q}"
+        " --probabilities {params.probabilities:q} --scaled {params.truth:q} --settings {params.settings:q}"
+        " --out {output.weights:q} 2> {log:q}"
+
+
 rule ensemble:
     input:
         members=project.predictions,
+        weights=project.fitted_weights,
     output:
         probabilities=directory("<results>/ensembles/{ensemble}/{shard}"),
     log:
@@ -49,18 +83,22 @@ rule ensemble:
         sheet=SHEET,
         data=DATA,
         settings=settings("ensemble"),
+        weights=project.weights_file,
         code=code("inference.ensemble"),
     message:
         "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     shell:
         "tilewright ensemble {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --members {input.members:q} --settings {params.settings:q} --out {output.probabilities:q} 2> {log:q}"
+        " --members {input.members:q} --weights {params.weights:q} --settings {params.settings:q}"
+        " --out {output.probabilities:q} 2> {log:q}"
 
 
 rule calibrate:
     input:
+        folds="<results>/folds.csv",
         probabilities=project.validated_probabilities,
         truth=project.truth,
+        masks=expand("<results>/masks/{shard}", shard=project.validated),
     output:
         calibration="<results>/calibration/{ensemble}.json",
     log:
@@ -80,9 +118,11 @@ rule calibrate:
         rows=project.training_rows,
         probabilities=project.probabilities_folder,
         truth=project.truth_folder,
+        masks=project.masks_folder,
         code=code("inference.calibrate"),
     message:
         "Thresholds of {wildcards.ensemble}"
     shell:
-        "tilewright calibrate --sheet {params.sheet:q} --data {params.data:q} --probabilities {params.probabilities:q}"
-        " --scaled {params.truth:q} --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"
+        "tilewright calibrate --sheet {params.sheet:q} --data {params.data:q} --folds {input.folds:q}"
+        " --probabilities {params.probabilities:q} --scaled {params.truth:q} --masks {params.masks:q}"
+        " --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"

@@ -7,7 +7,7 @@ In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. 
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,17 @@ import numpy as np
 import shapely
 
 from tilewright.components import label
-from tilewright.evaluation.metrics import Found, Instances, Matches, Overlap, instances_of_outlines, match
+from tilewright.evaluation.boundary import boundary_agreement
+from tilewright.evaluation.metrics import (
+    Instances,
+    Overlap,
+    center_agreement,
+    instances_of_outlines,
+    match,
+    overlapping,
+)
+from tilewright.evaluation.precision import Detections
+from tilewright.evaluation.summary import SETS, Score, summarize
 from tilewright.outputs.predictions import Layer, open_prediction, read_columns
 from tilewright.runs import Runs, difference, union
 from tilewright.runtime.atomic import atomic_directory
@@ -26,10 +36,10 @@ from tilewright.sheet import Row, read_sheet
 from tilewright.strips import runs_of_bits
 
 ANY = "any"
-SETS = {"train": "out_of_fold", "test": "test"}
 SLIDE_COLUMNS = (
     "set", "source", "slide", "class", "truth_area", "predicted_area", "intersection", "dice", "iou",
-    "objects_truth", "objects_predicted", "true_positives", "precision", "recall", "f1",
+    "objects_truth", "objects_predicted", "true_positives", "precision", "recall", "f1", "center_f1", "boundary_f1",
+    "share_correct",
 )  # fmt: skip
 OBJECT_COLUMNS = ("set", "slide", "class", "object", "area", "confidence", "iou", "matched")
 
@@ -67,22 +77,6 @@ def evaluate(*, sheet: Path, data: Path, masks: Path, segments: Path, settings: 
         (folder / "summary.json").write_text(json.dumps(summarize(scores), indent=2) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class Score:
-    """How well a class of a slide is predicted; ``layer`` and ``matches`` are those of its objects."""
-
-    row: Row
-    name: str
-    overlap: Overlap
-    matches: Matches
-    layer: Layer | None
-
-    @property
-    def set(self) -> str:
-        """out_of_fold or test."""
-        return SETS[self.row.role]
-
-
 def score_slide(row: Row, masks: Path, segments: Path, settings: EvaluateSettings) -> Iterator[Score]:
     """The score of each labelled class of a slide, and of their union where all are labelled.
 
@@ -104,44 +98,31 @@ def score_slide(row: Row, masks: Path, segments: Path, settings: EvaluateSetting
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
     outlines = read_columns(masks / f"{row.slide}.outlines.parquet")
     for name, truth, layer in zip(names, truths, layers, strict=True):
-        instances = _true_instances(outlines, [name], ignored)
-        matches = match(instances, Instances.of(layer.runs, layer.labels), ignored, settings.iou)
-        yield Score(row, name, _overlap(truth, layer.runs, ignored), matches, layer)
+        yield _score(row, name, truth, layer, _true_instances(outlines, [name], ignored), ignored, settings)
     if names == classes:
         whole = reduce(union, (layer.runs for layer in layers))
+        united = Layer(whole, label(whole), np.empty(0, np.int64), np.empty(0))
         instances = _true_instances(outlines, classes, ignored)
-        matches = match(instances, Instances.of(whole, label(whole)), ignored, settings.iou)
-        yield Score(row, ANY, _overlap(reduce(union, truths), whole, ignored), matches, None)
+        yield _score(row, ANY, reduce(union, truths), united, instances, ignored, settings)
 
 
-def summarize(scores: Iterable[Score]) -> dict[str, Any]:
-    """Per set and class: pooled Dice, mean Dice of slides, pooled object scores, and the same per source."""
-    per_class: dict[tuple[str, str], list[Score]] = {}
-    for score in scores:
-        per_class.setdefault((score.set, score.name), []).append(score)
-    result: dict[str, Any] = {}
-    for (part, name), members in per_class.items():
-        sources = sorted({score.row.source for score in members})
-        by_source = {source: _pooled([score for score in members if score.row.source == source]) for source in sources}
-        result.setdefault(part, {})[name] = {**_pooled(members), "sources": by_source}
-    return result
-
-
-def _pooled(scores: Sequence[Score]) -> dict[str, Any]:
-    overlap = reduce(Overlap.__add__, (score.overlap for score in scores))
-    found = reduce(Found.__add__, (score.matches.found for score in scores))
-    return {
-        "slides": len(scores),
-        "pooled_dice": _rounded(overlap.dice),
-        "mean_slide_dice": _rounded(sum(score.overlap.dice for score in scores) / len(scores)),
-        "precision": _rounded(found.precision),
-        "recall": _rounded(found.recall),
-        "f1": _rounded(found.f1),
-    }
-
-
-def _overlap(truth: Runs, predicted: Runs, ignored: Runs) -> Overlap:
-    return Overlap.of(difference(truth, ignored), difference(predicted, ignored))
+def _score(
+    row: Row, name: str, truth: Runs, layer: Layer, instances: Instances, ignored: Runs, settings: EvaluateSettings
+) -> Score:
+    """The score of a class of a slide; objects of ``layer`` without confidence are not listed."""
+    predicted = Instances.of(layer.runs, layer.labels)
+    pairs = overlapping(instances, predicted, ignored)
+    listed = name != ANY
+    return Score(
+        row,
+        name,
+        Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
+        match(pairs, settings.iou),
+        center_agreement(instances, predicted, pairs, truth.width),
+        boundary_agreement(truth, layer.runs, ignored, settings.boundary),
+        Detections.of(pairs, layer.confidence) if listed else None,
+        layer if listed else None,
+    )
 
 
 def _true_instances(outlines: dict[str, Any], names: Sequence[str], mask: Runs) -> Instances:
@@ -152,9 +133,11 @@ def _true_instances(outlines: dict[str, Any], names: Sequence[str], mask: Runs) 
 def _slide_record(score: Score) -> tuple[Any, ...]:
     overlap, found = score.overlap, score.matches.found
     areas = (overlap.truth, overlap.predicted, overlap.both, _rounded(overlap.dice), _rounded(overlap.iou))
-    shares = (_rounded(found.precision), _rounded(found.recall), _rounded(found.f1))
+    shares = (found.precision, found.recall, found.f1, score.centers.f1, score.boundary.f1)
+    correct = "" if score.detections is None else _rounded(score.detections.share_correct())
     objects = (found.truth, found.predicted, found.matched)
-    return score.set, score.row.source, score.row.slide, score.name, *areas, *objects, *shares
+    names = score.set, score.row.source, score.row.slide, score.name
+    return *names, *areas, *objects, *map(_rounded, shares), correct
 
 
 def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:

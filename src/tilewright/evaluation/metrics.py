@@ -73,6 +73,39 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """Things of truth and of prediction, such as boundary pixels, and how many of each the other side confirms."""
+
+    truth: int
+    truth_found: int
+    predicted: int
+    predicted_found: int
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(
+            self.truth + other.truth,
+            self.truth_found + other.truth_found,
+            self.predicted + other.predicted,
+            self.predicted_found + other.predicted_found,
+        )
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted ones that the truth confirms."""
+        return _ratio(self.predicted_found, self.predicted, empty=self.truth + self.predicted == 0)
+
+    @property
+    def recall(self) -> float:
+        """Share of the true ones that the prediction confirms."""
+        return _ratio(self.truth_found, self.truth, empty=self.truth + self.predicted == 0)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return _ratio(2 * self.precision * self.recall, self.precision + self.recall, empty=False)
+
+
+@dataclass(frozen=True)
 class Instances:
     """Objects as intervals on the line of ``runs`` (row * (width + 1) + column).
 
@@ -96,6 +129,20 @@ class Instances:
     def area(self) -> Ints:
         """Pixels of each object, int64[count]."""
         return np.bincount(self.owner, self.stops - self.starts, minlength=self.count).astype(np.int64)
+
+    def centers(self, width: int) -> Ints:
+        """Key of the pixel in which the centre of mass of each object lies, int64[count]; -1 for one without a pixel.
+
+        Args:
+            width: columns of the mask.
+        """
+        row, start = np.divmod(self.starts, width + 1)
+        length = self.stops - self.starts
+        area = np.maximum(self.area(), 1)
+        down = np.bincount(self.owner, length * row, minlength=self.count) / area + 0.5
+        across = np.bincount(self.owner, length * (2 * start + length), minlength=self.count) / (2 * area)
+        keys = down.astype(np.int64) * (width + 1) + across.astype(np.int64)
+        return np.where(self.area() > 0, keys, -1)
 
     def outside(self, mask: Runs) -> "Instances":
         """The parts of the objects that do not lie in ``mask``."""
@@ -173,8 +220,27 @@ class Matches:
         return Found(*(int(np.count_nonzero(chosen)) for chosen in counts))
 
 
-def match(truth: Instances, predicted: Instances, ignored: Runs, iou: float) -> Matches:
-    """Pair true and predicted objects one to one, the pair with the largest intersection over union first.
+@dataclass(frozen=True)
+class Pairs:
+    """True and predicted objects that have pixels in common, among those that count.
+
+    Attributes:
+        truth: the true object of each pair, int64[pairs].
+        predicted: the predicted one, int64[pairs].
+        iou: their intersection over union, float64[pairs].
+        truth_counts: true objects that count, bool[truth].
+        predicted_counts: predicted objects that count, bool[predicted].
+    """
+
+    truth: Ints
+    predicted: Ints
+    iou: Floats
+    truth_counts: NDArray[np.bool_]
+    predicted_counts: NDArray[np.bool_]
+
+
+def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
+    """The pairs of true and predicted objects that overlap.
 
     Ignored pixels belong to neither side. An object without a pixel, or with more than half of its pixels ignored, does
     not count.
@@ -183,7 +249,6 @@ def match(truth: Instances, predicted: Instances, ignored: Runs, iou: float) -> 
         truth: true objects; may overlap.
         predicted: predicted objects; increasing and disjoint.
         ignored: pixels that do not count.
-        iou: least intersection over union of a pair.
     """
     truth_seen, predicted_seen = truth.outside(ignored), predicted.outside(ignored)
     counts = [_mostly(seen.area(), whole.area()) for seen, whole in ((truth_seen, truth), (predicted_seen, predicted))]
@@ -191,17 +256,55 @@ def match(truth: Instances, predicted: Instances, ignored: Runs, iou: float) -> 
     both = counts[0][one] & counts[1][other]
     one, other, common = one[both], other[both], common[both]
     overlap = common / (truth_seen.area()[one] + predicted_seen.area()[other] - common)
-    best = np.zeros(predicted.count)
-    np.maximum.at(best, other, overlap)
-    partner = np.full(predicted.count, -1, np.int64)
+    return Pairs(one, other, overlap, *counts)
+
+
+def match(pairs: Pairs, iou: float) -> Matches:
+    """Pair true and predicted objects one to one, the pair with the largest intersection over union first.
+
+    Args:
+        pairs: those that overlap.
+        iou: least intersection over union of a pair.
+    """
+    best = np.zeros(len(pairs.predicted_counts))
+    np.maximum.at(best, pairs.predicted, pairs.iou)
+    partner = np.full(len(best), -1, np.int64)
     taken: set[int] = set()
-    for pair in np.lexsort((one, other, -overlap)).tolist():
-        if overlap[pair] < iou:
+    for pair in np.lexsort((pairs.truth, pairs.predicted, -pairs.iou)).tolist():
+        if pairs.iou[pair] < iou:
             break
-        if partner[other[pair]] < 0 and int(one[pair]) not in taken:
-            partner[other[pair]] = one[pair]
-            taken.add(int(one[pair]))
-    return Matches(partner, best, counts[0], counts[1])
+        if partner[pairs.predicted[pair]] < 0 and int(pairs.truth[pair]) not in taken:
+            partner[pairs.predicted[pair]] = pairs.truth[pair]
+            taken.add(int(pairs.truth[pair]))
+    return Matches(partner, best, pairs.truth_counts, pairs.predicted_counts)
+
+
+def center_agreement(truth: Instances, predicted: Instances, pairs: Pairs, width: int) -> Agreement:
+    """Objects whose centre of mass lies in an object of the other side (S3-23), among those that count.
+
+    Args:
+        truth: true objects.
+        predicted: predicted objects.
+        pairs: which of them count.
+        width: columns of the mask.
+    """
+    found = [
+        _holds(other, own.centers(width)) & counts
+        for own, other, counts in (
+            (truth, predicted, pairs.truth_counts),
+            (predicted, truth, pairs.predicted_counts),
+        )
+    ]
+    counts = int(pairs.truth_counts.sum()), int(pairs.predicted_counts.sum())
+    return Agreement(counts[0], int(found[0].sum()), counts[1], int(found[1].sum()))
+
+
+def _holds(objects: Instances, keys: Ints) -> NDArray[np.bool_]:
+    """Whether any of some objects, which may overlap, holds each key."""
+    opened = np.searchsorted(np.sort(objects.starts), keys, side="right")
+    closed = np.searchsorted(np.sort(objects.stops), keys, side="right")
+    held: NDArray[np.bool_] = opened > closed
+    return held
 
 
 def _mostly(seen: Ints, whole: Ints) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Blend overlapping windows in a band of rows, so that memory grows with the width of a slide and not with its height."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,21 +8,36 @@ from numpy.typing import NDArray
 
 from tilewright.rasters import BLOCK, Raster, Size
 
+Floats = NDArray[np.float32]
+Combine = Callable[[Floats, Floats, Floats, Floats], None]
+
+
+def add_weighted(total: Floats, weight: Floats, values: Floats, weights: Floats) -> None:
+    """Add a window to the weighted sum of those before it."""
+    total += values * weights
+    weight += weights
+
+
+def keep_least(total: Floats, weight: Floats, values: Floats, _weights: Floats) -> None:
+    """Keep the least value of all windows, so that a pixel reaches a threshold where it does in each of them (S1-24)."""
+    np.copyto(total, np.where(weight > 0, np.minimum(total, values), values))
+    weight[:] = 1
+
 
 class Band:
-    """Weighted sums of windows that arrive in row order; finished rows go to a raster as uint8.
+    """What windows that arrive in row order say together; finished rows go to a raster as uint8.
 
     A row is finished when no later window can reach it. Rows are written in whole blocks of the raster, so that each
     block is compressed once.
     """
 
-    def __init__(self, out: Raster, window: int) -> None:
-        self._out, self._top = out, 0
+    def __init__(self, out: Raster, window: int, combine: Combine = add_weighted) -> None:
+        self._out, self._combine, self._top = out, combine, 0
         rows = min(window + BLOCK, _blocks(out.size.height))
         self._sum = np.zeros((out.bands, rows, out.size.width), np.float32)
         self._weight = np.zeros((rows, out.size.width), np.float32)
 
-    def add(self, values: NDArray[np.float32], weights: NDArray[np.float32], x: int, y: int) -> None:
+    def add(self, values: Floats, weights: Floats, x: int, y: int) -> None:
         """Add a window.
 
         Args:
@@ -35,8 +51,7 @@ class Band:
         height, width = min(values.shape[1], size.height - y), min(values.shape[2], size.width - x)
         part = weights[:height, :width]
         place: tuple[Any, ...] = (slice(y - self._top, y - self._top + height), slice(x, x + width))
-        self._sum[(slice(None), *place)] += values[:, :height, :width] * part
-        self._weight[place] += part
+        self._combine(self._sum[(slice(None), *place)], self._weight[place], values[:, :height, :width], part)
 
     def finish(self) -> None:
         """Write what is left."""

@@ -1,5 +1,6 @@
 """The weighted mean of probability maps, over models and folds."""
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,14 @@ WINDOW = 2048
 
 
 def ensemble(
-    shard: str, *, sheet: Path, data: Path, members: Sequence[Path], settings: EnsembleSettings, out: Path
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    members: Sequence[Path],
+    weights: Path,
+    settings: EnsembleSettings,
+    out: Path,
 ) -> None:
     """Average the members' probabilities for every slide of a shard.
 
@@ -28,16 +36,31 @@ def ensemble(
         data: folder in which images are looked for first.
         members: the members' folders of the shard, ``.../{model}/fold{fold}/{shard}``; a model's weight is shared
             equally by its folds.
+        weights: the JSON of ``weigh``; read where the settings say that weights are fitted.
         settings: weight of each model.
         out: the folder to write: ``{slide}.tif`` at the scale of the first member.
 
     Raises:
         DataError: members with different classes.
     """
-    weights = member_weights(members, settings.weights)
+    shares = member_weights(members, fitted_weights(weights) if settings.fit else settings.weights)
     with atomic_directory(out) as folder:
         for row in read_shard(sheet, data, shard):
-            blend([member / f"{row.slide}.tif" for member in members], weights, folder / f"{row.slide}.tif")
+            blend([member / f"{row.slide}.tif" for member in members], shares, folder / f"{row.slide}.tif")
+
+
+def fitted_weights(path: Path) -> dict[str, float]:
+    """The weights of models that ``weigh`` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        weights: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "Delete it and run the same command again."
+        raise DataError(Problem(str(path), f"holds no weights ({error}).", remedy)) from error
+    return weights
 
 
 def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:

@@ -1,13 +1,12 @@
 """Probabilities of a slide from one fold of a model.
 
-The slide's scaled image is read in overlapping windows; the network's probabilities are blended by the weight of a pixel's
-place in its window. Windows without tissue are left out; there the probability is 0.
+The slide's scaled image is read in overlapping windows, by a thread that is ahead of the network; the network's
+probabilities are blended by the weight of a pixel's place in its window. Windows without tissue are left out; there the
+probability is 0.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from tilewright.config import Inference, Network
-from tilewright.inference.bands import Band
-from tilewright.inference.windows import blend_weights, grid
+from tilewright.inference.bands import Band, add_weighted, keep_least
+from tilewright.inference.batches import fitting_size, in_batches, read_ahead
+from tilewright.inference.views import probabilities
+from tilewright.inference.windows import blend_weights, grid, kept_part, read_window
 from tilewright.rasters import Frame, Raster, Window, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
@@ -30,8 +30,8 @@ from tilewright.sheet import read_shard
 from tilewright.training.architectures import build
 from tilewright.training.segmenter import Segmenter
 
-Flip = tuple[int, ...]
-FLIPS: tuple[Flip, ...] = ((), (-1,), (-2,), (-2, -1))
+Read = tuple[tuple[int, int], NDArray[np.uint8]]
+AHEAD = 16
 
 
 def predict(
@@ -106,64 +106,26 @@ def predict_image(
         out: the raster to write, one band a class.
         name: the slide, for progress.
     """
-    edge = inference.window
+    edge, device = inference.window, next(segmenter.parameters()).device
     corners = grid(image.size, edge, inference.overlap)
     if inference.skip_background:
         corners = [(x, y) for x, y in corners if tissue.read(Window(x, y, edge, edge)).any()]
+    margin = round(edge * inference.overlap) // 2 if inference.blend == "discard" else 0
     weights = blend_weights(inference.blend, edge)
-    band = Band(out, edge)
-    for batch in _batched(track(corners, f"predict {name}"), inference.batch_size):
-        pixels = np.stack([_read(image, Window(x, y, edge, edge)) for x, y in batch])
-        for (x, y), values in zip(batch, probabilities(segmenter, pixels, inference.tta), strict=True):
-            band.add(values, weights, x, y)
+    band = Band(out, edge, keep_least if inference.blend == "minimum" else add_weighted)
+
+    def read(corner: tuple[int, int]) -> NDArray[np.uint8]:
+        return read_window(image, Window(*corner, edge, edge))
+
+    def compute(batch: Sequence[Read]) -> list[NDArray[np.float32]]:
+        pixels = np.stack([each for _, each in batch])
+        return list(probabilities(segmenter, pixels, inference.tta, inference.tta_scales))
+
+    size = inference.batch_size
+    if size is None:
+        size = fitting_size(compute, ((0, 0), np.zeros((3, edge, edge), np.uint8)), device)
+    windows = read_ahead(track(corners, f"predict {name}"), read, max(AHEAD, 2 * size))
+    for ((x, y), _), values in in_batches(windows, compute, size):
+        part = kept_part(x, y, edge, image.size, margin)
+        band.add(values[(slice(None), *part.slices)], weights[part.slices], x + part.x, y + part.y)
     band.finish()
-
-
-def probabilities(segmenter: Segmenter, images: NDArray[np.uint8], tta: str) -> NDArray[np.float32]:
-    """Probabilities of windows, averaged over test-time augmentations.
-
-    Args:
-        segmenter: the network.
-        images: windows x 3 x rows x columns.
-        tta: none; flips: identity and three flips; d4: these and their transposes.
-
-    Returns:
-        windows x classes x rows x columns, 0 to 1.
-    """
-    device = next(segmenter.parameters()).device
-    batch = torch.from_numpy(images).to(device)
-    half = segmenter.gpu_dtype if device.type == "cuda" else None
-    mixed = torch.autocast("cuda", half) if half else nullcontext()
-    with mixed:
-        views = [
-            _back(torch.sigmoid(segmenter(_view(batch, flip, turned)).float()), flip, turned)
-            for turned in ((False, True) if tta == "d4" else (False,))
-            for flip in (FLIPS[:1] if tta == "none" else FLIPS)
-        ]
-    mean: NDArray[np.float32] = torch.stack(views).mean(dim=0).cpu().numpy()
-    return mean
-
-
-def _view(batch: Tensor, flip: Flip, turned: bool) -> Tensor:
-    flipped = batch.flip(flip) if flip else batch
-    return flipped.transpose(-2, -1) if turned else flipped
-
-
-def _back(batch: Tensor, flip: Flip, turned: bool) -> Tensor:
-    straight = batch.transpose(-2, -1) if turned else batch
-    return straight.flip(flip) if flip else straight
-
-
-def _read(image: Raster, window: Window) -> NDArray[np.uint8]:
-    """A window as 3 x rows x columns; what lies beyond the image is its mirror image."""
-    inside = window.clipped(image.size)
-    pixels: NDArray[np.uint8] = image.read(inside)
-    missing = (window.height - inside.height, window.width - inside.width)
-    if any(missing):
-        pixels = np.pad(pixels, ((0, 0), (0, missing[0]), (0, missing[1])), mode="symmetric")
-    return pixels
-
-
-def _batched(items: Iterator[tuple[int, int]], count: int) -> Iterator[Sequence[tuple[int, int]]]:
-    while batch := list(islice(items, count)):
-        yield batch

@@ -108,7 +108,7 @@ def draw_dice(
         axes = figure.subplots()
         for place, (name, part) in enumerate(lines):
             values = slides.loc[(slides["class"] == name) & (slides["set"] == part), "dice"].to_numpy(float)
-            _dots(axes, place, values, {"color": colors[name], "marker": MARKERS[part]})
+            spread_dots(axes, place, values, {"color": colors[name], "marker": MARKERS[part]})
             axes.plot([pooled[part][name]] * 2, [place - 0.36, place + 0.36], color=ALL_COLOR, linewidth=2.2)
         axes.set(
             xlim=(-0.01, 1.01), ylim=(len(lines) - 0.4, -0.6), xlabel="Dice (dots: slides; bars: all slides as one)"
@@ -118,7 +118,8 @@ def draw_dice(
         figure.savefig(out, dpi=DPI, metadata={"Software": None})
 
 
-def _dots(axes: Axes, place: int, values: np.ndarray[Any, Any], look: dict[str, Any]) -> None:
+def spread_dots(axes: Axes, place: int, values: np.ndarray[Any, Any], look: dict[str, Any]) -> None:
+    """Draw values as dots along a horizontal line at ``place``."""
     # spread by rank, so that equal values stay visible and the picture is the same every time
     offsets = ((np.argsort(np.argsort(values, kind="stable"), kind="stable") * 7) % 11 / 10 - 0.5) * 0.4
     alpha = 0.85 if len(values) < 40 else 0.4

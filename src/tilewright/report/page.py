@@ -5,6 +5,7 @@ its pictures in ``overlays/`` and ``figures/``. The same inputs give the same by
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import shapely
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from tilewright.config import Model
 from tilewright.folds import Assignment, read_folds
+from tilewright.outputs.predictions import read_columns
 from tilewright.rasters import Size, open_raster
+from tilewright.report.analysis import Labels, draw_labels, draw_reliability, draw_sources
 from tilewright.report.figures import class_lines, draw_dice, draw_model
 from tilewright.report.overlays import (
     PREDICTION,
@@ -64,12 +68,16 @@ def report(*, sheet: Path, data: Path, results: Path, settings: ReportSettings, 
         for model, folds in histories.items():
             if folds:
                 draw_model(folds, colors, folder / "figures" / f"curves-{model}.png")
+        labels = list(_labels(rows, results, colors))
+        if labels:
+            draw_labels(labels, colors, folder / "figures" / "labels.png")
         content = {
             "sheet": str(sheet),
             "colors": colors,
             "roles": _roles(rows),
             "slides": [_slide(row) for row in rows.rows[:SLIDES_LISTED]],
             "count": len(rows.rows),
+            "labels": "figures/labels.png" if labels else "",
             "folds": _folds(read_folds(results / "folds.csv"), rows, settings.folds),
             "models": [_model(name, settings.models[name], histories[name]) for name in settings.models],
             "ensembles": [
@@ -89,12 +97,18 @@ def _rendered(content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["score"] = _score
+    environment.filters["interval"] = _interval
     environment.filters["title"] = lambda name: "all classes together" if name == ANY else name
     return environment.get_template("page.html.j2").render(content) + "\n"
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"  # noqa: RUF001
+def _score(value: float | Undefined | None) -> str:
+    return "–" if value is None or isinstance(value, Undefined) or np.isnan(value) else f"{value:.3f}"  # noqa: RUF001
+
+
+def _interval(entry: Mapping[str, Any], key: str) -> str:
+    found = entry.get("intervals", {}).get(key)
+    return f"{_score(found[0])} – {_score(found[1])}" if found else "–"  # noqa: RUF001
 
 
 def _roles(sheet: Sheet) -> list[dict[str, Any]]:
@@ -178,10 +192,40 @@ def _ensemble(
         draw_dice(slides, pooled, class_lines(colors, list(slides["class"])), folder / figure)
     scores = [_score_table(part, title, summary[part], colors) for part, title in SETS.items() if part in summary]
     calibration = _json(results / "calibration" / f"{name}.json")
+    draw_reliability(calibration["reliability"], colors, folder / f"figures/reliability-{name}.png")
+    weighed = _json(path) if (path := results / "weights" / f"{name}.json").is_file() else None
     return {
-        "name": name, "weights": dict(weights), "calibration": calibration, "sets": scores, "figure": figure,
+        "name": name, "weights": weighed["weights"] if weighed else dict(weights), "weighed": weighed,
+        "calibration": calibration, "sets": scores, "figure": figure,
+        "reliability": f"figures/reliability-{name}.png", "by_source": _by_source(name, slides, sheet, folder),
         "overlays": [*_overlays(name, sheet, slides, results, settings, folder)],
     }  # fmt: skip
+
+
+def _by_source(name: str, slides: pd.DataFrame, sheet: Sheet, folder: Path) -> str:
+    """The figure of scores by source, where there are several."""
+    if slides["source"].nunique() < 2:
+        return ""
+    present = list(slides["class"])
+    shown = ANY if ANY in present else min(present)
+    trained = Counter(row.source for row in sheet if row.role in ("train", "external"))
+    draw_sources(slides, trained, shown, folder / f"figures/sources-{name}.png")
+    return f"figures/sources-{name}.png"
+
+
+def _labels(sheet: Sheet, results: Path, classes: Iterable[str]) -> Iterator[Labels]:
+    """What is annotated on each slide whose masks are there."""
+    for row in sheet:
+        place = results / "masks" / row.shard
+        if row.annotations is None or not (place / f"{row.slide}.tif").is_file():
+            continue
+        outlines = read_columns(place / f"{row.slide}.outlines.parquet", ["class", "geometry"])
+        areas = shapely.area(shapely.from_wkb(outlines["geometry"]))
+        with open_raster(place / f"{row.slide}.tif") as raster:
+            pixels = raster.size.width * raster.size.height
+        for name in classes:
+            if row.labelled is None or name in row.labelled:
+                yield Labels(row.source, name, areas[outlines["class"] == name], pixels)
 
 
 def _score_table(part: str, title: str, table: Mapping[str, Any], colors: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""Scores of slides pooled by set, class and source, with intervals by resampling slides (Efron 1979)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.evaluation.metrics import Agreement, Found, Matches, Overlap
+from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
+from tilewright.outputs.predictions import Layer
+from tilewright.runs import Ints
+from tilewright.sheet import Row
+
+SETS = {"train": "out_of_fold", "test": "test"}
+RESAMPLES, LEAST_SLIDES = 500, 3
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a class of a slide is predicted.
+
+    Attributes:
+        row: the slide.
+        name: the class.
+        overlap: of the masks.
+        matches: of the objects at the overlap that the config asks for.
+        centers: objects whose centre lies in an object of the other side.
+        boundary: boundary pixels near the other boundary.
+        detections: the predicted objects by confidence; None: they have none.
+        layer: the predicted objects; None: they are not listed, or no longer held.
+    """
+
+    row: Row
+    name: str
+    overlap: Overlap
+    matches: Matches
+    centers: Agreement
+    boundary: Agreement
+    detections: Detections | None
+    layer: Layer | None
+
+    @property
+    def set(self) -> str:
+        """out_of_fold or test."""
+        return SETS[self.row.role]
+
+
+def summarize(scores: Sequence[Score]) -> dict[str, Any]:
+    """Per set and class: the scores of all slides together, with intervals, and the same per source."""
+    per_class: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        per_class.setdefault((score.set, score.name), []).append(score)
+    result: dict[str, Any] = {}
+    for (part, name), members in per_class.items():
+        sources = sorted({score.row.source for score in members})
+        by_source = {source: pooled([score for score in members if score.row.source == source]) for source in sources}
+        result.setdefault(part, {})[name] = {**pooled(members), "sources": by_source}
+    return result
+
+
+def pooled(scores: Sequence[Score]) -> dict[str, Any]:
+    """The scores of slides together; "intervals" holds, from 3 slides on, the middle 95 % of resampled slides."""
+    pool = _Pool(scores)
+    found = pool.scores(np.ones(len(scores), np.int64))
+    result: dict[str, Any] = {"slides": len(scores), **{name: _rounded(value) for name, value in found.items()}}
+    if len(scores) >= LEAST_SLIDES:
+        generator = np.random.default_rng(0)
+        times = generator.multinomial(len(scores), np.full(len(scores), 1 / len(scores)), RESAMPLES)
+        drawn = [pool.scores(weights) for weights in times]
+        result["intervals"] = {name: _interval([each[name] for each in drawn]) for name in found}
+    return result
+
+
+class _Pool:
+    """Counts of slides, from which the scores follow for any number of times that each slide counts."""
+
+    def __init__(self, scores: Sequence[Score]) -> None:
+        self._overlap = _table((s.overlap.truth, s.overlap.predicted, s.overlap.both) for s in scores)
+        self._dice = np.array([score.overlap.dice for score in scores])
+        self._iou = np.array([score.overlap.iou for score in scores])
+        finds = [score.matches.found for score in scores]
+        self._found = _table((found.truth, found.predicted, found.matched) for found in finds)
+        self._centers, self._boundary = (
+            _table((each.truth, each.truth_found, each.predicted, each.predicted_found) for each in sides)
+            for sides in ([score.centers for score in scores], [score.boundary for score in scores])
+        )
+        detections = [score.detections for score in scores if score.detections is not None]
+        self._ranked = Ranked.of(detections) if detections else None
+        self._shares = np.array([each.share_correct() for each in detections])
+
+    def scores(self, times: Ints) -> dict[str, float]:
+        """All scores, each slide counting so many times."""
+        overlap, found = Overlap(*(times @ self._overlap).tolist()), Found(*(times @ self._found).tolist())
+        centers, boundary = (Agreement(*(times @ each).tolist()) for each in (self._centers, self._boundary))
+        total = times.sum()
+        result = {
+            "pooled_dice": overlap.dice, "pooled_iou": overlap.iou,
+            "mean_slide_dice": float(times @ self._dice / total), "mean_slide_iou": float(times @ self._iou / total),
+            "precision": found.precision, "recall": found.recall, "f1": found.f1,
+            "center_precision": centers.precision, "center_recall": centers.recall, "center_f1": centers.f1,
+            "boundary_f1": boundary.f1,
+        }  # fmt: skip
+        if self._ranked is not None:
+            result["ap60"] = area_under_curve(self._ranked, OPEN_IMAGES, times)
+            result["map"] = coco_map(self._ranked, times)
+            result["share_correct"] = float(times @ self._shares / total)
+        return result
+
+
+def _table(rows: Any) -> Ints:
+    return np.array(list(rows), np.int64)
+
+
+def _interval(values: Sequence[float]) -> list[float | None] | None:
+    known = [value for value in values if not math.isnan(value)]
+    return [_rounded(float(each)) for each in np.percentile(known, (2.5, 97.5))] if known else None
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

@@ -1,0 +1,88 @@
+"""Test-time augmentation: a window is predicted as it is, flipped, turned and at other sizes, and the mean is taken."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tilewright.training.segmenter import Segmenter
+
+Flip = tuple[int, ...]
+FLIPS: tuple[Flip, ...] = ((), (-1,), (-2,), (-2, -1))
+STEP = 32
+
+
+class View(NamedTuple):
+    """How a batch is seen: resized, then flipped, then turned.
+
+    Attributes:
+        edge: its edge after resizing, in pixels.
+        flip: axes that are flipped.
+        turned: whether rows become columns.
+    """
+
+    edge: int
+    flip: Flip
+    turned: bool
+
+    def of(self, batch: Tensor) -> Tensor:
+        """The batch as it is seen."""
+        flipped = _resized(batch, self.edge).flip(self.flip) if self.flip else _resized(batch, self.edge)
+        return flipped.transpose(-2, -1) if self.turned else flipped
+
+    def back(self, seen: Tensor, edge: int) -> Tensor:
+        """What was computed on the view, in its place in a batch of that edge."""
+        straight = seen.transpose(-2, -1) if self.turned else seen
+        return _resized(straight.flip(self.flip) if self.flip else straight, edge)
+
+
+def views(tta: str, scales: Sequence[float], edge: int) -> Iterator[View]:
+    """The views of a test-time augmentation.
+
+    Args:
+        tta: none; flips: identity and three flips; d4: these and their transposes.
+        scales: sizes relative to the window; an edge becomes the nearest multiple of 32.
+        edge: edge of a window.
+    """
+    for scale in scales:
+        resized = max(STEP, round(edge * scale / STEP) * STEP)
+        for turned in (False, True) if tta == "d4" else (False,):
+            for flip in FLIPS[:1] if tta == "none" else FLIPS:
+                yield View(resized, flip, turned)
+
+
+def probabilities(
+    segmenter: Segmenter, images: NDArray[np.uint8], tta: str, scales: Sequence[float] = (1.0,)
+) -> NDArray[np.float32]:
+    """Probabilities of windows, averaged over their views.
+
+    Args:
+        segmenter: the network.
+        images: windows x 3 x edge x edge.
+        tta: as of ``views``.
+        scales: as of ``views``.
+
+    Returns:
+        windows x classes x edge x edge, 0 to 1.
+    """
+    device = next(segmenter.parameters()).device
+    batch = torch.from_numpy(images).to(device)
+    edge, total, count = batch.shape[-1], torch.zeros((), device=device), 0
+    half = segmenter.gpu_dtype if device.type == "cuda" else None
+    with torch.autocast("cuda", half) if half else nullcontext():
+        for view in views(tta, scales, edge):
+            total = total + view.back(torch.sigmoid(segmenter(view.of(batch)).float()), edge)
+            count += 1
+    mean: NDArray[np.float32] = (total / count).cpu().numpy()
+    return mean
+
+
+def _resized(batch: Tensor, edge: int) -> Tensor:
+    if batch.shape[-1] == edge:
+        return batch
+    return functional.interpolate(batch.float(), (edge, edge), mode="bilinear", antialias=True)

@@ -1,0 +1,128 @@
+"""Figures about data and errors: what is annotated, how reliable probabilities are, where the scores are low.
+
+Deterministic PNG files on a white ground.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tilewright.report.figures import ALL_COLOR, DPI, STYLE, spread_dots
+
+PNG: dict[str, Any] = {"dpi": DPI, "metadata": {"Software": None}}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is annotated on a slide for a class.
+
+    Attributes:
+        source: where the slide comes from.
+        name: the class.
+        areas: area of each object, in pixels of the slide, float64[n].
+        pixels: pixels of the slide.
+    """
+
+    source: str
+    name: str
+    areas: NDArray[np.float64]
+    pixels: int
+
+
+def draw_labels(labels: Sequence[Labels], colors: Mapping[str, str], out: Path) -> None:
+    """Draw, by source and class: objects, the area of an object, and the share of a slide that is annotated.
+
+    Args:
+        labels: one for each slide and class that is labelled in it.
+        colors: colour of each class.
+        out: the PNG to write.
+    """
+    sources = sorted({each.source for each in labels})
+    lines = [(source, name) for source in sources for name in colors if _of(labels, source, name)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 0.9 + 0.3 * max(len(lines), 1)), layout="constrained")
+        counts, sizes, shares = figure.subplots(1, 3, sharey=True)
+        for place, (source, name) in enumerate(lines):
+            own, look = _of(labels, source, name), {"color": colors[name], "marker": "o"}
+            counts.barh(place, sum(len(each.areas) for each in own), 0.6, color=colors[name])
+            areas = np.concatenate([each.areas for each in own])
+            if len(areas):
+                low, middle, high = np.quantile(areas, (0.05, 0.5, 0.95))
+                sizes.plot([low, high], [place, place], color=colors[name], linewidth=2)
+                sizes.plot(middle, place, "o", color=colors[name], markersize=5)
+            spread_dots(shares, place, np.array([100 * each.areas.sum() / each.pixels for each in own]), look)
+        counts.set(xlabel="objects", ylim=(len(lines) - 0.4, -0.6), xscale="symlog")
+        sizes.set(xlabel="area of an object, pixels (5 %, median, 95 %)", xscale="log")
+        shares.set(xlabel="% of a slide that is outlined (dots: slides)")
+        counts.set_yticks(range(len(lines)), [f"{source}, {name}" for source, name in lines])
+        for axes in (counts, sizes, shares):
+            axes.grid(axis="y", visible=False)
+        figure.savefig(out, **PNG)
+
+
+def draw_reliability(reliability: Mapping[str, Mapping[str, Any]], colors: Mapping[str, str], out: Path) -> None:
+    """Draw the share of pixels that are of a class against their predicted probability.
+
+    Args:
+        reliability: by class: error, predicted, observed and pixels of each bin.
+        colors: colour of each class.
+        out: the PNG to write.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle=":")
+        for name, found in reliability.items():
+            label = f"{name} (error {found['error']:.3f})"
+            axes.plot(found["predicted"], found["observed"], marker=".", color=colors[name], label=label)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of the class, out of fold")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02))
+        figure.savefig(out, **PNG)
+
+
+def draw_sources(slides: pd.DataFrame, trained: Mapping[str, int], name: str, out: Path) -> None:
+    """Draw the Dice of slides by source, and that of sources against the number of slides that were trained on.
+
+    Args:
+        slides: columns set, source, class, dice, truth_area, predicted_area, intersection.
+        trained: training slides of each source.
+        name: the class to draw.
+        out: the PNG to write.
+    """
+    own = slides[slides["class"] == name]
+    sources = sorted(own["source"].unique())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9, max(2.6, 0.9 + 0.34 * len(sources))), layout="constrained")
+        spread, amount = figure.subplots(1, 2)
+        for place, source in enumerate(sources):
+            values = own.loc[own["source"] == source, "dice"].to_numpy(float)
+            spread_dots(spread, place, values, {"color": ALL_COLOR, "marker": "o"})
+        spread.axvline(0.5, color="#999999", linewidth=1, linestyle=":")
+        spread.set(xlim=(-0.01, 1.01), ylim=(len(sources) - 0.4, -0.6), xlabel="Dice (dots: slides)")
+        spread.set_yticks(range(len(sources)), sources)
+        spread.grid(axis="y", visible=False)
+        _amount_panel(amount, own, sources, trained)
+        figure.savefig(out, **PNG)
+
+
+def _amount_panel(axes: Axes, own: pd.DataFrame, sources: Sequence[str], trained: Mapping[str, int]) -> None:
+    sums = own.groupby("source")[["truth_area", "predicted_area", "intersection"]].sum()
+    for source in sources:
+        truth, predicted, both = np.asarray(sums.loc[source]).tolist()
+        dice = 2 * both / (truth + predicted) if truth + predicted else 1.0
+        axes.plot(trained.get(source, 0), dice, "o", color=ALL_COLOR)
+        axes.annotate(source, (trained.get(source, 0), dice), (5, 3), textcoords="offset points", fontsize=8)
+    axes.set(ylim=(0, 1.02), xlabel="training slides of the source", ylabel="Dice, pooled")
+    axes.margins(x=0.25)
+
+
+def _of(labels: Sequence[Labels], source: str, name: str) -> list[Labels]:
+    return [each for each in labels if (each.source, each.name) == (source, name)]

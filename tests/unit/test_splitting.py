@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tilewright import splitting
+from tilewright.components import Components, label
+from tilewright.runs import Runs
+from tilewright.splitting import split_touching
+
+CORNERS = np.ones((3, 3))
+
+
+def disks(places, height=120, width=160):
+    rows, columns = np.mgrid[:height, :width]
+    return np.logical_or.reduce([(rows - y) ** 2 + (columns - x) ** 2 <= r**2 for x, y, r in places])
+
+
+def components(mask):
+    runs = Runs.from_mask(mask)
+    lengths = runs.lengths()
+    return Components(runs, label(runs), np.stack([2.0 * lengths, np.full(len(runs), 3.0), lengths], axis=1))
+
+
+def crowd(seed=0, count=60, height=300, width=260):
+    draw = np.random.default_rng(seed)
+    places = zip(draw.uniform(0, width, count), draw.uniform(0, height, count), draw.uniform(6, 11, count), strict=True)
+    return disks(list(places), height, width)
+
+
+def test_touching_disks_are_cut_where_they_touch():
+    found, lines = split_touching(components(disks([(50, 60, 20), (82, 60, 18), (110, 75, 17)])), 16)
+    assert int(found.labels.max()) == 2
+    assert lines.start.min() > 60
+    assert lines.area() < 60
+    areas = np.bincount(found.labels, found.runs.lengths())
+    assert areas == pytest.approx([np.pi * r**2 for r in (20, 18, 17)], rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [disks([(60, 60, 30)]), np.pad(np.ones((40, 80), bool), 20), disks([(3, 3, 15)])])
+def test_what_has_one_centre_stays_whole(shape):
+    before = components(shape)
+    found, lines = split_touching(before, 20)
+    assert lines.area() == 0
+    assert found.runs == before.runs
+    assert (found.values == before.values).all()
+
+
+def test_nothing_is_lost_and_what_remains_is_apart():
+    mask = crowd()
+    found, lines = split_touching(components(mask), 10)
+    assert ((found.runs.to_mask() | lines.to_mask()) == mask).all()
+    assert not (found.runs.to_mask() & lines.to_mask()).any()
+    before, after = (ndimage.label(each, CORNERS)[1] for each in (mask, found.runs.to_mask()))
+    assert int(found.labels.max()) + 1 == after > before
+
+
+@pytest.mark.parametrize("block", [64, 100])
+def test_blocks_give_the_cuts_of_the_whole(monkeypatch, block):
+    mask = crowd(1)
+    whole, _ = split_touching(components(mask), 10)
+    monkeypatch.setattr(splitting, "BLOCK", block)
+    assert split_touching(components(mask), 10)[0].runs == whole.runs
+
+
+def test_a_cut_run_shares_its_sum_by_length():
+    found, _ = split_touching(components(crowd()), 10)
+    lengths = found.runs.lengths()
+    assert found.values[:, 0] == pytest.approx(2 * lengths)
+    assert found.values[:, 2] == pytest.approx(lengths)
+    assert (found.values[:, 1] == 3).all()
+
+
+def test_nothing_gives_nothing():
+    found, lines = split_touching(components(np.zeros((20, 20), bool)), 5)
+    assert len(found.runs) == lines.area() == 0
