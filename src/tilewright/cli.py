@@ -24,6 +24,7 @@ VERBS = {
     "train": ("tilewright.training.fit:train", "Train one fold of a model."),
     "export": ("tilewright.inference.export:export", "Write a trained fold as ONNX, checked against PyTorch."),
     "predict": ("tilewright.inference.predict:predict", "Predict a shard with one fold of a model."),
+    "seams": ("tilewright.inference.seams:seams", "Measure how much windows of a model differ where they end."),
     "weigh": ("tilewright.inference.weigh:weigh", "Fit the weights of an ensemble on out-of-fold slides."),
     "ensemble": ("tilewright.inference.ensemble:ensemble", "Average the predictions of a shard."),
     "calibrate": ("tilewright.inference.calibrate:calibrate", "Choose thresholds on out-of-fold slides."),

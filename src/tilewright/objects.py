@@ -2,9 +2,10 @@
 
 In: ``{slide}.tif`` of an ensemble (uint8, one band a class, 255 is certain) and the thresholds of ``calibrate``. Out, with
 coordinates in pixels of level 0, x before y: ``{slide}.mask.tif`` (bit ``k`` of a pixel is class ``k`` of the tag
-"classes"), ``{slide}.objects.parquet`` (counted from the corner of the used part of the slide) and ``{slide}.geojson``
-(counted from the corner of the whole image). Strips of ``STRIP`` rows go through; an object is written once the strip after
-its last row has passed, so objects are numbered by the strip of their last row, then by class, then by first pixel.
+"classes"), the same for viewers as ``{slide}.mask.ome.tif``, ``{slide}.objects.parquet`` (counted from the corner of the
+used part of the slide) and ``{slide}.geojson.gz`` (counted from the corner of the whole image). Strips of ``STRIP`` rows go
+through; an object is written once the strip after its last row has passed, so objects are numbered by the strip of their
+last row, then by class, then by first pixel.
 """
 
 import json
@@ -26,6 +27,7 @@ from tilewright.holes import HoleFiller
 from tilewright.measuring import Objects, measure
 from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer
 from tilewright.outputs.mask import MaskWriter, mask_writer
+from tilewright.outputs.ometiff import write_ome_tiff
 from tilewright.rasters import Frame, Raster, open_raster
 from tilewright.runs import Runs, union
 from tilewright.runtime.atomic import atomic_directory
@@ -86,6 +88,7 @@ def _segment_slide(
                 counts[name] += len(found.objects)
                 settled = min(settled, found.settled)
             writer.mask.write_until(settled)
+    write_ome_tiff(folder / f"{slide}.mask.tif", settings.colors, folder / f"{slide}.mask.ome.tif")
     return counts
 
 
@@ -210,7 +213,7 @@ def _object_writer(folder: Path, slide: str, frame: Frame, colors: Mapping[str, 
     with ExitStack() as stack:
         mask = stack.enter_context(mask_writer(folder / f"{slide}.mask.tif", frame, list(colors)))
         table = pq.ParquetWriter(folder / f"{slide}.objects.parquet", OBJECT_SCHEMA, compression="zstd")
-        features = stack.enter_context(feature_writer(folder / f"{slide}.geojson"))
+        features = stack.enter_context(feature_writer(folder / f"{slide}.geojson.gz"))
         yield _ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from tilewright.config import (
     Annotations,
+    BlendName,
     Calibration,
     Config,
     Folds,
@@ -134,6 +135,19 @@ class PredictSettings(StepSettings):
     @classmethod
     def of(cls, config: Config, model: str) -> Self:
         return cls(inference=config.models[model].inference)
+
+
+class SeamsSettings(StepSettings):
+    """Of ``seams``: the windows of a model, and others to compare."""
+
+    inference: Inference
+    max_edge: int
+    overlaps: list[float]
+    blends: list[BlendName]
+
+    @classmethod
+    def of(cls, config: Config, model: str) -> Self:
+        return cls(inference=config.models[model].inference, **config.seams.model_dump())
 
 
 class EnsembleSettings(StepSettings):

@@ -189,6 +189,20 @@ class Workflow:
         """Threads that a prediction keeps busy."""
         return self.config.models[wildcards.model].inference.threads
 
+    @property
+    def seams_shard(self) -> str:
+        """The shard on which seams are measured: the first that fold 0 did not see."""
+        return next(shard for shard, one in self.folds.items() if one.fold == 0)
+
+    def seams_scaled(self, wildcards: Any) -> str:
+        """Its folder at the scale of a model."""
+        return f"{self.results}/scaled/{scale_of(self.config, wildcards.model)}/{self.seams_shard}"
+
+    @property
+    def all_seams(self) -> list[str]:
+        """Seams of all models."""
+        return [f"{self.results}/seams/{model}.json" for model in self.config.models]
+
     def predictions(self, wildcards: Any) -> list[str]:
         """Predictions of a shard that an ensemble averages: by the fold that did not see it, else by every fold."""
         own = self.folds.get(wildcards.shard)

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, **s
     with open_raster(out / "s1.mask.tif") as raster:
         mask, tags = raster.read()[0], raster.tags
     table = pd.read_parquet(out / "s1.objects.parquet")
-    return mask, tags, table, json.loads((out / "s1.geojson").read_text())
+    return mask, tags, table, json.loads(gzip.decompress((out / "s1.geojson.gz").read_bytes()))
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, 3.7])

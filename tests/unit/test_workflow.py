@@ -88,7 +88,7 @@ def graph(project, monkeypatch):
 
 
 WILDCARDS = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "ensemble": "both", "fold": "0"}
-SETTINGS = ("rasterize", "downscale", "tile", "split", "train", "predict", "weigh", "ensemble", "calibrate", "segment", "encode",
+SETTINGS = ("rasterize", "downscale", "tile", "split", "train", "predict", "seams", "weigh", "ensemble", "calibrate", "segment", "encode",
             "evaluate", "report")  # fmt: skip
 
 
@@ -106,7 +106,8 @@ def settings(project):
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 7, {"split"}),
         ("models__near__learning_rate", 0.5, {"train", "report"}),
-        ("models__near__inference__tta", "d4", {"predict", "report"}),
+        ("models__near__inference__tta", "d4", {"predict", "seams", "report"}),
+        ("seams__max_edge", 99, {"seams"}),
         ("models__far__epochs", 9, {"report"}),
         ("ensembles__both__models__near", 5, {"ensemble", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),

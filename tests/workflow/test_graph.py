@@ -122,7 +122,7 @@ def test_every_output_is_there(finished):
         "report/index.html",
         "calibration/both.json",
         *(f"metrics/both/{name}" for name in ("slides.csv", "objects.csv", "summary.json")),
-        *(f"segments/both/t/t2.{end}" for end in ("mask.tif", "objects.parquet", "geojson")),
+        *(f"segments/both/t/t2.{end}" for end in ("mask.tif", "mask.ome.tif", "objects.parquet", "geojson.gz")),
         *(f"models/{model}/fold{fold}/model.safetensors" for model in ("near", "far") for fold in (0, 1)),
     }
     assert not [name for name in names if "partial" in name or "/state/last" in name]

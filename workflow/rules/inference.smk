@@ -30,6 +30,38 @@ rule predict:
         " --out {output.probabilities:q} 2> {log:q}"
 
 
+rule seams:
+    input:
+        weights="<results>/models/{model}/fold0/model.safetensors",
+        model="<results>/models/{model}/fold0/model.json",
+        scaled=project.seams_scaled,
+    output:
+        seams="<results>/seams/{model}.json",
+    log:
+        "<logs>/seams/{model}.log",
+    benchmark:
+        "<benchmarks>/seams/{model}.tsv"
+    conda:
+        "../../envs/environment.yaml"
+    threads: project.prediction_threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        sheet=SHEET,
+        data=DATA,
+        shard=project.seams_shard,
+        settings=settings("seams"),
+        model=subpath(input.model, parent=True),
+        code=code("inference.seams"),
+    message:
+        "Seams of {wildcards.model}"
+    shell:
+        "tilewright seams {params.shard:q} --sheet {params.sheet:q} --data {params.data:q} --model {params.model:q}"
+        " --scaled {input.scaled:q} --settings {params.settings:q} --out {output.seams:q} 2> {log:q}"
+
+
 rule weigh:
     input:
         folds="<results>/folds.csv",

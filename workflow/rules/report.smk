@@ -2,6 +2,7 @@ rule report:
     input:
         folds="<results>/folds.csv",
         curves=project.all_curves,
+        seams=project.all_seams,
         segments=project.all_segments,
         metrics=expand("<results>/metrics/{ensemble}", ensemble=ENSEMBLES),
         calibrations=expand("<results>/calibration/{ensemble}.json", ensemble=ENSEMBLES),

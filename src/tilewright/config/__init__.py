@@ -19,6 +19,7 @@ from tilewright.config.results import (
     Evaluation,
     Inference,
     Report,
+    Seams,
     Segmentation,
     Submission,
 )
@@ -26,7 +27,7 @@ from tilewright.config.training import LossName, Network
 
 __all__ = [
     "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits",
-    "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Section", "Segmentation", "Slides", "Submission",
+    "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Seams", "Section", "Segmentation", "Slides", "Submission",
     "TileSet", "Tissue",
 ]  # fmt: skip
 
@@ -57,6 +58,7 @@ class Config(Section):
     folds: Folds = Field(Folds(), description="Cross-validation.")
     models: dict[Name, Model] = Field(min_length=1, description="Models by name.")
     ensembles: dict[Name, Ensemble] = Field(min_length=1, description="Ensembles by name.")
+    seams: Seams = Field(Seams(), description="Seams between windows.")
     segmentation: Segmentation = Field(Segmentation(), description="Objects.")
     evaluation: Evaluation = Field(Evaluation(), description="Metrics.")
     submission: Submission = Field(Submission(), description="The submission file.")

@@ -100,6 +100,16 @@ class Submission(Section):
     classes: list[Name] = Field([], description="Classes to write; none: all. With several, a column class is added.")
 
 
+class Seams(Section):
+    """How the seams between windows are measured, on a part of one slide for each model."""
+
+    max_edge: int = Field(1024, ge=64, description="Longest edge of the part, in pixels of the model's scale.")
+    overlaps: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [], description="Further overlaps to compare; none: the model's own."
+    )
+    blends: list[BlendName] = Field([], description="Further blends to compare; none: the model's own.")
+
+
 class Report(Section):
     """What the report shows."""
 

@@ -19,7 +19,7 @@ from tilewright.config import Inference, Network
 from tilewright.inference.bands import Band, add_weighted, keep_least
 from tilewright.inference.batches import fitting_size, in_batches, read_ahead
 from tilewright.inference.views import probabilities
-from tilewright.inference.windows import blend_weights, grid, kept_part, read_window
+from tilewright.inference.windows import Corner, Pixels, blend_weights, grid, kept_part, read_window
 from tilewright.rasters import Frame, Raster, Window, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
@@ -30,7 +30,7 @@ from tilewright.sheet import read_shard
 from tilewright.training.architectures import build
 from tilewright.training.segmenter import Segmenter
 
-Read = tuple[tuple[int, int], NDArray[np.uint8]]
+Read = tuple[Corner, NDArray[np.uint8]]
 AHEAD = 16
 
 
@@ -106,15 +106,37 @@ def predict_image(
         out: the raster to write, one band a class.
         name: the slide, for progress.
     """
-    edge, device = inference.window, next(segmenter.parameters()).device
+    edge = inference.window
     corners = grid(image.size, edge, inference.overlap)
     if inference.skip_background:
         corners = [(x, y) for x, y in corners if tissue.read(Window(x, y, edge, edge)).any()]
+    predict_windows(segmenter, image, corners, inference, out, name)
+
+
+def predict_windows(
+    segmenter: Segmenter,
+    image: Pixels,
+    corners: Sequence[Corner],
+    inference: Inference,
+    out: Raster,
+    name: str = "image",
+) -> None:
+    """Predict some windows of an image and blend them; what none covers stays 0.
+
+    Args:
+        segmenter: the network, in evaluation mode.
+        image: RGB at the network's scale.
+        corners: of the windows, by rows.
+        inference: edge of a window, blending, views.
+        out: the raster to write, one band a class.
+        name: the slide, for progress.
+    """
+    edge, device = inference.window, next(segmenter.parameters()).device
     margin = round(edge * inference.overlap) // 2 if inference.blend == "discard" else 0
     weights = blend_weights(inference.blend, edge)
     band = Band(out, edge, keep_least if inference.blend == "minimum" else add_weighted)
 
-    def read(corner: tuple[int, int]) -> NDArray[np.uint8]:
+    def read(corner: Corner) -> NDArray[np.uint8]:
         return read_window(image, Window(*corner, edge, edge))
 
     def compute(batch: Sequence[Read]) -> list[NDArray[np.float32]]:

@@ -1,27 +1,47 @@
 """Windows over an image and the weights with which they are blended. Pixels of one scale, x before y."""
 
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.config.results import BlendName
-from tilewright.rasters import Raster, Size, Window
+from tilewright.rasters import Size, Window
 
 LEAST_WEIGHT = 1e-3
+Corner = tuple[int, int]
 
 
-def grid(size: Size, edge: int, overlap: float) -> list[tuple[int, int]]:
-    """Corners of windows that cover an image; the last of a row or column is pushed back inside.
+class Pixels(Protocol):
+    """An image that is read by windows: bands x rows x columns."""
+
+    size: Size
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """The pixels of a window."""
+
+
+def step_of(edge: int, overlap: float) -> int:
+    """Pixels from one window to the next."""
+    return max(1, round(edge * (1 - overlap)))
+
+
+def grid(size: Size, edge: int, overlap: float, shift: int = 0) -> list[Corner]:
+    """Corners of windows that cover an image; the first and the last of a row or column are pushed inside.
 
     Args:
         size: width and height of the image.
         edge: edge of a window.
         overlap: share of the edge that neighbours have in common at least.
+        shift: pixels by which the grid is moved up and to the left, less than an edge.
 
     Returns:
         x, y of each window, by rows. An image smaller than a window gets one window that starts at 0.
     """
-    step = max(1, round(edge * (1 - overlap)))
-    columns, rows = (sorted({min(start, max(length - edge, 0)) for start in range(0, length, step)}) for length in size)
+    step = step_of(edge, overlap)
+    columns, rows = (
+        sorted({min(max(start, 0), max(length - edge, 0)) for start in range(-shift, length, step)}) for length in size
+    )
     return [(x, y) for y in rows for x in columns]
 
 
@@ -71,7 +91,7 @@ def kept_part(x: int, y: int, edge: int, size: Size, margin: int) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def read_window(image: Raster, window: Window) -> NDArray[np.uint8]:
+def read_window(image: Pixels, window: Window) -> NDArray[np.uint8]:
     """A window as 3 x rows x columns; what lies beyond the image is its mirror image."""
     inside = window.clipped(image.size)
     pixels: NDArray[np.uint8] = image.read(inside)

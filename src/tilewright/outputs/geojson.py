@@ -1,8 +1,10 @@
-"""Objects as GeoJSON for QuPath: a FeatureCollection, written feature by feature.
+"""Objects as gzipped GeoJSON for QuPath: a FeatureCollection, written feature by feature.
 
 Coordinates are x before y in pixels of the whole image, where pixel 0, 0 reaches from 0 to 1.
 """
 
+import gzip
+import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +28,13 @@ class FeatureWriter:
 
 @contextmanager
 def feature_writer(path: Path) -> Iterator[FeatureWriter]:
-    """Create a FeatureCollection, whole or not at all."""
-    with atomic_path(path) as private, private.open("w", encoding="utf-8", newline="\n") as stream:
+    """Create a gzipped FeatureCollection, whole or not at all; the same features give the same bytes."""
+    with (
+        atomic_path(path) as private,
+        private.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream,
+    ):
         stream.write('{"type":"FeatureCollection","features":[')
         yield FeatureWriter(stream)
         stream.write("\n]}\n")

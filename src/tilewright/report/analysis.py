@@ -88,6 +88,27 @@ def draw_reliability(reliability: Mapping[str, Mapping[str, Any]], colors: Mappi
         figure.savefig(out, **PNG)
 
 
+def draw_seams(seams: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draw what windows cost against how much they differ where they end, a panel for each model.
+
+    Args:
+        seams: of each model, as the step ``seams`` writes them.
+        out: the PNG to write.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * len(seams) + 1.2, 3.4), layout="constrained")
+        panels = figure.subplots(1, len(seams), sharey=True, squeeze=False)[0]
+        for axes, (model, entry) in zip(panels, seams.items(), strict=True):
+            table = pd.DataFrame(entry["windows"])
+            for blend, rows in table.groupby("blend"):
+                line = rows.sort_values("cost")
+                axes.plot(line["cost"], line["seam"], marker=".", label=blend)
+            axes.set(title=model, xlabel="pixels computed for one of the slide", xlim=(0.8, None), ylim=(0, None))
+        panels[0].set_ylabel("difference at seams")
+        panels[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.02))
+        figure.savefig(out, **PNG)
+
+
 def draw_sources(slides: pd.DataFrame, trained: Mapping[str, int], name: str, out: Path) -> None:
     """Draw the Dice of slides by source, and that of sources against the number of slides that were trained on.
 

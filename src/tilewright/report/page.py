@@ -20,7 +20,7 @@ from tilewright.config import Model
 from tilewright.folds import Assignment, read_folds
 from tilewright.outputs.predictions import read_columns
 from tilewright.rasters import Size, open_raster
-from tilewright.report.analysis import Labels, draw_labels, draw_reliability, draw_sources
+from tilewright.report.analysis import Labels, draw_labels, draw_reliability, draw_seams, draw_sources
 from tilewright.report.figures import class_lines, draw_dice, draw_model
 from tilewright.report.overlays import (
     PREDICTION,
@@ -68,6 +68,9 @@ def report(*, sheet: Path, data: Path, results: Path, settings: ReportSettings, 
         for model, folds in histories.items():
             if folds:
                 draw_model(folds, colors, folder / "figures" / f"curves-{model}.png")
+        seams = _seams(results, settings.models)
+        if any(len(entry["windows"]) > 1 for entry in seams.values()):
+            draw_seams(seams, folder / "figures" / "seams.png")
         labels = list(_labels(rows, results, colors))
         if labels:
             draw_labels(labels, colors, folder / "figures" / "labels.png")
@@ -79,6 +82,7 @@ def report(*, sheet: Path, data: Path, results: Path, settings: ReportSettings, 
             "count": len(rows.rows),
             "labels": "figures/labels.png" if labels else "",
             "folds": _folds(read_folds(results / "folds.csv"), rows, settings.folds),
+            "seams": seams,
             "models": [_model(name, settings.models[name], histories[name]) for name in settings.models],
             "ensembles": [
                 _ensemble(name, weights, rows, results, settings, folder)
@@ -157,6 +161,12 @@ def _histories(results: Path, settings: ReportSettings) -> Histories:
         paths = {fold: results / "models" / model / f"fold{fold}" / "history.csv" for fold in range(settings.folds)}
         found[model] = {fold: pd.read_csv(path) for fold, path in paths.items() if path.is_file()}
     return found
+
+
+def _seams(results: Path, models: Iterable[str]) -> dict[str, Any]:
+    """The seams of the models that have been measured."""
+    paths = {model: results / "seams" / f"{model}.json" for model in models}
+    return {model: _json(path) for model, path in paths.items() if path.is_file()}
 
 
 def _weight(term: float | Mapping[str, float]) -> float:

@@ -1,0 +1,152 @@
+"""How much a prediction depends on where its windows lie.
+
+A part of a slide is predicted on a grid of windows and again on the grid moved by half a step, which is half a window where
+windows do not overlap (moved by half a window, windows that overlap by half would lie where they were). The mean difference
+of the probabilities where windows of the first grid end is the seam.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tilewright.config import Inference
+from tilewright.inference.predict import load_model, predict_windows
+from tilewright.inference.windows import Corner, grid, step_of
+from tilewright.rasters import BLOCK, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.runtime.atomic import write_text
+from tilewright.runtime.gpu import claimed_gpus
+from tilewright.runtime.progress import note
+from tilewright.settings import SeamsSettings
+from tilewright.sheet import read_shard
+from tilewright.training.segmenter import Segmenter
+
+NEAR = 2
+
+
+def seams(
+    shard: str, *, sheet: Path, data: Path, model: Path, scaled: Path, settings: SeamsSettings, out: Path
+) -> None:
+    """Measure the seams of a model on a slide that it was not trained on, for its own windows and for others.
+
+    Args:
+        shard: name of a shard; of its slides the one with the most tissue is taken.
+        sheet: the slide sheet.
+        data: folder in which images are looked for first.
+        model: folder with ``model.safetensors`` and ``model.json``.
+        scaled: the shard's folder of scaled images, at the scale of the model.
+        settings: windows of the model, further overlaps and blends, and the longest edge of the part.
+        out: the JSON to write: slide, part (x, y, width, height, at the model's scale), and of each kind of windows
+            overlap, blend, cost (pixels computed for one of the slide), seam and difference (mean over all pixels).
+
+    Raises:
+        DataError: the model or an image cannot be read.
+    """
+    torch.set_num_threads(settings.inference.threads)
+    with claimed_gpus(), torch.inference_mode():
+        segmenter, classes = load_model(model)
+        segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
+        slides = [row.slide for row in read_shard(sheet, data, shard)]
+        slide = max(slides, key=lambda name: _tissue(scaled / f"{name}.tissue.tif"))
+        with open_raster(scaled / f"{slide}.image.tif") as image, open_raster(scaled / f"{slide}.tissue.tif") as tissue:
+            part = richest(tissue, settings.max_edge)
+            found = []
+            for inference in kinds(settings.inference, settings.overlaps, settings.blends):
+                seam = measure(segmenter, Part(image, part), inference, len(classes))
+                note(f"{slide}: overlap {inference.overlap:g}, {inference.blend}: seam {seam.seam:.4f}")
+                found.append({"overlap": inference.overlap, "blend": inference.blend, **seam.__dict__})
+    content = {"format": 1, "slide": slide, "part": [part.x, part.y, part.width, part.height], "windows": found}
+    write_text(out, json.dumps(content, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Seam:
+    """How two grids differ.
+
+    Attributes:
+        cost: pixels computed for each pixel of the part.
+        seam: mean difference of probabilities where windows of the first grid end.
+        difference: mean difference over all pixels.
+    """
+
+    cost: float
+    seam: float
+    difference: float
+
+
+class Part:
+    """A rectangle of a raster, read as one of its own; pixels of the raster's scale."""
+
+    def __init__(self, raster: Raster, window: Window) -> None:
+        self._raster, self._window = raster, window
+        self.size = Size(window.width, window.height)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Pixels of a window of the part, bands x rows x columns."""
+        x, y = window.x + self._window.x, window.y + self._window.y
+        pixels: NDArray[np.uint8] = self._raster.read(Window(x, y, window.width, window.height))
+        return pixels
+
+
+def kinds(own: Inference, overlaps: Sequence[float], blends: Sequence[str]) -> list[Inference]:
+    """The windows of a model and those with every other overlap and blend, without those that come twice."""
+    pairs = [(own.overlap, own.blend), *((o, b) for o in overlaps or [own.overlap] for b in blends or [own.blend])]
+    return [Inference(**{**own.model_dump(), "overlap": o, "blend": b}) for o, b in dict.fromkeys(pairs)]
+
+
+def richest(tissue: Raster, edge: int) -> Window:
+    """The square of at most ``edge`` pixels, out of half-overlapping ones, that holds the most tissue; the first of equals."""
+    corners = grid(tissue.size, edge, 0.5)
+    windows = [Window(x, y, edge, edge).clipped(tissue.size) for x, y in corners]
+    return max(windows, key=lambda window: int(np.count_nonzero(tissue.read(window))))
+
+
+def measure(segmenter: Segmenter, image: Part, inference: Inference, classes: int) -> Seam:
+    """Predict a part on two grids and compare."""
+    edge = inference.window
+    plain, moved = (
+        grid(image.size, edge, inference.overlap, shift) for shift in (0, step_of(edge, inference.overlap) // 2)
+    )
+    first, second = (_predicted(segmenter, image, corners, inference, classes) for corners in (plain, moved))
+    difference = np.abs(first - second)
+    near = ends(image.size, plain, edge)
+    whole = float(difference.mean())
+    return Seam(
+        cost=round(len(plain) * edge**2 / (image.size.width * image.size.height), 3),
+        seam=round(float(difference[:, near].mean()), 6) if near.any() else 0.0,
+        difference=round(whole, 6),
+    )
+
+
+def ends(size: Size, corners: Sequence[Corner], edge: int) -> NDArray[np.bool_]:
+    """Pixels at most ``NEAR`` from where a window ends inside the image, bool[rows, columns]."""
+    near = np.zeros((size.height, size.width), np.bool_)
+    for axis, length in ((0, size.width), (1, size.height)):
+        starts = {corner[axis] for corner in corners}
+        for place in {*starts, *(start + edge for start in starts)}:
+            if 0 < place < length:
+                around = slice(max(place - NEAR, 0), place + NEAR)
+                near[(slice(None), around) if axis == 0 else around] = True
+    return near
+
+
+def _predicted(
+    segmenter: Segmenter, image: Part, corners: Sequence[Corner], inference: Inference, classes: int
+) -> NDArray[np.float32]:
+    """Probabilities, classes x rows x columns, 0 to 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probabilities.tif"
+        with create_raster(path, image.size, bands=classes) as out:
+            predict_windows(segmenter, image, corners, inference, out)
+        with open_raster(path) as raster:
+            return raster.read().astype(np.float32) / np.float32(255)
+
+
+def _tissue(path: Path) -> int:
+    with open_raster(path) as raster:
+        return sum(int(np.count_nonzero(raster.read(window))) for window in blocks(raster.size, BLOCK))
