@@ -16,7 +16,7 @@ from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.sheet import COLUMNS
 
-Layout = Literal["kidney", "vasculature", "sartorius", "qupath"]
+Layout = Literal["kidney", "vasculature", "sartorius", "dsb2018", "qupath"]
 Record = dict[str, str]
 IMAGES = (
     ".tif",
@@ -35,6 +35,7 @@ IMAGES = (
 )
 OUTLINES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 SHARD = 32
+EVERY, FOLDS = 6, 5
 
 
 def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
@@ -42,7 +43,7 @@ def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
 
     Args:
         layout: kidney (HuBMAP kidney competition), vasculature (HuBMAP vasculature competition), sartorius (Sartorius
-            cell competition) or qupath (images with ``NAME.geojson`` or ``NAME.json`` beside them or in ``annotations/``).
+            cell competition), dsb2018 (nuclei of the Data Science Bowl, a label image each) or qupath (images with ``NAME.geojson`` or ``NAME.json`` beside them or in ``annotations/``).
         folder: the folder; files are named from it.
         out: the csv to write.
 
@@ -55,6 +56,7 @@ def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
         "kidney": _kidney,
         "vasculature": _vasculature,
         "sartorius": _sartorius,
+        "dsb2018": _dsb2018,
         "qupath": _qupath,
     }
     records = readers[layout](folder)
@@ -70,6 +72,8 @@ def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
 def _kidney(folder: Path) -> list[Record]:
     """``train/`` with outlines as ``ID.json``, else in ``train.csv`` as run lengths; ``test/``. One slide a shard.
 
+    Cortex and medulla are taken from ``ID-anatomical-structure.json`` beside the slide.
+
     Group and source are the patient's number from ``HuBMAP-20-dataset_information.csv``, where the slide is listed.
     """
     information = {Path(row["image_file"]).stem: row for row in _table(folder / "HuBMAP-20-dataset_information.csv")}
@@ -82,6 +86,9 @@ def _kidney(folder: Path) -> list[Record]:
             outlines = image.parent / f"{name}.json"
             table = "train.csv" if name in encoded else ""
             record["annotations"] = _relative(outlines, folder) if outlines.is_file() else table
+        anatomy = image.parent / f"{name}-anatomical-structure.json"
+        if anatomy.is_file():
+            record["anatomy"] = _relative(anatomy, folder)
         patient = information.get(name, {}).get("patient_number", "")
         records.append(record | ({"group": patient, "source": patient} if patient else {}))
     bare = [record["slide"] for record in records if record["role"] == "train" and not record["annotations"]]
@@ -153,6 +160,35 @@ def _sartorius(folder: Path) -> list[Record]:
         for number, members in enumerate(shards):
             for record in members:
                 record["group"] = record["shard"] = f"{_valid(kind)}_{number:03}"
+    return records
+
+
+def _dsb2018(folder: Path) -> list[Record]:
+    """``images/ID.png`` with ``labels/ID.png``, an object a value, and ``meta.csv`` (id, group: what an image looks like).
+
+    The source is the look. Of each look every sixth image is for testing; the others are dealt to at most five shards, each
+    a group, so that five folds can share every look.
+    """
+    images = list(_images(folder / "images"))
+    if not images or not (folder / "labels").is_dir():
+        _refuse(folder, "dsb2018", "images/*.png and labels/*.png")
+    looks: dict[str, list[Path]] = {}
+    group_of = {row["id"]: row["group"] for row in _table(folder / "meta.csv") if {"id", "group"} <= set(row)}
+    for image in images:
+        looks.setdefault(_valid(group_of.get(_name(image), "all")), []).append(image)
+    records = []
+    for look, members in sorted(looks.items()):
+        trained = 0
+        for number, image in enumerate(members, start=1):
+            label = folder / "labels" / image.name
+            test = number % EVERY == 0 or not label.is_file()
+            shard = f"{look}_test" if test else f"{look}_{trained % FOLDS}"
+            trained += not test
+            records.append({
+                "slide": _valid(_name(image)), "image": _relative(image, folder), "source": look,
+                "annotations": _relative(label, folder) if label.is_file() else "",
+                "role": "test" if test else "train", "group": shard, "shard": shard,
+            })  # fmt: skip
     return records
 
 

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
 
+from tilewright.anatomy import structure
 from tilewright.components import ComponentTracker
 from tilewright.config.results import Segmentation
 from tilewright.holes import HoleFiller
@@ -66,15 +68,22 @@ def segment(
         for row in read_shard(sheet, data, shard):
             with open_raster(probabilities / f"{row.slide}.tif") as raster:
                 frame = _frame(raster, probabilities / f"{row.slide}.tif", len(limits))
-                counts = _segment_slide(row.slide, raster, frame, limits, settings, folder)
+                inside = structure(row, settings.segmentation.inside, frame, settings.limits)
+                counts = _segment_slide(row.slide, raster, frame, limits, settings, inside, folder)
             note(f"slide {row.slide}: objects: {', '.join(f'{count} of {name}' for name, count in counts.items())}")
 
 
 def _segment_slide(
-    slide: str, raster: Raster, frame: Frame, limits: Mapping[str, "Limit"], settings: SegmentSettings, folder: Path
+    slide: str,
+    raster: Raster,
+    frame: Frame,
+    limits: Mapping[str, "Limit"],
+    settings: SegmentSettings,
+    inside: shapely.Geometry | None,
+    folder: Path,
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
-    finders = {name: _Finder(frame, limit, settings.segmentation) for name, limit in limits.items()}
+    finders = {name: _Finder(frame, limit, settings.segmentation, inside) for name, limit in limits.items()}
     strips = scored_strips(raster, frame, [limit.threshold for limit in limits.values()])
     counts = dict.fromkeys(limits, 0)
     with _object_writer(folder, slide, frame, settings.colors) as writer:
@@ -111,8 +120,10 @@ class Step(NamedTuple):
 class _Finder:
     """Finds the objects of a class: threshold, holes, components, cuts, filters."""
 
-    def __init__(self, frame: Frame, limit: "Limit", segmentation: Segmentation) -> None:
-        self._limit, self._segmentation = limit, segmentation
+    def __init__(
+        self, frame: Frame, limit: "Limit", segmentation: Segmentation, inside: shapely.Geometry | None
+    ) -> None:
+        self._limit, self._segmentation, self._inside = limit, segmentation, inside
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=3)
 
@@ -131,12 +142,15 @@ class _Finder:
     def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
         spec = self._segmentation
         kept = (objects.area >= self._limit.min_area) & (objects.confidence >= spec.min_confidence)
-        return kept if spec.max_area is None else kept & (objects.area <= spec.max_area)
+        if spec.max_area is not None:
+            kept &= objects.area <= spec.max_area
+        return kept if self._inside is None else kept & shapely.contains_xy(self._inside, objects.x, objects.y)
 
     def _least_sure_area(self) -> float:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
-        return math.inf if spec.split or spec.min_confidence or spec.max_area else self._limit.min_area
+        filtered = spec.split or spec.min_confidence or spec.max_area or self._inside is not None
+        return math.inf if filtered else self._limit.min_area
 
 
 @dataclass(frozen=True)

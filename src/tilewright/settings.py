@@ -188,10 +188,11 @@ class SegmentSettings(StepSettings):
 
     colors: dict[str, str]
     segmentation: Segmentation
+    limits: Limits = Limits()
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(colors=class_colors(config), segmentation=config.segmentation)
+        return cls(colors=class_colors(config), segmentation=config.segmentation, limits=config.limits)
 
 
 class EncodeSettings(StepSettings):

@@ -2,7 +2,7 @@
 
 Columns: ``slide``, ``image``, ``annotations``, ``role`` (train, test, external), ``group``, ``shard``, ``source``,
 ``labelled`` (classes completely annotated, separated by ``;``; empty: all; ``none``: none), ``mpp`` (micrometres a
-pixel), ``region`` (x,y,width,height in pixels of the slide). Only ``slide`` and ``image`` are needed. Other columns are
+pixel), ``region`` (x,y,width,height in pixels of the slide), ``anatomy`` (a file of outlines of larger structures). Only ``slide`` and ``image`` are needed. Other columns are
 kept as text.
 """
 
@@ -30,6 +30,7 @@ COLUMN_HELP = {
     "labelled": "Classes that are completely annotated, separated by ;. Empty: all. none: none.",
     "mpp": "Micrometres in a pixel, if the file does not say or says it wrongly.",
     "region": "x,y,width,height in pixels, in quotes: the only part that is used.",
+    "anatomy": "File of outlines of larger structures, such as cortex, in which objects must lie (segmentation.inside).",
 }
 COLUMNS = tuple(COLUMN_HELP)
 
@@ -60,6 +61,7 @@ class Row:
         region: the only part that is used; None: the whole slide.
         number: line in the sheet, the header being 1.
         extra: the other columns.
+        anatomy: path of the outlines of larger structures, as found, or None.
     """
 
     slide: str
@@ -74,6 +76,7 @@ class Row:
     region: Region | None
     number: int
     extra: dict[str, str] = field(default_factory=dict)
+    anatomy: Path | None = None
 
     def column(self, name: str) -> str:
         """The value of a column as text, whether the sheet defines it or the user added it."""
@@ -205,6 +208,7 @@ class _RowReader:
             region=self._region(),
             number=self.number,
             extra={key: value for key, value in self.record.items() if key not in COLUMNS},
+            anatomy=self._file("anatomy", needed=False),
         )
         if "surplus" in self.record:
             self._problem("there are more values than columns.", "A value that holds commas needs quotes.")

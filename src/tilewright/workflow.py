@@ -125,6 +125,12 @@ class Workflow:
         rows = self.members[wildcards.shard]
         return list(dict.fromkeys(str(row.annotations) for row in rows if row.annotations))
 
+    def anatomy(self, wildcards: Any) -> list[str]:
+        """Files of larger structures of a shard, if objects must lie in them."""
+        if not self.config.segmentation.inside:
+            return []
+        return list(dict.fromkeys(str(row.anatomy) for row in self.members[wildcards.shard] if row.anatomy))
+
     def scale_of_tiles(self, wildcards: Any) -> str:
         """Folder of the scaled shard that a tile set is cut from."""
         return f"{self.results}/scaled/{self.config.tiles[wildcards.tiles].scale}/{wildcards.shard}"

@@ -52,6 +52,8 @@ def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney)
         "ccc": ("test", "67347", "67347"),
     }
     assert rows["aaa"].annotations == kidney / "train/aaa.json"
+    assert rows["aaa"].anatomy == kidney / "train/aaa-anatomical-structure.json"
+    assert rows["bbb"].anatomy is None
 
 
 def test_kidney_falls_back_on_the_table_of_run_lengths(kidney):
@@ -168,3 +170,27 @@ def test_a_folder_of_another_layout_is_refused_with_what_was_looked_for(tmp_path
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         sheet("qupath", tmp_path / "missing", out=tmp_path / "slides.csv")
+
+
+def test_dsb2018_deals_each_look_to_folds_and_holds_some_images_out(tmp_path):
+    looks = {"a": "pink", "b": "dark field"}
+    names = {f"{key}{number:02}": look for key, look in looks.items() for number in range(13)}
+    for name in names:
+        image(tmp_path / "images" / f"{name}.png")
+        image(tmp_path / "labels" / f"{name}.png")
+    (tmp_path / "labels" / "a00.png").unlink()
+    (tmp_path / "meta.csv").write_text("id,group\n" + "".join(f"{name},{look}\n" for name, look in names.items()))
+    rows = rows_of("dsb2018", tmp_path)
+    assert {row.slide for row in rows.values() if row.role == "test"} == {"a00", "a05", "a11", "b05", "b11"}
+    assert rows["a00"].annotations is None
+    assert rows["a05"].annotations == tmp_path / "labels/a05.png"
+    assert Counter(row.shard for row in rows.values() if row.source == "dark_field") == {
+        **{f"dark_field_{number}": 3 if number == 0 else 2 for number in range(5)},
+        "dark_field_test": 2,
+    }
+    assert all(row.group == row.shard for row in rows.values())
+
+
+def test_dsb2018_without_labels_is_refused(tmp_path):
+    image(tmp_path / "images" / "a.png")
+    assert "labels/*.png" in refusal("dsb2018", tmp_path)

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from rasterio.features import rasterize
 from scipy import ndimage
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
 from tilewright.components import label
 from tilewright.config import Segmentation
@@ -48,10 +49,10 @@ def plain_full_size(pixels: np.ndarray, frame: Frame) -> np.ndarray:
     return across[low] + share[:, None] * (across[high] - across[low])
 
 
-def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, **segmentation):
+def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, anatomy="", **segmentation):
     classes = list(COLORS)[: len(pixels)]
     (folder / "s1.png").touch()
-    (folder / "slides.csv").write_text("slide,image,role\ns1,s1.png,test\n")
+    (folder / "slides.csv").write_text(f"slide,image,role,anatomy\ns1,s1.png,test,{anatomy}\n")
     write_probabilities(folder / "p" / "s1.tif", pixels, frame)
     thresholds = thresholds or dict.fromkeys(classes, 0.6)
     calibration = {"thresholds": thresholds, "min_area": dict.fromkeys(classes, min_area)}
@@ -177,6 +178,38 @@ def test_touching_objects_are_cut_and_small_pieces_left_out(tmp_path):
     assert ndimage.label(mask, np.ones((3, 3)))[1] == 2
     assert mask.sum() == table["area"].sum()
     assert not (mask.astype(bool) & (pixels[0] == 0)).any()
+
+
+def anatomy_file(folder, **structures):
+    features = [
+        {"type": "Feature", "geometry": mapping(shapely.box(*bounds)), "properties": {"classification": {"name": name}}}
+        for name, bounds in structures.items()
+    ]
+    (folder / "anatomy.json").write_text(json.dumps(features))
+    return "anatomy.json"
+
+
+def test_objects_outside_of_the_structures_asked_for_are_left_out(tmp_path):
+    """The frame lies at 100, 50 of the image, in which structures are outlined; the centre of an object decides."""
+    frame = Frame(100, 50, 60, 500, Size(400, 700))
+    pixels = np.zeros((1, 500, 60), np.uint8)
+    for top in range(10, 490, 40):
+        pixels[0, top : top + 10, 20:30] = 255
+    anatomy = anatomy_file(tmp_path, Cortex=(100, 50, 400, 220), Medulla=(100, 220, 400, 700))
+    mask, _, table, collection = run_segment(tmp_path, pixels, frame, anatomy=anatomy, inside=["Cortex"])
+    assert table["top"].tolist() == [10, 50, 90, 130]
+    assert np.flatnonzero(mask.any(axis=1)).max() == 139
+    assert len(collection["features"]) == 4
+    _, _, table, _ = run_segment(tmp_path, pixels, frame, anatomy=anatomy, inside=["Cortex", "Medulla"])
+    assert len(table) == 12
+
+
+def test_a_slide_without_anatomy_keeps_all_and_a_wrong_label_is_named(tmp_path):
+    frame, pixels = Frame(0, 0, 30, 30, Size(30, 30)), np.full((1, 30, 30), 255, np.uint8)
+    assert len(run_segment(tmp_path, pixels, frame, inside=["Cortex"])[2]) == 1
+    anatomy = anatomy_file(tmp_path, Medulla=(0, 0, 30, 30))
+    with pytest.raises(DataError, match=r"holds no outline with the label Cortex\.\n  Labels there: Medulla\."):
+        run_segment(tmp_path, pixels, frame, anatomy=anatomy, inside=["Cortex"])
 
 
 def test_geojson_lies_in_the_whole_image_and_keeps_holes(tmp_path):

@@ -2,6 +2,7 @@ rule segment:
     input:
         probabilities="<results>/ensembles/{ensemble}/{shard}",
         calibration="<results>/calibration/{ensemble}.json",
+        anatomy=project.anatomy,
     output:
         segments=directory("<results>/segments/{ensemble}/{shard}"),
     log:

@@ -77,6 +77,11 @@ class Segmentation(Section):
     )
     min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
+    inside: list[str] = Field(
+        [],
+        description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are left out, "
+        "on slides with such a file.",
+    )
 
 
 class Evaluation(Section):
