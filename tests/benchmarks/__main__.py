@@ -18,7 +18,7 @@ from measure import PYTHONS, ROOT, Call, Failed, Unavailable, measure_case, run
 from rows import HIDDEN, ROWS, SIZES, Bench
 
 PACKAGES = {
-    "ours": "tilewright numpy scipy rasterio pyvips pyvips-binary shapely h5py pyarrow pandas torch",
+    "ours": "tilewright numpy scipy rasterio pyvips pyvips-binary shapely h5py pyarrow pandas torch monai",
     "peers": "numpy scipy rasterio pyvips pyvips-binary opencv-python-headless pycocotools scikit-image openslide-python "
     "openslide-bin pillow h5py shapely",
     "tiatoolbox": "tiatoolbox numpy opencv-python openslide-python openslide-bin h5py torch",

@@ -16,6 +16,7 @@ others in turns on the same machine, each in its own process, and compares their
 tilewright is, or what share of the other's memory it holds. This page is written by `python tests/benchmarks/page.py`."""
 COLUMNS = ("case", "against", "goal", "ours", "other", "ratio", "memory", "other's", "met", "outputs")
 TITLES = {
+    "predict": "Prediction by windows",
     "rasterize": "Outlines in memory to a mask on disk",
     "rasterize-step": "The step rasterize, from a GeoJSON file",
     "kidney": "Glomeruli of the kidney data set",

@@ -29,6 +29,7 @@ class Sizes:
         components: edge and number of objects of the mask with components.
         growth: edge and number of outlines at one times.
         full: edge and number of outlines of the full run.
+        predict: edges of the image that a U-Net predicts and of the one that a single convolution does.
     """
 
     source: str
@@ -40,18 +41,21 @@ class Sizes:
     components: tuple[int, int]
     growth: tuple[int, int]
     full: tuple[int, int]
+    predict: tuple[int, int]
 
 
 SIZES = {
     "quick": Sizes(
-        "synthetic", (1500, 2000), 1, ((800, 1000),), 1500, 2048, (1200, 300), (600, 30), (2048, 200)
+        "synthetic", (1500, 2000), 1, ((800, 1000),), 1500, 2048, (1200, 300), (600, 30), (2048, 200),
+        (768, 1500),
     ),
     "small": Sizes(
-        "nuclei", (15_000, 20_000), 1, ((10_000, 12_000),), 10_000, 8192, (7000, 22_000), (4000, 4000), (16_000, 40_000)
+        "nuclei", (15_000, 20_000), 1, ((10_000, 12_000),), 10_000, 8192, (7000, 22_000), (4000, 4000), (16_000, 40_000),
+        (2048, 8000),
     ),
     "full": Sizes(
         "nuclei", WHOLE, 4, ((20_000, 25_000), (75_520, 66_210)), 32_000, 22_528, (22_400, 220_000), (12_500, 37_000),
-        (60_000, 500_000),
+        (60_000, 500_000), (4096, 20_000),
     ),
 }  # fmt: skip
 
@@ -238,6 +242,33 @@ def growth(bench):
             yield Case(f"{step}, {extent} {axis}", sixteen, peers, before=_ensured(projects, step))
 
 
+def predict(bench):
+    """A slide by windows of 512 pixels that overlap by a quarter."""
+    edge, large = bench.sizes.predict
+
+    def call(function, network, size, name, label, out=True, **more):
+        arguments = {
+            "image": str(bench.inputs.image((size, size), "deflate")),
+            "network": network,
+            "window": 512,
+            "overlap": 0.25,
+        }
+        written = {"out": str(bench.out(name, label))} if out else {}
+        return Call(
+            function, {**arguments, **written, **more}, name=label, module="prediction", units=(size**2, "pixel")
+        )
+
+    monai = call("predict_monai", "unet", edge, "unet", "MONAI")
+    bare = call("predict_bare", "unet", edge, "unet", "bare network", out=False)
+    peers = (Peer(bare, speed=0.98), Peer(monai, close_pixels(1)))
+    yield Case(f"U-Net, {edge:,} x {edge:,}", call("predict", "unet", edge, "unet", "tilewright"), peers)
+    half = call("predict", "unet", edge, "half", "tilewright", tissue=0.5)
+    yield Case(f"U-Net, {edge:,} x {edge:,}, half of it background", half, (Peer(monai, speed=1.5),))
+    ours = call("predict", "convolution", large, "convolution", "tilewright")
+    whole = call("predict_monai", "convolution", large, "convolution", "MONAI")
+    yield Case(f"one convolution, {large:,} x {large:,}", ours, (Peer(whole, close_pixels(1), memory=0.25),), repeats=1)
+
+
 def full(bench):
     """The chain on one large slide, each step in its own process."""
     edge, count = bench.sizes.full
@@ -278,6 +309,7 @@ ROWS = {
     "downscale": downscale,
     "tiles": tiles,
     "components": components,
+    "predict": predict,
     "growth": growth,
     "full": full,
 }
