@@ -103,8 +103,10 @@ def draw_seams(seams: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             for blend, rows in table.groupby("blend"):
                 line = rows.sort_values("cost")
                 axes.plot(line["cost"], line["seam"], marker=".", label=blend)
-            axes.set(title=model, xlabel="pixels computed for one of the slide", xlim=(0.8, None), ylim=(0, None))
+            axes.set(title=model, xlabel="pixels computed for one of the slide")
+            axes.set_xlim(left=0.8)
         panels[0].set_ylabel("difference at seams")
+        panels[0].set_ylim(bottom=0)
         panels[-1].legend(loc="upper left", bbox_to_anchor=(1.02, 1.02))
         figure.savefig(out, **PNG)
 
