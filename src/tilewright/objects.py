@@ -192,6 +192,7 @@ OBJECT_SCHEMA = pa.schema(
     + [(name, pa.int64()) for name in ("left", "top", "first_x", "width", "height", "area")]
     + [("confidence", pa.float64())]
 )
+ROWS_TOGETHER = 1 << 16
 
 
 class _ObjectWriter:
@@ -211,15 +212,23 @@ class _ObjectWriter:
     ) -> None:
         self.mask, self._table, self._features = mask, table, features
         self._frame, self._colors = frame, colors
-        self._count = 0
+        self._count, self._waiting = 0, list[pa.Table]()
 
     def write(self, name: str, objects: Objects) -> None:
         """Append objects of a class to the table and the outlines."""
         if len(objects):
-            self._table.write_table(_table(name, objects, self._count))
+            self._waiting.append(_table(name, objects, self._count))
             self._count += len(objects)
+            if sum(map(len, self._waiting)) >= ROWS_TOGETHER:
+                self.flush()
             for feature in _features(name, objects, self._colors[name], self._frame):
                 self._features.write(feature)
+
+    def flush(self) -> None:
+        """Write the rows of the table that wait, together."""
+        if self._waiting:
+            self._table.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            self._waiting.clear()
 
 
 @contextmanager
@@ -228,7 +237,9 @@ def _object_writer(folder: Path, slide: str, frame: Frame, colors: Mapping[str, 
         mask = stack.enter_context(mask_writer(folder / f"{slide}.mask.tif", frame, list(colors)))
         table = pq.ParquetWriter(folder / f"{slide}.objects.parquet", OBJECT_SCHEMA, compression="zstd")
         features = stack.enter_context(feature_writer(folder / f"{slide}.geojson.gz"))
-        yield _ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
+        writer = _ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
+        yield writer
+        writer.flush()
 
 
 def _table(name: str, objects: Objects, before: int) -> pa.Table:

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from rasterio.features import rasterize
 from scipy import ndimage
 from shapely.geometry import mapping, shape
 
+from tilewright.annotations import read_annotations
 from tilewright.components import label
-from tilewright.config import Segmentation
+from tilewright.config import Annotations, Limits, Segmentation
 from tilewright.objects import segment
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runs import Runs
@@ -226,6 +228,28 @@ def test_geojson_lies_in_the_whole_image_and_keeps_holes(tmp_path):
     assert feature["properties"]["classification"] == {"name": "gland", "color": [255, 128, 0]}
     assert feature["properties"]["measurements"] == {"area_px": 96, "confidence": 1.0}
     assert table[["left", "top", "width", "height"]].to_numpy().tolist() == [[3, 2, 10, 10]]
+
+
+def test_the_outlines_read_back_as_annotations_with_the_same_mask(tmp_path):
+    """Through the reader of outlines and the rasterizer, with holes, corners that touch, and a frame inside its image."""
+    frame = Frame(40, 30, 600, 500, Size(700, 600))
+    mask, tags, table, _ = run_segment(tmp_path, blobs(500, 600, 2, seed=5), frame)
+    found = read_annotations(tmp_path / "out" / "s1.geojson.gz", "s1", frame.image, Annotations(), Limits())
+    assert len(found.annotations) == len(table) > 100
+    assert not found.findings
+    for bit, name in enumerate(json.loads(tags["classes"])):
+        shapes = [each.geometry for each in found.annotations if each.label == name]
+        drawn = rasterize(shapes, (600, 700))
+        assert (drawn[30:530, 40:640] == (mask >> bit) & 1).all()
+        assert drawn.sum() == ((mask >> bit) & 1).sum()
+
+
+def test_many_objects_are_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("tilewright.objects.ROWS_TOGETHER", 50)
+    _, _, table, _ = run_segment(tmp_path, blobs(700, 500, 2), Frame(0, 0, 500, 700, Size(500, 700)))
+    assert table["object"].tolist() == list(range(1, len(table) + 1))
+    file = pq.ParquetFile(tmp_path / "out" / "s1.objects.parquet")
+    assert 1 < file.num_row_groups <= len(table) // 50 + 1
 
 
 def test_a_slide_without_objects_gets_empty_files(tmp_path):
