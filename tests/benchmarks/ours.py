@@ -148,7 +148,8 @@ def output_of(project, step):
     return project / names.get(step, step)
 
 
-def _config():
+def config():
+    """The config of the studies here: one class, one scale."""
     network = {"tiles": "grid"}
     return Config(
         classes={"nucleus": {}},
@@ -161,27 +162,27 @@ def _config():
 
 def _step(project, step):
     """A step of a project as a function without arguments."""
-    config, place = _config(), {"sheet": project / "slides.csv", "data": project}
+    study, place = config(), {"sheet": project / "slides.csv", "data": project}
     out = {"out": output_of(project, step)}
     here = {name: output_of(project, name) for name in STEPS}
     if step == "rasterize":
-        return lambda: masks.rasterize(SLIDE, **place, settings=RasterizeSettings.of(config), **out)
+        return lambda: masks.rasterize(SLIDE, **place, settings=RasterizeSettings.of(study), **out)
     if step == "downscale":
-        settings = DownscaleSettings.of(config, "half")
+        settings = DownscaleSettings.of(study, "half")
         place |= {"masks": here["rasterize"], "threads": THREADS}
         return lambda: scales.downscale(SLIDE, **place, settings=settings, out=[out["out"]])
     if step == "tile":
         folders = {"scaled": here["downscale"], "masks": here["rasterize"]}
-        return lambda: tiles.tile(SLIDE, **place, **folders, settings=TileSettings.of(config, "grid"), **out)
+        return lambda: tiles.tile(SLIDE, **place, **folders, settings=TileSettings.of(study, "grid"), **out)
     if step == "probabilities":
         return lambda: _write_probabilities(here["downscale"], here["probabilities"])
     if step == "segment":
         limits = project / "calibration.json"
         limits.write_text(json.dumps({"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}}))
         folders = {"probabilities": here["probabilities"], "calibration": limits}
-        return lambda: objects.segment(SLIDE, **place, **folders, settings=SegmentSettings.of(config), **out)
+        return lambda: objects.segment(SLIDE, **place, **folders, settings=SegmentSettings.of(study), **out)
     segments = here["segment"].parent
-    return lambda: submission.encode(**place, segments=segments, settings=EncodeSettings.of(config), **out)
+    return lambda: submission.encode(**place, segments=segments, settings=EncodeSettings.of(study), **out)
 
 
 def _write_probabilities(scaled, out):

@@ -17,6 +17,7 @@ tilewright is, or what share of the other's memory it holds. This page is writte
 COLUMNS = ("case", "against", "goal", "ours", "other", "ratio", "memory", "other's", "met", "outputs")
 TITLES = {
     "predict": "Prediction by windows",
+    "chain": "From prediction to submission on a large slide",
     "rasterize": "Outlines in memory to a mask on disk",
     "rasterize-step": "The step rasterize, from a GeoJSON file",
     "kidney": "Glomeruli of the kidney data set",

@@ -279,6 +279,34 @@ def full(bench):
         yield Case(title, ours, peak=2 * GB, before=_ensured(project, step), repeats=1)
 
 
+def chain(bench):
+    """From prediction to submission on one large slide, and on one with a tenth of its pixels."""
+    edge, count = bench.sizes.full
+    small = round(edge / 10**0.5)
+    projects = [_synthetic(bench, size, max(1, count * size**2 // edge**2)) for size in (edge, small)]
+    for step in ("predict", "ensemble", "segment", "encode"):
+        ours, tenth = (
+            Call(
+                "run_chain",
+                {"project": str(project), "step": step},
+                name=name,
+                module="prediction",
+                units=(size**2, "pixel"),
+            )
+            for project, name, size in zip(
+                projects, ("tilewright", "a tenth of the pixels"), (edge, small), strict=True
+            )
+        )
+
+        def before(step=step):
+            for project in projects:
+                run(Call("ensure_steps", {"project": str(project), "before": "tile"}))
+                run(Call("ensure_chain", {"project": str(project), "before": step}, module="prediction"))
+
+        title = f"{step}, {edge:,} x {edge:,}"
+        yield Case(title, ours, (Peer(tenth, memory=1.2),), peak=2 * GB, before=before, repeats=1)
+
+
 def _synthetic(bench, edge, count):
     """A project on a slide of real texture with synthetic outlines."""
     outlines = bench.inputs.outlines("synthetic", (edge, edge), count)
@@ -312,5 +340,6 @@ ROWS = {
     "predict": predict,
     "growth": growth,
     "full": full,
+    "chain": chain,
 }
 HIDDEN = {"trivial": trivial}
