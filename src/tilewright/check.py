@@ -16,6 +16,7 @@ import shapely
 import yaml
 from pydantic import ValidationError
 
+from tilewright.anatomy import structure
 from tilewright.annotations import Annotation, Outlines, read_annotations
 from tilewright.annotations.files import suffix_of
 from tilewright.config import Config, Network
@@ -276,6 +277,11 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
             findings.errors["images"] += [_named(problem, row) for problem in error.problems]
         if row.annotations:
             outlines.read(row, row.annotations, frame)
+        try:
+            if frame:
+                structure(row, config.segmentation.inside, frame, config.limits)
+        except TilewrightError as error:
+            findings.errors["outlines"] += error.problems
     outlines.check_classes(sheet)
 
 

@@ -198,7 +198,7 @@ class Workflow:
     @property
     def seams_shard(self) -> str:
         """The shard on which seams are measured: the first that fold 0 did not see."""
-        return next(shard for shard, one in self.folds.items() if one.fold == 0)
+        return next((shard for shard, one in self.folds.items() if one.fold == 0), "")
 
     def seams_scaled(self, wildcards: Any) -> str:
         """Its folder at the scale of a model."""

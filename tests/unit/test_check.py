@@ -212,3 +212,16 @@ def test_missing_config_is_one_problem(tmp_path, capsys):
     with pytest.raises(UserError, match="1 error, 0 warnings"):
         check(config=tmp_path / "none.yaml")
     assert "the config does not exist" in capsys.readouterr().out
+
+
+def test_structures_in_which_objects_must_lie_are_looked_for(project, capsys):
+    """Else a misspelt label would be found by the last step of a run."""
+    (project / "config.yaml").write_text(CONFIG + "segmentation: {inside: [Cortx]}\n")
+    outlines(project / "anatomy.json", feature("Cortex", 5))
+    sheet = (project / "slides.csv").read_text().splitlines()
+    rows = [f"{sheet[0]},anatomy", f"{sheet[1]},anatomy.json", *(f"{row}," for row in sheet[2:])]
+    (project / "slides.csv").write_text("\n".join(rows) + "\n")
+    report, _ = examine(project, capsys)
+    assert "holds no outline with the label Cortx.\n    Labels there: Cortex." in section(report, "outlines")
+    (project / "config.yaml").write_text(CONFIG + "segmentation: {inside: [Cortex]}\n")
+    check(config=project / "config.yaml")
