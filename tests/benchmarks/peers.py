@@ -4,6 +4,7 @@ Measured functions are generators as ``child.py`` wants them; each imports its l
 """
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -247,3 +248,57 @@ def _write(array, out, number):
 
 def _no_warning(rasterio):
     return warnings.catch_warnings(action="ignore", category=rasterio.errors.NotGeoreferencedWarning)
+
+
+def predict_tiatoolbox(image, network, window, overlap, out):
+    """Predict a slide with TIAToolbox's engine, which keeps the probabilities in a Zarr store."""
+    import tempfile
+
+    import cv2
+    import numpy as np
+    import torch
+    from shared import plain_network
+    from tiatoolbox.models.engine.io_config import IOSegmentorConfig
+    from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor
+    from tiatoolbox.models.models_abc import ModelABC
+
+    class Model(ModelABC):
+        def __init__(self):
+            super().__init__()
+            self.network = plain_network()
+
+        def forward(self, images):
+            return torch.sigmoid(self.network(images.permute(0, 3, 1, 2).float() / 127.5 - 1)).permute(0, 2, 3, 1)
+
+        @staticmethod
+        def infer_batch(model, batch, *, device):
+            with torch.inference_mode():
+                return model(batch.to(device)).cpu().numpy()
+
+    yield
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    baseline, edge, step = [{"units": "baseline", "resolution": 1.0}], [window, window], round(window * (1 - overlap))
+    places = IOSegmentorConfig(
+        input_resolutions=baseline, output_resolutions=baseline, save_resolution=baseline[0],
+        patch_input_shape=edge, patch_output_shape=edge, stride_shape=[step, step],
+    )  # fmt: skip
+    engine = SemanticSegmentor(model=Model(), batch_size=4, num_workers=0, device="cpu", verbose=False)
+    yield
+    with tempfile.TemporaryDirectory(dir=Path(out).parent) as folder:
+        stores = engine.run(
+            [Path(image)], patch_mode=False, ioconfig=places, save_dir=Path(folder) / "run", output_type="zarr",
+            auto_get_mask=False, return_probabilities=True,
+        )  # fmt: skip
+        yield
+        values = np.asarray(_probabilities(stores))
+        cv2.imwrite(out, (values * 255 + 0.5).astype(np.uint8))
+        yield
+
+
+def _probabilities(stores):
+    """The probabilities of the first slide, rows x columns."""
+    import zarr
+
+    path = next(iter(stores.values())) if isinstance(stores, dict) else stores
+    store = zarr.open(str(path[0] if isinstance(path, list) else path), mode="r")
+    return store["probabilities"][..., 0]

@@ -13,6 +13,7 @@ import numpy as np
 import ours
 import rasterio
 import torch
+from shared import plain_network
 from torch import nn
 
 from tilewright.config import Inference, Network
@@ -96,6 +97,8 @@ def _network(name):
     torch.manual_seed(0)
     if name == "convolution":
         return Segmenter(nn.Conv2d(3, 1, 3, padding=1), [0.5] * 3, [0.5] * 3).eval()
+    if name == "plain":
+        return Segmenter(plain_network(), [0.5] * 3, [0.5] * 3).eval()
     options = {"decoder_channels": [128, 64, 32, 16, 16]}
     return build(Network(tiles="any", encoder_weights="random", options=options), 1, pretrained=False).eval()
 

@@ -264,6 +264,16 @@ def predict(bench):
     yield Case(f"U-Net, {edge:,} x {edge:,}", call("predict", "unet", edge, "unet", "tilewright"), peers)
     half = call("predict", "unet", edge, "half", "tilewright", tissue=0.5)
     yield Case(f"U-Net, {edge:,} x {edge:,}, half of it background", half, (Peer(monai, speed=1.5),))
+    plain = call("predict", "plain", edge, "plain", "tilewright")
+    where = {"image": plain.arguments["image"], "network": "plain", "window": 512, "overlap": 0.25}
+    engine = Call(
+        "predict_tiatoolbox", where | {"out": str(bench.out("plain", "TIAToolbox"))}, "tiatoolbox", "TIAToolbox"
+    )
+    monai_plain = call("predict_monai", "plain", edge, "plain", "MONAI")
+    yield Case(
+        f"small network, {edge:,} x {edge:,}", plain,
+        (Peer(engine, close_pixels(None)), Peer(monai_plain, close_pixels(1))),
+    )  # fmt: skip
     ours = call("predict", "convolution", large, "convolution", "tilewright")
     whole = call("predict_monai", "convolution", large, "convolution", "MONAI")
     yield Case(f"one convolution, {large:,} x {large:,}", ours, (Peer(whole, close_pixels(1), memory=0.25),), repeats=1)

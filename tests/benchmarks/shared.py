@@ -53,3 +53,16 @@ def versions(packages):
             found[package] = "missing"
     yield
     yield found
+
+
+def plain_network():
+    """A small network that PyTorch alone can build: the same weights everywhere; normalised batches to logits."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+        nn.Upsample(scale_factor=4, mode="bilinear"), nn.Conv2d(64, 1, 3, padding=1),
+    ).eval()  # fmt: skip
