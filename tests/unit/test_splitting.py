@@ -4,6 +4,7 @@ from scipy import ndimage
 
 from tilewright import splitting
 from tilewright.components import Components, label
+from tilewright.rle import decode_row_major
 from tilewright.runs import Runs
 from tilewright.splitting import split_touching
 
@@ -16,7 +17,10 @@ def disks(places, height=120, width=160):
 
 
 def components(mask):
-    runs = Runs.from_mask(mask)
+    return _components_of(Runs.from_mask(mask))
+
+
+def _components_of(runs):
     lengths = runs.lengths()
     return Components(runs, label(runs), np.stack([2.0 * lengths, np.full(len(runs), 3.0), lengths], axis=1))
 
@@ -73,3 +77,19 @@ def test_a_cut_run_shares_its_sum_by_length():
 def test_nothing_gives_nothing():
     found, lines = split_touching(components(np.zeros((20, 20), bool)), 5)
     assert len(found.runs) == lines.area() == 0
+
+
+# Two touching nuclei as a network drew them, 70 x 72 pixels by rows (dsb2018, CC0)
+ENDLESS = (
+    "87 13 154 18 221 23 289 27 358 29 427 32 496 34 566 36 635 38 705 41 774 43 844 44 914 45 983 47 1053 48 1123 "
+    "49 1192 51 1262 52 1332 52 1402 54 1472 54 1542 56 1612 56 1682 57 1752 58 1822 58 1892 59 1963 59 2033 59 "
+    "2104 59 2174 60 2245 59 2315 60 2386 60 2456 60 2526 60 2597 60 2667 60 2737 61 2808 60 2878 60 2949 59 3019 "
+    "60 3090 59 3160 59 3231 58 3302 58 3372 58 3443 57 3514 56 3585 55 3656 54 3727 53 3798 51 3869 50 3939 50 "
+    "4011 48 4082 46 4153 45 4225 43 4296 41 4367 39 4439 37 4510 35 4582 32 4654 29 4727 25 4799 21 4875 13 4948 7 "
+)
+
+
+@pytest.mark.timeout(30)
+def test_a_mask_on_which_the_library_s_own_cuts_never_end_is_cut():
+    found, _ = split_touching(_components_of(decode_row_major(ENDLESS.strip(), 72, 70)), 10)
+    assert int(found.labels.max()) == 1
