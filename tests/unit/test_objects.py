@@ -175,7 +175,7 @@ def test_touching_objects_are_cut_and_small_pieces_left_out(tmp_path):
     near = ((rows - 60) ** 2 + (columns - 50) ** 2 <= 400) | ((rows - 140) ** 2 + (columns - 50) ** 2 <= 400)
     bridge = (np.abs(columns - 50) < 4) & (rows > 60) & (rows < 140)
     pixels = ((near | bridge) * 200).astype(np.uint8)[None]
-    mask, _, table, _ = run_segment(tmp_path, pixels, Frame(0, 0, 120, 200, Size(120, 200)), split=30, min_area=600)
+    mask, _, table, _ = run_segment(tmp_path, pixels, Frame(0, 0, 120, 200, Size(120, 200)), split={}, min_area=600)
     assert len(table) == 2
     assert ndimage.label(mask, np.ones((3, 3)))[1] == 2
     assert mask.sum() == table["area"].sum()

@@ -4,6 +4,7 @@ from scipy import ndimage
 
 from tilewright import splitting
 from tilewright.components import Components, label
+from tilewright.config import Split
 from tilewright.rle import decode_row_major
 from tilewright.runs import Runs
 from tilewright.splitting import split_touching
@@ -32,7 +33,7 @@ def crowd(seed=0, count=60, height=300, width=260):
 
 
 def test_touching_disks_are_cut_where_they_touch():
-    found, lines = split_touching(components(disks([(50, 60, 20), (82, 60, 18), (110, 75, 17)])), 16)
+    found, lines = split_touching(components(disks([(50, 60, 20), (82, 60, 18), (110, 75, 17)])), Split())
     assert int(found.labels.max()) == 2
     assert lines.start.min() > 60
     assert lines.area() < 60
@@ -43,7 +44,7 @@ def test_touching_disks_are_cut_where_they_touch():
 @pytest.mark.parametrize("shape", [disks([(60, 60, 30)]), np.pad(np.ones((40, 80), bool), 20), disks([(3, 3, 15)])])
 def test_what_has_one_centre_stays_whole(shape):
     before = components(shape)
-    found, lines = split_touching(before, 20)
+    found, lines = split_touching(before, Split(distance=20))
     assert lines.area() == 0
     assert found.runs == before.runs
     assert (found.values == before.values).all()
@@ -51,7 +52,7 @@ def test_what_has_one_centre_stays_whole(shape):
 
 def test_nothing_is_lost_and_what_remains_is_apart():
     mask = crowd()
-    found, lines = split_touching(components(mask), 10)
+    found, lines = split_touching(components(mask), Split(distance=10))
     assert ((found.runs.to_mask() | lines.to_mask()) == mask).all()
     assert not (found.runs.to_mask() & lines.to_mask()).any()
     before, after = (ndimage.label(each, CORNERS)[1] for each in (mask, found.runs.to_mask()))
@@ -61,13 +62,13 @@ def test_nothing_is_lost_and_what_remains_is_apart():
 @pytest.mark.parametrize("block", [64, 100])
 def test_blocks_give_the_cuts_of_the_whole(monkeypatch, block):
     mask = crowd(1)
-    whole, _ = split_touching(components(mask), 10)
+    whole, _ = split_touching(components(mask), Split(distance=10))
     monkeypatch.setattr(splitting, "BLOCK", block)
-    assert split_touching(components(mask), 10)[0].runs == whole.runs
+    assert split_touching(components(mask), Split(distance=10))[0].runs == whole.runs
 
 
 def test_a_cut_run_shares_its_sum_by_length():
-    found, _ = split_touching(components(crowd()), 10)
+    found, _ = split_touching(components(crowd()), Split(distance=10))
     lengths = found.runs.lengths()
     assert found.values[:, 0] == pytest.approx(2 * lengths)
     assert found.values[:, 2] == pytest.approx(lengths)
@@ -75,7 +76,7 @@ def test_a_cut_run_shares_its_sum_by_length():
 
 
 def test_nothing_gives_nothing():
-    found, lines = split_touching(components(np.zeros((20, 20), bool)), 5)
+    found, lines = split_touching(components(np.zeros((20, 20), bool)), Split(distance=5))
     assert len(found.runs) == lines.area() == 0
 
 
@@ -91,5 +92,20 @@ ENDLESS = (
 
 @pytest.mark.timeout(30)
 def test_a_mask_on_which_the_library_s_own_cuts_never_end_is_cut():
-    found, _ = split_touching(_components_of(decode_row_major(ENDLESS.strip(), 72, 70)), 10)
+    found, _ = split_touching(_components_of(decode_row_major(ENDLESS.strip(), 72, 70)), Split(distance=10, neck=1))
     assert int(found.labels.max()) == 1
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_cut_depends_on_shape_and_not_on_size(size):
+    """Two disks whose neck is 0.6 of their width are two, those whose neck is 0.9 are one."""
+    for apart, parts in ((32, 2), (17, 1)):
+        mask = disks([(60, 50, 20), (60 + apart, 50, 20)], 100, 160)
+        found, _ = split_touching(components(np.kron(mask, np.ones((size, size), bool))), Split(neck=0.75))
+        assert int(found.labels.max()) + 1 == parts
+
+
+def test_without_a_neck_every_centre_is_an_object():
+    mask = disks([(60, 50, 20), (77, 50, 20)], 100, 160)
+    found, _ = split_touching(components(mask), Split(neck=1))
+    assert int(found.labels.max()) + 1 == 2

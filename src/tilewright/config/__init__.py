@@ -21,13 +21,14 @@ from tilewright.config.results import (
     Report,
     Seams,
     Segmentation,
+    Split,
     Submission,
 )
 from tilewright.config.training import LossName, Network
 
 __all__ = [
     "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits",
-    "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Seams", "Section", "Segmentation", "Slides", "Submission",
+    "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Seams", "Section", "Segmentation", "Slides", "Split", "Submission",
     "TileSet", "Tissue",
 ]  # fmt: skip
 

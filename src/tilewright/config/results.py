@@ -62,6 +62,13 @@ class Ensemble(Section):
         return self
 
 
+class Split(Section):
+    """How touching objects are cut."""
+
+    distance: float = Field(6, gt=0, description="Least distance of two centres, in pixels of the slide.")
+    neck: Share = Field(0.75, description="A cut is narrower than this share of the width of the narrower part.")
+
+
 class Segmentation(Section):
     """How objects are made of probabilities."""
 
@@ -69,12 +76,7 @@ class Segmentation(Section):
         "mean", description="Confidence of an object: the mean or the largest probability of its pixels."
     )
     fill_holes: int = Field(0, ge=0, description="Holes of at most so many pixels of the slide are filled.")
-    split: float | None = Field(
-        None,
-        gt=0,
-        description="Touching objects are cut where they are narrow; least distance of two centres, in pixels of the slide; "
-        "none: they are not.",
-    )
+    split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
     min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
     inside: list[str] = Field(
