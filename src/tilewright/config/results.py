@@ -66,7 +66,7 @@ class Split(Section):
     """How touching objects are cut."""
 
     distance: float = Field(6, gt=0, description="Least distance of two centres, in pixels of the slide.")
-    neck: Share = Field(0.75, description="A cut is narrower than this share of the width of the narrower part.")
+    neck: Share = Field(0.85, description="A cut is narrower than this share of the width of the narrower part.")
 
 
 class Segmentation(Section):
