@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from tilewright.config import Inference
-from tilewright.inference.seams import Part, ends, kinds, measure, richest
+from tilewright.inference.seams import Part, ends, kinds, measure, operations, richest
 from tilewright.inference.windows import grid
 from tilewright.rasters import Size, Window, create_raster, open_raster
 
@@ -83,3 +83,12 @@ def test_a_moved_grid_covers_the_image_too(shift):
             assert 0 <= x <= max(length - 64, 0)
             covered[x : x + 64] += 1
         assert covered[:length].min() >= 1
+
+
+def test_operations_are_those_of_the_convolutions_in_all_views():
+    """Nine products of 3 channels for 4 channels: 2 * 9 * 3 * 4 for each pixel."""
+    network = nn.Conv2d(3, 4, 3, padding=1)
+    with torch.inference_mode():
+        assert operations(network, Inference(window=64)) == 0.216
+        assert operations(network, Inference(window=64, tta="d4")) == pytest.approx(8 * 0.216)
+        assert operations(network, Inference(window=64, tta_scales=[1, 0.5])) == pytest.approx(1.25 * 0.216)

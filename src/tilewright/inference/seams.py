@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from tilewright.config import Inference
 from tilewright.inference.predict import load_model, predict_windows
+from tilewright.inference.views import views
 from tilewright.inference.windows import Corner, grid, step_of
 from tilewright.rasters import BLOCK, Raster, Size, Window, blocks, create_raster, open_raster
 from tilewright.runtime.atomic import write_text
@@ -42,7 +44,8 @@ def seams(
         scaled: the shard's folder of scaled images, at the scale of the model.
         settings: windows of the model, further overlaps and blends, and the longest edge of the part.
         out: the JSON to write: slide, part (x, y, width, height, at the model's scale), and of each kind of windows
-            overlap, blend, cost (pixels computed for one of the slide), seam and difference (mean over all pixels).
+            overlap, blend, cost (pixels computed for one of the slide), seam and difference (mean over all pixels); and
+            operations, thousands of floating-point operations for a pixel that is computed, with all views.
 
     Raises:
         DataError: the model or an image cannot be read.
@@ -60,7 +63,11 @@ def seams(
                 seam = measure(segmenter, Part(image, part), inference, len(classes))
                 note(f"{slide}: overlap {inference.overlap:g}, {inference.blend}: seam {seam.seam:.4f}")
                 found.append({"overlap": inference.overlap, "blend": inference.blend, **seam.__dict__})
-    content = {"format": 1, "slide": slide, "part": [part.x, part.y, part.width, part.height], "windows": found}
+        work = operations(segmenter, settings.inference)
+    content = {
+        "format": 1, "slide": slide, "part": [part.x, part.y, part.width, part.height], "operations": work,
+        "windows": found,
+    }  # fmt: skip
     write_text(out, json.dumps(content, indent=2) + "\n")
 
 
@@ -91,6 +98,16 @@ class Part:
         x, y = window.x + self._window.x, window.y + self._window.y
         pixels: NDArray[np.uint8] = self._raster.read(Window(x, y, window.width, window.height))
         return pixels
+
+
+def operations(segmenter: Segmenter, inference: Inference) -> float:
+    """Thousands of floating-point operations (a multiplication and an addition are two) for each pixel of a window."""
+    edge, device = inference.window, next(segmenter.parameters()).device
+    with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        images = torch.zeros(1, 3, edge, edge, device=device)
+        for view in views(inference.tta, inference.tta_scales, edge):
+            segmenter(view.of(images))
+    return round(float(counter.get_total_flops()) / edge**2 / 1e3, 3)
 
 
 def kinds(own: Inference, overlaps: Sequence[float], blends: Sequence[str]) -> list[Inference]:
