@@ -89,6 +89,7 @@ def plain(network, image, overlap, blend, edge=64):
 @pytest.mark.parametrize("blend", ["mean", "pyramid", "discard", "minimum"])
 def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend):
     monkeypatch.setattr(bands, "BLOCK", band)
+    monkeypatch.setattr(bands, "COLUMNS", 50)
     image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
     found = predicted(tmp_path, Shifted(), image, overlap=overlap, blend=blend)
     assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tilewright.rasters import BLOCK, Raster, Size
 
+COLUMNS = 8 * BLOCK
 Floats = NDArray[np.float32]
 Combine = Callable[[Floats, Floats, Floats, Floats], None]
 
@@ -64,14 +65,18 @@ class Band:
 
     def _write(self) -> None:
         rows = min(BLOCK, self._out.size.height - self._top)
-        total, weight = self._sum[:, :rows], self._weight[:rows]
-        if weight.any():
-            mean = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-            self._out.write((mean * 255 + 0.5).astype(np.uint8), 0, self._top)
+        # some columns at a time, so that what is computed on the way stays small
+        for left in range(0, self._out.size.width, COLUMNS):
+            total, weight = (array[..., left : left + COLUMNS] for array in (self._sum, self._weight))
+            if weight[:rows].any():
+                mean = np.divide(
+                    total[:, :rows], weight[:rows], out=np.zeros_like(total[:, :rows]), where=weight[:rows] > 0
+                )
+                self._out.write((mean * 255 + 0.5).astype(np.uint8), left, self._top)
+            for array in (total, weight):
+                array[..., : -BLOCK or None, :] = array[..., BLOCK:, :].copy()
+                array[..., max(array.shape[-2] - BLOCK, 0) :, :] = 0
         self._top += BLOCK
-        for array in (self._sum, self._weight):
-            array[..., : -BLOCK or None, :] = array[..., BLOCK:, :].copy()
-            array[..., max(array.shape[-2] - BLOCK, 0) :, :] = 0
 
 
 def _blocks(height: int) -> int:
