@@ -95,6 +95,20 @@ def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeyp
     assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51
 
 
+@pytest.mark.filterwarnings("ignore")  # of MONAI's imports
+@pytest.mark.parametrize("size", [(203, 130), (64, 64), (64, 300)])
+def test_means_of_windows_are_those_of_monai(tmp_path, size):
+    from monai.inferers import sliding_window_inference
+
+    image = NOISE.integers(0, 256, (3, *size), np.uint8)
+    network = Shifted()
+    with torch.inference_mode():
+        whole = torch.from_numpy(image)[None].float()
+        expected = sliding_window_inference(whole, 64, 4, lambda batch: torch.sigmoid(network(batch)), overlap=0.25)
+    found = predicted(tmp_path, network, image, overlap=0.25, blend="mean")
+    assert np.abs(found - 255 * expected[0, 0].numpy()).max() <= 0.51
+
+
 @pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
 @pytest.mark.parametrize("size", [(1300, 70), (64, 64), (65, 64), (20, 300), (300, 20), (1, 1)])
 def test_a_network_that_looks_at_single_pixels_gives_them_back(tmp_path, size, blend):

@@ -151,7 +151,7 @@ def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
     config = graph.project.config()
     config["models"]["near"]["learning_rate"] = 0.005
     graph.project.write_config(config)
-    assert graph.jobs() == {"train": 2, "predict": 4, **FOLLOWS}
+    assert graph.jobs() == {"train": 2, "predict": 4, "seams": 1, **FOLLOWS}
 
 
 def second_round(graph):
@@ -171,6 +171,7 @@ def test_a_second_round_learns_from_pseudo_labels(graph):
         "pseudo": 2,
         "train": 2,
         "predict": 4,
+        "seams": 1,
         "ensemble": 3,
         "calibrate": 1,
         "segment": 3,
@@ -222,7 +223,7 @@ def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
 
 def test_code_of_a_loss_reruns_the_trainings_and_what_follows(graph):
     graph.edit("training/losses.py", "(size - 1) / 2", "(size - 1) / 3")
-    assert graph.jobs() == {"train": 4, "predict": 8, **FOLLOWS}
+    assert graph.jobs() == {"train": 4, "predict": 8, "seams": 2, **FOLLOWS}
 
 
 def test_comments_docstrings_and_the_order_of_keys_rerun_nothing(graph):
