@@ -16,8 +16,6 @@ others in turns on the same machine, each in its own process, and compares their
 tilewright is, or what share of the other's memory it holds. This page is written by `python tests/benchmarks/page.py`."""
 COLUMNS = ("case", "against", "goal", "ours", "other", "ratio", "memory", "other's", "met", "outputs")
 TITLES = {
-    "predict": "Prediction by windows",
-    "chain": "From prediction to submission on a large slide",
     "rasterize": "Outlines in memory to a mask on disk",
     "rasterize-step": "The step rasterize, from a GeoJSON file",
     "kidney": "Glomeruli of the kidney data set",
@@ -25,6 +23,8 @@ TITLES = {
     "downscale": "Downscaling",
     "tiles": "Cutting tiles",
     "components": "Components with their areas and centres",
+    "predict": "Prediction by windows",
+    "chain": "From prediction to submission on a large slide",
     "growth": "Growth: each step at 1, 4 and 16 times the pixels or the outlines",
     "full": "The chain on one large slide, from outlines to submission",
 }
