@@ -3,16 +3,13 @@ import json
 
 import numpy as np
 import pytest
+from reading import SIZE, findings, outline_refusal, read_outlines
 from shapely import MultiPolygon, box
 
-from tilewright.annotations import read_annotations
-from tilewright.config import Annotations, Limits
-from tilewright.rasters import Size
+from tilewright.config import Limits
 from tilewright.rle import encode_coco_counts
 from tilewright.runs import Runs
-from tilewright.runtime.errors import AnnotationError
 
-SIZE = Size(100, 80)
 SQUARE = [[10, 10], [20, 10], [20, 20], [10, 20], [10, 10]]
 HOLE = [[12, 12], [14, 12], [14, 14], [12, 14], [12, 12]]
 FAR = [[60, 60], [70, 60], [70, 70], [60, 70], [60, 60]]
@@ -30,22 +27,8 @@ def write(path, content):
     return path
 
 
-def read(path, slide="s", size=SIZE, limits=None, **options):
-    return read_annotations(path, slide, size, Annotations(**options), limits or Limits())
-
-
 def read_features(tmp_path, *features, **options):
-    return read(write(tmp_path / "s.geojson", {"type": "FeatureCollection", "features": features}), **options)
-
-
-def message(path, slide="s", **options):
-    with pytest.raises(AnnotationError) as caught:
-        read(path, slide, **options)
-    return str(caught.value)
-
-
-def findings(outlines, kind):
-    return [finding.what for finding in outlines.findings if finding.kind == kind]
+    return read_outlines(write(tmp_path / "s.geojson", {"type": "FeatureCollection", "features": features}), **options)
 
 
 # GeoJSON
@@ -65,7 +48,7 @@ def findings(outlines, kind):
     ids=["collection", "list", "feature", "class as text", "class as names", "third coordinate", "open ring"],
 )
 def test_every_form_of_geojson_gives_the_same_outline(tmp_path, document):
-    outlines = read(write(tmp_path / "s.json", document))
+    outlines = read_outlines(write(tmp_path / "s.json", document))
     (annotation,) = outlines.annotations
     assert (annotation.label, annotation.origin) == ("a", "feature 1")
     assert annotation.geometry.equals(box(10, 10, 20, 20))
@@ -75,7 +58,7 @@ def test_every_form_of_geojson_gives_the_same_outline(tmp_path, document):
 def test_geojson_may_be_gzipped(tmp_path):
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(json.dumps([feature([SQUARE])]).encode()))
-    assert len(read(path).annotations) == 1
+    assert len(read_outlines(path).annotations) == 1
 
 
 def test_a_hole_is_no_part_of_the_area(tmp_path):
@@ -170,18 +153,18 @@ def test_duplicates_are_reported_and_kept_once_wherever_their_ring_starts(tmp_pa
 
 def test_broken_json_names_the_line(tmp_path):
     path = write(tmp_path / "s.geojson", '{"type": "FeatureCollection",\n "features": [')
-    assert f"{path}, line 2: is not valid JSON" in message(path)
+    assert f"{path}, line 2: is not valid JSON" in outline_refusal(path)
 
 
 def test_more_vertices_than_allowed_are_refused(tmp_path):
     path = write(tmp_path / "s.geojson", [feature([SQUARE]), feature([FAR])])
-    assert "more than 9 vertices (limits.max_vertices)" in message(path, limits=Limits(max_vertices=9))
+    assert "more than 9 vertices (limits.max_vertices)" in outline_refusal(path, limits=Limits(max_vertices=9))
 
 
 def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(b" " * 3_000_000))
-    assert "more than limits.max_vertices" in message(path, limits=Limits(max_vertices=1))
+    assert "more than limits.max_vertices" in outline_refusal(path, limits=Limits(max_vertices=1))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +182,7 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
     ],
 )
 def test_a_file_with_the_wrong_content_is_refused(tmp_path, name, content, what):
-    assert what in message(write(tmp_path / name, content))
+    assert what in outline_refusal(write(tmp_path / name, content))
 
 
 # JSON lines
@@ -214,24 +197,27 @@ def write_lines(path, **images):
 @pytest.mark.parametrize("name", ["polygons.jsonl", "polygons.json"])
 def test_jsonl_gives_the_outlines_of_the_slide_only(tmp_path, name):
     path = write_lines(tmp_path / name, other=[("a", [FAR])], s=[("a", [FAR]), ("b", [SQUARE, HOLE])])
-    first, second = read(path).annotations
+    first, second = read_outlines(path).annotations
     assert (first.label, second.label, second.geometry.area) == ("a", "b", 96)
     assert second.origin == "line 2, annotation 2"
 
 
 def test_jsonl_without_the_slide_names_the_nearest_id(tmp_path):
     path = write_lines(tmp_path / "polygons.jsonl", tile_12=[("a", [FAR])])
-    assert message(path, "tile_13") == f'{path}: holds no outlines of slide tile_13.\n  Nearest id there: "tile_12".'
+    assert (
+        outline_refusal(path, "tile_13")
+        == f'{path}: holds no outlines of slide tile_13.\n  Nearest id there: "tile_12".'
+    )
 
 
 def test_a_broken_line_is_named(tmp_path):
     path = write(tmp_path / "polygons.jsonl", '{"id": "t", "annotations": []}\n{"id": "s", "annot')
-    assert f"{path}, line 2: is not valid JSON" in message(path)
+    assert f"{path}, line 2: is not valid JSON" in outline_refusal(path)
 
 
 def test_a_line_of_another_form_is_named(tmp_path):
     path = write(tmp_path / "polygons.jsonl", '{"id": "s", "objects": []}')
-    assert f"{path}, line 1: is not an image with an id and annotations." in message(path)
+    assert f"{path}, line 1: is not an image with an id and annotations." in outline_refusal(path)
 
 
 # COCO
@@ -254,7 +240,7 @@ def test_coco_polygons_and_both_forms_of_counts_give_the_same_outline(tmp_path):
     counts.append(8000 - sum(counts))
     forms = [flat], {"counts": counts, "size": [80, 100]}, {"counts": encode_coco_counts(runs), "size": [80, 100]}
     for form in forms:
-        outlines = read(write(tmp_path / "coco.json", coco({"segmentation": form})))
+        outlines = read_outlines(write(tmp_path / "coco.json", coco({"segmentation": form})))
         assert not outlines.findings
         (annotation,) = outlines.annotations
         assert annotation.label == "a"
@@ -264,14 +250,14 @@ def test_coco_polygons_and_both_forms_of_counts_give_the_same_outline(tmp_path):
 def test_coco_parts_are_one_object_and_a_crowd_is_read_too(tmp_path):
     parts = [[0, 0, 4, 0, 4, 4, 0, 4], [50, 50, 54, 50, 54, 54]]
     path = write(tmp_path / "coco.json", coco({"segmentation": parts, "iscrowd": 1}, {"image_id": 6}))
-    (annotation,) = read(path).annotations
+    (annotation,) = read_outlines(path).annotations
     assert annotation.geometry.area == 16 + 8
 
 
 def test_coco_outlines_that_cannot_be_used_are_reported(tmp_path):
     broken = [{"segmentation": []}, {"segmentation": [[1, 2, 3]]}, {"segmentation": {"counts": [1], "size": [80, 100]}}]
     other = {"segmentation": {"counts": [1], "size": [1, 1]}}
-    outlines = read(write(tmp_path / "coco.json", coco(*broken, other)))
+    outlines = read_outlines(write(tmp_path / "coco.json", coco(*broken, other)))
     empty, odd, short, size = findings(outlines, "unusable")
     assert "has no outline" in empty
     assert "not pairs of numbers" in odd
@@ -281,8 +267,8 @@ def test_coco_outlines_that_cannot_be_used_are_reported(tmp_path):
 
 def test_coco_of_another_slide_or_size_is_refused(tmp_path):
     path = write(tmp_path / "coco.json", coco(width=50))
-    assert "is 50 x 80 here, but 100 x 80 pixels" in message(path)
-    assert "holds no outlines of slide zz." in message(path, "zz")
+    assert "is 50 x 80 here, but 100 x 80 pixels" in outline_refusal(path)
+    assert "holds no outlines of slide zz." in outline_refusal(path, "zz")
 
 
 # Many outlines
@@ -300,9 +286,9 @@ def test_a_duplicate_of_an_outline_of_an_earlier_batch_is_found(tmp_path, monkey
 def test_a_collection_cut_off_after_many_features_is_refused_with_its_line(tmp_path):
     features = ",\n".join(json.dumps(feature([SQUARE])) for _ in range(20_000))
     path = write(tmp_path / "s.geojson", '{"features": [\n' + features)
-    assert "line 20001" in message(path)
+    assert "line 20001" in outline_refusal(path)
 
 
 def test_members_after_the_features_do_not_matter(tmp_path):
     path = write(tmp_path / "s.geojson", {"features": [feature([SQUARE])], "type": "FeatureCollection", "crs": {}})
-    assert len(read(path).annotations) == 1
+    assert len(read_outlines(path).annotations) == 1

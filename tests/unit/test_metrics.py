@@ -12,7 +12,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 from tilewright.components import label
 from tilewright.config import Segmentation
 from tilewright.evaluation.evaluate import evaluate
-from tilewright.evaluation.metrics import Found, Instances, Overlap, instances_of_outlines, match, overlapping
+from tilewright.evaluation.metrics import Agreement, Instances, Overlap, instances_of_outlines, match, overlapping
 from tilewright.objects import segment
 from tilewright.outputs.mask import write_mask
 from tilewright.rasters import Frame, Size, create_raster
@@ -46,8 +46,9 @@ def test_disjoint_disks_have_no_overlap():
 
 def test_scores_of_nothing_are_one_and_of_one_side_zero():
     assert Overlap(0, 0, 0).dice == Overlap(0, 0, 0).iou == 1
-    assert (Found(0, 0, 0).precision, Found(0, 0, 0).recall, Found(0, 0, 0).f1) == (1, 1, 1)
-    assert (Found(3, 0, 0).precision, Found(3, 0, 0).recall, Found(3, 0, 0).f1) == (0, 0, 0)
+    nothing, missed = Agreement(0, 0, 0, 0), Agreement(3, 0, 0, 0)
+    assert (nothing.precision, nothing.recall, nothing.f1) == (1, 1, 1)
+    assert (missed.precision, missed.recall, missed.f1) == (0, 0, 0)
 
 
 def test_outlines_cover_the_pixels_that_rasterio_fills():
@@ -75,26 +76,26 @@ def test_objects_match_one_to_one_the_best_pair_first():
     )
     assert matches.partner.tolist() == [1, -1]
     assert matches.best_iou.tolist() == [1, 0]
-    assert matches.found == Found(2, 2, 1)
+    assert matches.found == Agreement(2, 1, 2, 1)
 
 
 def test_an_overlap_below_the_threshold_is_no_match():
     matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((5, 0, 15, 10)), NOTHING), 0.5)
-    assert matches.found == Found(1, 1, 0)
+    assert matches.found == Agreement(1, 0, 1, 0)
     assert matches.best_iou[0] == pytest.approx(50 / 150)
 
 
 def test_ignored_pixels_belong_to_neither_side():
     ignored = runs((6, 0, 20, 40))
     matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((0, 0, 6, 10), (12, 0, 18, 9)), ignored), 0.99)
-    assert matches.found == Found(1, 1, 1)
+    assert matches.found == Agreement(1, 1, 1, 1)
     assert matches.predicted_counts.tolist() == [True, False]
 
 
 def test_nothing_matches_nothing():
-    assert match(overlapping(truth(), predicted(), NOTHING), 0.5).found == Found(0, 0, 0)
-    assert match(overlapping(truth(box(0, 0, 5, 5)), predicted(), NOTHING), 0.5).found == Found(1, 0, 0)
-    assert match(overlapping(truth(), predicted((0, 0, 5, 5)), NOTHING), 0.5).found == Found(0, 1, 0)
+    assert match(overlapping(truth(), predicted(), NOTHING), 0.5).found == Agreement(0, 0, 0, 0)
+    assert match(overlapping(truth(box(0, 0, 5, 5)), predicted(), NOTHING), 0.5).found == Agreement(1, 0, 0, 0)
+    assert match(overlapping(truth(), predicted((0, 0, 5, 5)), NOTHING), 0.5).found == Agreement(0, 0, 1, 0)
 
 
 CLASSES = ["gland", "vessel"]

@@ -8,27 +8,15 @@ import pytest
 import pyvips
 import rasterio
 from rasterio.enums import ColorInterp
+from reading import read_slide, slide_refusal
 
 from tilewright.rasters import Window
-from tilewright.runtime.errors import SlideError
 from tilewright.slides import open_slide
 
 HEIGHT, WIDTH = 24, 40
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 PLANES = [np.ascontiguousarray(RGB[..., band]) for band in range(3)]
 OTHER = np.full((HEIGHT, WIDTH), 77, np.uint8)
-
-
-def read(path, **options):
-    with open_slide(path, **options) as slide:
-        return slide.read(Window(0, 0, *slide.size))
-
-
-def refusal(path):
-    with pytest.raises(SlideError) as caught:
-        read(path)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
 
 
 def save_bands(path, pixels, kinds=None, **options):
@@ -58,7 +46,7 @@ def save_bands(path, pixels, kinds=None, **options):
     ],
 )
 def test_other_pixels_than_grey_and_colour_are_refused(tmp_path, pixels, says):
-    found = refusal(save_bands(tmp_path / "a.tif", pixels, photometric="minisblack"))
+    found = slide_refusal(save_bands(tmp_path / "a.tif", pixels, photometric="minisblack"))
     assert says in found
     assert "Export the image as RGB" in found
 
@@ -66,13 +54,13 @@ def test_other_pixels_than_grey_and_colour_are_refused(tmp_path, pixels, says):
 def test_a_fourth_band_that_is_no_alpha_is_ignored(tmp_path):
     four = np.dstack([RGB, OTHER])
     path = save_bands(tmp_path / "a.tif", four, photometric="rgb", alpha="no")
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 def test_grey_with_alpha_is_laid_on_white(tmp_path):
     alpha = np.where(np.arange(WIDTH) < 20, 255, 0) * np.ones((HEIGHT, 1))
     path = save_bands(tmp_path / "a.tif", np.dstack([PLANES[0], alpha]).astype(np.uint8), alpha="yes")
-    found = read(path)
+    found = read_slide(path)
     assert (found[:, :20] == PLANES[0][:, :20, None]).all()
     assert (found[:, 20:] == 255).all()
 
@@ -80,7 +68,7 @@ def test_grey_with_alpha_is_laid_on_white(tmp_path):
 def test_colours_multiplied_by_alpha_are_not_multiplied_again(tmp_path):
     alpha = np.full((HEIGHT, WIDTH), 51, np.uint8)
     path = save_bands(tmp_path / "a.tif", np.dstack([RGB // 5, alpha]), photometric="rgb", alpha="premultiplied")
-    assert (read(path) == RGB // 5 + 204).all()
+    assert (read_slide(path) == RGB // 5 + 204).all()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
@@ -89,7 +77,7 @@ def test_one_bit_is_black_and_white(tmp_path, name):
     cv2.imwrite(str(tmp_path / name), bits.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
     if name == "a.tif":
         save_bands(tmp_path / name, bits.astype(np.uint8)[..., None], nbits=1)
-    assert (read(tmp_path / name) == bits[..., None] * np.uint8(255)).all()
+    assert (read_slide(tmp_path / name) == bits[..., None] * np.uint8(255)).all()
 
 
 @pytest.mark.parametrize("bits", [1, 8, 16])
@@ -98,14 +86,14 @@ def test_white_may_be_zero(tmp_path, bits):
     grey = (PLANES[0] >> max(0, 8 - bits)).astype(np.uint16 if bits == 16 else np.uint8)
     grey = grey * 257 if bits == 16 else grey
     save_bands(tmp_path / "a.tif", (largest - grey)[..., None], photometric="miniswhite", nbits=bits)
-    assert (read(tmp_path / "a.tif") == (grey * (255 / largest)).round().astype(np.uint8)[..., None]).all()
+    assert (read_slide(tmp_path / "a.tif") == (grey * (255 / largest)).round().astype(np.uint8)[..., None]).all()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
 def test_16_bit_colours_become_8_by_their_range(tmp_path, name):
     deep = np.random.default_rng(1).integers(0, 65536, RGB.shape, np.uint16)
     cv2.imwrite(str(tmp_path / name), deep[..., ::-1])
-    assert np.abs(read(tmp_path / name) - deep * (255 / 65535)).max() <= 0.51
+    assert np.abs(read_slide(tmp_path / name) - deep * (255 / 65535)).max() <= 0.51
 
 
 def test_transparent_colours_of_a_palette_are_white(tmp_path):
@@ -115,7 +103,7 @@ def test_transparent_colours_of_a_palette_are_white(tmp_path):
     image.putpalette([255, 0, 0, 0, 255, 0, 10, 20, 30])
     image.save(tmp_path / "a.png", transparency=1)
     expected = np.array([(255, 0, 0), (255, 255, 255), (10, 20, 30)], np.uint8)[PLANES[0] % 3]
-    assert (read(tmp_path / "a.png") == expected).all()
+    assert (read_slide(tmp_path / "a.png") == expected).all()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
@@ -124,14 +112,14 @@ def test_printing_colours_are_converted(tmp_path, name):
 
     flat = np.full((HEIGHT, WIDTH, 3), (200, 120, 40), np.uint8)
     Image.fromarray(flat).convert("CMYK").save(tmp_path / name)
-    assert np.abs(read(tmp_path / name).astype(int) - flat).max() <= 4
+    assert np.abs(read_slide(tmp_path / name).astype(int) - flat).max() <= 4
 
 
 def test_lab_colours_are_refused(tmp_path):
     from PIL import Image
 
     Image.fromarray(RGB).convert("LAB").save(tmp_path / "a.tif")
-    assert "CIELAB" in refusal(tmp_path / "a.tif")
+    assert "CIELAB" in slide_refusal(tmp_path / "a.tif")
 
 
 PLAIN = [

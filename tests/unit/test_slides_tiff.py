@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 import pytest
+from reading import read_slide, slide_refusal
 
-from tilewright.rasters import Size, Window
+from tilewright.rasters import Size
 from tilewright.runtime.errors import SlideError
 from tilewright.slides import open_slide
 
@@ -96,26 +97,14 @@ def ome(channels=3, planes=1, times=1, order="XYCZT", samples=1, data="", pixels
     )
 
 
-def read(path, **options):
-    with open_slide(path, **options) as slide:
-        return slide.read(Window(0, 0, *slide.size))
-
-
-def refusal(path):
-    with pytest.raises(SlideError) as caught:
-        read(path)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(("order", "big"), [*product("<>", [False, True])])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_either_byte_order_and_bigtiff_are_read_alike(tmp_path, order, big, dtype):
     scale = 257 if dtype == np.uint16 else 1
     whole = save_pages(tmp_path / "a.tif", [RGB.astype(dtype) * scale], order=order, big=big)
     pages = save_pages(tmp_path / "b.tif", [plane.astype(dtype) * scale for plane in PLANES], order=order, big=big)
-    assert (read(whole) == RGB).all()
-    assert (read(pages) == RGB).all()
+    assert (read_slide(whole) == RGB).all()
+    assert (read_slide(pages) == RGB).all()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +120,7 @@ def test_either_byte_order_and_bigtiff_are_read_alike(tmp_path, order, big, dtyp
 )
 def test_channels_on_pages_of_their_own_are_one_colour_image(tmp_path, description):
     path = save_pages(tmp_path / "a.tif", PLANES, description)
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -143,23 +132,23 @@ def test_the_first_plane_and_time_of_an_ome_tiff_are_read_whatever_the_order(tmp
         place = dict(zip(names, index, strict=True))
         pages.append(PLANES[place["C"]] if place["Z"] == place["T"] == 0 else OTHER)
     path = save_pages(tmp_path / "a.ome.tif", pages, ome(planes=2, times=2, order=order))
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 def test_ome_pages_are_found_where_the_xml_says(tmp_path):
     data = "".join(f'<TiffData FirstC="{channel}" IFD="{3 - channel}"/>' for channel in range(3))
     path = save_pages(tmp_path / "a.ome.tif", [OTHER, *PLANES[::-1]], ome(data=data))
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 def test_a_colour_page_of_an_ome_stack_is_read_for_its_first_plane(tmp_path):
     path = save_pages(tmp_path / "a.ome.tif", [RGB, 255 - RGB], ome(planes=2, samples=3))
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 def test_a_grey_ome_stack_is_read_for_its_first_plane(tmp_path):
     path = save_pages(tmp_path / "a.ome.tif", [PLANES[0], OTHER], ome(channels=1, planes=2))
-    assert (read(path) == PLANES[0][..., None]).all()
+    assert (read_slide(path) == PLANES[0][..., None]).all()
 
 
 @pytest.mark.parametrize("description", ["", ome(samples=3)])
@@ -169,19 +158,19 @@ def test_a_pyramid_is_never_taken_for_channels(tmp_path, description):
     flagged = Writer().add(RGB, tags).add(SMALL, {254: 1}).add(SMALL[::2, ::2], {254: 1}).save(tmp_path / "b.tif")
     plain = Writer().add(RGB, tags).add(SMALL).add(SMALL[::2, ::2]).save(tmp_path / "c.tif")
     for path in (below, flagged, plain):
-        assert (read(path) == RGB).all()
+        assert (read_slide(path) == RGB).all()
 
 
 def test_a_pyramid_of_channels_is_read_at_its_full_size(tmp_path):
     writer = Writer()
     for index, plane in enumerate(PLANES):
         writer.add(plane, {} if index else {270: ome()}, children=[np.ascontiguousarray(plane[::2, ::2])])
-    assert (read(writer.save(tmp_path / "a.ome.tif")) == RGB).all()
+    assert (read_slide(writer.save(tmp_path / "a.ome.tif")) == RGB).all()
 
 
 def test_a_mask_page_is_no_channel(tmp_path):
     path = Writer().add(RGB).add(OTHER, {254: 4}).save(tmp_path / "a.tif")
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +192,7 @@ def test_a_mask_page_is_no_channel(tmp_path):
     ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(tmp_path, pages, description, says):
-    found = refusal(save_pages(tmp_path / "a.tif", pages, description))
+    found = slide_refusal(save_pages(tmp_path / "a.tif", pages, description))
     assert says in found
     assert "Export the image as RGB" in found
 
@@ -214,12 +203,12 @@ def test_planes_in_other_files_are_not_taken_from_this_one(tmp_path):
         for channel in range(3)
     )
     path = save_pages(tmp_path / "a.ome.tif", PLANES, ome(data=data, root=' UUID="urn:uuid:0"'))
-    assert "only some planes of an OME-TIFF of several files" in refusal(path)
+    assert "only some planes of an OME-TIFF of several files" in slide_refusal(path)
 
 
 def test_an_ome_with_several_images_of_one_size_is_refused(tmp_path):
     twice = ome(samples=3).replace("</OME>", ome(samples=3).partition(">")[2].partition(">")[2])
-    assert "2 images" in refusal(save_pages(tmp_path / "a.ome.tif", [RGB, RGB], twice))
+    assert "2 images" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB, RGB], twice))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +222,7 @@ def test_an_ome_with_several_images_of_one_size_is_refused(tmp_path):
 def test_ome_xml_with_entities_is_refused_before_it_is_parsed(tmp_path, declaration, monkeypatch):
     monkeypatch.setattr("xml.etree.ElementTree.fromstring", lambda _: pytest.fail("parsed"))
     text = ome(samples=3).replace("<OME", declaration + "<OME")
-    assert "document type" in refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
+    assert "document type" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +231,7 @@ def test_ome_xml_with_entities_is_refused_before_it_is_parsed(tmp_path, declarat
 )
 def test_damaged_ome_xml_is_refused(tmp_path, old, new):
     text = ome(samples=3).replace(old, new)
-    assert "its OME-XML cannot be read" in refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
+    assert "its OME-XML cannot be read" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
 
 
 @pytest.mark.parametrize(
@@ -280,19 +269,19 @@ def test_descriptions_in_other_alphabets_do_no_harm(tmp_path):
     path = tmp_path / "a.tif"
     Writer().add(RGB, {270: "micron XX"}).save(path)
     path.write_bytes(path.read_bytes().replace(b"XX", b"\xb5m"))
-    assert (read(path) == RGB).all()
+    assert (read_slide(path) == RGB).all()
 
 
 def test_pages_that_lead_back_are_refused(tmp_path):
     writer = Writer().add(OTHER)
     struct.pack_into("<I", writer.out, writer.link, writer.start)
-    assert "damaged or cut short" in refusal(writer.save(tmp_path / "a.tif"))
+    assert "damaged or cut short" in slide_refusal(writer.save(tmp_path / "a.tif"))
 
 
 def test_tiles_too_large_for_memory_are_refused(tmp_path):
     writer = Writer().add(RGB, {322: 65520, 323: 65520, 324: 8, 325: 100})
     with pytest.raises(SlideError, match=r"a\.tif"):
-        read(writer.save(tmp_path / "a.tif"))
+        read_slide(writer.save(tmp_path / "a.tif"))
 
 
 def test_the_size_is_that_of_the_page_that_is_read(tmp_path):

@@ -135,7 +135,7 @@ def _slide_record(score: Score) -> tuple[Any, ...]:
     areas = (overlap.truth, overlap.predicted, overlap.both, _rounded(overlap.dice), _rounded(overlap.iou))
     shares = (found.precision, found.recall, found.f1, score.centers.f1, score.boundary.f1)
     correct = "" if score.detections is None else _rounded(score.detections.share_correct())
-    objects = (found.truth, found.predicted, found.matched)
+    objects = (found.truth, found.predicted, found.predicted_found)
     names = score.set, score.row.source, score.row.slide, score.name
     return *names, *areas, *objects, *map(_rounded, shares), correct
 

@@ -30,9 +30,6 @@ class Overlap:
         """The overlap of two masks of the same size."""
         return cls(truth.area(), predicted.area(), intersection_area(truth, predicted))
 
-    def __add__(self, other: "Overlap") -> "Overlap":
-        return Overlap(self.truth + other.truth, self.predicted + other.predicted, self.both + other.both)
-
     @property
     def dice(self) -> float:
         """Twice the common pixels over the sum of both areas."""
@@ -46,35 +43,8 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Numbers of true objects, of predicted ones, and of pairs that match."""
-
-    truth: int
-    predicted: int
-    matched: int
-
-    def __add__(self, other: "Found") -> "Found":
-        return Found(self.truth + other.truth, self.predicted + other.predicted, self.matched + other.matched)
-
-    @property
-    def precision(self) -> float:
-        """Share of the predicted objects that are true."""
-        return _ratio(self.matched, self.predicted, empty=self.truth + self.predicted == 0)
-
-    @property
-    def recall(self) -> float:
-        """Share of the true objects that are found."""
-        return _ratio(self.matched, self.truth, empty=self.truth + self.predicted == 0)
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
-        return _ratio(2 * self.matched, self.truth + self.predicted, empty=self.truth + self.predicted == 0)
-
-
-@dataclass(frozen=True)
 class Agreement:
-    """Things of truth and of prediction, such as boundary pixels, and how many of each the other side confirms."""
+    """Things of truth and of prediction, such as objects or boundary pixels, and how many of each the other side confirms."""
 
     truth: int
     truth_found: int
@@ -214,10 +184,11 @@ class Matches:
     predicted_counts: NDArray[np.bool_]
 
     @property
-    def found(self) -> Found:
-        """Numbers of objects that count."""
+    def found(self) -> Agreement:
+        """Objects that count, and how many of them have a partner."""
         counts = (self.truth_counts, self.predicted_counts, self.partner >= 0)
-        return Found(*(int(np.count_nonzero(chosen)) for chosen in counts))
+        truth, predicted, matched = (int(np.count_nonzero(chosen)) for chosen in counts)
+        return Agreement(truth, matched, predicted, matched)
 
 
 @dataclass(frozen=True)

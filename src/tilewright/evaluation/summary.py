@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.evaluation.metrics import Agreement, Found, Matches, Overlap
+from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
 from tilewright.outputs.predictions import Layer
 from tilewright.runs import Ints
@@ -79,23 +79,21 @@ class _Pool:
     """Counts of slides, from which the scores follow for any number of times that each slide counts."""
 
     def __init__(self, scores: Sequence[Score]) -> None:
-        self._overlap = _table((s.overlap.truth, s.overlap.predicted, s.overlap.both) for s in scores)
+        self._overlap = _table(astuple(score.overlap) for score in scores)
         self._dice = np.array([score.overlap.dice for score in scores])
         self._iou = np.array([score.overlap.iou for score in scores])
-        finds = [score.matches.found for score in scores]
-        self._found = _table((found.truth, found.predicted, found.matched) for found in finds)
-        self._centers, self._boundary = (
-            _table((each.truth, each.truth_found, each.predicted, each.predicted_found) for each in sides)
-            for sides in ([score.centers for score in scores], [score.boundary for score in scores])
-        )
+        self._agreements = [
+            _table(astuple(each) for each in kind)
+            for kind in zip(*((s.matches.found, s.centers, s.boundary) for s in scores), strict=True)
+        ]
         detections = [score.detections for score in scores if score.detections is not None]
         self._ranked = Ranked.of(detections) if detections else None
         self._shares = np.array([each.share_correct() for each in detections])
 
     def scores(self, times: Ints) -> dict[str, float]:
         """All scores, each slide counting so many times."""
-        overlap, found = Overlap(*(times @ self._overlap).tolist()), Found(*(times @ self._found).tolist())
-        centers, boundary = (Agreement(*(times @ each).tolist()) for each in (self._centers, self._boundary))
+        overlap = Overlap(*(times @ self._overlap).tolist())
+        found, centers, boundary = (Agreement(*(times @ each).tolist()) for each in self._agreements)
         total = times.sum()
         result = {
             "pooled_dice": overlap.dice, "pooled_iou": overlap.iou,
