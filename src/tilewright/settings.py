@@ -211,7 +211,7 @@ class EvaluateSettings(StepSettings):
 
     classes: list[str]
     iou: float
-    boundary: int = 3
+    boundary: int
 
     @classmethod
     def of(cls, config: Config) -> Self:

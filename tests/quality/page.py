@@ -25,7 +25,8 @@ thread for twice as long, both folds side by side); predicted by the fold that d
     make quality ARGS="--data DATA"
     python tests/quality/page.py
 
-A probe tells how long a batch and a validation of each recipe take, and the epochs ({epochs}) get as many tiles as fit. A
+A probe tells how long a batch of each recipe takes, and the epochs ({epochs}) get as many tiles as fit; validations do not
+count, and ablations that train as fast as the default take its speed. A
 recipe is what a model's config says of network, loss, sampling, augmentation, optimiser and schedule; tile set, crop and
 inference are the same for all. Encoders whose ImageNet weights would have to be downloaded (S1, S3, S4) start from random
 weights here; only the default's come with an installed package. Processors: {cpus}.

@@ -143,7 +143,7 @@ def metrics(tmp_path: Path) -> Path:
     write_slide(tmp_path, "b", {"gland": glands}, NOTHING, [runs((0, 0, 10, 5)), runs((0, 0, 9, 9))])
     write_slide(tmp_path, "e", {}, NOTHING, [NOTHING, NOTHING])
     evaluate(sheet=tmp_path / "slides.csv", data=tmp_path, masks=tmp_path / "masks", segments=tmp_path / "segments",
-             settings=EvaluateSettings(classes=CLASSES, iou=0.5), out=tmp_path / "metrics")  # fmt: skip
+             settings=EvaluateSettings(classes=CLASSES, iou=0.5, boundary=1), out=tmp_path / "metrics")  # fmt: skip
     return tmp_path / "metrics"
 
 

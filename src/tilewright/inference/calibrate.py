@@ -6,7 +6,7 @@ Dice at every threshold follows exactly, without reading the maps again.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tilewright.config import Calibration
 from tilewright.folds import read_folds
 from tilewright.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
-from tilewright.inference.sizes import Sizes, candidates, object_sizes
+from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.rasters import blocks, open_raster
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
@@ -99,49 +100,61 @@ class Choice:
     min_area: int
 
 
-def _fit(slides: Sequence[_Slide], name: str, settings: CalibrateSettings) -> tuple[Choice, dict[str, float | None]]:
-    """The choice for a class, and its Dice on the slides it is fitted on (fitted) and as of other folds (nested)."""
-    spec, bit = settings.calibration, settings.classes.index(name)
+class _Fitter:
+    """Fits the threshold and the least size of a class, and counts pixels with them.
 
-    @cache
-    def sizes(slide: _Slide, threshold: float) -> Sizes:
+    Args:
+        spec: the aim, and what is fixed.
+        bit: the class, as band of the probabilities and bit of the masks.
+        classes: number of classes.
+    """
+
+    def __init__(self, spec: Calibration, bit: int, classes: int) -> None:
+        self._spec = spec
         # a class that is not asked for has no pixel at a threshold above 1
-        thresholds = [threshold if place == bit else 2.0 for place in range(len(settings.classes))]
-        return object_sizes(slide.probability, slide.mask, [bit], thresholds)[0]
+        self._sizes = cache(lambda slide, threshold: object_sizes(
+            slide.probability, slide.mask, [bit], [threshold if place == bit else 2.0 for place in range(classes)]
+        )[0])  # fmt: skip
 
-    def thresholded(chosen: Sequence[_Slide]) -> int:
-        if spec.threshold is not None:
-            return max(1, math.ceil(spec.threshold * (BINS - 1) - 1e-6))
-        return best_bin(dice_curve([slide.histogram for slide in chosen], spec.aim))
+    def fit(self, slides: Sequence[_Slide]) -> Choice:
+        """What is best on some slides."""
+        threshold = self._spec.threshold
+        if threshold is None:
+            threshold = bin_threshold(best_bin(dice_curve([slide.histogram for slide in slides], self._spec.aim)))
+        if self._spec.min_area != "fit":
+            return Choice(threshold, self._spec.min_area)
+        sizes = [self._sizes(slide, threshold) for slide in slides]
+        return Choice(
+            threshold, max(candidates(sizes), key=lambda area: self.dice([each.counts(area) for each in sizes]))
+        )
 
-    def judged(chosen: Sequence[_Slide], others: Sequence[_Slide]) -> tuple[Choice, list[Counts]]:
-        """Fit on some slides, and count on others."""
-        index = thresholded(chosen)
-        threshold = bin_threshold(index) if spec.threshold is None else spec.threshold
-        if spec.min_area != "fit":
-            return Choice(threshold, spec.min_area), [counts_at(slide.histogram, index) for slide in others]
-        found = [sizes(slide, threshold) for slide in chosen]
-        least = max(candidates(found), key=lambda area: dice_of([each.counts(area) for each in found], spec.aim))
-        return Choice(threshold, least), [sizes(slide, threshold).counts(least) for slide in others]
+    def counts(self, slides: Sequence[_Slide], choice: Choice) -> list[Counts]:
+        """The counts of each slide; least sizes that are not fitted are left out of account."""
+        if self._spec.min_area == "fit":
+            return [self._sizes(slide, choice.threshold).counts(choice.min_area) for slide in slides]
+        first = max(1, math.ceil(choice.threshold * (BINS - 1) - 1e-6))
+        return [counts_at(slide.histogram, first) for slide in slides]
 
-    choice, counts = judged(slides, slides)
-    nested = nested_counts(slides, lambda chosen, others: judged(chosen, others)[1])
-    dice = {"fitted": round(dice_of(counts, spec.aim), 6)}
-    return choice, {**dice, "nested": None if nested is None else round(dice_of(nested, spec.aim), 6)}
+    def nested(self, slides: Sequence[_Slide]) -> list[Counts]:
+        """The counts of each slide with what is best on those of the other folds; none where there is one fold only."""
+        counts: list[Counts] = []
+        for fold in {slide.fold: None for slide in slides}:
+            others = [slide for slide in slides if slide.fold != fold]
+            if others:
+                counts += self.counts([slide for slide in slides if slide.fold == fold], self.fit(others))
+        return counts
+
+    def dice(self, counts: Sequence[Counts]) -> float:
+        """Dice of slides as the aim has it."""
+        return dice_of(counts, self._spec.aim)
 
 
-def nested_counts(
-    slides: Sequence[_Slide], judged: Callable[[Sequence[_Slide], Sequence[_Slide]], list[Counts]]
-) -> list[Counts] | None:
-    """Counts of all slides, those of each fold with what is fitted on the others; None: there is one fold only."""
-    folds = sorted({slide.fold for slide in slides}, key=str)
-    if len(folds) < 2:
-        return None
-    parts = [
-        ([slide for slide in slides if slide.fold != fold], [slide for slide in slides if slide.fold == fold])
-        for fold in folds
-    ]
-    return [counts for others, own in parts for counts in judged(others, own)]
+def _fit(slides: Sequence[_Slide], name: str, settings: CalibrateSettings) -> tuple[Choice, dict[str, float | None]]:
+    """The choice for a class, and its Dice on the slides that it is fitted on (fitted) and with that of other folds (nested)."""
+    fitter = _Fitter(settings.calibration, settings.classes.index(name), len(settings.classes))
+    choice, nested = fitter.fit(slides), fitter.nested(slides)
+    fitted = round(fitter.dice(fitter.counts(slides, choice)), 6)
+    return choice, {"fitted": fitted, "nested": round(fitter.dice(nested), 6) if nested else None}
 
 
 def dice_of(counts: Sequence[Counts], aim: str) -> float:
