@@ -9,7 +9,7 @@ from PIL import Image
 
 from tilewright.outputs.mask import write_mask
 from tilewright.rasters import Frame, Size
-from tilewright.report.analysis import Labels, draw_labels, draw_reliability, draw_seams, draw_sources
+from tilewright.report.analysis import Labels, apart, draw_labels, draw_reliability, draw_seams, draw_sources
 from tilewright.report.page import _labels
 from tilewright.runs import Runs
 from tilewright.sheet import Row
@@ -75,3 +75,15 @@ def test_labels_are_the_outlines_of_each_slide_and_class_that_is_labelled(tmp_pa
     found = list(_labels([row("s", ("gland",)), row("missing", None)], tmp_path, COLORS))
     (only,) = found
     assert (only.source, only.name, only.pixels, only.areas.tolist()) == ("one", "gland", 2000, [16.0, 9.0])
+
+
+def test_labels_of_near_sources_lie_apart() -> None:
+    values = np.array([0.98, 0.4, 1.0, 0.41, 0.97, 0.1])
+
+    heights = apart(values, 0.1)
+
+    ordered = heights[np.argsort(values, kind="stable")]
+    assert np.diff(ordered).min() >= 0.1 - 1e-12
+    assert ordered[0] == 0.1
+    np.testing.assert_allclose(ordered[1:3], [0.4, 0.5])
+    np.testing.assert_allclose(ordered[3:], [0.8, 0.9, 1.0])

@@ -13,11 +13,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tilewright.report.figures import ALL_COLOR, DPI, STYLE, spread_dots
 
 PNG: dict[str, Any] = {"dpi": DPI, "metadata": {"Software": None}}
+LABEL_HEIGHT = 0.17
+"""Height of a line of small letters, in inches."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,8 @@ def draw_sources(slides: pd.DataFrame, trained: Mapping[str, int], name: str, ou
     own = slides[slides["class"] == name]
     sources = sorted(own["source"].unique())
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, max(2.6, 0.9 + 0.34 * len(sources))), layout="constrained")
+        height = max(2.6, 0.9 + 0.34 * len(sources))
+        figure = Figure(figsize=(9, height), layout="constrained")
         spread, amount = figure.subplots(1, 2)
         for place, source in enumerate(sources):
             values = own.loc[own["source"] == source, "dice"].to_numpy(float)
@@ -132,19 +136,43 @@ def draw_sources(slides: pd.DataFrame, trained: Mapping[str, int], name: str, ou
         spread.set(xlim=(-0.01, 1.01), ylim=(len(sources) - 0.4, -0.6), xlabel="Dice (dots: slides)")
         spread.set_yticks(range(len(sources)), sources)
         spread.grid(axis="y", visible=False)
-        _amount_panel(amount, own, sources, trained)
+        _amount_panel(amount, own, sources, trained, LABEL_HEIGHT / (height - 0.8))
         figure.savefig(out, **PNG)
 
 
-def _amount_panel(axes: Axes, own: pd.DataFrame, sources: Sequence[str], trained: Mapping[str, int]) -> None:
+def _amount_panel(
+    axes: Axes, own: pd.DataFrame, sources: Sequence[str], trained: Mapping[str, int], gap: float
+) -> None:
     sums = own.groupby("source")[["truth_area", "predicted_area", "intersection"]].sum()
-    for source in sources:
-        truth, predicted, both = np.asarray(sums.loc[source]).tolist()
-        dice = 2 * both / (truth + predicted) if truth + predicted else 1.0
-        axes.plot(trained.get(source, 0), dice, "o", color=ALL_COLOR)
-        axes.annotate(source, (trained.get(source, 0), dice), (5, 3), textcoords="offset points", fontsize=8)
+    truth, predicted, both = sums.loc[list(sources)].to_numpy(float).T
+    area = truth + predicted
+    dice = np.divide(2 * both, area, out=np.ones_like(area), where=area > 0)
+    amounts = [trained.get(source, 0) for source in sources]
+    axes.plot(amounts, dice, "o", color=ALL_COLOR)
+    for source, amount, own_dice, label in zip(sources, amounts, dice, apart(dice, gap), strict=True):
+        axes.annotate(
+            source, (amount, own_dice), (1.06, label), textcoords=axes.get_yaxis_transform(), fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7, "relpos": (0, 0.5)}, annotation_clip=False,
+        )  # fmt: skip
     axes.set(ylim=(0, 1.02), xlabel="training slides of the source", ylabel="Dice, pooled")
-    axes.margins(x=0.25)
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def apart(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """Heights of labels near values that all lie at least a gap apart, from 0 to 1, in the order of the values.
+
+    Args:
+        values: heights of what is labelled, 0 to 1, float64[n].
+        gap: least distance, at most 1 / n.
+    """
+    order = np.argsort(values, kind="stable")
+    steps = gap * np.arange(len(values))
+    # pushed up one by one, then the highest back below 1
+    pushed: NDArray[np.float64] = np.maximum.accumulate(values[order] - steps) + steps
+    placed = np.empty_like(pushed)
+    placed[order] = np.minimum(pushed, 1 - steps[::-1])
+    return placed
 
 
 def _of(labels: Sequence[Labels], source: str, name: str) -> list[Labels]:
