@@ -13,6 +13,9 @@ from typing import Any, TextIO
 
 from tilewright.runtime.atomic import atomic_path
 
+LEVEL = 5
+"""Of gzip: half the time of 6, and outlines along pixels come out no larger."""
+
 
 class FeatureWriter:
     """Writes features one a line; made by ``feature_writer``."""
@@ -32,7 +35,7 @@ def feature_writer(path: Path) -> Iterator[FeatureWriter]:
     with (
         atomic_path(path) as private,
         private.open("wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed,
+        gzip.GzipFile("", "wb", compresslevel=LEVEL, fileobj=file, mtime=0) as packed,
         io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream,
     ):
         stream.write('{"type":"FeatureCollection","features":[')
