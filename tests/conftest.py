@@ -13,6 +13,7 @@ import yaml
 from hypothesis import settings
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import geometry_mask
+from running import new_graph
 from shapely import Point, box
 from shapely.geometry import mapping
 
@@ -176,3 +177,18 @@ def save_image():
 def project(tmp_path):
     """The tiny project in a folder of its own."""
     return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A run of the whole graph. Tests that change something work on a copy."""
+    folder = tmp_path_factory.mktemp("graph")
+    graph = new_graph(folder, make_project(folder / "project"))
+    graph.run()
+    return graph
+
+
+@pytest.fixture
+def graph(finished, tmp_path):
+    """A copy of the run."""
+    return finished.copied(tmp_path / "copy")

@@ -30,6 +30,7 @@ from tilewright.scales import scale_factor
 from tilewright.settings import RasterizeSettings
 from tilewright.sheet import Row, Sheet, examine_sheet
 from tilewright.slides import Slide, open_slide
+from tilewright.storage import url_of
 
 SECTIONS = ("config", "sheet", "images", "outlines")
 FINDINGS_SHOWN = 5
@@ -263,7 +264,13 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
     """Open every image and read every file of outlines."""
     outlines = _OutlineCheck(config, known="classes" in trusted, findings=findings)
     whole: set[Path] = set()
-    for row in track(sheet.rows, "check"):
+    here = [row for row in sheet if not _is_away(row)]
+    if len(here) < len(sheet.rows):
+        what = (
+            f"{len(sheet.rows) - len(here)} slides lie on object storage and are not fetched yet; they were not opened."
+        )
+        findings.warnings["images"].append(Problem(str(sheet.path), what))
+    for row in track(here, "check"):
         frame = None
         try:
             limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
@@ -283,6 +290,12 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
         except TilewrightError as error:
             findings.errors["outlines"] += error.problems
     outlines.check_classes(sheet)
+
+
+def _is_away(row: Row) -> bool:
+    """Whether a file of a slide lies on object storage and has not been fetched."""
+    paths = (row.image, row.annotations, row.anatomy)
+    return any(path is not None and bool(url_of(path)) and not path.exists() for path in paths)
 
 
 def _named(problem: Problem, row: Row) -> Problem:

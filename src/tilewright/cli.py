@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter, Token
 
 from tilewright import __version__
-from tilewright.runtime.errors import TilewrightError
+from tilewright.config import Limits
+from tilewright.config.base import Section
+from tilewright.runtime.ending import exit_code
 from tilewright.settings import StepSettings
 
 VERBS = {
@@ -35,12 +37,12 @@ VERBS = {
 }
 
 
-def _settings(kind: type[StepSettings], tokens: Sequence[Token]) -> StepSettings:
+def _settings(kind: type[Section], tokens: Sequence[Token]) -> Section:
     """Settings from the JSON that a rule passes."""
     return kind.model_validate_json(tokens[0].value)
 
 
-for _kind in StepSettings.__subclasses__():
+for _kind in (*StepSettings.__subclasses__(), Limits):
     Parameter(converter=_settings, accepts_keys=False, n_tokens=1)(_kind)
 
 app = App(
@@ -57,8 +59,5 @@ for _place, (_verb, (_target, _help)) in enumerate(VERBS.items()):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb; print a user's error as a message and leave with its exit code."""
-    try:
-        app(arguments)
-    except TilewrightError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+    if code := exit_code(lambda: app(arguments)):
+        sys.exit(code)

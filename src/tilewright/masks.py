@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.annotations import Annotation, Outlines, stream_annotations
+from tilewright.config import DEFAULT_LIMITS, Limits
 from tilewright.edgestore import EdgeStore
 from tilewright.outlines import IGNORE, OutlineWriter, outline_writer
 from tilewright.rasters import Frame, Window, blocks, create_raster, mask_dtype
@@ -50,7 +51,9 @@ class MaskSummary:
     first_outside: tuple[str, ...]
 
 
-def rasterize(shard: str, *, sheet: Path, data: Path, settings: RasterizeSettings, out: Path) -> None:
+def rasterize(
+    shard: str, *, sheet: Path, data: Path, settings: RasterizeSettings, out: Path, limits: Limits = DEFAULT_LIMITS
+) -> None:
     """Draw the outlines of every slide of a shard.
 
     Writes ``out/{slide}.tif`` and ``out/{slide}.outlines.parquet``; a slide without outlines gets empty ones. What was
@@ -62,6 +65,7 @@ def rasterize(shard: str, *, sheet: Path, data: Path, settings: RasterizeSetting
         data: folder in which images and outlines are looked for first.
         settings: the classes and how outlines are read and drawn.
         out: the folder to write; appears whole or not at all.
+        limits: the most pixels and vertices that are read; they refuse input and change no result.
 
     Raises:
         AnnotationError: all outlines of the shard that cannot be read or belong to no class.
@@ -71,7 +75,7 @@ def rasterize(shard: str, *, sheet: Path, data: Path, settings: RasterizeSetting
     with atomic_directory(out) as folder:
         for row in read_shard(sheet, data, shard):
             try:
-                _rasterize_slide(row, settings, folder)
+                _rasterize_slide(row, settings, limits, folder)
             except AnnotationError as error:
                 problems += [_placed(problem, row) for problem in error.problems]
         raise_all(AnnotationError, problems)
@@ -87,8 +91,8 @@ def _placed(problem: Problem, row: Row) -> Problem:
     )
 
 
-def _rasterize_slide(row: Row, settings: RasterizeSettings, folder: Path) -> None:
-    limits, options = settings.limits, settings.annotations
+def _rasterize_slide(row: Row, settings: RasterizeSettings, limits: Limits, folder: Path) -> None:
+    options = settings.annotations
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
         crop_to_bounds=settings.slides.crop_to_bounds,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tilewright.anatomy import structure
 from tilewright.components import ComponentTracker
+from tilewright.config import DEFAULT_LIMITS, Limits
 from tilewright.config.results import Segmentation
 from tilewright.holes import HoleFiller
 from tilewright.measuring import Objects, measure
@@ -43,7 +44,15 @@ from tilewright.tracing import outlines
 
 
 def segment(
-    shard: str, *, sheet: Path, data: Path, probabilities: Path, calibration: Path, settings: SegmentSettings, out: Path
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    probabilities: Path,
+    calibration: Path,
+    settings: SegmentSettings,
+    out: Path,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Make masks and objects of the probabilities of every slide of a shard.
 
@@ -59,17 +68,18 @@ def segment(
         calibration: json with "thresholds" (0 to 1) and "min_area" (pixels of the slide) by class.
         settings: classes with their colours, and what the confidence of an object is.
         out: the folder to write; appears whole or not at all.
+        limits: the most vertices that are read; they refuse input and change no result.
 
     Raises:
         DataError: probabilities or calibration are missing or do not fit the classes.
     """
-    limits = read_limits(calibration, list(settings.colors))
+    bounds = read_bounds(calibration, list(settings.colors))
     with atomic_directory(out) as folder:
         for row in read_shard(sheet, data, shard):
             with open_raster(probabilities / f"{row.slide}.tif") as raster:
-                frame = _frame(raster, probabilities / f"{row.slide}.tif", len(limits))
-                inside = structure(row, settings.segmentation.inside, frame, settings.limits)
-                counts = _segment_slide(row.slide, raster, frame, limits, settings, inside, folder)
+                frame = _frame(raster, probabilities / f"{row.slide}.tif", len(bounds))
+                inside = structure(row, settings.segmentation.inside, frame, limits)
+                counts = _segment_slide(row.slide, raster, frame, bounds, settings, inside, folder)
             note(f"slide {row.slide}: objects: {', '.join(f'{count} of {name}' for name, count in counts.items())}")
 
 
@@ -77,19 +87,19 @@ def _segment_slide(
     slide: str,
     raster: Raster,
     frame: Frame,
-    limits: Mapping[str, "Limit"],
+    bounds: Mapping[str, "Bounds"],
     settings: SegmentSettings,
     inside: shapely.Geometry | None,
     folder: Path,
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
-    finders = {name: _Finder(frame, limit, settings.segmentation, inside) for name, limit in limits.items()}
-    strips = scored_strips(raster, frame, [limit.threshold for limit in limits.values()])
-    counts = dict.fromkeys(limits, 0)
+    finders = {name: _Finder(frame, own, settings.segmentation, inside) for name, own in bounds.items()}
+    strips = scored_strips(raster, frame, [own.threshold for own in bounds.values()])
+    counts = dict.fromkeys(bounds, 0)
     with _object_writer(folder, slide, frame, settings.colors) as writer:
         for strip in track(strips, f"objects of {slide}"):
             settled = frame.height
-            for bit, (name, scored) in enumerate(zip(limits, strip, strict=True)):
+            for bit, (name, scored) in enumerate(zip(bounds, strip, strict=True)):
                 found = finders[name].push(scored)
                 writer.mask.add(bit, found.added)
                 writer.mask.remove(bit, found.removed)
@@ -121,9 +131,9 @@ class _Finder:
     """Finds the objects of a class: threshold, holes, components, cuts, filters."""
 
     def __init__(
-        self, frame: Frame, limit: "Limit", segmentation: Segmentation, inside: shapely.Geometry | None
+        self, frame: Frame, bounds: "Bounds", segmentation: Segmentation, inside: shapely.Geometry | None
     ) -> None:
-        self._limit, self._segmentation, self._inside = limit, segmentation, inside
+        self._bounds, self._segmentation, self._inside = bounds, segmentation, inside
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=3)
 
@@ -141,7 +151,7 @@ class _Finder:
 
     def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
         spec = self._segmentation
-        kept = (objects.area >= self._limit.min_area) & (objects.confidence >= spec.min_confidence)
+        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= spec.min_confidence)
         if spec.max_area is not None:
             kept &= objects.area <= spec.max_area
         return kept if self._inside is None else kept & shapely.contains_xy(self._inside, objects.x, objects.y)
@@ -150,19 +160,19 @@ class _Finder:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
         filtered = spec.split or spec.min_confidence or spec.max_area or self._inside is not None
-        return math.inf if filtered else self._limit.min_area
+        return math.inf if filtered else self._bounds.min_area
 
 
 @dataclass(frozen=True)
-class Limit:
+class Bounds:
     """What becomes an object of a class: ``threshold`` from 0 to 1, ``min_area`` in pixels of the slide."""
 
     threshold: float
     min_area: int
 
 
-def read_limits(calibration: Path, classes: Sequence[str]) -> dict[str, Limit]:
-    """The limits of each class, in the order of ``classes``.
+def read_bounds(calibration: Path, classes: Sequence[str]) -> dict[str, Bounds]:
+    """The bounds of each class, in the order of ``classes``.
 
     Raises:
         DataError: the file is missing, no JSON, or lacks a class.
@@ -171,7 +181,7 @@ def read_limits(calibration: Path, classes: Sequence[str]) -> dict[str, Limit]:
     try:
         content = json.loads(calibration.read_text(encoding="utf-8"))
         thresholds, areas = content["thresholds"], content["min_area"]
-        return {name: Limit(float(thresholds[name]), int(areas[name])) for name in classes}
+        return {name: Bounds(float(thresholds[name]), int(areas[name])) for name in classes}
     except KeyError as error:
         raise DataError(Problem(str(calibration), f"has no entry {error}.", remedy)) from error
     except (OSError, ValueError, TypeError) as error:

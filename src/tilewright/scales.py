@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewright.config import Scale
+from tilewright.config import DEFAULT_LIMITS, Limits, Scale
 from tilewright.rasters import BLOCK, Frame, Raster, Size, Window, blocks, create_raster, open_raster
 from tilewright.resample import average_image, nearest, source_window
 from tilewright.runtime.atomic import atomic_directory
@@ -36,6 +36,7 @@ def downscale(
     masks: Path,
     settings: DownscaleSettings,
     out: Sequence[Path],
+    limits: Limits = DEFAULT_LIMITS,
     threads: int = 1,
 ) -> None:
     """Write image, mask and tissue of every slide of a shard at some scales.
@@ -48,6 +49,7 @@ def downscale(
         settings: the scales and what counts as tissue.
         out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
             and ``{slide}.tissue.tif``.
+        limits: the most pixels and vertices that are read; they refuse input and change no result.
         threads: how many decode and compress; they do not change the result.
 
     Raises:
@@ -57,14 +59,14 @@ def downscale(
         folders = [stack.enter_context(atomic_directory(folder)) for folder in out]
         scales = dict(zip(folders, (settings.scales[name] for name in sorted(settings.scales)), strict=True))
         for row in read_shard(sheet, data, shard):
-            _downscale_slide(row, masks, settings, scales, threads)
+            _downscale_slide(row, masks, settings, scales, limits, threads)
 
 
 def _downscale_slide(
-    row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale], threads: int
+    row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale], limits: Limits, threads: int
 ) -> None:
     """Write the files of a slide into the folder of each scale."""
-    limit, crop = settings.limits.max_pixels, settings.slides.crop_to_bounds
+    limit, crop = limits.max_pixels, settings.slides.crop_to_bounds
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
     ) as slide:

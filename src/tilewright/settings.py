@@ -14,7 +14,6 @@ from tilewright.config import (
     Config,
     Folds,
     Inference,
-    Limits,
     Model,
     Network,
     Report,
@@ -39,7 +38,6 @@ class RasterizeSettings(StepSettings):
 
     classes: dict[str, list[str]]
     annotations: Annotations
-    limits: Limits
     slides: Slides = Slides()
 
     @classmethod
@@ -47,7 +45,6 @@ class RasterizeSettings(StepSettings):
         return cls(
             classes={name: spec.labels or [name] for name, spec in config.classes.items()},
             annotations=config.annotations,
-            limits=config.limits,
             slides=config.slides,
         )
 
@@ -57,19 +54,16 @@ class DownscaleSettings(StepSettings):
 
     scales: dict[str, Scale]
     tissue: Tissue
-    limits: Limits
     slides: Slides = Slides()
 
     @classmethod
     def of(cls, config: Config, scale: str) -> Self:
-        return cls(
-            scales={scale: config.scales[scale]}, tissue=config.tissue, limits=config.limits, slides=config.slides
-        )
+        return cls(scales={scale: config.scales[scale]}, tissue=config.tissue, slides=config.slides)
 
     @classmethod
     def of_one_pass(cls, config: Config) -> Self:
         scales = {name: config.scales[name] for name in config.one_pass}
-        return cls(scales=scales, tissue=config.tissue, limits=config.limits, slides=config.slides)
+        return cls(scales=scales, tissue=config.tissue, slides=config.slides)
 
 
 class TileSettings(StepSettings):
@@ -188,11 +182,10 @@ class SegmentSettings(StepSettings):
 
     colors: dict[str, str]
     segmentation: Segmentation
-    limits: Limits = Limits()
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(colors=class_colors(config), segmentation=config.segmentation, limits=config.limits)
+        return cls(colors=class_colors(config), segmentation=config.segmentation)
 
 
 class EncodeSettings(StepSettings):

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, nearest, raise_all
+from tilewright.storage import local_path
 
 Role = Literal["train", "test", "external"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 COLUMN_HELP = {
     "slide": "Name of the slide, unique; case does not count.",
-    "image": "Image file, looked for in the config's data, beside the sheet and in the working directory.",
+    "image": "Image file, looked for in the config's data, beside the sheet and in the working directory, or a URL such as "
+    "s3://bucket/slide.svs.",
     "annotations": "File of its outlines; empty for a test slide without outlines.",
     "role": "train (default), test, or external: trained on and never validated on.",
     "group": "Patient or block, never split across folds; default: the slide.",
@@ -50,7 +52,7 @@ class Row:
 
     Attributes:
         slide: its name, unique in the sheet.
-        image: path of the image, as found.
+        image: path of the image, as found, or where it will lie once Snakemake has fetched it.
         annotations: path of its outlines, as found, or None.
         role: train; test; external (trained on, never validated on).
         group: patient or block; never split across folds.
@@ -236,6 +238,11 @@ class _RowReader:
             if needed:
                 self._problem(f"{column} is empty.", "Name a file.")
             return None
+        if "://" in value:
+            stored = local_path(value)
+            if stored is None:
+                self._problem(f'{column} "{value}" is no URL of a file.', "Write it as s3://bucket/folder/file.")
+            return stored
         if found := next((root / value for root in self.roots if (root / value).exists()), None):
             return found
         looked = " and in ".join(f"{root}/" for root in dict.fromkeys(self.roots))

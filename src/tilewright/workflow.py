@@ -26,7 +26,19 @@ from tilewright.sheet import NAME, Sheet, digest, pseudo_shards, read_sheet
 PACKAGE = Path(__file__).parent
 LARGE_SHARD = 50_000_000
 """Bytes of images from which on decoding takes longer than starting the step."""
-RESULTLESS = {"runtime", "cli", "config", "configfile", "settings", "workflow", "sheet", "check", "crosscheck"}
+RESULTLESS = {
+    "runtime",
+    "attempts",
+    "storage",
+    "cli",
+    "config",
+    "configfile",
+    "settings",
+    "workflow",
+    "sheet",
+    "check",
+    "crosscheck",
+}
 """Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
 
 
@@ -83,6 +95,11 @@ class Workflow:
             return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
         return lambda wildcards: text(*(wildcards[name] for name in names))
+
+    @property
+    def limits(self) -> str:
+        """The limits of inputs as canonical JSON; a resource of the rules, so that another limit reruns nothing."""
+        return json.dumps(self.config.limits.model_dump(), sort_keys=True, separators=(",", ":"))
 
     @property
     def one_pass_settings(self) -> str:
@@ -315,13 +332,21 @@ def name_pattern(names: Iterable[str]) -> str:
 
 @cache
 def code_version(module: str) -> str:
-    """A hash of what a step computes: the syntax trees of its module and of the modules of this package it imports.
+    """A hash of what a step computes.
+
+    Args:
+        module: name of the step's module below ``tilewright``, such as ``training.fit``.
+    """
+    reached = reached_modules(module)
+    text = "\n".join(f"{name} {reached[name]}" for name in sorted(reached))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def reached_modules(module: str) -> dict[str, str]:
+    """The syntax trees of a module and of the modules of this package that it imports, by their names.
 
     Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the same
     stem, such as the template of a page, counts with it.
-
-    Args:
-        module: name of the module below ``tilewright``, such as ``training.fit``.
     """
     reached: dict[str, str] = {}
     waiting = [module]
@@ -334,8 +359,7 @@ def code_version(module: str) -> str:
         beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
         reached[name] = ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside)
         waiting += _imports(tree)
-    text = "\n".join(f"{name} {reached[name]}" for name in sorted(reached))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return reached
 
 
 def _source(module: str) -> Path:

@@ -15,7 +15,7 @@ RULES = sorted(
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
     for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
 )
-RASTERIZE = json.dumps({"classes": {"gland": ["gland"]}, "annotations": {}, "limits": {}})
+RASTERIZE = json.dumps({"classes": {"gland": ["gland"]}, "annotations": {}})
 
 
 VARIANTS = {"downscale_in_one_pass": "downscale"}

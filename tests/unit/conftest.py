@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.archives import TrainingShard
-from tilewright.config import Annotations, Limits, Network, Scale, TileSet, Tissue
+from tilewright.config import Annotations, Network, Scale, TileSet, Tissue
 from tilewright.folds import split
 from tilewright.masks import rasterize
 from tilewright.scales import downscale
@@ -57,8 +57,8 @@ def trained(tmp_path_factory, new_project):
     project = new_project(tmp_path_factory.mktemp("tiled") / "project")
     folder = project.folder
     common = {"sheet": project.sheet, "data": project.sheet.parent}
-    masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits())
-    scale = DownscaleSettings(scales={"full": Scale(factor=1)}, tissue=Tissue(), limits=Limits())
+    masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations())
+    scale = DownscaleSettings(scales={"full": Scale(factor=1)}, tissue=Tissue())
     tiles = TileSettings(tiles=TileSet(scale="full", size=64, overlap=0.25), classes=CLASSES)
     for shard in SHARDS:
         rasterize(shard, **common, settings=masks, out=folder / "m" / shard)

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -71,3 +73,41 @@ def test_a_claim_that_must_wait_holds_nothing_meanwhile(monkeypatch, capsys):
     thread.join(10)
     assert found == ["0,1"]
     assert "fewer than 2 are free; waiting" in capsys.readouterr().err
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tilewright.runtime import gpu
+gpu.visible_gpus = lambda: ["0"]
+gpu.tempfile.gettempdir = lambda: sys.argv[1]
+with gpu.claimed_gpus():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_gpu_of_a_killed_process_is_free_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "visible_gpus", lambda: ["0"])
+    monkeypatch.setattr(gpu.time, "sleep", lambda _seconds: pytest.fail("it waits for a dead process"))
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        process.kill()
+
+    with claimed_gpus():
+        assert shown() == "0"
+
+
+def test_a_lock_of_another_user_can_be_taken(tmp_path):
+    if os.geteuid():
+        pytest.skip("needs root, to be two users")
+    with claimed_gpus():
+        pass
+    tmp_path.chmod(0o1777)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    other = HOLDER.replace("with gpu", "import os; os.setuid(65534)\nwith gpu").replace("time.sleep(60)", "pass")
+
+    done = subprocess.run([sys.executable, "-c", other, tmp_path], capture_output=True, text=True)
+
+    assert (done.stdout, done.returncode) == ("held\n", 0), done.stderr

@@ -6,7 +6,7 @@ import rasterio
 from shapely import MultiPolygon, Point, Polygon, box
 
 from tilewright.annotations import Annotation
-from tilewright.config import Annotations, Limits
+from tilewright.config import Annotations
 from tilewright.masks import draw, rasterize
 from tilewright.outlines import outline_writer, read_outlines
 from tilewright.rasters import Frame, Size, open_raster
@@ -122,9 +122,7 @@ def test_discarded_labels_are_not_drawn(tmp_path):
 # The step
 
 
-SETTINGS = RasterizeSettings(
-    classes={"a": ["a"], "b": ["b"]}, annotations=Annotations(ignore=["blur"]), limits=Limits(max_pixels=10_000)
-)
+SETTINGS = RasterizeSettings(classes={"a": ["a"], "b": ["b"]}, annotations=Annotations(ignore=["blur"]))
 
 
 def feature(shape, label):

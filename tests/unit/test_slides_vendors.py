@@ -12,7 +12,7 @@ import rasterio
 from shapely import box
 from shapely.geometry import mapping
 
-from tilewright.config import Annotations, Limits, Slides
+from tilewright.config import Annotations, Slides
 from tilewright.masks import rasterize
 from tilewright.rasters import Size, Window, open_raster
 from tilewright.runtime.errors import SlideError
@@ -123,7 +123,7 @@ def test_outlines_lie_where_they_were_drawn(tmp_path, crop):
     (tmp_path / "a.geojson").write_text(json.dumps(outline))
     (tmp_path / "slides.csv").write_text("slide,image,annotations\na,a.scn,a.geojson\n")
     settings = RasterizeSettings(
-        classes={"dark": ["dark"]}, annotations=Annotations(), limits=Limits(), slides=Slides(crop_to_bounds=crop)
+        classes={"dark": ["dark"]}, annotations=Annotations(), slides=Slides(crop_to_bounds=crop)
     )
     rasterize("a", sheet=tmp_path / "slides.csv", data=tmp_path, settings=settings, out=tmp_path / "out")
     with open_raster(tmp_path / "out" / "a.tif") as raster:

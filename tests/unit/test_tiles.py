@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tilewright.archives import TrainingShard, open_archive, read_table
-from tilewright.config import Annotations, Limits, Scale, TileSet, Tissue
+from tilewright.config import Annotations, Scale, TileSet, Tissue
 from tilewright.masks import rasterize
 from tilewright.outlines import read_outlines
 from tilewright.runtime.errors import DataError
@@ -22,11 +22,9 @@ def cut(project, monkeypatch):
     monkeypatch.chdir(project.folder)
 
     def steps(shard, factor=1, smooth=2.0, **options):
-        masks = RasterizeSettings(
-            classes={name: [name] for name in CLASSES}, annotations=Annotations(), limits=Limits()
-        )
+        masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations())
         rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
-        scale = DownscaleSettings(scales={"full": Scale(factor=factor)}, tissue=Tissue(smooth=smooth), limits=Limits())
+        scale = DownscaleSettings(scales={"full": Scale(factor=factor)}, tissue=Tissue(smooth=smooth))
         downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=[Path("s") / shard])
         tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
         out = Path("t") / f"{shard}.h5"

@@ -1,15 +1,10 @@
 """One run of the real graph on the tiny project, and what runs again after a change (mostly dry runs of copies)."""
 
 import csv
-import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,90 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[2]
 FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "evaluate": 1, "report": 1}
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The tiny project beside a copy of package and workflow, so that a test may edit them."""
-
-    folder: Path
-    project: object
-
-    @property
-    def results(self):
-        return self.folder / "project" / "results"
-
-    @property
-    def code(self):
-        return self.folder / "code" / "tilewright"
-
-    def run(self, *arguments):
-        """Run snakemake and return what it printed."""
-        code, printed = self.attempt(*arguments)
-        assert code == 0, printed
-        return printed
-
-    def attempt(self, *arguments):
-        """Run snakemake; its exit code and what it printed."""
-        programs = Path(sys.executable).parent
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.folder / "code"),
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        }
-        command = [
-            *(programs / "snakemake", "-s", self.folder / "code" / "Snakefile", "-d", self.project.folder),
-            *("--configfile", self.project.config_file, "--cores", "2", *arguments),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        return done.returncode, done.stdout + done.stderr
-
-    def jobs(self, *arguments):
-        """Jobs of each rule that would run."""
-        printed = self.run(*arguments, "-n", "--quiet", "rules")
-        table = re.search(r"^job +count\n[- ]+\n(.*?)^total ", printed, re.MULTILINE | re.DOTALL)
-        if table is None:
-            assert "Nothing to be done" in printed
-            return {}
-        counts = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
-        return {name: count for name, count in counts.items() if name not in ("all", "default")}
-
-    def edit(self, module, old, new):
-        path = self.code / module
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-
-    def hashes(self, *places):
-        """Hash of each file of the results that counts as one."""
-        paths = [
-            path for place in places for path in sorted((self.results / place).rglob("*")) or [self.results / place]
-        ]
-        return {
-            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in paths
-            if path.is_file() and not {"events", "state", ".snakemake_timestamp"} & set(path.parts)
-        }
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, new_project):
-    """A run of the whole graph. Tests that change something work on a copy."""
-    folder = tmp_path_factory.mktemp("graph")
-    graph = Graph(folder, new_project(folder / "project"))
-    shutil.copytree(REPOSITORY / "src" / "tilewright", graph.code, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("workflow", "profiles", "envs"):
-        shutil.copytree(REPOSITORY / name, graph.code.parent / name)
-    shutil.copy(REPOSITORY / "Snakefile", graph.code.parent)
-    graph.run()
-    return graph
-
-
-@pytest.fixture
-def graph(finished, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(finished.folder, folder, symlinks=True)
-    return Graph(folder, type(finished.project)(folder / "project"))
 
 
 def test_a_second_run_does_nothing(finished):

@@ -1,13 +1,18 @@
 from snakemake.exceptions import WorkflowError
 
+from tilewright.attempts import let_grow
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
+from tilewright.runtime.slurm import keep_watching
+from tilewright.storage import url_of
 from tilewright.workflow import Workflow, code_version, name_pattern
 
 try:
     project = Workflow.load(config, workflow.configfiles)
 except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
+
+keep_watching()
 
 SHEET = project.config.sheet
 DATA = project.data
@@ -21,6 +26,18 @@ all_rows = project.all_rows
 
 def code(module):
     return code_version(module) if project.config.rerun_on_code_change else ""
+
+
+def stored(path):
+    url = url_of(path)
+    return workflow.storage_registry(url, keep_local=True) if url else path
+
+
+def fetched(files):
+    def paths(wildcards):
+        return [stored(path) for path in files(wildcards)]
+
+    return paths
 
 
 wildcard_constraints:

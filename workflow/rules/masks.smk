@@ -1,7 +1,7 @@
 rule rasterize:
     input:
-        images=project.images,
-        annotations=project.annotations,
+        images=fetched(project.images),
+        annotations=fetched(project.annotations),
     output:
         masks=directory("<results>/masks/{shard}"),
     log:
@@ -14,6 +14,7 @@ rule rasterize:
     resources:
         mem_mb=1500,
         runtime=60,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -24,12 +25,12 @@ rule rasterize:
         "Outlines of {wildcards.shard} to masks"
     shell:
         "tilewright rasterize {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --settings {params.settings:q} --out {output.masks:q} 2> {log:q}"
+        " --settings {params.settings:q} --limits {resources.limits:q} --out {output.masks:q} 2> {log:q}"
 
 
 rule downscale:
     input:
-        images=project.images,
+        images=fetched(project.images),
         masks="<results>/masks/{shard}",
     output:
         scaled=directory("<results>/scaled/{scale}/{shard}"),
@@ -43,6 +44,7 @@ rule downscale:
     resources:
         mem_mb=2000,
         runtime=120,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -54,4 +56,4 @@ rule downscale:
     shell:
         "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
-        " --threads {threads} 2> {log:q}"
+        " --limits {resources.limits:q} --threads {threads} 2> {log:q}"

@@ -3,7 +3,7 @@ ruleorder: downscale_in_one_pass > downscale
 
 rule downscale_in_one_pass:
     input:
-        images=project.images,
+        images=fetched(project.images),
         masks="<results>/masks/{shard}",
     output:
         scaled=directory(expand("<results>/scaled/{scale}/{{shard}}", scale=ONE_PASS)),
@@ -17,6 +17,7 @@ rule downscale_in_one_pass:
     resources:
         mem_mb=2000,
         runtime=120,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -28,4 +29,4 @@ rule downscale_in_one_pass:
     shell:
         "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
-        " --threads {threads} 2> {log:q}"
+        " --limits {resources.limits:q} --threads {threads} 2> {log:q}"

@@ -2,7 +2,7 @@ rule segment:
     input:
         probabilities="<results>/ensembles/{ensemble}/{shard}",
         calibration="<results>/calibration/{ensemble}.json",
-        anatomy=project.anatomy,
+        anatomy=fetched(project.anatomy),
     output:
         segments=directory("<results>/segments/{ensemble}/{shard}"),
     log:
@@ -15,6 +15,7 @@ rule segment:
     resources:
         mem_mb=2000,
         runtime=60,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -25,7 +26,7 @@ rule segment:
     shell:
         "tilewright segment {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --probabilities {input.probabilities:q} --calibration {input.calibration:q}"
-        " --settings {params.settings:q} --out {output.segments:q} 2> {log:q}"
+        " --settings {params.settings:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
 
 
 rule encode:
@@ -78,7 +79,7 @@ rule evaluate:
         "../../envs/environment.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=60,
     params:
         sheet=SHEET,

@@ -10,7 +10,17 @@ from pathlib import Path
 from pydantic import Field
 
 from tilewright.config.base import ClassName, Name, Section
-from tilewright.config.data import Annotations, Folds, Limits, PixelClass, Scale, Slides, TileSet, Tissue
+from tilewright.config.data import (
+    DEFAULT_LIMITS,
+    Annotations,
+    Folds,
+    Limits,
+    PixelClass,
+    Scale,
+    Slides,
+    TileSet,
+    Tissue,
+)
 from tilewright.config.results import (
     BlendName,
     Calibration,
@@ -27,7 +37,7 @@ from tilewright.config.results import (
 from tilewright.config.training import LossName, Network
 
 __all__ = [
-    "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits",
+    "DEFAULT_LIMITS", "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits",
     "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Seams", "Section", "Segmentation", "Slides", "Split", "Submission",
     "TileSet", "Tissue",
 ]  # fmt: skip
@@ -46,7 +56,7 @@ class Config(Section):
     data: str | None = Field(None, description="Folder in which images and outlines are looked for first.")
     classes: dict[ClassName, PixelClass] = Field(min_length=1, description="Classes by name.")
     annotations: Annotations = Field(Annotations(), description="How outlines are read and drawn.")
-    limits: Limits = Field(Limits(), description="Bounds on inputs.")
+    limits: Limits = Field(DEFAULT_LIMITS, description="Bounds on inputs.")
     slides: Slides = Field(Slides(), description="How slides are opened.")
     scales: dict[Name, Scale] = Field(min_length=1, description="Scales by name.")
     one_pass: list[Name] = Field(

@@ -37,6 +37,9 @@ class Limits(Section):
     max_vertices: int = Field(20_000_000, gt=0, description="Most vertices in one file of outlines.")
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class Slides(Section):
     """How slides are opened."""
 

@@ -4,12 +4,18 @@ A file or folder is written under a private name beside its destination, synced,
 destination as it was; its private leftovers are removed by the next writer of the same destination.
 """
 
+import errno
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tilewright.runtime.errors import DataError, Problem
+
+LEAST_SPACE = 1 << 16
+"""Bytes; a disk with less than this counts as full where a step fails."""
 
 
 @contextmanager
@@ -21,16 +27,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Yields:
         The private path, with the same suffix as ``path``; not yet existing.
+
+    Raises:
+        DataError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    private = path.parent / f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}"
-    _remove(private)
+    private = _prepared(path)
     try:
         yield private
         _sync(private)
         _replace(private, path)
+    except Exception as error:
+        if _is_full(path.parent, error):
+            raise DataError(
+                Problem(str(path.parent), "the disk is full.", "Free some space, then run again.")
+            ) from error
+        raise
     finally:
         _remove(private)
 
@@ -49,11 +61,42 @@ def write_text(path: Path, text: str) -> None:
         private.write_text(text, encoding="utf-8")
 
 
+def _prepared(path: Path) -> Path:
+    """The private path of a destination, in a folder that exists."""
+    private = path.parent / f".{path.stem}.{socket.gethostname()}.{os.getpid()}.partial{path.suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        _remove(private)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
+    except OSError as error:
+        what = f"cannot be written ({error.strerror})."
+        remedy = "Choose another folder (pathvars, results), or change its permissions."
+        raise DataError(Problem(str(path.parent), what, remedy)) from error
+    return private
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether there is no space left; libraries often do not say so."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < LEAST_SPACE
+
+
 def _replace(private: Path, path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    private.replace(path)
+    if not path.is_dir() or path.is_symlink():
+        private.replace(path)
+        _sync_one(path.parent)
+        return
+    # a folder cannot be replaced in one step: it is away for a moment, but never half
+    before = private.with_name(private.name.replace(".partial", ".before.partial"))
+    _remove(before)
+    path.rename(before)
+    private.rename(path)
     _sync_one(path.parent)
+    shutil.rmtree(before)
 
 
 def _sync(path: Path) -> None:

@@ -62,12 +62,6 @@ class SlideError(DataError):
     """An image that cannot be read."""
 
 
-class Interrupted(TilewrightError):
-    """Stopped on request; running the same command again goes on from the saved state."""
-
-    exit_code = 75
-
-
 def raise_all(error: type[TilewrightError], problems: Sequence[Problem]) -> None:
     """Raise ``error`` with all problems, if there are any."""
     if problems:

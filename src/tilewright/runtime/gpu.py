@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tilewright.runtime.errors import Problem, UserError
@@ -42,6 +42,7 @@ def claimed_gpus(count: int = 1) -> Iterator[None]:
             free = _free(gpus, count, held)
             if len(free) == count:
                 os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(free)
+                note(f"on GPU {', '.join(free)}")
                 try:
                     yield
                 finally:
@@ -57,12 +58,23 @@ def _free(gpus: list[str], count: int, held: ExitStack) -> list[str]:
     """Lock at most ``count`` GPUs that are free."""
     free: list[str] = []
     for gpu in gpus:
-        stream = held.enter_context((Path(tempfile.gettempdir()) / f"tilewright-gpu{gpu}.lock").open("a"))
+        handle = _opened(Path(tempfile.gettempdir()) / f"tilewright-gpu{gpu}.lock")
+        held.callback(os.close, handle)
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
         free.append(gpu)
         if len(free) == count:
             break
     return free
+
+
+def _opened(path: Path) -> int:
+    """Open a lock file for reading, which suffices: it may belong to another user, who may not let it be written."""
+    while True:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            with suppress(FileExistsError), path.open("x"):
+                path.chmod(0o644)

@@ -1,0 +1,85 @@
+"""How a step ends: with an exit code, and with a line in its log by which the next attempt knows why.
+
+A log without that line is of a step that was killed, as systems do that run out of memory.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tilewright.runtime.errors import Problem, TilewrightError
+from tilewright.runtime.progress import note
+
+INTERRUPTED = 75
+"""Exit code where a signal stopped the step; the same command goes on."""
+OUT_OF_MEMORY = 137
+"""Exit code where memory ran out: that of a process that the system kills for it."""
+_LINE = "tilewright: ended with code"
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Run a step; errors become messages. 0, 1 (a mistake of this program), or the code of the error.
+
+    SIGTERM and Ctrl-C let the step tidy up first: private files are removed, a training keeps its last epoch.
+    """
+    try:
+        with _stopped_by_signals():
+            work()
+    except TilewrightError as error:
+        return _ended(error.exit_code, str(error))
+    except _Stopped as stopped:
+        remedy = "The same command goes on from what is finished."
+        return _ended(INTERRUPTED, str(Problem("", f"Stopped by {stopped}.", remedy)))
+    except MemoryError:
+        remedy = "Give the step more (mem_mb on a cluster), or run fewer at once (--cores)."
+        return _ended(OUT_OF_MEMORY, str(Problem("", "The memory did not suffice.", remedy)))
+    except SystemExit as done:  # of the command line, which has said why
+        return _ended(done.code) if isinstance(done.code, int) and done.code else 0
+    except Exception:
+        return _ended(1, traceback.format_exc())
+    return 0
+
+
+def last_code(log: Path) -> int | None:
+    """The exit code that a log ends with; None if its step was killed, -1 if there is no log."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return -1
+    last = lines[-1] if lines else ""
+    number = last.removeprefix(_LINE).strip()
+    return int(number) if last.startswith(_LINE) and number.isdigit() else None
+
+
+def _ended(code: int, message: str = "") -> int:
+    if message:
+        note(message)
+    if not sys.stderr.isatty():
+        note(f"{_LINE} {code}")
+    return code
+
+
+class _Stopped(BaseException):
+    """A signal has asked to stop; no error, so that nothing that handles errors takes it for one."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    process = os.getpid()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a worker; whoever started it is told too
+            os._exit(INTERRUPTED)
+        raise _Stopped("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
