@@ -1,0 +1,113 @@
+"""Folders, clocks and processors that are not as one would like them."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from running import new_graph
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ODD = 'a b\'c "d" $e ä;#%'
+LONG = "n" * 180
+OTHER_DISK = Path("/dev/shm")
+
+
+def test_odd_paths_other_disks_and_one_processor_change_no_byte(new_project, finished, tmp_path):
+    """F8 and F23: a folder with an odd name, data behind a link, results on another disk, one core, another hash seed."""
+    graph = new_graph(tmp_path / ODD, new_project(tmp_path / ODD / "project"))
+    sheet = graph.project.sheet.parent
+    sheet.rename(tmp_path / "elsewhere ü")
+    sheet.symlink_to(tmp_path / "elsewhere ü")
+    shared = OTHER_DISK / f"tilewright-{os.getpid()}"
+    if os.access(OTHER_DISK, os.W_OK):
+        shared.mkdir()
+        graph.results.symlink_to(shared)
+    try:
+        graph.run("--cores", "1", PYTHONHASHSEED="123")
+        places = (
+            "folds.csv",
+            "masks",
+            "scaled",
+            "tiles",
+            "models",
+            "probabilities",
+            "segments",
+            "submission",
+            "metrics",
+        )
+        assert relative(graph, *places) == relative(finished, *places)
+        assert graph.jobs() == {}
+    finally:
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def relative(graph, *places):
+    """Hashes of files by their place in the results; curves name the folder in no way either."""
+    return {path.removeprefix(str(graph.results)): value for path, value in graph.hashes(*places).items()}
+
+
+def test_a_slide_with_a_long_name_goes_through(graph):
+    row = graph.project.add_slide(LONG, "png", 96, 96, "test", LONG, LONG, "one", "")
+    graph.project.write_sheet([*graph.project.rows(), row])
+
+    graph.run(f"results/segments/both/{LONG}")
+
+    names = {path.name for path in (graph.results / "segments" / "both" / LONG).iterdir()}
+    assert f"{LONG}.mask.ome.tif" in names
+
+
+def test_results_that_cannot_be_written_are_named(graph):
+    """F8: a read-only folder."""
+    folder = graph.results / "masks"
+    if os.geteuid():
+        folder.chmod(0o555)
+    elif subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True).returncode:
+        pytest.skip("needs leave to mount, as root")
+    try:
+        command = ["tilewright", "rasterize", "b", "--sheet", "slides/slides.csv", "--data", ".", "--settings"]
+        settings = '{"classes":{"gland":["gland"],"vessel":["vessel"]}}'
+        done = subprocess.run(
+            [*command, settings, "--out", "results/masks/c"], cwd=graph.project.folder, capture_output=True, text=True
+        )
+    finally:
+        if os.geteuid():
+            folder.chmod(0o755)
+        else:
+            subprocess.run(["umount", folder], check=True)
+    assert done.returncode == 3
+    assert "results/masks: cannot be written (" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_clocks_and_touched_files_rerun_nothing(graph):
+    """F15: inputs are compared by their content; code by what it computes."""
+    future = time.time() + 86_400
+    for place in (graph.project.sheet.parent, graph.code):
+        for path in place.rglob("*"):
+            os.utime(path, (future, future))
+    assert graph.jobs() == {}
+
+
+DELETED = (
+    "masks/t", "scaled/half/t", "tiles/fine/a.h5", "folds.csv", "models/near/fold0/model.safetensors", "seams/near.json",
+    "probabilities/far/fold1/t", "ensembles/both/a", "calibration/both.json", "segments/both/t", "metrics/both",
+    "submission/both.csv", "report",
+)  # fmt: skip
+
+
+def test_deleted_results_are_made_again_byte_for_byte(graph):
+    """F17: any of them, here all at once."""
+    places = [path.name for path in graph.results.iterdir() if path.name not in ("logs", "benchmarks")]
+    before = graph.hashes(*places)
+    for place in DELETED:
+        path = graph.results / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    graph.run()
+
+    assert graph.hashes(*places) == before
+    assert graph.jobs() == {}

@@ -1,0 +1,159 @@
+"""The profile for clusters on a real SLURM: end to end, out of time, cancelled, requeued, a node and both controllers lost.
+
+``make test-slurm`` runs this; it needs root and Debian's slurm-wlm and munge.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+from running import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(900)]
+
+TRAINED = "results/models/far/fold0/model.safetensors"
+MASKS = "results/masks/b"
+
+
+@pytest.fixture(scope="module")
+def whole(on_cluster, tmp_path_factory):
+    """A project after a run of the whole graph on the cluster."""
+    project = on_cluster(tmp_path_factory.mktemp("whole"))
+    project.run()
+    return project
+
+
+def test_the_whole_graph_gives_what_one_machine_gives(whole, finished):
+    places = ("folds.csv", "masks", "scaled", "tiles", "submission", "segments", "metrics")
+    ours = {path.removeprefix(str(whole.graph.results)): value for path, value in whole.graph.hashes(*places).items()}
+    local = {path.removeprefix(str(finished.results)): value for path, value in finished.hashes(*places).items()}
+    assert ours == local
+    assert whole.graph.jobs() == {}
+
+
+def test_the_short_steps_of_a_shard_are_one_job(whole):
+    jobs = {}
+    for step in whole.shim.steps():
+        if step.verb in ("rasterize", "downscale", "tile"):
+            jobs.setdefault(step.first, set()).add(step.job)
+    assert set(jobs) == {"a", "b", "x1", "t"}
+    assert all(len(numbers) == 1 for numbers in jobs.values())
+
+
+def test_each_training_starts_once_and_has_a_gpu_of_its_own(whole):
+    trainings = [step for step in whole.shim.steps() if step.verb == "train"]
+    assert len(trainings) == 4
+    assert {step.node for step in trainings} == {"node1"}
+    assert {step.gpus for step in trainings} == {"0", "1"}
+    for one, other in itertools.combinations(trainings, 2):
+        if float(one.begin) < float(other.end) and float(other.begin) < float(one.end):
+            assert one.gpus != other.gpus, "two trainings had the same GPU at once"
+
+
+def test_a_training_out_of_time_goes_on_in_the_next_attempt(on_cluster, cluster, tmp_path):
+    project = on_cluster(tmp_path / "limit")
+    config = project.graph.project.config()
+    config["models"]["far"]["epochs"] = 40
+    project.graph.project.write_config(config)
+    with project.running(TRAINED, "--set-resources", "train:runtime=1", **slow_epochs(project, tmp_path, 2)) as process:
+        printed, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, printed
+
+    history = pd.read_csv(project.graph.project.folder / "results" / "models" / "far" / "fold0" / "history.csv")
+    assert list(history["epoch"]) == list(range(40))
+    attempts = [line for line in printed.splitlines() if "has been submitted" in line and "rule_train" in line]
+    assert len(attempts) in (2, 3)
+    log = (project.graph.results / "logs" / "train" / "far" / "fold0.log").read_text()
+    assert "epoch 1/40" not in log, "the second attempt began anew"
+    assert cluster.jobs("RUNNING") == []
+
+
+def slow_epochs(project, folder, seconds):
+    """Variables of the environment with which an epoch takes some seconds more, whatever the machine."""
+    return patched(project, folder, f"time.sleep({seconds})")
+
+
+def held_epochs(project, folder):
+    """Variables of the environment with which a training stands at the end of its first epoch until a file appears."""
+    return patched(project, folder, f"while not os.path.exists({str(folder / 'go')!r}): time.sleep(0.2)")
+
+
+def patched(project, folder, line):
+    patches = folder / "patches"
+    patches.mkdir()
+    (patches / "sitecustomize.py").write_text(PATCH.replace("LINE", line))
+    return {"PYTHONPATH": f"{project.graph.folder / 'code'}{os.pathsep}{patches}"}
+
+
+PATCH = """
+import sys
+if "train" in sys.argv:
+    import os, time
+    import lightning
+    save = lightning.Trainer.save_checkpoint
+    def slow(self, *arguments, **options):
+        LINE
+        return save(self, *arguments, **options)
+    lightning.Trainer.save_checkpoint = slow
+"""
+
+
+@pytest.mark.parametrize("fault", ["cancel", "requeue", "node down"])
+def test_a_job_that_is_lost_is_done_again(on_cluster, cluster, tmp_path, fault):
+    project = on_cluster(tmp_path / "lost")
+    with project.running(MASKS, fault="rasterize:b slow 60") as process:
+        wait_until(project.shim.is_waiting)
+        (number, node), *_ = cluster.running("rule_prepare")
+        if fault == "cancel":
+            subprocess.run(["scancel", number], check=True)
+        elif fault == "requeue":
+            cluster.control("requeue", number)
+        else:
+            cluster.control("update", f"nodename={node}", "state=down", "reason=test")
+        try:
+            printed, _ = process.communicate(timeout=240)
+        finally:
+            if fault == "node down":
+                cluster.resume(node)
+    assert process.returncode == 0, printed
+    assert [step[:2] for step in project.shim.steps()] == [("rasterize", "b")]
+    names = {path.name for path in (project.graph.results / "masks").iterdir()}
+    assert names == {"b"}, "something half was left"
+
+
+def test_the_slurm_controller_may_be_away_for_a_while(on_cluster, cluster, tmp_path):
+    project = on_cluster(tmp_path / "away")
+    with project.running(MASKS, fault="rasterize:b slow 10") as process:
+        wait_until(project.shim.is_waiting)
+        cluster.do("stop-controller")
+        time.sleep(15)
+        assert process.poll() is None
+        cluster.do("start-controller")
+        printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, printed
+    assert [step[:2] for step in project.shim.steps()] == [("rasterize", "b")]
+
+
+def test_after_snakemake_was_killed_no_second_training_writes_beside_the_first(on_cluster, cluster, finished, tmp_path):
+    project = on_cluster(tmp_path / "killed")
+    with project.running(TRAINED, **held_epochs(project, tmp_path)) as process:
+        wait_until(lambda: cluster.running("rule_train") and project.has_state("far", 0), 300)
+        ((first, _),) = cluster.running("rule_train")
+        os.killpg(process.pid, signal.SIGKILL)
+    # as its message says
+    project.graph.run("--unlock")
+    with project.running(TRAINED, retries=0) as process:
+        refused, _ = process.communicate(timeout=240)
+    assert cluster.running("rule_train") == [(first, "node1")], "the first one goes on"
+    assert process.returncode != 0
+    assert "is in use by process" in refused
+
+    (tmp_path / "go").touch()
+    wait_until(lambda: not cluster.running("rule_train"))
+    project.run(TRAINED)
+    ours = project.graph.hashes("models/far/fold0/model.safetensors")
+    assert list(ours.values()) == list(finished.hashes("models/far/fold0/model.safetensors").values())
