@@ -170,9 +170,10 @@ class ArchiveWriter:
 def _growing(
     archive: h5py.File, name: str, shape: tuple[int, ...], kind: DTypeLike, together: int, **options: str
 ) -> h5py.Dataset:
-    """An empty column of items of a shape, stored some together."""
+    """An empty column of items of a shape, stored some together; numbers with checksums that are looked at when read."""
+    sums = h5py.check_string_dtype(np.dtype(kind)) is None
     return archive.create_dataset(
-        name, (0, *shape), kind, maxshape=(None, *shape), chunks=(together, *shape), **options
+        name, (0, *shape), kind, maxshape=(None, *shape), chunks=(together, *shape), fletcher32=sums, **options
     )
 
 

@@ -131,9 +131,25 @@ def disk(folder, size):
         subprocess.run(["umount", folder], check=True)
 
 
+def kill_fresh(argv, out, folder, points):
+    """Kill a step at many points, each time from nothing, and let it end: what the ends are."""
+    remove(out)
+    made, code, said = child(argv, folder)
+    assert code == 0, f"{argv}: {said}"
+    ended = []
+    for point in spread(made, points):
+        remove(out)
+        child(argv, folder, point=point)
+        child(argv)
+        ended.append(content(out))
+    return {"ended": ended}
+
+
 def answer(order):
     """Do what an order says."""
     out = Path(order["out"])
+    if order.get("fresh"):
+        return kill_fresh(order["argv"], out, order["folder"], order["points"])
     done = kill(order["argv"], out, order["folder"], order["points"])
     return {**done, "disks": fill(order["argv"], out, Path(order["mount"])) if order["mount"] else []}
 

@@ -21,9 +21,9 @@ VERBS = (
 POINTS = 16
 
 
-def commands(graph):
+def commands(graph, *targets):
     """One command of each verb, as a dry run prints it."""
-    printed = graph.run("-n", "-p", "--forceall")
+    printed = graph.run("-n", "-p", "--forceall", *targets)
     lines = re.findall(r"^\s*(?:Shell command: )?tilewright (.*)$", printed, re.MULTILINE)
     return {line.split()[0]: shlex.split(line.split(" 2> ")[0]) for line in lines}
 

@@ -1,6 +1,5 @@
 """Slides and outlines on object storage, here an S3 server on this machine: the same results, each file fetched once."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +33,8 @@ def store(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}", log
+        port = next(line for line in process.stdout if line.strip().isdigit()).strip()
+        yield f"http://127.0.0.1:{port}", log
         process.communicate("")
 
 
@@ -94,7 +94,7 @@ def test_urls_of_the_sheet_are_checked(project):
     project.write_sheet(rows)
     program = Path(sys.executable).parent / "tilewright"
     done = subprocess.run(
-        [program, "check", "--config", project.config_file], capture_output=True, text=True, env={**os.environ}
+        [program, "check", "--config", project.config_file], cwd=project.folder, capture_output=True, text=True
     )
     assert done.returncode == 2
     assert done.stdout.count("is no URL of a file") + done.stderr.count("is no URL of a file") == 2

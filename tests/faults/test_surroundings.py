@@ -1,5 +1,6 @@
 """Folders, clocks and processors that are not as one would like them."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from running import new_graph
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ODD = 'a b\'c "d" $e ä;#%'
-LONG = "n" * 180
+LONG = hashlib.sha512(b"a slide").hexdigest() + hashlib.sha256(b"a slide").hexdigest()[:52]
 OTHER_DISK = Path("/dev/shm")
 
 
@@ -69,7 +70,7 @@ def test_results_that_cannot_be_written_are_named(graph):
         pytest.skip("needs leave to mount, as root")
     try:
         command = ["tilewright", "rasterize", "b", "--sheet", "slides/slides.csv", "--data", ".", "--settings"]
-        settings = '{"classes":{"gland":["gland"],"vessel":["vessel"]}}'
+        settings = '{"classes":{"gland":["gland"],"vessel":["vessel"]},"annotations":{}}'
         done = subprocess.run(
             [*command, settings, "--out", "results/masks/c"], cwd=graph.project.folder, capture_output=True, text=True
         )

@@ -10,6 +10,7 @@ from tilewright.inference import export as module
 from tilewright.inference.export import export, largest_difference
 from tilewright.inference.predict import load_model
 from tilewright.runtime.errors import DataError, UserError
+from tilewright.runtime.sealed import file_hash
 from tilewright.training.architectures import build
 
 TINY = {
@@ -35,6 +36,7 @@ def save(folder, **options):
         "classes": ["gland", "vessel"],
         "scale": {"factor": 2.0, "mpp": None},
         "fold": 1,
+        "weights": file_hash(folder / "model.safetensors"),
     }
     (folder / "model.json").write_text(json.dumps(card))
     return folder

@@ -25,6 +25,7 @@ from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import track
+from tilewright.runtime.sealed import file_hash
 from tilewright.settings import PredictSettings
 from tilewright.sheet import read_shard
 from tilewright.training.architectures import build
@@ -86,6 +87,8 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
     try:
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         segmenter = build(Network(**content["network"]), len(content["classes"]), pretrained=False)
+        if file_hash(folder / "model.safetensors") != content["weights"]:
+            raise ValueError("model.safetensors is not the file that model.json describes")
         segmenter.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = "Delete the folder and run the same command again."

@@ -31,12 +31,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         DataError: the disk is full, or the folder cannot be written.
     """
+    with private_path(path) as private:
+        yield private
+        settle(private, path)
+
+
+@contextmanager
+def private_path(path: Path) -> Iterator[Path]:
+    """As ``atomic_path``, without the renaming: what is still there in the end is removed."""
     path = Path(path)
     private = _prepared(path)
     try:
         yield private
-        _sync(private)
-        _replace(private, path)
     except Exception as error:
         if _is_full(path.parent, error):
             raise DataError(
@@ -45,6 +51,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         _remove(private)
+
+
+def settle(private: Path, path: Path) -> None:
+    """Sync what was written to a private path and rename it."""
+    _sync(private)
+    _replace(private, Path(path))
 
 
 @contextmanager

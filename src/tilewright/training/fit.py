@@ -24,6 +24,7 @@ from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
+from tilewright.runtime.sealed import file_hash
 from tilewright.settings import TrainSettings
 from tilewright.sheet import pseudo_shards, read_sheet
 from tilewright.training.architectures import spelt_out
@@ -123,7 +124,7 @@ def _sole_process(folder: Path, devices: int) -> Iterator[None]:
 def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShard]) -> list[str]:
     """What each shard is used for, with a hash of its archive."""
     return [
-        f"{use} {shard.role} {shard.group} {_hash(shard.archive)}"
+        f"{use} {shard.role} {shard.group} {file_hash(shard.archive)}"
         for use, shards in (("train", training), ("validate", validation))
         for shard in shards
     ]
@@ -132,12 +133,7 @@ def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShar
 def _of_weights(network: Network) -> list[str]:
     """A hash of the file of encoder weights, if there is one."""
     path = Path(network.encoder_weights)
-    return [_hash(path)] if path.is_file() else []
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return [file_hash(path)] if path.is_file() else []
 
 
 def _digest(*parts: str) -> str:
@@ -147,13 +143,21 @@ def _digest(*parts: str) -> str:
 def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out: Path) -> None:
     with atomic_path(out / "model.safetensors") as private:
         shutil.copyfile(state.weights, private)
+        weights = file_hash(private)
     history = state.table()
     with atomic_path(out / "history.csv") as private:
         history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
-    epoch, kind, score = state.best
-    draw_curves(history, epoch, out / "curves.png")
-    content = {"format": 1, **card, "fold": fold, "best_epoch": epoch, "best_weights": kind}
-    content |= {f"best_{state.monitor}": abs(score)}
+    best = state.best
+    draw_curves(history, best.epoch, out / "curves.png")
+    content = {
+        "format": 1,
+        **card,
+        "weights": weights,
+        "fold": fold,
+        "best_epoch": best.epoch,
+        "best_weights": best.kind,
+    }
+    content |= {f"best_{state.monitor}": abs(best.score)}
     write_text(out / "model.json", json.dumps(content, indent=2) + os.linesep)
 
 

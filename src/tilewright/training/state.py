@@ -1,14 +1,16 @@
 """State of a training: written after every epoch, read when an interrupted training goes on.
 
-The folder holds ``last.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values only),
-``best-{epoch}-{kind}.safetensors`` (the best weights so far) and ``fingerprint`` (what the state belongs to). It is no output of a rule,
-so Snakemake leaves it alone when a job fails.
+The folder holds ``epoch{n}-{hash}.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values only) of
+the last two epochs, ``best-{hash}.safetensors`` (the best weights so far, as each of them knows them) and ``fingerprint`` (what the
+state belongs to). A file that is not what its hash says is not used: the training goes on from the epoch before, or begins
+anew. The folder is no output of a rule, so Snakemake leaves it alone when a job fails.
 """
 
 import math
-import os
+import re
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import pandas as pd
@@ -17,34 +19,53 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tilewright.config.training import Network
-from tilewright.runtime.atomic import atomic_path, write_text
+from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note
+from tilewright.runtime.sealed import is_intact, write_sealed
 from tilewright.training.curves import draw_curves
 from tilewright.training.schedules import lulls
 from tilewright.training.task import RAW, SegmentationTask
 
 Row = dict[str, float]
+CHECKPOINTS = 2
+"""Checkpoints that are kept."""
+
+
+class Best(NamedTuple):
+    """The best weights so far.
+
+    Attributes:
+        epoch: after which they were.
+        kind: raw, ema or swa.
+        score: higher where better.
+        file: name of their file in the state's folder.
+    """
+
+    epoch: int
+    kind: str
+    score: float
+    file: str
 
 
 class TrainingState(lightning.Callback):
-    """Keeps the history, the best weights and the checkpoint of a training, and ends it when it no longer improves.
+    """Keeps the history, the best weights and the checkpoints of a training, and ends it when it no longer improves.
 
     Attributes:
+        folder: of the state.
         history: one row an epoch; what was not validated is missing from it.
-        best: epoch, kind of weights (raw, ema, swa) and score of the best weights; a score is higher where better.
+        best: the best weights.
     """
 
     def __init__(self, folder: Path, network: Network, curves: Path) -> None:
         self.folder, self._network, self._curves = folder, network, curves
-        self.history, self.best = list[Row](), (-1, RAW, -math.inf)
-        self.last = folder / "last.ckpt"
+        self.history, self.best = list[Row](), Best(-1, RAW, -math.inf, "")
+        self._before = ""
 
     @property
     def weights(self) -> Path:
-        """The file of the best weights; each has a name of its own, so that the checkpoint always finds the one it means."""
-        epoch, kind, _ = self.best
-        return self.folder / f"best-{epoch}-{kind}.safetensors"
+        """The file of the best weights."""
+        return self.folder / self.best.file
 
     @property
     def monitor(self) -> str:
@@ -59,12 +80,16 @@ class TrainingState(lightning.Callback):
             write_text(mark, fingerprint)
 
     def checkpoint(self) -> Path | None:
-        """The checkpoint to go on from."""
-        return self.last if self.last.is_file() else None
+        """The newest checkpoint that is intact, as are the weights that it calls the best."""
+        for path in reversed(self._checkpoints()):
+            if is_intact(path) and ((best := self._best_of(path)) == "" or is_intact(self.folder / best)):
+                return path
+            note(f"{path}: it, or the weights that belong to it, are damaged; it is not used")
+        return None
 
     def clear(self) -> None:
         """Remove the state."""
-        for path in (self.folder / "fingerprint", self.last, *self.folder.glob("best-*.safetensors")):
+        for path in (self.folder / "fingerprint", *self._checkpoints(), *self.folder.glob("best-*.safetensors")):
             path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,8 +98,18 @@ class TrainingState(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what a checkpoint kept."""
-        epoch, kind, score = state_dict["best"]
-        self.history, self.best = state_dict["history"], (epoch, kind, score)
+        self.history, self.best = state_dict["history"], Best(*state_dict["best"])
+        self._before = self.best.file
+
+    def _checkpoints(self) -> list[Path]:
+        """Checkpoints by epoch."""
+        found = ((re.match(r"epoch(\d+)-", path.name), path) for path in self.folder.glob("epoch*.ckpt"))
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+
+    def _best_of(self, checkpoint: Path) -> str:
+        """The file of the best weights that a checkpoint knows; empty before the first validation."""
+        kept = torch.load(checkpoint, weights_only=True, map_location="cpu")["callbacks"][self.state_key]
+        return Best(*kept["best"]).file
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Stand where the history ends."""
@@ -98,8 +133,7 @@ class TrainingState(lightning.Callback):
         self._judge(trainer, pl_module)
         self._save(trainer)
         if trainer.is_global_zero:
-            for path in set(self.folder.glob("best-*.safetensors")) - {self.weights}:
-                path.unlink()
+            self._remove_old()
             self._tell(trainer, values)
             draw_curves(self.table(), self.best[0], self._curves)
 
@@ -118,10 +152,11 @@ class TrainingState(lightning.Callback):
         scores = self._scores(values)
         kind = max(scores, key=scores.__getitem__, default=RAW)
         if scores and scores[kind] > self.best[2]:
-            self.best = (trainer.current_epoch, kind, scores[kind])
+            weights = _plain(task.weights(kind))
+            file = ""
             if trainer.is_global_zero:
-                with atomic_path(self.weights) as private:
-                    save_file(_plain(task.weights(kind)), private)
+                file = write_sealed(self.folder, "best", ".safetensors", partial(save_file, weights)).name
+            self.best = Best(trainer.current_epoch, kind, scores[kind], file)
 
     def _judge(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Lower the learning rate or end the training, as the history asks for."""
@@ -134,12 +169,20 @@ class TrainingState(lightning.Callback):
             trainer.should_stop = True
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(self.last)  # gathers what the first process writes
-            return
-        with atomic_path(self.last) as private:
-            trainer.save_checkpoint(private)
-            os.chmod(private, 0o644)  # noqa: PTH101
+        stem = f"epoch{trainer.current_epoch}"
+        if trainer.is_global_zero:
+            write_sealed(self.folder, stem, ".ckpt", trainer.save_checkpoint).chmod(0o644)
+        else:
+            trainer.save_checkpoint(self.folder / stem)  # gathers what the first process writes
+
+    def _remove_old(self) -> None:
+        """Remove what neither of the last checkpoints needs."""
+        for path in self._checkpoints()[:-CHECKPOINTS]:
+            path.unlink()
+        for path in self.folder.glob("best-*.safetensors"):
+            if path.name not in (self.best.file, self._before):
+                path.unlink()
+        self._before = self.best.file
 
     def _tell(self, trainer: lightning.Trainer, values: Row) -> None:
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {values['train_loss']:.4f}"

@@ -1,0 +1,157 @@
+"""A training is killed at many points (F4), and its state is damaged (F5): it ends with the weights of a whole run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faults.killer import content
+from faults.test_killed_steps import commands
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+KILLER = Path(__file__).with_name("killer.py")
+EPOCHS = 4
+POINTS = 12
+OUT = "results/models/far/fold0"
+
+
+@pytest.fixture(scope="module")
+def project(finished, tmp_path_factory):
+    """A graph whose tiles are cut, the command of a training of several epochs, and the hash of what it gives."""
+    graph = finished.copied(tmp_path_factory.mktemp("training") / "copy")
+    config = graph.project.config()
+    config["models"]["far"] |= {"epochs": EPOCHS, "ema": 0.9}
+    graph.project.write_config(config)
+    found = commands(graph, f"{OUT}/model.safetensors")["train"]
+    shutil.rmtree(graph.project.folder / OUT)
+    assert tilewright(graph, found).returncode == 0
+    return graph, found, content(graph.project.folder / OUT)
+
+
+def tilewright(graph, argv):
+    program = Path(sys.executable).parent / "tilewright"
+    environment = {**os.environ, "PYTHONPATH": str(graph.folder / "code")}
+    return subprocess.run(
+        [program, *argv], cwd=graph.project.folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_training_killed_anywhere_ends_with_the_weights_of_a_whole_one(project):
+    graph, argv, whole = project
+    order = {"argv": argv, "out": OUT, "folder": OUT, "points": POINTS, "mount": "", "fresh": True}
+    (graph.project.folder / "orders.json").write_text(json.dumps([order]))
+    environment = {**os.environ, "PYTHONPATH": str(graph.folder / "code")}
+    done = subprocess.run(
+        [sys.executable, KILLER, "orders.json"],
+        cwd=graph.project.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)
+    assert len(answer["ended"]) >= POINTS // 2
+    assert set(answer["ended"]) == {whole}
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def emptied(data):
+    return bytes(len(data))
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
+
+
+@pytest.fixture
+def stopped(project, tmp_path):
+    """A copy whose training was stopped after its third epoch, and the folder of its state."""
+    graph, argv, whole = project
+    copy = graph.copied(tmp_path / "copy")
+    shutil.rmtree(copy.project.folder / OUT)
+    patch = tmp_path / "patches"
+    patch.mkdir()
+    (patch / "sitecustomize.py").write_text(STOP)
+    program = Path(sys.executable).parent / "tilewright"
+    environment = {**os.environ, "PYTHONPATH": f"{copy.folder / 'code'}{os.pathsep}{patch}"}
+    done = subprocess.run(
+        [program, *argv], cwd=copy.project.folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 75, done.stderr
+    return copy, argv, whole, copy.project.folder / OUT / "state"
+
+
+STOP = """
+import os, signal
+import lightning
+saved = []
+save = lightning.Trainer.save_checkpoint
+def stop(self, *arguments, **options):
+    save(self, *arguments, **options)
+    saved.append(1)
+    if len(saved) == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+lightning.Trainer.save_checkpoint = stop
+"""
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, flipped])
+@pytest.mark.parametrize("which", ["newest", "both", "best"])
+def test_a_damaged_state_is_told_and_never_used(stopped, damage, which):
+    graph, argv, whole, state = stopped
+    checkpoints = sorted(state.glob("epoch*.ckpt"))
+    assert [path.name[:6] for path in checkpoints] == ["epoch1", "epoch2"]
+    damaged = {"newest": checkpoints[-1:], "both": checkpoints, "best": sorted(state.glob("best-*"))}[which]
+    for path in damaged:
+        path.write_bytes(damage(path.read_bytes()))
+
+    done = tilewright(graph, argv)
+
+    assert done.returncode == 0, done.stderr
+    assert "damaged; it is not used" in done.stderr
+    assert ("going on from" in done.stderr) == (which == "newest")
+    assert content(graph.project.folder / OUT) == whole
+
+
+@pytest.mark.parametrize(
+    ("place", "verb", "damage"),
+    [
+        ("models/far/fold0/model.safetensors", "predict", cut),
+        ("models/far/fold0/model.safetensors", "predict", emptied),
+        ("models/far/fold0/model.safetensors", "predict", flipped),
+        ("models/far/fold0/model.json", "predict", cut),
+        ("tiles/coarse/a.h5", "train", cut),
+        ("tiles/coarse/a.h5", "train", emptied),
+        ("tiles/coarse/a.h5", "train", flipped),
+        ("folds.csv", "train", emptied),
+        ("calibration/both.json", "segment", cut),
+        ("masks/b/b1.tif", "evaluate", cut),
+        ("probabilities/far/fold0/a/a1.tif", "ensemble", emptied),
+    ],
+)
+def test_a_damaged_result_is_an_error_that_names_it(project, tmp_path, place, verb, damage):
+    graph = project[0].copied(tmp_path / "copy")
+    path = graph.results / place
+    path.write_bytes(damage(path.read_bytes()))
+    argv = commands(graph, *TARGETS[verb])[verb]
+    done = tilewright(graph, argv)
+    assert done.returncode in (2, 3), done.stderr
+    assert path.name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+TARGETS = {
+    "predict": ["results/probabilities/far/fold0/a"],
+    "train": [f"{OUT}/model.safetensors"],
+    "segment": ["results/segments/both/a"],
+    "evaluate": ["results/metrics/both"],
+    "ensemble": ["results/ensembles/both/a"],
+}
