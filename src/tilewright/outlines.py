@@ -8,10 +8,9 @@ used part of the slide.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
@@ -22,8 +21,10 @@ from tilewright.rasters import Frame
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
 
-IGNORE = "ignore"
+if TYPE_CHECKING:
+    import pandas as pd
 
+IGNORE = "ignore"
 SCHEMA = pa.schema(
     [("class", pa.string()), ("label", pa.string())]
     + [(name, pa.float64()) for name in ("x", "y", "left", "top", "width", "height", "area")]
@@ -88,7 +89,7 @@ def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
     return centroids
 
 
-def read_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> pd.DataFrame:
+def read_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.DataFrame":
     """The table that ``rasterize`` wrote, with shapely areas in the column geometry.
 
     Args:

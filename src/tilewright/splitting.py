@@ -5,7 +5,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from tilewright.components import Components, label
 from tilewright.config.results import Split
@@ -58,6 +57,8 @@ def _cuts(whole: Runs, core: Window, seen: Window, split: Split) -> Ints:
     if count < 2:
         return np.empty((3, 0), np.int64)
     # its own watershed_line never ends on some masks (scikit-image 0.26, neighbours by corners)
+    from skimage.segmentation import watershed  # takes a while to load, and few objects are cut
+
     basins = watershed(-depth, centers, np.ones((3, 3)), mask=mask)  # type: ignore[no-untyped-call]
     joined = _joined_basins(basins, depth, count, split.neck)[basins]
     lines = _first_of_neighbours(joined) < joined

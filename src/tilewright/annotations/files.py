@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tilewright.config import Limits
 from tilewright.runtime.errors import AnnotationError, Problem, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BYTES_PER_VERTEX = 64
 IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".svs", ".ndpi", ".mrxs", ".scn", ".bif"}
@@ -128,14 +129,16 @@ def forget() -> None:
     _load_json.cache_clear()
 
 
-def load_table(path: Path) -> pd.DataFrame:
+def load_table(path: Path) -> "pd.DataFrame":
     """A csv or tsv as text, with its header in lower case; an empty cell is an empty text."""
     stat = path.stat() if path.is_file() else None
     return _load_table(path, stat and (stat.st_mtime_ns, stat.st_size))
 
 
 @lru_cache(maxsize=1)
-def _load_table(path: Path, _stamp: tuple[int, int] | None) -> pd.DataFrame:
+def _load_table(path: Path, _stamp: tuple[int, int] | None) -> "pd.DataFrame":
+    import pandas as pd  # takes longer to load than most files take to read
+
     separator = "\t" if suffix_of(path) == ".tsv" else ","
     try:
         table = pd.read_csv(
