@@ -9,11 +9,12 @@ PEERS := bench bench-tiatoolbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-slurm lint format docs lock env bench bench-quick quality
+.PHONY: help demo test test-faults test-slurm lint format docs lock env bench bench-quick quality
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
 	@echo "make test    run the tests, fast ones first"
+	@echo "make test-faults  what happens after kills, full disks, damaged files and the like"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
@@ -33,6 +34,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest -q
+
+test-faults: $(INSTALLED)
+	$(BIN)/pytest -q -m faults
 
 test-slurm: $(INSTALLED)
 	$(BIN)/pytest -q -m slurm tests/slurm

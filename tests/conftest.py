@@ -156,9 +156,20 @@ settings.register_profile("tilewright", deadline=None)
 settings.load_profile("tilewright")
 
 
-def pytest_collection_modifyitems(items):
+APART = {
+    "faults": "does the faults of tests/README.md; make test-faults",
+    "slurm": "starts a SLURM cluster; make test-slurm",
+}
+"""Markers of tests that run only where they are asked for, and what is said where they are not."""
+
+
+def pytest_collection_modifyitems(config, items):
     """Fast tests first, so that a plain mistake shows at once."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        for name, why in APART.items():
+            if item.get_closest_marker(name) and name not in config.option.markexpr:
+                item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(scope="session")

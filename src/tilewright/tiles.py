@@ -15,12 +15,14 @@ from tilewright.config import TileSet
 from tilewright.inference.windows import grid
 from tilewright.outlines import IGNORE, read_outlines
 from tilewright.rasters import Frame, Raster, Window, mask_dtype, open_raster
-from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.progress import track
 from tilewright.settings import TileSettings
 from tilewright.sheet import Row, read_shard
 
 Kind = Literal["grid", "background", "object"]
+UNWRITTEN = 32 << 20
+"""Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
 ROWS = 1024
 
 
@@ -68,10 +70,12 @@ def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["Arch
         classes: names of the classes.
         edge: edge of its tiles, in pixels.
     """
-    with atomic_path(out) as private, h5py.File(private, "w") as archive:
-        writer = ArchiveWriter(archive, classes, edge)
-        yield writer
-        writer.finish()
+    with atomic_path(out) as private:
+        require_space(private.parent, UNWRITTEN)
+        with h5py.File(private, "w") as archive:
+            writer = ArchiveWriter(archive, classes, edge)
+            yield writer
+            writer.finish()
 
 
 def grid_corners(slide: str, mask: Raster, tissue: Raster, tiles: TileSet, classes: int) -> Iterator[Corner]:
@@ -135,6 +139,7 @@ class ArchiveWriter:
 
     def add(self, row: Row, corner: Corner, image: Raster, mask: Raster, tissue: Raster) -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
+        require_space(Path(self.archive.filename).parent, UNWRITTEN)
         frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
         inside = window.clipped(image.size)
         pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)

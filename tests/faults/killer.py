@@ -23,8 +23,8 @@ from pathlib import Path
 from tilewright.cli import VERBS, main
 
 WATCHED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "shutil.copyfile")
-SHARES = (0.05, 0.3, 0.6, 0.9)
-"""Sizes of disks, of what the result needs."""
+SHARES = (0.0, 0.3, 0.6, 0.9)
+"""What is free on a disk, of what the result needs."""
 PAGE = 4096
 
 
@@ -108,15 +108,16 @@ def kill(argv, out, folder, points):
 
 
 def fill(argv, out, mount):
-    """Run a step that writes to disks that are too small: exit code, messages and what is left, of each."""
+    """Run a step on disks with too little space: exit code, messages and what is left, of each."""
     files = [path for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()]
     need = sum(-(-path.stat().st_size // PAGE) for path in files)
     found = []
-    for pages in sorted({max(1, int(share * need)) for share in SHARES}):
-        with disk(mount, pages * PAGE):
+    for pages in sorted({int(share * need) for share in SHARES}):
+        with disk(mount, (pages + 1) * PAGE):
+            (mount / "other").write_bytes(bytes(PAGE))
             there = mount / out.name
             _, code, said = child([*(str(there) if each == str(out) else each for each in argv)])
-            names = [path.name for path in mount.iterdir()]
+            names = [path.name for path in mount.iterdir() if path.name != "other"]
             found.append({"code": code, "said": said, "names": names, "left": content(there)})
     return found
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 from running import Shim, new_graph, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 MASKS = "results/masks/b"
 SLOW = "rasterize:b slow 8"

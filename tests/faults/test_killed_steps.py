@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from faults.killer import content
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 KILLER = Path(__file__).with_name("killer.py")
 VERBS = (
@@ -64,7 +64,7 @@ def killed(finished, tmp_path_factory):
 def test_a_killed_step_leaves_its_result_whole_or_not_at_all(killed, verb):
     answer = killed[verb]
     assert answer["whole"]
-    assert len(answer["left"]) >= POINTS // 2
+    assert len(answer["left"]) >= POINTS // 3
     assert set(answer["left"]) == {"", answer["whole"]}
     assert (answer["code"], answer["last"]) == (0, answer["whole"])
 
@@ -81,10 +81,6 @@ def test_on_a_full_disk_a_step_says_so_and_leaves_nothing(killed, verb):
     if not disks:
         pytest.skip("needs root and leave to mount")
     for disk in disks:
-        if disk["code"] == 0:  # a pyramid or a table that fits after all
-            assert disk["left"] == killed[verb]["whole"]
-        else:
-            assert "the disk is full" in disk["said"]
-            assert "Traceback" not in disk["said"]
-            assert (disk["code"], disk["names"]) == (3, [])
-    assert disks[0]["code"] == 3
+        assert "the disk is full" in disk["said"]
+        assert "Traceback" not in disk["said"]
+        assert (disk["code"], disk["names"]) == (3, [])

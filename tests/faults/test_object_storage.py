@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from running import new_graph
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 BUCKET = "slides"
 SERVER = """

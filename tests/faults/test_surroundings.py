@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from running import new_graph
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 ODD = 'a b\'c "d" $e ä;#%'
 LONG = hashlib.sha512(b"a slide").hexdigest() + hashlib.sha256(b"a slide").hexdigest()[:52]

@@ -18,7 +18,7 @@ import yaml
 from tilewright.config import Config
 from tilewright.workflow import PACKAGE, RESULTLESS, reached_modules
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 TABLE = Path(__file__).with_name("reruns.yaml")
 MATRIX = Path(__file__).with_name("matrix.py")

@@ -54,9 +54,25 @@ def private_path(path: Path) -> Iterator[Path]:
 
 
 def settle(private: Path, path: Path) -> None:
-    """Sync what was written to a private path and rename it."""
+    """Sync what was written to a private path and rename it.
+
+    Raises:
+        OSError: no space is left, so that something may be missing: libraries do not all say so when they close a file.
+    """
     _sync(private)
+    require_space(private.parent, LEAST_SPACE)
     _replace(private, Path(path))
+
+
+def require_space(folder: Path, least: int) -> None:
+    """Make sure that so many bytes can still be written.
+
+    Raises:
+        OSError: they cannot.
+    """
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < least:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 @contextmanager
