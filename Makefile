@@ -39,7 +39,7 @@ test-faults: $(INSTALLED)
 	$(BIN)/pytest -q -m faults
 
 test-slurm: $(INSTALLED)
-	$(BIN)/pytest -q -m slurm tests/slurm
+	PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -m slurm tests/slurm
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ tile, not a number where unknown), coverage (share of each
 class), labelled (whether each class is completely annotated).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def read_table(shards: Sequence[TrainingShard]) -> TileTable:
     """
     parts: list[dict[str, NDArray[Any]]] = []
     for number, shard in enumerate(shards):
-        with open_archive(shard.archive) as archive:
+        with open_archive(shard.archive) as archive, reading(shard.archive):
             count = len(archive["images"])
             parts.append(
                 {
@@ -99,8 +100,19 @@ def open_archive(path: Path) -> h5py.File:
     Raises:
         DataError: the archive is missing or damaged.
     """
-    try:
+    with reading(path):
         return h5py.File(path, "r")
-    except OSError as error:
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the archive where reading it fails, as where a checksum is wrong.
+
+    Raises:
+        DataError: the archive is missing or damaged.
+    """
+    try:
+        yield
+    except (OSError, KeyError) as error:
         remedy = "Delete the file and run the same command again."
         raise DataError(Problem(str(path), f"cannot be read as a tile archive ({error}).", remedy)) from error

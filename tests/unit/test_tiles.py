@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.archives import TrainingShard, open_archive, read_table
+from tilewright.archives import TrainingShard, open_archive, read_table, reading
 from tilewright.config import Annotations, Scale, TileSet, Tissue
 from tilewright.masks import rasterize
 from tilewright.outlines import read_outlines
@@ -117,3 +117,19 @@ def test_a_damaged_archive_is_named(tmp_path):
     (tmp_path / "a.h5").write_text("no archive")
     with pytest.raises(DataError, match=r"a\.h5"):
         read_table([TrainingShard(tmp_path / "a.h5")])
+
+
+def test_a_wrong_bit_of_a_tile_is_found_when_it_is_read(cut):
+    path = cut("b")
+    with open_archive(path) as archive:
+        place = archive["images"].id.get_chunk_info(0).byte_offset + 100
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+    with (
+        pytest.raises(DataError, match=r"b\.h5: cannot be read as a tile archive"),
+        open_archive(path) as archive,
+        reading(path),
+    ):
+        archive["images"][0]

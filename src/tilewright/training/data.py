@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tilewright.archives import TileTable, open_archive
+from tilewright.archives import TileTable, open_archive, reading
 from tilewright.training.augment import Augmentation
 from tilewright.training.sampling import Draw
 
@@ -45,7 +45,8 @@ class TileDataset(Dataset[Sample]):
         if number not in self._open:
             self._open[number] = open_archive(self._archives[number])
         archive, index = self._open[number], int(self._table.index[row])
-        image, mask = archive["images"][index], archive["masks"][index]
+        with reading(self._archives[number]):
+            image, mask = archive["images"][index], archive["masks"][index]
         if self._augmentation:
             image, mask = self._augmentation(image, mask, seed)
         return Sample(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from tilewright.archives import TileTable, open_archive
+from tilewright.archives import TileTable, open_archive, reading
 from tilewright.config.training import Column, Network, Sampling
 from tilewright.runtime.errors import DataError, Problem
 
@@ -216,7 +216,7 @@ def _shows_class(table: TileTable, archives: Sequence[Path], edge: int) -> NDArr
     """Whether the central square of each tile holds a pixel of any class."""
     shows = np.zeros(len(table), np.bool_)
     for number in np.unique(table.archive):
-        with open_archive(archives[number]) as archive:
+        with open_archive(archives[number]) as archive, reading(archives[number]):
             masks, rows = archive["masks"], np.flatnonzero(table.archive == number)
             start = max(0, (masks.shape[1] - edge) // 2)
             square = slice(start, start + edge)
