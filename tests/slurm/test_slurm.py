@@ -69,7 +69,7 @@ def test_a_training_out_of_time_goes_on_in_the_next_attempt(on_cluster, cluster,
     assert len(attempts) in (2, 3)
     log = (project.graph.results / "logs" / "train" / "far" / "fold0.log").read_text()
     assert "epoch 1/40" not in log, "the second attempt began anew"
-    assert cluster.jobs("RUNNING") == []
+    assert cluster.running("rule_train") == []
 
 
 def slow_epochs(project, folder, seconds):
