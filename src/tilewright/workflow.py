@@ -27,18 +27,8 @@ PACKAGE = Path(__file__).parent
 LARGE_SHARD = 50_000_000
 """Bytes of images from which on decoding takes longer than starting the step."""
 RESULTLESS = {
-    "runtime",
-    "attempts",
-    "storage",
-    "cli",
-    "config",
-    "configfile",
-    "settings",
-    "workflow",
-    "sheet",
-    "check",
-    "crosscheck",
-}
+    "runtime", "attempts", "storage", "cli", "config", "configfile", "settings", "workflow", "sheet", "check", "crosscheck",
+}  # fmt: skip
 """Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
 
 
