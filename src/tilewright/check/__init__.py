@@ -5,31 +5,26 @@ is looked for all the same: a config with a wrong key is checked as if the key w
 does not keep the other rows from being opened and read.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import shapely
 import yaml
 from pydantic import ValidationError
 
 from tilewright.anatomy import structure
-from tilewright.annotations import Annotation, Outlines, read_annotations
-from tilewright.annotations.files import suffix_of
-from tilewright.check.findings import SECTIONS, Findings
+from tilewright.check.findings import Findings
 from tilewright.check.outlines import OutlineCheck
 from tilewright.config import Config, Network
 from tilewright.configfile import parse_config
 from tilewright.crosscheck import sheet_problems
 from tilewright.folds import assign_folds
-from tilewright.rasters import Frame, Size, Window
-from tilewright.runtime.errors import Problem, TilewrightError, UserError, did_you_mean
+from tilewright.rasters import Window
+from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
 from tilewright.scales import scale_factor
-from tilewright.settings import RasterizeSettings
 from tilewright.sheet import Row, Sheet, examine_sheet
 from tilewright.slides import Slide, open_slide
 from tilewright.storage import url_of
