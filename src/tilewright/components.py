@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy  # loads its parts when they are called
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from tilewright.runs import Ints, Runs, overlaps
 from tilewright.strips import Strip
@@ -32,9 +31,7 @@ def label(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
     reach = 1 if connectivity == 8 else 0
     upper, lower = overlaps(starts + below - reach, stops + below + reach, starts, stops)
     count = len(runs)
-    graph = coo_array((np.ones(len(upper), np.bool_), (upper, lower)), shape=(count, count))
-    _, found = connected_components(graph, directed=False)
-    return _by_first(found)
+    return _by_first(_merged(upper, lower, count))
 
 
 def groups(labels: Ints) -> tuple[Ints, Ints]:
@@ -140,11 +137,16 @@ class ComponentTracker:
         step = after.width + 1
         upper, lower = overlaps(starts + step - reach, stops + step + reach, *below.intervals())
         count = known + int(new.max(initial=-1)) + 1
-        ends = self._component[int(edge) :][upper], known + new[: len(below)][lower]
-        graph = coo_array((np.ones(len(upper), np.bool_), ends), shape=(count, count))
-        _, merged = connected_components(graph, directed=False)
+        merged = _merged(self._component[int(edge) :][upper], known + new[: len(below)][lower], count)
         runs = Runs.concatenate(((0, before), (0, after)), after.height, after.width)
-        return runs, merged.astype(np.int64)[np.concatenate([self._component, known + new])]
+        return runs, merged[np.concatenate([self._component, known + new])]
+
+
+def _merged(one: Ints, other: Ints, count: int) -> Ints:
+    """The part of a graph that each of ``count`` nodes belongs to, where edges lead from ``one`` to ``other``."""
+    graph = scipy.sparse.coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(count, count))
+    _, found = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    return np.asarray(found, np.int64)
 
 
 def _by_first(component: Ints) -> Ints:

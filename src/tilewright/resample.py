@@ -8,8 +8,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+import scipy  # loads its parts when they are called
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from tilewright.rasters import Window
 
@@ -37,7 +37,7 @@ def area_weights(start: int, count: int, factor: float, low: int, high: int) -> 
     pixel = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts - first, counts)
     overlap = np.minimum(edges[1:][cell], pixel + 1.0) - np.maximum(edges[:-1][cell], pixel)
     share = overlap / np.bincount(cell, overlap)[cell]
-    return csr_array((share.astype(np.float32), (cell, pixel - low)), shape=(count, high - low))
+    return scipy.sparse.csr_array((share.astype(np.float32), (cell, pixel - low)), shape=(count, high - low))
 
 
 def average_image(pixels: NDArray[np.uint8], cells: Window, factor: float, source: Window) -> NDArray[np.uint8]:

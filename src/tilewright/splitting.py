@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy  # loads its parts when they are called
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tilewright.components import Components, label
 from tilewright.config.results import Split
@@ -52,8 +52,8 @@ def _cuts(whole: Runs, core: Window, seen: Window, split: Split) -> Ints:
     mask = whole.to_mask(seen)
     if mask.all():
         return np.empty((3, 0), np.int64)
-    depth = ndimage.distance_transform_edt(mask).astype(np.float32)
-    centers, count = ndimage.label(_deepest(depth, split.distance) & mask, np.ones((3, 3)))
+    depth = scipy.ndimage.distance_transform_edt(mask).astype(np.float32)
+    centers, count = scipy.ndimage.label(_deepest(depth, split.distance) & mask, np.ones((3, 3)))
     if count < 2:
         return np.empty((3, 0), np.int64)
     # its own watershed_line never ends on some masks (scikit-image 0.26, neighbours by corners)
@@ -70,7 +70,7 @@ def _cuts(whole: Runs, core: Window, seen: Window, split: Split) -> Ints:
 def _deepest(depth: NDArray[np.float32], distance: float) -> NDArray[np.bool_]:
     """Pixels as deep as any within half of a distance."""
     edge = 2 * max(1, round(distance / 2)) + 1
-    found: NDArray[np.bool_] = depth >= ndimage.maximum_filter(depth, edge, mode="nearest")
+    found: NDArray[np.bool_] = depth >= scipy.ndimage.maximum_filter(depth, edge, mode="nearest")
     return found
 
 
@@ -80,7 +80,7 @@ def _joined_basins(basins: NDArray[np.int32], depth: NDArray[np.float32], count:
     The widest necks are looked at first; a part is as wide as its deepest pixel is deep.
     """
     label_of = np.arange(count + 1, dtype=np.int32)
-    width = ndimage.maximum(depth, basins, np.arange(count + 1)).astype(np.float64)
+    width = scipy.ndimage.maximum(depth, basins, np.arange(count + 1)).astype(np.float64)
 
     def first(basin: int) -> int:
         while label_of[basin] != basin:
@@ -113,7 +113,7 @@ def _passages(basins: NDArray[np.int32], depth: NDArray[np.float32]) -> tuple[In
 def _first_of_neighbours(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """The least label in the 3 x 3 pixels around each pixel, 0 not counting; centres are labelled by rows in every block."""
     most = np.iinfo(labels.dtype).max
-    found: NDArray[np.int32] = ndimage.minimum_filter(np.where(labels > 0, labels, most), 3, mode="nearest")
+    found: NDArray[np.int32] = scipy.ndimage.minimum_filter(np.where(labels > 0, labels, most), 3, mode="nearest")
     return found
 
 

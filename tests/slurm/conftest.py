@@ -49,6 +49,11 @@ class Cluster:
         lines = [line.split("|") for line in done.stdout.splitlines()]
         return [(number, node) for number, node, comment in lines if comment.startswith(rule)]
 
+    def has(self, number):
+        """Whether a job runs or is about to end."""
+        command = ["squeue", "--noheader", "--states", "RUNNING,COMPLETING", "--format", "%i"]
+        return number in subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
     def control(self, *arguments):
         """Run scontrol."""
         subprocess.run(["scontrol", *arguments], check=True, timeout=60)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy  # loads its parts when they are called
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from tilewright.folds import read_folds
 from tilewright.inference.ensemble import read_at
@@ -132,7 +132,7 @@ def best_weights(sums: Sums) -> Floats:
     great = 1e4 * roots.max()
     rows = np.vstack([roots[:, None] * vectors[:, kept].T, np.full((1, len(hits)), great)])
     aims = np.append(vectors[:, kept].T @ hits / roots, great)
-    weights, _ = nnls(rows, aims)
+    weights, _ = scipy.optimize.nnls(rows, aims)
     return np.asarray(weights / weights.sum(), np.float64)
 
 

@@ -1,0 +1,42 @@
+"""What a verb loads before its work begins: each of the many short steps pays for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tilewright.cli import VERBS
+
+WITH_NETWORK = ("train", "export", "predict", "seams")
+HEAVY = "albumentations boto3 lightning matplotlib onnxruntime pandas scipy.sparse skimage snakemake timm torch"
+
+
+def loaded(*verbs):
+    """The heavy packages that the modules of some verbs load."""
+    modules = [VERBS[verb][0].split(":")[0] for verb in verbs]
+    code = f"import sys, {', '.join(modules)}; print(*(name for name in {HEAVY.split()} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_verbs_without_a_network_load_what_they_need():
+    light = set(VERBS) - {*WITH_NETWORK, "report", "sheet"}
+    assert len(light) > 10
+    assert loaded(*light) <= {"boto3"}, "tilewright.__main__ keeps rasterio from loading boto3, in its own process"
+    assert loaded("report") <= {"boto3", "matplotlib", "pandas"}
+    assert loaded("sheet") <= {"boto3", "pandas"}
+
+
+@pytest.mark.parametrize("verb", ["rasterize", "ensemble"])
+def test_the_program_does_not_load_boto3(verb):
+    code = f"""
+import runpy, sys
+sys.argv = ["tilewright", {verb!r}, "--help"]
+try:
+    runpy.run_module("tilewright", run_name="__main__")
+finally:
+    assert not sys.modules["boto3"]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert verb in done.stdout
