@@ -234,6 +234,18 @@ def test_the_report_of_the_run_is_written_without_a_network(graph):
     assert any("index.html" in name for name in names)
 
 
+def test_after_part_of_a_run_the_report_of_the_run_holds_what_is_named(graph):
+    for name in ("report", "submission"):
+        shutil.rmtree(graph.results / name)
+    code, printed = graph.attempt("--report", "all.zip")
+    assert code != 0
+    assert "both.csv marked for report but does not exist" in printed
+    graph.run("--report", "part.zip", "results/models/near/fold0/curves.png")
+    with zipfile.ZipFile(graph.project.folder / "part.zip") as archive:
+        assert any(name.endswith("curves.png") for name in archive.namelist())
+        assert not re.search(rb"""(src|href)=["']https?:""", archive.read("part/report.html"))
+
+
 def test_the_page_shows_what_lies_beside_it_and_nothing_from_a_network(finished):
     folder = finished.results / "report"
     text = (folder / "index.html").read_text()
