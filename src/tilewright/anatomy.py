@@ -1,4 +1,4 @@
-"""Larger structures of a slide, such as cortex, in which objects may have to lie (S4-19)."""
+"""Larger structures of a slide, such as cortex, in which objects (S4-19) or tiles of background (S4-08) may have to lie."""
 
 from collections.abc import Collection
 
@@ -33,7 +33,7 @@ def structure(row: Row, labels: Collection[str], frame: Frame, limits: Limits) -
     if not chosen:
         what = f"holds no outline with the label {' or '.join(sorted(labels))}."
         found = ", ".join(sorted({outline.label for outline in outlines})) or "none"
-        remedy = f"Labels there: {found}. Correct segmentation.inside, or leave the slide's anatomy empty."
+        remedy = f"Labels there: {found}. Correct the config, or leave the slide's anatomy empty."
         raise DataError(Problem(f"{row.anatomy} (slide {row.slide})", what, remedy))
     whole = shapely.transform(shapely.union_all(chosen), lambda points: points - (frame.x, frame.y))
     shapely.prepare(whole)

@@ -32,7 +32,7 @@ COLUMN_HELP = {
     "labelled": "Classes that are completely annotated, separated by ;. Empty: all. none: none.",
     "mpp": "Micrometres in a pixel, if the file does not say or says it wrongly.",
     "region": "x,y,width,height in pixels, in quotes: the only part that is used.",
-    "anatomy": "File of outlines of larger structures, such as cortex, in which objects must lie (segmentation.inside).",
+    "anatomy": "File of outlines of larger structures, such as cortex, in which objects must lie (segmentation.inside) or tiles of background (background_inside).",
 }
 COLUMNS = tuple(COLUMN_HELP)
 

@@ -9,9 +9,11 @@ from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
+import shapely
 from numpy.typing import DTypeLike
 
-from tilewright.config import TileSet
+from tilewright.anatomy import structure
+from tilewright.config import DEFAULT_LIMITS, Limits, TileSet
 from tilewright.inference.windows import grid
 from tilewright.outlines import IGNORE, read_outlines
 from tilewright.rasters import Frame, Raster, Window, mask_dtype, open_raster
@@ -34,7 +36,17 @@ class Corner(NamedTuple):
     kind: Kind
 
 
-def tile(shard: str, *, sheet: Path, data: Path, scaled: Path, masks: Path, settings: TileSettings, out: Path) -> None:
+def tile(
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    scaled: Path,
+    masks: Path,
+    settings: TileSettings,
+    out: Path,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
     """Cut the tiles of a shard into one archive.
 
     Args:
@@ -45,6 +57,7 @@ def tile(shard: str, *, sheet: Path, data: Path, scaled: Path, masks: Path, sett
         masks: the shard's folder of masks and outlines, as ``rasterize`` writes it.
         settings: the tile set and the classes.
         out: the archive to write.
+        limits: the most vertices of an anatomy that are read; they refuse input and change no result.
     """
     with tile_archive(out, settings.classes, settings.tiles.size) as writer:
         for row in read_shard(sheet, data, shard):
@@ -53,7 +66,8 @@ def tile(shard: str, *, sheet: Path, data: Path, scaled: Path, masks: Path, sett
                 open_raster(scaled / f"{row.slide}.mask.tif") as mask,
                 open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
             ):
-                corners = list(grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes)))
+                allowed = structure(row, settings.tiles.background_inside, Frame.of(image), limits)
+                corners = list(grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes), allowed))
                 if settings.tiles.objects:
                     outlines = masks / f"{row.slide}.outlines.parquet"
                     corners += _object_corners(outlines, Frame.of(image), settings.tiles.size)
@@ -78,7 +92,9 @@ def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["Arch
             writer.finish()
 
 
-def grid_corners(slide: str, mask: Raster, tissue: Raster, tiles: TileSet, classes: int) -> Iterator[Corner]:
+def grid_corners(
+    slide: str, mask: Raster, tissue: Raster, tiles: TileSet, classes: int, allowed: shapely.Geometry | None = None
+) -> Iterator[Corner]:
     """Corners of the tiles of a grid that hold enough tissue.
 
     Args:
@@ -87,14 +103,17 @@ def grid_corners(slide: str, mask: Raster, tissue: Raster, tiles: TileSet, class
         tissue: of the same size.
         tiles: the tile set.
         classes: number of classes.
+        allowed: where the centres of tiles without any class lie, in pixels of the slide; None: anywhere.
     """
-    edge = tiles.size
+    edge, factor = tiles.size, Frame.of(mask).factor
     for x, y in grid(mask.size, edge, tiles.overlap):
         window = Window(x, y, edge, edge).clipped(mask.size)
         if tissue.read(window).mean() < tiles.min_tissue:
             continue
         if (mask.read(window) & ((1 << classes) - 1)).any():
             yield Corner(x, y, "grid")
+        elif allowed is not None and not shapely.contains_xy(allowed, (x + edge / 2) * factor, (y + edge / 2) * factor):
+            continue
         elif _keeps_background(slide, x, y, tiles):
             yield Corner(x, y, "background")
 

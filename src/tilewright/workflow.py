@@ -132,11 +132,17 @@ class Workflow:
         rows = self.members[wildcards.shard]
         return list(dict.fromkeys(str(row.annotations) for row in rows if row.annotations))
 
-    def anatomy(self, wildcards: Any) -> list[str]:
+    def anatomy_of_objects(self, wildcards: Any) -> list[str]:
         """Files of larger structures of a shard, if objects must lie in them."""
-        if not self.config.segmentation.inside:
-            return []
-        return list(dict.fromkeys(str(row.anatomy) for row in self.members[wildcards.shard] if row.anatomy))
+        return self._anatomy(wildcards.shard) if self.config.segmentation.inside else []
+
+    def anatomy_of_tiles(self, wildcards: Any) -> list[str]:
+        """Files of larger structures of a shard, if tiles of background must lie in them."""
+        tiles = getattr(wildcards, "tiles", None) or self.config.models[wildcards.model].tiles
+        return self._anatomy(wildcards.shard) if self.config.tiles[tiles].background_inside else []
+
+    def _anatomy(self, shard: str) -> list[str]:
+        return list(dict.fromkeys(str(row.anatomy) for row in self.members[shard] if row.anatomy))
 
     def scale_of_tiles(self, wildcards: Any) -> str:
         """Folder of the scaled shard that a tile set is cut from."""

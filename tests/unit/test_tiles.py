@@ -1,3 +1,5 @@
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,33 @@ def test_a_tile_holds_the_pixels_and_bits_of_its_place(cut):
             bits = archive["masks"][index]
             coverage = [((bits >> bit) & 1).mean() for bit in range(2)]
             assert archive["coverage"][index].tolist() == pytest.approx(coverage)
+
+
+def test_background_comes_from_the_structures_asked_for(cut, project):
+    rows = project.rows()
+    everywhere = places(cut("b", overlap=0.75, factor=1.25, size=32))
+    top = {"type": "Polygon", "coordinates": [[[0, 0], [160, 0], [160, 64], [0, 64], [0, 0]]]}
+    feature = {"type": "Feature", "geometry": top, "properties": {"classification": {"name": "Cortex"}}}
+    (project.sheet.parent / "b1.anatomy.json").write_text(json.dumps([feature]))
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0], "anatomy"])
+        writer.writeheader()
+        writer.writerows({**row, "anatomy": "b1.anatomy.json" if row["slide"] == "b1" else ""} for row in rows)
+
+    assert places(cut("b", overlap=0.75, factor=1.25, size=32)) == everywhere
+    found = places(cut("b", overlap=0.75, factor=1.25, size=32, background_inside=["Cortex"]))
+    lost = {place for place in everywhere if place[:2] == ("b1", "background") and (place[3] + 16) * 1.25 >= 64}
+    assert lost
+    assert found == everywhere - lost
+    assert any(place[:2] == ("b1", "background") for place in found), "the centre decides"
+    with pytest.raises(DataError, match=r"no outline with the label Medulla\.\n  Labels there: Cortex"):
+        cut("b", background_inside=["Medulla"])
+
+
+def places(path):
+    with open_archive(path) as archive:
+        columns = (archive["slide"].asstr(), archive["kind"].asstr(), archive["x"], archive["y"])
+        return {(slide, kind, int(x), int(y)) for slide, kind, x, y in zip(*columns, strict=True)}
 
 
 def test_grid_tiles_cover_the_slide_and_lie_inside_it(cut):

@@ -2,7 +2,7 @@ rule segment:
     input:
         probabilities="<results>/ensembles/{ensemble}/{shard}",
         calibration="<results>/calibration/{ensemble}.json",
-        anatomy=fetched(project.anatomy),
+        anatomy=fetched(project.anatomy_of_objects),
     output:
         segments=directory("<results>/segments/{ensemble}/{shard}"),
     log:

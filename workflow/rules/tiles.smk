@@ -2,6 +2,7 @@ rule tile:
     input:
         scaled=project.scale_of_tiles,
         masks="<results>/masks/{shard}",
+        anatomy=fetched(project.anatomy_of_tiles),
     output:
         archive="<results>/tiles/{tiles}/{shard}.h5",
     log:
@@ -14,6 +15,7 @@ rule tile:
     resources:
         mem_mb=1500,
         runtime=60,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -24,7 +26,8 @@ rule tile:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
         "tilewright tile {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q} --scaled {input.scaled:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --out {output.archive:q} 2> {log:q}"
+        " --masks {input.masks:q} --settings {params.settings:q} --limits {resources.limits:q}"
+        " --out {output.archive:q} 2> {log:q}"
 
 
 localrules:

@@ -2,6 +2,7 @@ rule pseudo:
     input:
         members=project.pseudo_members,
         scaled=project.scale_of_model,
+        anatomy=fetched(project.anatomy_of_tiles),
     output:
         archive="<results>/pseudo/{model}/fold{fold}/{shard}.h5",
     log:
@@ -14,6 +15,7 @@ rule pseudo:
     resources:
         mem_mb=2000,
         runtime=60,
+        limits=project.limits,
     params:
         sheet=SHEET,
         data=DATA,
@@ -25,7 +27,7 @@ rule pseudo:
     shell:
         "tilewright pseudo {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
         " --members {input.members:q} --scaled {input.scaled:q} --settings {params.settings:q}"
-        " --out {output.archive:q} 2> {log:q}"
+        " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
 rule train:

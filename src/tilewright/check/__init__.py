@@ -253,7 +253,8 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
             outlines.read(row, row.annotations, frame)
         try:
             if frame:
-                structure(row, config.segmentation.inside, frame, config.limits)
+                for labels in (config.segmentation.inside, *(each.background_inside for each in config.tiles.values())):
+                    structure(row, labels, frame, config.limits)
         except TilewrightError as error:
             findings.errors["outlines"] += error.problems
     outlines.check_classes(sheet)

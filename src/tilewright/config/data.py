@@ -85,6 +85,11 @@ class TileSet(Section):
     overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
+    background_inside: list[str] = Field(
+        [],
+        description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of these "
+        "outlines are left out, on slides with such a file.",
+    )
     min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
     seed: int = Field(0, description="Chooses which background tiles are kept.")
 

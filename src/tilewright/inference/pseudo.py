@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.anatomy import structure
+from tilewright.config import DEFAULT_LIMITS, Limits
 from tilewright.inference.ensemble import member_weights, read_at
 from tilewright.rasters import Frame, blocks, create_raster, mask_dtype, open_raster
 from tilewright.runtime.progress import track
@@ -33,6 +35,7 @@ def pseudo(
     scaled: Path,
     settings: PseudoSettings,
     out: Path,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Cut the pseudo-labelled tiles of a shard into one archive.
 
@@ -44,6 +47,7 @@ def pseudo(
         scaled: the shard's folder of scaled images, at the scale of the tiles.
         settings: tile set, classes, weights of the models, and how sure they must be.
         out: the archive to write.
+        limits: the most vertices of an anatomy that are read; they refuse input and change no result.
     """
     weights = member_weights(members, settings.weights)
     with (
@@ -59,7 +63,8 @@ def pseudo(
                 open_raster(labels) as mask,
                 open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
             ):
-                corners = grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes))
+                allowed = structure(row, settings.tiles.background_inside, Frame.of(image), limits)
+                corners = grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes), allowed)
                 for corner in track(list(corners), f"pseudo-labelled tiles of {row.slide}"):
                     writer.add(replace(row, labelled=None), corner, image, mask, tissue)
 
