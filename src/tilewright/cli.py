@@ -12,6 +12,7 @@ from tilewright import __version__
 from tilewright.config import Limits
 from tilewright.config.base import Section
 from tilewright.runtime.ending import exit_code
+from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.settings import StepSettings
 
 VERBS = {
@@ -59,5 +60,13 @@ for _place, (_verb, (_target, _help)) in enumerate(VERBS.items()):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb; print a user's error as a message and leave with its exit code."""
-    if code := exit_code(lambda: app(arguments)):
+    if code := exit_code(lambda: _run(sys.argv[1:] if arguments is None else arguments)):
         sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Run a verb. One that does not exist would make the parser load all of them to name the nearest."""
+    first = next(iter(arguments), "--help")
+    if first not in VERBS and not first.startswith("-"):
+        raise UserError(Problem("tilewright", f'there is no verb "{first}".', did_you_mean(first, VERBS)))
+    app(arguments)

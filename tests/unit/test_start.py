@@ -40,3 +40,17 @@ finally:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert verb in done.stdout
+
+
+def test_a_verb_that_does_not_exist_is_told_without_loading_the_others():
+    code = """
+import sys
+from tilewright.cli import main
+try:
+    main(["rasterise"])
+finally:
+    assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith('tilewright: there is no verb "rasterise".\n  Did you mean "rasterize"?')
