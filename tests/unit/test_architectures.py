@@ -1,6 +1,6 @@
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tilewright.config import Network
 from tilewright.runtime.errors import DataError, UserError
@@ -126,6 +126,24 @@ def test_networks_of_this_project_have_the_parameters_they_are_known_by(architec
     segmenter = build(network(architecture=architecture), 1, pretrained=True)
     assert sum(each.numel() for each in segmenter.parameters() if each.requires_grad) == trainable
     assert segmenter.eval()(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, 1, 64, 96)
+
+
+@pytest.mark.parametrize("architecture", [*NETWORKS, "Unet"])
+def test_weights_are_stored_once_each_and_come_back(architecture, tmp_path):
+    """safetensors refuses weights with two names."""
+    options = TINY if architecture == "Unet" else {}
+    first, other = (
+        build(
+            network(architecture=architecture, deep_supervision=depth, image_loss=0.1, **options), 2, pretrained=False
+        )
+        for depth in [0 if architecture == "FCN" else 2] * 2
+    )
+    save_file({name: value.contiguous() for name, value in first.state_dict().items()}, tmp_path / "w.safetensors")
+    stored = load_file(tmp_path / "w.safetensors")
+    other.load_state_dict(stored)
+    assert sum(each.numel() for each in stored.values()) == sum(
+        each.numel() for each in (*first.parameters(), *first.buffers())
+    )
 
 
 def test_a_gate_uses_its_gating_signal():

@@ -19,14 +19,14 @@ class FCN(nn.Module):
         for below, width in pairwise((3, 64, 128, 256, 512)):
             pool = [nn.MaxPool2d(2)] if stages else []
             stages.append(nn.Sequential(*pool, *(_convolution(a, width, 3) for a in (below, width, width))))
-        self.stages = nn.Sequential(*stages)
+        self.stages = nn.Sequential(*stages[:-1])
+        self.deepest = stages[-1]
         self.head = nn.ConvTranspose2d(512, classes, 8, stride=8)
-        self.deepest: nn.Module = self.stages[-1]
         self.decoder_blocks = nn.ModuleList()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images whose edges are multiples of 8."""
-        logits: Tensor = self.head(self.stages(images))
+        logits: Tensor = self.head(self.deepest(self.stages(images)))
         return logits
 
 
