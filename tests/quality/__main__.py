@@ -2,7 +2,7 @@
 
 ``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``.quality/results.json``, from
 which ``page.py`` makes ``docs/quality.md``. The minutes of a fold are those of two cores: each fold trains with one thread for
-twice as long, both folds side by side; validations do not count. How fast each recipe trains is measured first and kept in ``.quality/speeds.json``; the
+twice as long, two folds side by side; validations do not count. How fast each recipe trains is measured first and kept in ``.quality/speeds.json``; the
 machine should do nothing else meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however
 long that is.
 """
@@ -26,8 +26,6 @@ from sets import REPOSITORY, SETS, DataSet
 EPOCHS = 12
 CORES = 2
 Speed = dict[str, Any]
-CROP = 128
-INFERENCE = {"window": 256, "overlap": 0.25, "batch_size": 4}
 
 
 def main() -> None:
@@ -43,10 +41,14 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         data = SETS[name](options.data, folder)
         costs = {recipe: "default" if recipe in SAME_COST else recipe for recipe in chosen}
-        speeds = {cost: speed(name, data, cost, _model(known[cost]), folder) for cost in dict.fromkeys(costs.values())}
+        speeds = {
+            cost: speed(name, data, cost, _model(known[cost], data), folder) for cost in dict.fromkeys(costs.values())
+        }
         for recipe, spec in () if options.speeds_only else chosen.items():
             for seed in range(options.seeds):
-                record = compare(name, data, recipe, _model(spec, seed), speeds[costs[recipe]], options.minutes, folder)
+                record = compare(
+                    name, data, recipe, _model(spec, data, seed), speeds[costs[recipe]], options.minutes, folder
+                )
                 _add(out / "results.json", record, ("set", "recipe", "minutes", "seed"))
                 print(json.dumps(record), flush=True)
 
@@ -77,13 +79,14 @@ def compare(
     return {
         "set": name, "recipe": recipe, "minutes": minutes, "seed": model["seed"], "class": data.target,
         "dice": found["pooled_dice"], "tiles_per_epoch": model["tiles_per_epoch"], "epochs": EPOCHS,
-        "cpu_seconds": [_cpu_seconds(folder, short, fold) for fold in range(2)],
+        "cpu_seconds": [_cpu_seconds(folder, short, fold) for fold in range(data.config["folds"]["count"])],
         "seconds": round(time.time() - begin, 1), "cpus": os.cpu_count(),
     }  # fmt: skip
 
 
-def _model(spec: Recipe, seed: int = 0) -> Recipe:
-    common = {"tiles": "tiles", "crop": CROP, "threads": 1, "epochs": EPOCHS, "inference": INFERENCE}
+def _model(spec: Recipe, data: DataSet, seed: int = 0) -> Recipe:
+    inference = {"window": 2 * data.crop, "overlap": 0.25, "batch_size": 4, "tta": data.tta}
+    common = {"tiles": "tiles", "crop": data.crop, "threads": 1, "epochs": EPOCHS, "inference": inference}
     return {**spec, **common, "seed": seed}
 
 

@@ -14,13 +14,14 @@ TITLES = {
     "hgsc": "nuclei, H&E (hgsc)",
     "vasculature": "vessels, PAS (hubmap-vasculature)",
     "vasculature-slides": "vessels, other slides",
+    "vasculature-full": "vessels, full resolution",
     "dsb2018": "nuclei, many looks (dsb2018)",
 }
 HEAD = """\
 # Quality of training recipes
 
 Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the minutes given on two cores (one
-thread for twice as long, both folds side by side); predicted by the fold that did not see a slide; thresholds fitted out of fold. Made by
+thread for twice as long, two folds side by side); predicted by the fold that did not see a slide; thresholds fitted out of fold. Made by
 
     make quality ARGS="--data DATA"
     python tests/quality/page.py
@@ -34,7 +35,8 @@ weights here; only the default's come with an installed package. Processors: {cp
 SETS = """
 The sets: `hgsc`: three classes, the two halves of one region, hence of one slide; Dice of all nuclei together.
 `hubmap-vasculature`: 29 annotated tiles, half of the tiles of each source against the other half, so that slides are on both
-sides; "other slides" holds whole slides out. `dsb2018`: 104 images of many kinds, half of the images of each look.
+sides; "other slides" holds whole slides out; "full resolution" trains on four fifths of them, with crops of 256 of the whole
+resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of many kinds, half of the images of each look.
 """
 
 

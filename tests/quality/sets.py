@@ -1,6 +1,6 @@
 """The real sets that recipes are compared on: for each a sheet, and the part of a config that is about the data.
 
-In: the folder of real data. Out: a sheet with two groups of slides, one for each fold, and the config without models.
+In: the folder of real data. Out: a sheet whose slides are in groups, one of each source for a fold, and the config without models.
 """
 
 import csv
@@ -20,11 +20,15 @@ class DataSet:
         config: sheet, classes, scales, tiles, folds.
         target: the class whose Dice is compared; "any" stands for all together.
         validate_every: epochs from one validation to the next.
+        crop: edge of the crops that are trained on; windows are twice as large.
+        tta: views that predictions are the mean of.
     """
 
     config: dict[str, Any]
     target: str
     validate_every: int = 1
+    crop: int = 128
+    tta: str = "none"
 
 
 def hgsc(_data: Path, _folder: Path) -> DataSet:
@@ -50,6 +54,18 @@ def vasculature_slides(data: Path, folder: Path) -> DataSet:
     return _vasculature(data, folder, by_slide=True)
 
 
+def vasculature_full(data: Path, folder: Path) -> DataSet:
+    """The same tiles in five parts, at full resolution and in all eight positions: what the default can do."""
+    found = _vasculature(data, folder, by_slide=False, parts=5)
+    config = {
+        **found.config,
+        "scales": {"scale": {"factor": 1}},
+        "tiles": {"tiles": {"scale": "scale", "size": 512}},
+        "folds": {**found.config["folds"], "count": 5},
+    }
+    return DataSet(config, found.target, crop=256, tta="d4")
+
+
 def dsb2018(data: Path, folder: Path) -> DataSet:
     """Microscopy images of many kinds: nuclei as one class, half of the images of each look against the other half."""
     source = data / "dsb2018"
@@ -60,7 +76,7 @@ def dsb2018(data: Path, folder: Path) -> DataSet:
         }
         for row in _rows(source / "meta.csv")
     ]  # fmt: skip
-    _halve(rows)
+    _divide(rows, 2)
     config = {
         "data": str(source),
         "sheet": _write(folder / "dsb2018.csv", rows),
@@ -74,17 +90,23 @@ def dsb2018(data: Path, folder: Path) -> DataSet:
     return DataSet(config, "nucleus", validate_every=4)
 
 
-SETS = {"hgsc": hgsc, "vasculature": vasculature, "vasculature-slides": vasculature_slides, "dsb2018": dsb2018}
+SETS = {
+    "hgsc": hgsc,
+    "vasculature": vasculature,
+    "vasculature-slides": vasculature_slides,
+    "vasculature-full": vasculature_full,
+    "dsb2018": dsb2018,
+}
 
 
-def _vasculature(data: Path, folder: Path, *, by_slide: bool) -> DataSet:
+def _vasculature(data: Path, folder: Path, *, by_slide: bool, parts: int = 2) -> DataSet:
     source, listed = data / "hubmap-vasculature", folder / "listed.csv"
     subprocess.run(["tilewright", "sheet", "vasculature", source, "--out", listed], check=True)
     rows = [row for row in _rows(listed) if row["role"] == "train"]
     for row in rows:
         row["labelled"] = ""
     if not by_slide:
-        _halve(rows)
+        _divide(rows, parts)
     name = "vasculature-slides" if by_slide else "vasculature"
     config = {
         "data": str(source),
@@ -99,11 +121,11 @@ def _vasculature(data: Path, folder: Path, *, by_slide: bool) -> DataSet:
     return DataSet(config, "blood_vessel")
 
 
-def _halve(rows: list[dict[str, str]]) -> None:
-    """Make two groups of the images of each source, by turns; each is a shard."""
+def _divide(rows: list[dict[str, str]], parts: int) -> None:
+    """Make some groups of the images of each source, by turns; each is a shard."""
     for source in {row["source"] for row in rows}:
         for number, row in enumerate(row for row in rows if row["source"] == source):
-            row["group"] = row["shard"] = f"{source}-{number % 2}"
+            row["group"] = row["shard"] = f"{source}-{number % parts}"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
