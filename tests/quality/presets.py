@@ -57,6 +57,8 @@ def run(preset: str, data: Path, out: Path, *, download: bool) -> list[str]:
     sheet, results = out / f"{preset}.csv", out / preset
     shutil.rmtree(results, ignore_errors=True)
     _call("tilewright", "sheet", LAYOUTS[preset], data, "--out", sheet)
+    if LAYOUTS[preset] == "sartorius":
+        deal(sheet, yaml.safe_load(path.read_text())["folds"]["count"])
     models = {
         name: {
             "epochs": 2, "tiles_per_epoch": 8, "batch_size": 4,
@@ -113,6 +115,19 @@ def sartorius_layout(source: Path, folder: Path) -> Path:
                     code = encode_row_major(Runs.from_mask(labels == value))
                     writer.writerow([name[:12], code, width, height, "shsy5y"])
     return folder
+
+
+def deal(sheet: Path, count: int) -> None:
+    """Give the training rows of a sheet as many groups as there are folds: the layout makes one of some 32 images."""
+    with sheet.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for place, row in enumerate(rows):
+        if row["role"] == "train":
+            row["group"] = row["shard"] = f"group{place % count}"
+    with sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _moved(feature: dict[str, object], x: int, y: int) -> dict[str, object] | None:
