@@ -39,15 +39,6 @@ sides; "other slides" holds whole slides out; "full resolution" trains on four f
 resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of many kinds, half of the images of each look.
 """
 
-READING = """
-How to read it: the presets' models are those of their authors, in minutes instead of the hours they were made for; what shows
-is how far a recipe comes in little time. Of the default's lead on the vessels the pretrained encoder is the cause: from random
-weights ("random encoder") it stands below S5 and the FCN of S2, which have no encoder to load. The encoders
-of S1 and S3 take over a hundredth of each batch's statistics; from random weights these have not settled after the few
-hundred steps that fit, so that what is validated and kept is not what was trained. The changes of one thing differ by less
-than 0.02 but for the encoder, and each was trained with one seed: none of them is reason to change the default.
-"""
-
 
 def main() -> None:
     """Write the page."""
@@ -69,7 +60,7 @@ def page(records: Sequence[Record]) -> str:
         if changed:
             text += f"\n## The default with one thing changed, {minutes:g} minutes a fold\n\n"
             text += _table(part, ["default", *changed])
-    return text + READING + SETS
+    return text + SETS
 
 
 def _table(records: Sequence[Record], recipes: Sequence[str]) -> str:
