@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy  # loads its parts when they are called
+import scipy  # its parts load when they are first used: few steps pay for them
 from numpy.typing import NDArray
 
 from tilewright.runs import Ints, Runs, overlaps

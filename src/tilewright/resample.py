@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy  # loads its parts when they are called
+import scipy
 from numpy.typing import NDArray
 
 from tilewright.rasters import Window

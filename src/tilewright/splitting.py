@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-import scipy  # loads its parts when they are called
+import scipy
 from numpy.typing import NDArray
 
 from tilewright.components import Components, label

@@ -105,17 +105,19 @@ def grid_corners(
         classes: number of classes.
         allowed: where the centres of tiles without any class lie, in pixels of the slide; None: anywhere.
     """
-    edge, factor = tiles.size, Frame.of(mask).factor
+    edge, half, factor = tiles.size, tiles.size / 2, Frame.of(mask).factor
     for x, y in grid(mask.size, edge, tiles.overlap):
         window = Window(x, y, edge, edge).clipped(mask.size)
         if tissue.read(window).mean() < tiles.min_tissue:
             continue
         if (mask.read(window) & ((1 << classes) - 1)).any():
             yield Corner(x, y, "grid")
-        elif allowed is not None and not shapely.contains_xy(allowed, (x + edge / 2) * factor, (y + edge / 2) * factor):
-            continue
-        elif _keeps_background(slide, x, y, tiles):
+        elif _holds(allowed, (x + half) * factor, (y + half) * factor) and _keeps_background(slide, x, y, tiles):
             yield Corner(x, y, "background")
+
+
+def _holds(area: shapely.Geometry | None, x: float, y: float) -> bool:
+    return area is None or bool(shapely.contains_xy(area, x, y))
 
 
 def _keeps_background(slide: str, x: int, y: int, tiles: TileSet) -> bool:

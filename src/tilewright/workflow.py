@@ -134,14 +134,21 @@ class Workflow:
 
     def anatomy_of_objects(self, wildcards: Any) -> list[str]:
         """Files of larger structures of a shard, if objects must lie in them."""
-        return self._anatomy(wildcards.shard) if self.config.segmentation.inside else []
+        return self._anatomy(wildcards.shard, self.config.segmentation.inside)
 
     def anatomy_of_tiles(self, wildcards: Any) -> list[str]:
         """Files of larger structures of a shard, if tiles of background must lie in them."""
-        tiles = getattr(wildcards, "tiles", None) or self.config.models[wildcards.model].tiles
-        return self._anatomy(wildcards.shard) if self.config.tiles[tiles].background_inside else []
+        return self._anatomy(wildcards.shard, self.config.tiles[wildcards.tiles].background_inside)
 
-    def _anatomy(self, shard: str) -> list[str]:
+    def anatomy_of_pseudo_tiles(self, wildcards: Any) -> list[str]:
+        """The same for tiles that an ensemble labels."""
+        tiles = self.config.models[wildcards.model].tiles
+        return self._anatomy(wildcards.shard, self.config.tiles[tiles].background_inside)
+
+    def _anatomy(self, shard: str, labels: Sequence[str]) -> list[str]:
+        """Files of larger structures of a shard; none where no label is asked for."""
+        if not labels:
+            return []
         return list(dict.fromkeys(str(row.anatomy) for row in self.members[shard] if row.anatomy))
 
     def scale_of_tiles(self, wildcards: Any) -> str:

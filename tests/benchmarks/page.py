@@ -29,12 +29,6 @@ TITLES = {
     "full": "The chain on one large slide, from outlines to submission",
 }
 
-NOTES = {
-    "chain": "Measured is the memory; other programs ran meanwhile and slowed each step. `predict` holds sum and weight of"
-    " window + 512 rows of a slide, here 8 KiB a column of one class: 41,000 columns more than at a tenth of the pixels are"
-    " 336 MB, which is what it grows by. It grows with the width of a slide and not with its height.",
-}
-
 
 def page(reports):
     """Markdown of some reports."""
@@ -48,8 +42,6 @@ def page(reports):
         about = cases[0][1]
         cells = [line for one, _ in cases for line in table.lines(one)]
         parts.append(f"## {TITLES[name]}\n\n{_machine(name, about)}\n\n{_markdown(cells)}")
-        if name in NOTES:
-            parts.append(NOTES[name])
     parts.append(_versions(reports[-1]["about"]["versions"]))
     return "\n\n".join(parts) + "\n"
 

@@ -2,7 +2,7 @@ rule pseudo:
     input:
         members=project.pseudo_members,
         scaled=project.scale_of_model,
-        anatomy=fetched(project.anatomy_of_tiles),
+        anatomy=fetched(project.anatomy_of_pseudo_tiles),
     output:
         archive="<results>/pseudo/{model}/fold{fold}/{shard}.h5",
     log:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy  # loads its parts when they are called
+import scipy
 from numpy.typing import NDArray
 
 from tilewright.folds import read_folds
