@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tilewright.runs import Ints, Runs, spread
@@ -135,6 +133,9 @@ def decode_coco(text: str, height: int, width: int, *, where: str = WHERE) -> Ru
 
 def numbers_as_text(numbers: Ints) -> str:
     """Whole numbers with spaces between them."""
+    import pyarrow as pa  # takes a tenth of a second to load; most steps only read run lengths
+    import pyarrow.compute as pc
+
     parts = []
     for first in range(0, len(numbers), TEXT_NUMBERS):
         texts = pa.array(numbers[first : first + TEXT_NUMBERS]).cast(pa.string())

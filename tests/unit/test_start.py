@@ -8,7 +8,7 @@ import pytest
 from tilewright.cli import VERBS
 
 WITH_NETWORK = ("train", "export", "predict", "seams")
-HEAVY = "albumentations boto3 lightning matplotlib onnxruntime pandas scipy.sparse skimage snakemake timm torch"
+HEAVY = "albumentations boto3 lightning matplotlib onnxruntime pandas pyarrow scipy.sparse skimage snakemake timm torch"
 
 
 def loaded(*verbs):
@@ -22,9 +22,10 @@ def loaded(*verbs):
 def test_verbs_without_a_network_load_what_they_need():
     light = set(VERBS) - {*WITH_NETWORK, "report", "sheet"}
     assert len(light) > 10
-    assert loaded(*light) <= {"boto3"}, "tilewright.__main__ keeps rasterio from loading boto3, in its own process"
-    assert loaded("report") <= {"boto3", "matplotlib", "pandas"}
-    assert loaded("sheet") <= {"boto3", "pandas"}
+    assert loaded(*light) <= {"boto3", "pyarrow"}, "tilewright.__main__ keeps rasterio from loading boto3, in its own process"
+    assert loaded("report") <= {"boto3", "matplotlib", "pandas", "pyarrow"}
+    assert loaded("sheet") <= {"boto3", "pandas", "pyarrow"}
+    assert loaded("check") <= {"boto3"}
 
 
 @pytest.mark.parametrize("verb", ["rasterize", "ensemble"])
