@@ -1,6 +1,7 @@
 """What a config says about slides that its sheet must bear out."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from tilewright.config import Config, Model
 from tilewright.runtime.errors import Problem, did_you_mean
@@ -8,7 +9,11 @@ from tilewright.sheet import Sheet
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
-    """Names of slides, sources, groups and roles in the models that the sheet does not have."""
+    """Names of slides, sources, groups and roles in the models that the sheet does not have; folds read from their own output."""
+    written = Path(config.pathvars.get("results", "results"), "folds.csv")
+    if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
+        remedy = "Copy the file to another place, and name that."
+        yield Problem("config, folds.file", "is the file that the step split writes.", remedy)
     for name, model in config.models.items():
         yield from _unknown_values(f"models.{name}.sampling", model, config, sheet)
         if model.pseudo and not any(row.role == "test" for row in sheet):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tilewright.config import Folds
 from tilewright.runtime.atomic import write_text
-from tilewright.runtime.errors import Problem, UserError, raise_all
+from tilewright.runtime.errors import DataError, Problem, UserError, raise_all
 from tilewright.settings import SplitSettings
 from tilewright.sheet import Row, read_sheet
 
@@ -113,6 +113,35 @@ def read_folds(path: Path) -> list[Assignment]:
         Assignment(record["shard"], record["group"], None if record["fold"] == EXTERNAL else int(record["fold"]))
         for _, record in records
     ]
+
+
+def agreed_folds(path: Path, rows: Iterable[Row], folds: Folds) -> list[Assignment]:
+    """Read a ``folds.csv`` that must hold the folds which sheet and config give.
+
+    The graph has every slide predicted by the fold that these give it. With other folds in the file, a model would be judged on
+    slides that it has seen.
+
+    Raises:
+        DataError: the file holds other folds: it was edited, damaged, or is older than the sheet.
+        UserError: as of ``read_folds`` and ``assign_folds``.
+    """
+    given = {one.shard: one for one in assign_folds(rows, folds)}
+    found = {one.shard: one for one in read_folds(path)}
+    if differing := [shard for shard in dict.fromkeys((*given, *found)) if found.get(shard) != given.get(shard)]:
+        shard = differing[0]
+        what = (
+            f"{len(differing)} shard(s) have other folds than sheet and config give, by which predictions are planned; "
+            f"{shard}: {_told(found.get(shard))} in place of {_told(given.get(shard))}."
+        )
+        remedy = "Delete the file and run again. For folds of your own, name a csv by the key folds.file."
+        raise DataError(Problem(str(path), what, remedy))
+    return list(found.values())
+
+
+def _told(one: Assignment | None) -> str:
+    if one is None:
+        return "nothing"
+    return f"{EXTERNAL if one.fold is None else f'fold {one.fold}'} (group {one.group})"
 
 
 def _check_groups(trained: Sequence[Row], folds: Folds) -> None:

@@ -93,12 +93,13 @@ class TrainSettings(StepSettings):
     network: Network
     classes: list[str]
     scale: Scale
+    folds: Folds
 
     @classmethod
     def of(cls, config: Config, model: str) -> Self:
         network = config.models[model].model_dump(exclude={"inference", "workers"})
         scale = config.scales[config.tiles[config.models[model].tiles].scale]
-        return cls(network=Network(**network), classes=sorted(config.classes), scale=scale)
+        return cls(network=Network(**network), classes=sorted(config.classes), scale=scale, folds=config.folds)
 
 
 class PseudoSettings(StepSettings):
@@ -160,10 +161,12 @@ class WeighSettings(StepSettings):
 
     models: list[str]
     classes: list[str]
+    folds: Folds
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
-        return cls(models=ensemble_models(config, ensemble), classes=sorted(config.classes))
+        models = ensemble_models(config, ensemble)
+        return cls(models=models, classes=sorted(config.classes), folds=config.folds)
 
 
 class CalibrateSettings(StepSettings):
@@ -171,10 +174,12 @@ class CalibrateSettings(StepSettings):
 
     calibration: Calibration
     classes: list[str]
+    folds: Folds
 
     @classmethod
     def of(cls, config: Config, ensemble: str) -> Self:
-        return cls(calibration=config.ensembles[ensemble].calibration, classes=sorted(config.classes))
+        calibration = config.ensembles[ensemble].calibration
+        return cls(calibration=calibration, classes=sorted(config.classes), folds=config.folds)
 
 
 class SegmentSettings(StepSettings):

@@ -118,6 +118,11 @@ class Workflow:
         stratify = self.config.folds.stratify
         return self.all_rows(*columns, *([stratify] if stratify else []), roles=("train", "external"))
 
+    @property
+    def folds_file(self) -> list[str]:
+        """The csv of folds that the config names, if it does."""
+        return [self.config.folds.file] if self.config.folds.file else []
+
     def images(self, wildcards: Any) -> list[str]:
         """Image files of a shard."""
         return list(dict.fromkeys(str(row.image) for row in self.members[wildcards.shard]))

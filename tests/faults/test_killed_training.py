@@ -133,6 +133,8 @@ def test_a_damaged_state_is_told_and_never_used(stopped, damage, which):
         ("tiles/coarse/a.h5", "train", emptied),
         ("tiles/coarse/a.h5", "train", flipped),
         ("folds.csv", "train", emptied),
+        ("folds.csv", "train", flipped),
+        ("folds.csv", "calibrate", flipped),
         ("calibration/both.json", "segment", cut),
         ("masks/b/b1.tif", "evaluate", cut),
         ("probabilities/far/fold0/a/a1.tif", "ensemble", emptied),
@@ -161,6 +163,7 @@ def in_pixels(path):
 TARGETS = {
     "predict": ["results/probabilities/far/fold0/a"],
     "train": [f"{OUT}/model.safetensors"],
+    "calibrate": ["results/calibration/both.json"],
     "segment": ["results/segments/both/a"],
     "evaluate": ["results/metrics/both"],
     "ensemble": ["results/ensembles/both/a"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.archives import TrainingShard
-from tilewright.config import Annotations, Network, Scale, TileSet, Tissue
+from tilewright.config import Annotations, Folds, Network, Scale, TileSet, Tissue
 from tilewright.folds import split
 from tilewright.masks import rasterize
 from tilewright.scales import downscale
@@ -33,7 +33,8 @@ class Trainings:
         return Network(**{**self.options, **options})
 
     def settings(self, **options):
-        return TrainSettings(network=self.network(**options), classes=CLASSES, scale=Scale(factor=1))
+        folds = Folds(count=2, file=str(self.folder / "folds.csv"))
+        return TrainSettings(network=self.network(**options), classes=CLASSES, scale=Scale(factor=1), folds=folds)
 
     def places(self):
         sheet = self.folder / "slides" / "slides.csv"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tilewright.config import Calibration
+from tilewright.config import Calibration, Folds
 from tilewright.histograms import Histogram, bin_threshold, dice_curve
 from tilewright.inference.calibrate import calibrate, slide_histograms
 from tilewright.rasters import Frame, Size, create_raster
@@ -90,8 +90,10 @@ def fitted(project, monkeypatch, classes=CLASSES, **calibration):
         save(Path("p") / shard / f"{one['slide']}.tif", values[: len(classes)])
         save(Path("s") / shard / f"{one['slide']}.mask.tif", bits)
         save(Path("m") / shard / f"{one['slide']}.tif", bits)
-    Path("folds.csv").write_text("shard,group,fold\na,a,0\nb,b,1\nx1,x,external\n")
-    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes)
+    groups = {one["group"] for one in project.rows()}
+    lines = [line for line in ("a,a,0", "b,b,1", "x1,x,external") if line.split(",")[1] in groups]
+    Path("folds.csv").write_text("\n".join(["shard,group,fold", *lines, ""]))
+    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes, folds=Folds(file="folds.csv"))
     calibrate(
         sheet=Path("slides/slides.csv"), data=Path(), folds=Path("folds.csv"), probabilities=Path("p"), scaled=Path("s"),
         masks=Path("m"), settings=settings, out=Path("c.json"),

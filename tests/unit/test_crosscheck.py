@@ -18,6 +18,14 @@ def project(new_project, tmp_path):
     return new_project(tmp_path / "project")
 
 
+def test_folds_are_not_read_from_where_they_are_written(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    values = project.config()
+    config = Config.model_validate({**values, "folds": {"count": 2, "file": "./results/folds.csv"}})
+    (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))
+    assert str(found).startswith("config, folds.file: is the file that the step split writes.")
+
+
 @pytest.mark.parametrize(
     ("sampling", "says"),
     [

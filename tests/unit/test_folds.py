@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tilewright.config import Folds
-from tilewright.folds import assign_folds, read_folds, split
-from tilewright.runtime.errors import UserError
+from tilewright.folds import agreed_folds, assign_folds, read_folds, split
+from tilewright.runtime.errors import DataError, UserError
 from tilewright.settings import SplitSettings
 from tilewright.sheet import Row
 
@@ -97,6 +97,35 @@ def test_a_file_without_the_columns_is_refused(tmp_path):
     path.write_text("shard,fold\na,0\n")
     with pytest.raises(UserError, match="columns are missing: group"):
         read_folds(path)
+
+
+ROWS = [row("a", "a"), row("b", "b"), row("x", "x", role="external")]
+AGREED = "shard,group,fold\na,a,1\nb,b,0\nx,x,external\n"
+
+
+def agreed(folder, text):
+    (folder / "given.csv").write_text(AGREED)
+    (folder / "folds.csv").write_text(text)
+    return agreed_folds(folder / "folds.csv", ROWS, Folds(count=2, file=str(folder / "given.csv")))
+
+
+def test_folds_that_the_graph_plans_by_are_read(tmp_path):
+    assert folds_of(agreed(tmp_path, AGREED)) == {"a": 1, "b": 0, "x": None}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("a,a,1", "a,a,0", "1 shard.s. have .* a: fold 0 .group a. in place of fold 1 .group a."),
+        ("a,a,1", "a,c,1", "a: fold 1 .group c. in place of fold 1 .group a."),
+        ("a,a,1\n", "", "a: nothing in place of fold 1"),
+        ("a,a,1", "q,a,1", "2 shard.s. have .* a: nothing in place of fold 1"),
+        ("x,x,external", "x,x,0", "x: fold 0 .group x. in place of external"),
+    ],
+)
+def test_folds_other_than_the_graph_plans_by_are_refused(tmp_path, old, new, says):
+    with pytest.raises(DataError, match=f"{says}.*\n  Delete the file and run again.*folds.file"):
+        agreed(tmp_path, AGREED.replace(old, new))
 
 
 def test_extending_keeps_every_earlier_assignment(project, monkeypatch):

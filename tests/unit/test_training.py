@@ -12,13 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from tilewright.archives import TrainingShard, read_table
-from tilewright.config import Scale
 from tilewright.folds import read_folds
 from tilewright.inference.predict import load_model
 from tilewright.runtime.errors import DataError, UserError
-from tilewright.settings import (
-    TrainSettings,
-)
 from tilewright.training.averaging import Average
 from tilewright.training.data import TileDataset
 from tilewright.training.fit import train
@@ -209,11 +205,11 @@ def test_a_network_learns_what_is_easy(trained, tmp_path):
 
 
 def test_a_fold_without_shards_is_refused(trained, tmp_path):
-    with pytest.raises(UserError, match="fold 7 has no shard"):
+    with pytest.raises(UserError, match="no shard is validated in fold 7"):
         trained(tmp_path, fold=7)
 
 
 def test_archives_of_other_classes_are_refused(trained, tmp_path):
-    settings = TrainSettings(network=trained.network(), classes=["gland"], scale=Scale(factor=1))
+    settings = trained.settings().model_copy(update={"classes": ["gland"]})
     with pytest.raises(DataError, match="other classes"):
         train("tiny", fold=0, **trained.places(), settings=settings, out=tmp_path)

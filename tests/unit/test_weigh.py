@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from tilewright.config import Folds
 from tilewright.inference.weigh import Sums, best_weights, slide_sums, table, weigh
 from tilewright.rasters import Frame, Size, create_raster
 from tilewright.runtime.errors import DataError
@@ -12,6 +13,7 @@ from tilewright.settings import WeighSettings
 from tilewright.sheet import Row
 
 CLASSES = ["gland", "vessel"]
+FOLDS = Folds(count=2, file="folds.csv")
 
 
 def members(seed, count=3, height=40, width=50, skill=(1.0, 0.9, 0.6)):
@@ -111,7 +113,7 @@ def test_weights_are_fitted_on_training_slides_by_the_fold_that_did_not_see_them
             save(Path("s") / one["shard"] / f"{one['slide']}.mask.tif", bits)
             for name, values in zip(("near", "far", "odd"), maps, strict=True):
                 save(Path("p") / name / f"fold{fold_of[one['shard']]}" / one["shard"] / f"{one['slide']}.tif", values)
-    settings = WeighSettings(models=["near", "far", "odd"], classes=CLASSES)
+    settings = WeighSettings(models=["near", "far", "odd"], classes=CLASSES, folds=FOLDS)
     places = {"sheet": Path("slides/slides.csv"), "data": Path(), "folds": Path("folds.csv"), "scaled": Path("s")}
     weigh(**places, probabilities=Path("p"), settings=settings, out=Path("w.json"))
     found = json.loads(Path("w.json").read_text())
@@ -131,5 +133,8 @@ def test_slides_without_any_object_give_no_weights(project, monkeypatch):
     places = {"sheet": Path("slides/slides.csv"), "data": Path(), "folds": Path("folds.csv"), "scaled": Path("s")}
     with pytest.raises(DataError, match="no training slide shows a class"):
         weigh(
-            **places, probabilities=Path("p"), settings=WeighSettings(models=["near"], classes=CLASSES), out=Path("w")
+            **places,
+            probabilities=Path("p"),
+            settings=WeighSettings(models=["near"], classes=CLASSES, folds=FOLDS),
+            out=Path("w"),
         )

@@ -104,7 +104,7 @@ def settings(project):
         ("slides__crop_to_bounds", False, {"rasterize", "downscale", "report"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
-        ("folds__seed", 7, {"split"}),
+        ("folds__seed", 7, {"split", "train", "weigh", "calibrate"}),
         ("models__near__learning_rate", 0.5, {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "report"}),
         ("seams__max_edge", 99, {"seams"}),

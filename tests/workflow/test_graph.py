@@ -192,6 +192,20 @@ def test_scales_made_in_one_pass_are_those_made_one_by_one(graph):
     assert {Path(path).parts[-3] for path in after} == set(scales)
 
 
+def test_an_edited_file_of_folds_divides_anew(graph):
+    config = graph.project.config()
+    given = graph.project.folder / "mine.csv"
+    given.write_text("shard,group,fold\na,a,0\nb,b,1\n")
+    config["folds"]["file"] = "mine.csv"
+    graph.project.write_config(config)
+    graph.run("results/folds.csv")
+    assert graph.jobs("results/folds.csv") == {}
+    given.write_text("shard,group,fold\na,a,1\nb,b,0\n")
+    assert graph.jobs("results/folds.csv") == {"split": 1}
+    graph.run("results/folds.csv")
+    assert (graph.results / "folds.csv").read_text().splitlines()[1:3] == ["a,a,1", "b,b,0"]
+
+
 def test_weights_and_least_sizes_are_fitted_out_of_fold(graph):
     config = graph.project.config()
     models = dict.fromkeys(config["models"], 1)

@@ -35,6 +35,8 @@ localrules:
 
 
 rule split:
+    input:
+        file=project.folds_file,
     output:
         folds="<results>/folds.csv",
     log:

@@ -101,5 +101,5 @@ class Folds(Section):
     seed: int = Field(0, description="Changes which groups meet in a fold.")
     stratify: str | None = Field(None, description="Column of the sheet whose values each fold should share evenly.")
     file: str | None = Field(
-        None, description="A csv (shard, group, fold) to use instead, as `tilewright split` writes."
+        None, description="A csv (shard, group, fold) to use instead, such as an edited copy of results/folds.csv."
     )

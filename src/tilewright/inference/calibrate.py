@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.config import Calibration
-from tilewright.folds import read_folds
+from tilewright.folds import agreed_folds
 from tilewright.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
 from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.rasters import blocks, open_raster
@@ -51,15 +51,16 @@ def calibrate(
         probabilities: folder of the ensemble, ``{shard}/{slide}.tif``.
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.mask.tif``.
         masks: folder of the true masks, ``{shard}/{slide}.tif``.
-        settings: classes, aim, fixed values.
+        settings: classes, aim, fixed values, and how groups are divided.
         out: the JSON to write: thresholds, min_area, dice (fitted: of the same slides, hence optimistic; nested),
             reliability (expected calibration error; predicted, observed and pixels of each bin), slides.
 
     Raises:
-        DataError: no training slide is labelled for a class.
+        DataError: no training slide is labelled for a class, or the folds are not those of sheet and config.
     """
-    rows = [row for row in read_sheet(sheet, [data, sheet.parent, Path()], None).rows if row.role == "train"]
-    fold_of = {one.shard: one.fold for one in read_folds(folds)}
+    listed = read_sheet(sheet, [data, sheet.parent, Path()], None).rows
+    fold_of = {one.shard: one.fold for one in agreed_folds(folds, listed, settings.folds)}
+    rows = [row for row in listed if row.role == "train"]
     found: dict[str, list[_Slide]] = {name: [] for name in settings.classes}
     for row in track(rows, "calibrate"):
         probability = probabilities / row.shard / f"{row.slide}.tif"

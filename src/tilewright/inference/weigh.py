@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from tilewright.folds import read_folds
+from tilewright.folds import agreed_folds
 from tilewright.inference.ensemble import read_at
 from tilewright.rasters import blocks, open_raster
 from tilewright.runtime.atomic import write_text
@@ -46,10 +46,11 @@ def weigh(
             and the errors of the blend, fitted (on the same slides, hence optimistic) and nested.
 
     Raises:
-        DataError: no training slide is labelled.
+        DataError: no training slide is labelled, or the folds are not those of sheet and config.
     """
-    fold_of = {one.shard: one.fold for one in read_folds(folds)}
-    rows = [row for row in read_sheet(sheet, [data, sheet.parent, Path()], None).rows if row.role == "train"]
+    listed = read_sheet(sheet, [data, sheet.parent, Path()], None).rows
+    fold_of = {one.shard: one.fold for one in agreed_folds(folds, listed, settings.folds)}
+    rows = [row for row in listed if row.role == "train"]
     sums: dict[int | None, Sums] = {}
     for row in track(rows, "weigh"):
         fold = fold_of[row.shard]

@@ -18,7 +18,7 @@ import torch
 
 from tilewright.archives import TrainingShard
 from tilewright.config.training import Network
-from tilewright.folds import EXTERNAL, read_folds
+from tilewright.folds import EXTERNAL, Assignment, agreed_folds
 from tilewright.runtime.atomic import atomic_path, write_text
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import claimed_gpus
@@ -60,24 +60,26 @@ def train(
         fold: the fold that is validated on.
         folds: ``folds.csv``.
         tiles: folder of the tile archives, ``{shard}.h5``.
-        sheet: the slide sheet, which names the test shards.
+        sheet: the slide sheet.
         data: folder in which images are looked for first.
         pseudo: folder of the archives that ``pseudo`` writes for this fold, ``{shard}.h5``; used if the network has
             pseudo-labels.
-        settings: network, classes and scale.
+        settings: network, classes, scale, and how groups are divided.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
         workers: processes that load tiles, for each device; they change no result.
 
     Raises:
         UserError: a network that cannot be built, or another process that trains the same fold.
-        DataError: no tiles to train on or to validate on, or a training that diverges.
+        DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training that
+            diverges.
     """
     network = settings.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
-    training, validation = _shards(folds, fold, tiles)
+    rows = read_sheet(sheet, [data, sheet.parent, Path()], None)
+    training, validation = _shards(agreed_folds(folds, rows, settings.folds), fold, tiles)
     if network.pseudo:
-        shards = pseudo_shards(read_sheet(sheet, [data, sheet.parent, Path()], None), {one.group for one in validation})
+        shards = pseudo_shards(rows, {one.group for one in validation})
         training += [TrainingShard(pseudo / f"{shard}.h5", group, "pseudo") for shard, group in shards.items()]
     with _sole_process(out / "state", network.devices):
         parts = read_tiles(training, validation, settings.classes)
@@ -89,9 +91,7 @@ def train(
             )
             prints = _prints(training, validation)
             state.prepare(
-                _digest(
-                    settings.model_dump_json(), code_version("training.fit"), str(fold), *prints, *_of_weights(network)
-                )
+                _digest(_told(settings), code_version("training.fit"), str(fold), *prints, *_of_weights(network))
             )
         run_training(parts, network, settings.classes, state, out)
         if device_number() == 0:
@@ -99,15 +99,17 @@ def train(
             state.clear()
 
 
-def _shards(folds: Path, fold: int, tiles: Path) -> tuple[list[TrainingShard], list[TrainingShard]]:
+def _shards(folds: Sequence[Assignment], fold: int, tiles: Path) -> tuple[list[TrainingShard], list[TrainingShard]]:
     """Shards to train on and shards to validate on."""
     training: list[TrainingShard] = []
     validation: list[TrainingShard] = []
-    for one in read_folds(folds):
+    for one in folds:
         shard = TrainingShard(tiles / f"{one.shard}.h5", one.group, EXTERNAL if one.fold is None else "train")
         (validation if one.fold == fold else training).append(shard)
     if not validation:
-        raise UserError(Problem(str(folds), f"fold {fold} has no shard.", "Choose a fold that the file names."))
+        raise UserError(
+            Problem("--fold", f"no shard is validated in fold {fold}.", "Choose a fold that folds.csv names.")
+        )
     return training, validation
 
 
@@ -128,6 +130,11 @@ def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShar
         for use, shards in (("train", training), ("validate", validation))
         for shard in shards
     ]
+
+
+def _told(settings: TrainSettings) -> str:
+    """What the settings say of the training itself; the folds are in the prints."""
+    return settings.model_dump_json(exclude={"folds"})
 
 
 def _of_weights(network: Network) -> list[str]:
@@ -164,7 +171,7 @@ def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out
 def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
     """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
     return {
-        **settings.model_copy(update={"network": spelt_out(settings.network)}).model_dump(),
+        **settings.model_copy(update={"network": spelt_out(settings.network)}).model_dump(exclude={"folds"}),
         "mpp": _pixel_sizes(tiles),
         "tiles": _digest(*prints),
         "versions": {name: version(name) for name in PACKAGES},
