@@ -5,10 +5,13 @@ from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
 from tilewright.runtime.slurm import keep_watching
 from tilewright.storage import url_of
-from tilewright.workflow import Workflow, code_version, name_pattern
+
+# Snakemake runs this file among its own names, of which Workflow is one.
+from tilewright.workflow import Workflow as Project
+from tilewright.workflow import code_version, name_pattern
 
 try:
-    project = Workflow.load(config, workflow.configfiles)
+    project = Project.load(config, workflow.configfiles)
 except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
 
