@@ -75,7 +75,9 @@ class Config(Section):
     submission: Submission = Field(Submission(), description="The submission file.")
     report: Report = Field(Report(), description="The report.")
     pathvars: dict[str, str] = Field({}, description="Snakemake's folders: results, logs, benchmarks.")
-    rerun_on_code_change: bool = Field(True, description="Run steps again when their code has changed.")
+    rerun_on_code_change: bool = Field(
+        True, description="Run steps again when their code has changed; to switch it runs them all once."
+    )
 
     @property
     def roots(self) -> list[Path]:
