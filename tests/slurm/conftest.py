@@ -96,7 +96,7 @@ class OnCluster:
     def run(self, *arguments, **options):
         """Run snakemake and return what it printed."""
         with self.running(*arguments, **options) as process:
-            printed, _ = process.communicate(timeout=500)
+            printed, _ = process.communicate(timeout=900)
         assert process.returncode == 0, printed
         return printed
 
