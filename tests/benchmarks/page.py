@@ -51,7 +51,10 @@ def _machine(name, about):
     command = f'make bench ARGS="--rows {name} --size {about["size"]} --repeats {about["repeats"]}"'
     runs = "one run" if about["repeats"] == 1 else f"medians of {about['repeats']}"
     memory = about["memory"] / (1 << 30)
-    return f"`{command}`: {runs}, {about['cpus']} CPUs, {memory:.0f} GiB, {about['date'][:10]}."
+    text = f"`{command}`: {runs}, {about['cpus']} CPUs, {memory:.0f} GiB, {about['date'][:10]}."
+    if about["load"] > about["cpus"]:
+        text += f" Other programs ran meanwhile (load {about['load']:.1f}) and lengthened the seconds."
+    return text
 
 
 def _markdown(lines):

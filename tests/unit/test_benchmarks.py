@@ -33,6 +33,20 @@ def test_each_side_is_measured_as_often_as_asked_for(trivial):
         assert run["peak"] >= run["imported"] > 0
 
 
+def test_the_page_says_where_other_programs_lengthened_seconds(trivial, tmp_path):
+    report = json.loads(json.dumps(trivial[2]))
+    report["results"][0]["row"] = "predict"
+    pages = []
+    for load in (0.3, 7.2):
+        report["about"] |= {"load": load, "cpus": 2}
+        path = tmp_path / "report.json"
+        path.write_text(json.dumps(report))
+        command = [sys.executable, "tests/benchmarks/page.py", path]
+        pages.append(subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout)
+    assert "load" not in pages[0]
+    assert "Other programs ran meanwhile (load 7.2)" in pages[1]
+
+
 def test_equal_outputs_are_found_equal(trivial):
     peer = trivial[2]["results"][0]["peers"][0]
     assert peer["agree"] is True
