@@ -88,7 +88,7 @@ class SplitSettings(StepSettings):
 
 
 class TrainSettings(StepSettings):
-    """Of ``train``: the network, the names of the classes and the scale of its tiles; not the workers, which change nothing."""
+    """Of ``train``: network, classes, scale of its tiles, folds as they must be; not the workers, which change nothing."""
 
     network: Network
     classes: list[str]
@@ -157,7 +157,7 @@ class EnsembleSettings(StepSettings):
 
 
 class WeighSettings(StepSettings):
-    """Of ``weigh``: the models, the one at the ensemble's scale first, and the classes."""
+    """Of ``weigh``: the models, the one at the ensemble's scale first, the classes, and folds as they must be."""
 
     models: list[str]
     classes: list[str]
@@ -170,7 +170,7 @@ class WeighSettings(StepSettings):
 
 
 class CalibrateSettings(StepSettings):
-    """Of ``calibrate``: what is fitted and towards which aim."""
+    """Of ``calibrate``: what is fitted and towards which aim, and folds as they must be."""
 
     calibration: Calibration
     classes: list[str]

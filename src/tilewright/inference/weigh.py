@@ -41,7 +41,7 @@ def weigh(
         folds: ``folds.csv``.
         probabilities: folder of all models, ``{model}/fold{fold}/{shard}/{slide}.tif``.
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.mask.tif``.
-        settings: models, the first one at the ensemble's scale; classes.
+        settings: models, the first one at the ensemble's scale; classes; how groups are divided.
         out: the JSON to write: weights by model, and for each model its own error, the error of the best blend without it,
             and the errors of the blend, fitted (on the same slides, hence optimistic) and nested.
 
