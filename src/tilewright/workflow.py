@@ -360,14 +360,19 @@ def reached_modules(module: str) -> dict[str, str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in reached or name.split(".")[0] in RESULTLESS:
-            continue
-        source = _source(name)
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
-        reached[name] = ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside)
-        waiting += _imports(tree)
+        if name not in reached and name.split(".")[0] not in RESULTLESS:
+            reached[name], imported = _read(_source(name))
+            waiting += imported
     return reached
+
+
+@cache
+def _read(source: Path) -> tuple[str, list[str]]:
+    """The syntax tree of a module with what lies beside it, and what of this package it imports; most steps share modules."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    imported = _imports(tree)
+    beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
+    return ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside), imported
 
 
 def _source(module: str) -> Path:

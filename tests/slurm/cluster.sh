@@ -26,6 +26,7 @@ main() {
     stop)
         scancel --user "$(id -un)" || true
         for _ in $(seq 50); do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.2; done
+        stop_jobs
         for name in node1 node2 controller munge; do stop_one "$name"; done
         if [ "$(readlink "$config")" = "$folder/slurm.conf" ]; then rm "$config" "${config%/*}/gres.conf"; fi
         ;;
@@ -38,6 +39,16 @@ main() {
         exit 2
         ;;
     esac
+}
+
+# A job of a node that went down lives on, and the controller does not know it any more.
+stop_jobs() {
+    local environ
+    for environ in /proc/[0-9]*/environ; do
+        if grep -qsz '^SLURM_WORKING_CLUSTER=tilewright:127.0.0.1:17817:' "$environ"; then
+            kill -KILL "$(basename "$(dirname "$environ")")" 2>/dev/null || true
+        fi
+    done
 }
 
 write_config() {

@@ -10,22 +10,28 @@ from tilewright.runtime.errors import UserError
 from tilewright.workflow import Workflow, code_version, name_pattern
 
 
+def forget():
+    """Read the package again, as a new process would."""
+    code_version.cache_clear()
+    workflow._read.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package, whose files a test may edit."""
     copy = tmp_path / "tilewright"
     shutil.copytree(workflow.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(workflow, "PACKAGE", copy)
-    code_version.cache_clear()
+    forget()
     yield copy
-    code_version.cache_clear()
+    forget()
 
 
 def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    code_version.cache_clear()
+    forget()
 
 
 STEPS = ("masks", "folds", "training.fit", "inference.predict", "objects")
@@ -63,7 +69,7 @@ def test_modules_that_cannot_change_a_result_do_not_count(package, module):
     before = [code_version(step) for step in STEPS]
     path = package / module
     path.write_text(path.read_text() + "\n\nADDED = 1\n")
-    code_version.cache_clear()
+    forget()
     assert [code_version(step) for step in STEPS] == before
 
 
