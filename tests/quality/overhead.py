@@ -2,7 +2,8 @@
 
 ``python tests/quality/overhead.py TILES`` with a folder of tile archives, such as ``results/tiles/nuclei`` of the demo. One
 thread, no workers; seconds are those of the processor, so that other programs do not matter. Prints one JSON object: tiles
-a second of a loader alone, of the bare network, of the whole training, and the share of the bare network's that this is.
+a second of a loader alone, of the bare network, of the whole training, and the share of the bare network's that this is; and
+tiles a second of a loader with 1, 2 ... workers, by the clock.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     options = parser.parse_args()
     shards = [TrainingShard(path) for path in sorted(options.tiles.glob("*.h5"))]
     network = Network(
@@ -49,11 +51,10 @@ def main() -> None:
             rates[name].append(measure(tiles, network, classes))
     found = {name: statistics.median(values) for name, values in rates.items()}
     shares = [whole / bare for whole, bare in zip(rates["whole"], rates["bare"], strict=True)]
-    print(
-        json.dumps(
-            {name: round(rate, 2) for name, rate in found.items()} | {"share": round(statistics.median(shares), 3)}
-        )
-    )
+    report = {name: round(rate, 2) for name, rate in found.items()} | {"share": round(statistics.median(shares), 3)}
+    for workers in options.workers:
+        report[f"workers_{workers}"] = round(_workers(tiles, network, classes, workers), 2)
+    print(json.dumps(report))
 
 
 def _loader(tiles: Tiles, network: Network, classes: list[str]) -> float:
@@ -62,6 +63,15 @@ def _loader(tiles: Tiles, network: Network, classes: list[str]) -> float:
     begin = time.process_time()
     count = sum(len(batch.image) for batch in training)
     return count / (time.process_time() - begin)
+
+
+def _workers(tiles: Tiles, network: Network, classes: list[str], workers: int) -> float:
+    changed = network.model_copy(update={"workers": workers, "tiles_per_epoch": 10 * (network.tiles_per_epoch or 0)})
+    batches = iter(loaders(tiles, changed, classes)[0])
+    next(batches)
+    begin = time.monotonic()
+    count = sum(len(batch.image) for batch in batches)
+    return count / (time.monotonic() - begin)
 
 
 def _bare(tiles: Tiles, network: Network, classes: list[str]) -> float:
