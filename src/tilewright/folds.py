@@ -16,7 +16,7 @@ from tilewright.config import Folds
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem, UserError, raise_all
 from tilewright.settings import SplitSettings
-from tilewright.sheet import Row, read_sheet
+from tilewright.sheet import Row, open_sheet
 
 EXTERNAL = "external"
 
@@ -49,7 +49,7 @@ def split(*, sheet: Path, data: Path, settings: SplitSettings, out: Path, extend
     Raises:
         UserError: fewer groups than folds, or a group on both sides of a fold.
     """
-    rows = read_sheet(sheet, [data, sheet.parent, Path()], None).rows
+    rows = open_sheet(sheet, data).rows
     kept = read_folds(extend) if extend else []
     assignments = assign_folds(rows, settings.folds, kept)
     text = io.StringIO()

@@ -112,6 +112,17 @@ class Sheet:
         return rows
 
 
+def open_sheet(sheet: Path, data: Path, classes: Sequence[str] | None = None) -> Sheet:
+    """The sheet of a step, which looks for images and outlines in ``data``, beside the sheet, and where it runs.
+
+    Args:
+        sheet: the slide sheet.
+        data: folder in which images and outlines are looked for first.
+        classes: names that the column labelled may hold; None: any.
+    """
+    return read_sheet(sheet, [data, sheet.parent, Path()], classes)
+
+
 def read_shard(sheet: Path, data: Path, shard: str) -> list[Row]:
     """The rows of a shard, for a step that works on it.
 
@@ -120,7 +131,7 @@ def read_shard(sheet: Path, data: Path, shard: str) -> list[Row]:
         data: folder in which images and outlines are looked for first.
         shard: name of the shard.
     """
-    return read_sheet(sheet, [data, sheet.parent, Path()], None).shard(shard)
+    return open_sheet(sheet, data).shard(shard)
 
 
 def digest(rows: Iterable[Row], columns: Sequence[str]) -> str:

@@ -1,10 +1,8 @@
-"""What the Snakefile needs and nothing else: the config and the sheet, targets, settings, code versions.
+"""What the Snakefile needs and nothing else: the config and the sheet, targets, settings.
 
 Imports nothing heavy, because every cluster job parses the Snakefile.
 """
 
-import ast
-import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,13 +21,8 @@ from tilewright.runtime.gpu import visible_gpus
 from tilewright.settings import ensemble_models, grid_scale, scale_of
 from tilewright.sheet import NAME, Sheet, digest, pseudo_shards, read_sheet
 
-PACKAGE = Path(__file__).parent
 LARGE_SHARD = 50_000_000
 """Bytes of images from which on decoding takes longer than starting the step."""
-RESULTLESS = {
-    "runtime", "attempts", "storage", "cli", "config", "configfile", "settings", "workflow", "sheet", "check", "crosscheck",
-}  # fmt: skip
-"""Modules that cannot change a result: values of the config and the sheet reach the steps through parameters."""
 
 
 @dataclass(frozen=True)
@@ -336,70 +329,3 @@ class Workflow:
 def name_pattern(names: Iterable[str]) -> str:
     """A regular expression that matches these names and nothing else."""
     return "|".join(name.replace(".", r"\.") for name in names) or NAME.pattern
-
-
-@cache
-def code_version(module: str) -> str:
-    """A hash of what a step computes.
-
-    Args:
-        module: name of the step's module below ``tilewright``, such as ``training.fit``.
-    """
-    reached = reached_modules(module)
-    text = "\n".join(f"{name} {reached[name]}" for name in sorted(reached))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def reached_modules(module: str) -> dict[str, str]:
-    """The syntax trees of a module and of the modules of this package that it imports, by their names.
-
-    Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the same
-    stem, such as the template of a page, counts with it.
-    """
-    reached: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in reached and name.split(".")[0] not in RESULTLESS:
-            reached[name], imported = _read(_source(name))
-            waiting += imported
-    return reached
-
-
-@cache
-def _read(source: Path) -> tuple[str, list[str]]:
-    """The syntax tree of a module with what lies beside it, and what of this package it imports; most steps share modules."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    imported = _imports(tree)
-    beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
-    return ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside), imported
-
-
-def _source(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _imports(tree: ast.AST) -> list[str]:
-    """Modules of this package that a module imports, anywhere in it."""
-    found: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tilewright":
-            parent = node.module.removeprefix("tilewright").lstrip(".")
-            below = [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
-            found += [name for name in (*below, parent) if name and _source(name).is_file()]
-        elif isinstance(node, ast.Import):
-            found += [a.name.removeprefix("tilewright.") for a in node.names if a.name.startswith("tilewright.")]
-    return found
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
-    return tree
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,76 +1,11 @@
 import json
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tilewright import workflow
 from tilewright.runtime.errors import UserError
-from tilewright.workflow import Workflow, code_version, name_pattern
-
-
-def forget():
-    """Read the package again, as a new process would."""
-    code_version.cache_clear()
-    workflow._read.cache_clear()
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package, whose files a test may edit."""
-    copy = tmp_path / "tilewright"
-    shutil.copytree(workflow.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(workflow, "PACKAGE", copy)
-    forget()
-    yield copy
-    forget()
-
-
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
-    forget()
-
-
-STEPS = ("masks", "folds", "training.fit", "inference.predict", "objects")
-
-
-def test_comments_docstrings_and_layout_are_no_code(package):
-    before = [code_version(step) for step in STEPS]
-    losses = package / "training" / "losses.py"
-    edit(losses, "def bce(", "# why\n\n\ndef bce(")
-    edit(losses, '"""Binary cross-entropy', '"""Cross-entropy')
-    edit(losses, "(size - 1) / 2", "(\n        (size - 1) / 2\n    )")
-    assert [code_version(step) for step in STEPS] == before
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new", "changed"),
-    [
-        ("training/losses.py", "(size - 1) / 2", "(size - 1) / 3", {"training.fit"}),
-        ("training/segmenter.py", "255 *", "256 *", {"training.fit", "inference.predict"}),
-        ("inference/bands.py", "+ 0.5", "+ 0.4", {"inference.predict"}),
-        ("folds.py", "count.total()", "0", {"folds", "training.fit"}),
-        ("rle.py", '"ascii"', '"utf-8"', {"masks", "objects"}),
-    ],
-)
-def test_code_of_a_module_counts_for_the_steps_that_import_it_and_no_others(package, module, old, new, changed):
-    before = {step: code_version(step) for step in STEPS}
-    edit(package / module, old, new)
-    assert {step for step in STEPS if code_version(step) != before[step]} == changed
-
-
-@pytest.mark.parametrize(
-    "module", ["runtime/progress.py", "runtime/errors.py", "cli.py", "config/training.py", "sheet.py"]
-)
-def test_modules_that_cannot_change_a_result_do_not_count(package, module):
-    before = [code_version(step) for step in STEPS]
-    path = package / module
-    path.write_text(path.read_text() + "\n\nADDED = 1\n")
-    forget()
-    assert [code_version(step) for step in STEPS] == before
+from tilewright.workflow import Workflow, name_pattern
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from tilewright.runs import Runs, difference, union
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.settings import EvaluateSettings
-from tilewright.sheet import Row, read_sheet
+from tilewright.sheet import Row, open_sheet
 from tilewright.strips import runs_of_bits
 
 ANY = "any"
@@ -62,7 +62,7 @@ def evaluate(*, sheet: Path, data: Path, masks: Path, segments: Path, settings: 
     Raises:
         DataError: a file is missing, or truth and prediction differ in size.
     """
-    rows = read_sheet(sheet, [data, sheet.parent, Path()], settings.classes)
+    rows = open_sheet(sheet, data, settings.classes)
     scores: list[Score] = []
     with atomic_directory(out) as folder:
         with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as stream:

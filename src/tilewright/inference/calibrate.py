@@ -23,7 +23,7 @@ from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import CalibrateSettings
-from tilewright.sheet import Row, read_sheet
+from tilewright.sheet import Row, open_sheet
 
 WINDOW = 2048
 Counts = tuple[int, int, int]
@@ -58,7 +58,7 @@ def calibrate(
     Raises:
         DataError: no training slide is labelled for a class, or the folds are not those of sheet and config.
     """
-    listed = read_sheet(sheet, [data, sheet.parent, Path()], None).rows
+    listed = open_sheet(sheet, data).rows
     fold_of = {one.shard: one.fold for one in agreed_folds(folds, listed, settings.folds)}
     rows = [row for row in listed if row.role == "train"]
     found: dict[str, list[_Slide]] = {name: [] for name in settings.classes}

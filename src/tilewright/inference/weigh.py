@@ -22,7 +22,7 @@ from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import WeighSettings
-from tilewright.sheet import Row, read_sheet
+from tilewright.sheet import Row, open_sheet
 
 WINDOW = 1024
 Floats = NDArray[np.float64]
@@ -48,7 +48,7 @@ def weigh(
     Raises:
         DataError: no training slide is labelled, or the folds are not those of sheet and config.
     """
-    listed = read_sheet(sheet, [data, sheet.parent, Path()], None).rows
+    listed = open_sheet(sheet, data).rows
     fold_of = {one.shard: one.fold for one in agreed_folds(folds, listed, settings.folds)}
     rows = [row for row in listed if row.role == "train"]
     sums: dict[int | None, Sums] = {}

@@ -21,7 +21,7 @@ from tilewright.runs import Runs
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.progress import track
 from tilewright.settings import EncodeSettings
-from tilewright.sheet import read_sheet
+from tilewright.sheet import open_sheet
 from tilewright.strips import Strip
 
 
@@ -39,7 +39,7 @@ def encode(*, sheet: Path, data: Path, segments: Path, settings: EncodeSettings,
         UserError: a class that the masks do not hold.
         DataError: a mask is missing or does not belong to its objects.
     """
-    rows = [row for row in read_sheet(sheet, [data, sheet.parent, Path()], None) if row.role == "test"]
+    rows = [row for row in open_sheet(sheet, data) if row.role == "test"]
     write = _writer(settings.submission)
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
         stream.write(",".join(_header(settings)) + "\n")

@@ -36,7 +36,7 @@ from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import ReportSettings
-from tilewright.sheet import Row, Sheet, read_sheet
+from tilewright.sheet import Row, Sheet, open_sheet
 
 ANY = "any"
 SETS = {"test": "Test slides", "out_of_fold": "Training slides, out of fold"}
@@ -60,7 +60,7 @@ def report(*, sheet: Path, data: Path, results: Path, settings: ReportSettings, 
     Raises:
         DataError: a result is missing or damaged.
     """
-    rows = read_sheet(sheet, [data, sheet.parent, Path()], None)
+    rows = open_sheet(sheet, data)
     colors = dict(sorted(settings.colors.items()))
     histories = _histories(results, settings)
     with atomic_directory(out) as folder:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tilewright.archives import TrainingShard
+from tilewright.codeversion import code_version
 from tilewright.config.training import Network
 from tilewright.folds import EXTERNAL, Assignment, agreed_folds
 from tilewright.runtime.atomic import atomic_path, write_text
@@ -26,13 +27,12 @@ from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.runtime.sealed import file_hash
 from tilewright.settings import TrainSettings
-from tilewright.sheet import pseudo_shards, read_sheet
+from tilewright.sheet import open_sheet, pseudo_shards
 from tilewright.training.architectures import spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
 from tilewright.training.state import TrainingState
 from tilewright.training.trainer import run_training
-from tilewright.workflow import code_version
 
 PACKAGES = ("tilewright", "torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations")
 
@@ -76,7 +76,7 @@ def train(
     network = settings.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
-    rows = read_sheet(sheet, [data, sheet.parent, Path()], None)
+    rows = open_sheet(sheet, data)
     training, validation = _shards(agreed_folds(folds, rows, settings.folds), fold, tiles)
     if network.pseudo:
         shards = pseudo_shards(rows, {one.group for one in validation})
