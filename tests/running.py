@@ -1,16 +1,20 @@
 """The real graph on the tiny project, with a copy of package and workflow that a test may edit."""
 
+import contextlib
 import hashlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -159,6 +163,19 @@ def wait_until(happens, seconds=120):
     while not happens():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.1)
+
+
+def ended(process, seconds=600):
+    """What a process prints until it ends; of one that does not, what it printed and where its threads stand is shown."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"not ended after {seconds} s:\n{process.communicate()[0]}")
 
 
 def new_graph(folder, project):

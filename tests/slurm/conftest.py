@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from running import Graph, Shim, new_graph
+from running import Graph, Shim, ended, new_graph
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
 OPTIONS = (
@@ -84,6 +84,9 @@ class OnCluster:
             *("--workflow-profile", self.graph.folder / "code" / "profiles" / "slurm", *OPTIONS),
             *("--retries", str(retries), *arguments),
             **self.shim.environment(fault),
+            # of one that hangs, what it said and where it stands
+            PYTHONUNBUFFERED="1",
+            PYTHONFAULTHANDLER="1",
             **environment,
         )
         try:
@@ -96,7 +99,7 @@ class OnCluster:
     def run(self, *arguments, **options):
         """Run snakemake and return what it printed."""
         with self.running(*arguments, **options) as process:
-            printed, _ = process.communicate(timeout=900)
+            printed = ended(process, 900)
         assert process.returncode == 0, printed
         return printed
 

@@ -11,7 +11,7 @@ import time
 
 import pandas as pd
 import pytest
-from running import wait_until
+from running import ended, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(1500)]
 
@@ -64,7 +64,7 @@ def test_a_training_out_of_time_goes_on_in_the_next_attempt(on_cluster, cluster,
         ((first, _),) = cluster.running("rule_train")
         wait_until(lambda: not cluster.has(first), 180)
         (tmp_path / "go").touch()
-        printed, _ = process.communicate(timeout=600)
+        printed = ended(process)
     assert process.returncode == 0, printed
 
     log = (project.graph.results / "logs" / "train" / "far" / "fold0.log").read_text()
@@ -110,7 +110,7 @@ def test_a_job_that_is_lost_is_done_again(on_cluster, cluster, tmp_path, fault):
         else:
             cluster.control("update", f"nodename={node}", "state=down", "reason=test")
         try:
-            printed, _ = process.communicate(timeout=600)
+            printed = ended(process)
         finally:
             if fault == "node down":
                 cluster.resume(node)
@@ -128,7 +128,7 @@ def test_the_slurm_controller_may_be_away_for_a_while(on_cluster, cluster, tmp_p
         time.sleep(15)
         assert process.poll() is None
         cluster.do("start-controller")
-        printed, _ = process.communicate(timeout=600)
+        printed = ended(process)
     assert process.returncode == 0, printed
     assert [step[:2] for step in project.shim.steps()] == [("rasterize", "b")]
 
@@ -142,7 +142,7 @@ def test_after_snakemake_was_killed_no_second_training_writes_beside_the_first(o
     # as its message says
     project.graph.run("--unlock")
     with project.running(TRAINED, retries=0) as process:
-        refused, _ = process.communicate(timeout=600)
+        refused = ended(process)
     assert cluster.running("rule_train") == [(first, "node1")], "the first one goes on"
     assert process.returncode != 0
     assert "is in use by process" in refused

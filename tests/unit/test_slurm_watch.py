@@ -47,6 +47,16 @@ def test_jobs_are_kept_while_there_is_no_answer(monkeypatch):
     assert counts == [["a", "b"], ["a", "b"], ["a", "b"], ["b"], []]
 
 
+def test_an_executor_that_is_not_set_up_yet_has_no_jobs(monkeypatch):
+    """Snakemake asks from another thread; an error would end that thread, and no job would be watched."""
+    monkeypatch.setitem(sys.modules, PLUGIN, SimpleNamespace(Executor=type("Patched", (Executor,), {})))
+    keep_watching()
+    executor = sys.modules[PLUGIN].Executor([None])
+    del executor._status_query_calls
+
+    assert left(executor, []) == []
+
+
 def test_without_the_plugin_nothing_happens(monkeypatch):
     monkeypatch.setitem(sys.modules, PLUGIN, None)
     keep_watching()

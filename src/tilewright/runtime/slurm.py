@@ -19,7 +19,8 @@ def keep_watching() -> None:
     check = executor.check_active_jobs
 
     async def check_active_jobs(self: Any, active_jobs: list[Any]) -> AsyncIterator[Any]:
-        answers = self._status_query_calls
+        # the first call comes, without jobs, while another thread still sets the executor up
+        answers = getattr(self, "_status_query_calls", 0)
         async for job in check(self, active_jobs):
             yield job
         if active_jobs and self._status_query_calls == answers:
