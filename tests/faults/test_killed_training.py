@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -33,9 +34,9 @@ def project(finished, tmp_path_factory):
     return graph, found, content(graph.project.folder / OUT)
 
 
-def tilewright(graph, argv):
+def tilewright(graph, argv, *patches):
     program = Path(sys.executable).parent / "tilewright"
-    environment = {**os.environ, "PYTHONPATH": str(graph.folder / "code")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (graph.folder / "code", *patches)))}
     return subprocess.run(
         [program, *argv], cwd=graph.project.folder, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -72,21 +73,26 @@ def flipped(data):
     return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
 
 
-@pytest.fixture
-def stopped(project, tmp_path):
-    """A copy whose training was stopped after its third epoch, and the folder of its state."""
-    graph, argv, whole = project
-    copy = graph.copied(tmp_path / "copy")
+@pytest.fixture(scope="module")
+def stopped_once(project, tmp_path_factory):
+    """A graph whose training was stopped after its third epoch."""
+    graph, argv, _ = project
+    folder = tmp_path_factory.mktemp("stopped")
+    copy = graph.copied(folder / "copy")
     shutil.rmtree(copy.project.folder / OUT)
-    patch = tmp_path / "patches"
+    patch = folder / "patches"
     patch.mkdir()
     (patch / "sitecustomize.py").write_text(STOP)
-    program = Path(sys.executable).parent / "tilewright"
-    environment = {**os.environ, "PYTHONPATH": f"{copy.folder / 'code'}{os.pathsep}{patch}"}
-    done = subprocess.run(
-        [program, *argv], cwd=copy.project.folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = tilewright(copy, argv, patch)
     assert done.returncode == 75, done.stderr
+    return copy
+
+
+@pytest.fixture
+def stopped(stopped_once, project, tmp_path):
+    """A copy of it, and the folder of its state."""
+    _, argv, whole = project
+    copy = stopped_once.copied(tmp_path / "copy")
     return copy, argv, whole, copy.project.folder / OUT / "state"
 
 
@@ -104,9 +110,26 @@ lightning.Trainer.save_checkpoint = stop
 """
 
 
+@pytest.fixture(scope="module")
+def step(project):
+    """Runs a step in a graph: its exit code and messages. One process has imported everything, for all of them."""
+    environment = {**os.environ, "PYTHONPATH": str(project[0].folder / "code")}
+    with subprocess.Popen(
+        [sys.executable, KILLER, "-"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def run(graph, argv):
+            print(json.dumps({"argv": argv, "folder": str(graph.project.folder)}), file=process.stdin, flush=True)
+            answer = json.loads(process.stdout.readline())
+            return answer["code"], answer["said"]
+
+        yield run
+        process.stdin.close()
+
+
 @pytest.mark.parametrize("damage", [cut, emptied, flipped])
 @pytest.mark.parametrize("which", ["newest", "both", "best"])
-def test_a_damaged_state_is_told_and_never_used(stopped, damage, which):
+def test_a_damaged_state_is_told_and_never_used(stopped, step, damage, which):
     graph, argv, whole, state = stopped
     checkpoints = sorted(state.glob("epoch*.ckpt"))
     assert [path.name[:6] for path in checkpoints] == ["epoch1", "epoch2"]
@@ -114,12 +137,18 @@ def test_a_damaged_state_is_told_and_never_used(stopped, damage, which):
     for path in damaged:
         path.write_bytes(damage(path.read_bytes()))
 
-    done = tilewright(graph, argv)
+    code, said = step(graph, argv)
 
-    assert done.returncode == 0, done.stderr
-    assert "damaged; it is not used" in done.stderr
-    assert ("going on from" in done.stderr) == (which == "newest")
+    assert code == 0, said
+    assert "damaged; it is not used" in said
+    assert ("going on from" in said) == (which == "newest")
     assert content(graph.project.folder / OUT) == whole
+
+
+@pytest.fixture(scope="module")
+def command_of(project):
+    """The command of a verb; its paths are relative, so that it serves each copy of the graph."""
+    return cache(lambda verb: commands(project[0], *TARGETS[verb])[verb])
 
 
 @pytest.mark.parametrize(
@@ -140,15 +169,14 @@ def test_a_damaged_state_is_told_and_never_used(stopped, damage, which):
         ("probabilities/far/fold0/a/a1.tif", "ensemble", emptied),
     ],
 )
-def test_a_damaged_result_is_an_error_that_names_it(project, tmp_path, place, verb, damage):
+def test_a_damaged_result_is_an_error_that_names_it(project, command_of, step, tmp_path, place, verb, damage):
     graph = project[0].copied(tmp_path / "copy")
     path = graph.results / place
     path.write_bytes(in_pixels(path) if damage is flipped and path.suffix == ".h5" else damage(path.read_bytes()))
-    argv = commands(graph, *TARGETS[verb])[verb]
-    done = tilewright(graph, argv)
-    assert done.returncode in (2, 3), done.stderr
-    assert path.name in done.stderr or path.parent.name in done.stderr
-    assert "Traceback" not in done.stderr
+    code, said = step(graph, command_of(verb))
+    assert code in (2, 3), said
+    assert path.name in said or path.parent.name in said
+    assert "Traceback" not in said
 
 
 def in_pixels(path):
