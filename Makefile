@@ -9,13 +9,14 @@ PEERS := bench bench-tiatoolbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm lint format docs lock env bench bench-quick quality
+.PHONY: help demo test test-faults test-slurm test-apart lint format docs lock env bench bench-quick quality
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
 	@echo "make test    run the tests, fast ones first"
 	@echo "make test-faults  what happens after kills, full disks, damaged files and the like"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
+	@echo "make test-apart  both of them, around one run of the graph"
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
@@ -40,6 +41,9 @@ test-faults: $(INSTALLED)
 
 test-slurm: $(INSTALLED)
 	PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -m slurm tests/slurm
+
+test-apart: $(INSTALLED)
+	PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -m "faults or slurm"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import time
 import pandas as pd
 import pytest
 from running import ended, wait_until
+from storing import move, server
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(1500)]
 
@@ -131,6 +133,19 @@ def test_the_slurm_controller_may_be_away_for_a_while(on_cluster, cluster, tmp_p
         printed = ended(process)
     assert process.returncode == 0, printed
     assert [step[:2] for step in project.shim.steps()] == [("rasterize", "b")]
+
+
+def test_slides_elsewhere_are_fetched_once_for_all_jobs(on_cluster, finished, tmp_path):
+    log = tmp_path / "requests"
+    project = on_cluster(tmp_path / "elsewhere")
+    with server(log) as address:
+        keys = move(project.graph.project, address)
+        project.run(MASKS, "results/scaled/half/b", **keys)
+    ours = project.graph.hashes("masks/b", "scaled/half/b")
+    assert list(ours.values()) == list(finished.hashes("masks/b", "scaled/half/b").values())
+    fetched = re.findall(r"GET /\S+/a-folder/([^\s?]+) ", log.read_text())
+    assert fetched
+    assert len(fetched) == len(set(fetched))
 
 
 def test_after_snakemake_was_killed_no_second_training_writes_beside_the_first(on_cluster, cluster, finished, tmp_path):
