@@ -39,7 +39,7 @@ def move(project, address):
     import boto3
 
     client = boto3.client(
-        "s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="user", aws_secret_access_key="word"
+        "s3", endpoint_url=address, region_name="us-east-1", **{name.lower(): value for name, value in KEYS.items()}
     )
     client.create_bucket(Bucket=BUCKET)
     rows = [
