@@ -193,7 +193,8 @@ def _frame(raster: Raster, path: Path, classes: int) -> Frame:
     if raster.bands != classes or raster.size != frame.size:
         what = f"holds {raster.bands} classes of {raster.size.width} x {raster.size.height} pixels"
         wanted = f"expected {classes} of {frame.size.width} x {frame.size.height}"
-        raise DataError(Problem(str(path), f"{what}; {wanted}.", "Delete it and run the same command again."))
+        remedy = f"Delete {path.parent} and run the same command again."
+        raise DataError(Problem(str(path), f"{what}; {wanted}.", remedy))
     return frame
 
 
@@ -245,7 +246,9 @@ class _ObjectWriter:
 def _object_writer(folder: Path, slide: str, frame: Frame, colors: Mapping[str, str]) -> Iterator[_ObjectWriter]:
     with ExitStack() as stack:
         mask = stack.enter_context(mask_writer(folder / f"{slide}.mask.tif", frame, list(colors)))
-        table = pq.ParquetWriter(folder / f"{slide}.objects.parquet", OBJECT_SCHEMA, compression="zstd")
+        table = pq.ParquetWriter(
+            folder / f"{slide}.objects.parquet", OBJECT_SCHEMA, compression="zstd", write_page_checksum=True
+        )
         features = stack.enter_context(feature_writer(folder / f"{slide}.geojson.gz"))
         writer = _ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
         yield writer

@@ -48,7 +48,10 @@ def outline_writer(
     for name, labels in [*classes.items(), (IGNORE, ignore)]:
         for label in dict.fromkeys(labels):
             names.setdefault(label, []).append(name)
-    with atomic_path(path) as private, pq.ParquetWriter(private, SCHEMA, compression="zstd") as writer:
+    with (
+        atomic_path(path) as private,
+        pq.ParquetWriter(private, SCHEMA, compression="zstd", write_page_checksum=True) as writer,
+    ):
         yield OutlineWriter(writer, frame, names)
 
 
@@ -100,10 +103,10 @@ def read_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.Data
         DataError: the file is missing or damaged.
     """
     try:
-        table: pd.DataFrame = pq.read_table(path, columns=list(columns)).to_pandas()
+        table: pd.DataFrame = pq.read_table(path, columns=list(columns), page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowException) as error:
-        what = f"cannot be read ({error})."
-        raise DataError(Problem(str(path), what, "Delete the file and run the same command again.")) from error
+        what, remedy = f"cannot be read ({error}).", f"Delete {path.parent} and run the same command again."
+        raise DataError(Problem(str(path), what, remedy)) from error
     if "geometry" in table:
         table["geometry"] = shapely.from_wkb(table["geometry"].to_numpy())
     return table

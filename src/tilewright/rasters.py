@@ -1,7 +1,7 @@
 """Tiled TIFF files, read and written by windows. Sizes are width x height, windows x before y, arrays rows x columns.
 
 Every mask, scaled image and probability map is a tiled, compressed TIFF that is written block by block and appears whole
-or not at all.
+or not at all. Behind its end stands a checksum, which readers of TIFF pass over and ``open_raster`` compares.
 """
 
 import json
@@ -22,6 +22,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.sealed import append_seal, has_seal
 
 BLOCK = 512
 Compression = Literal["zstd", "deflate"]
@@ -155,13 +156,25 @@ def open_raster(path: Path) -> Iterator[Raster]:
     Raises:
         DataError: the file is missing or damaged.
     """
+    _require_seal(path)
     try:
         with _quiet(), rasterio.open(path) as dataset:
             yield Raster(dataset)
     except RasterioIOError as error:
-        raise DataError(
-            Problem(str(path), f"cannot be read ({error}).", "Delete the file and run the same command again.")
-        ) from error
+        raise _unreadable(path, f"cannot be read ({error}).") from error
+
+
+def _require_seal(path: Path) -> None:
+    try:
+        intact = has_seal(path)
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read ({error.strerror}).") from error
+    if not intact:
+        raise _unreadable(path, "is damaged: it is not what was written.")
+
+
+def _unreadable(path: Path, what: str) -> DataError:
+    return DataError(Problem(str(path), what, f"Delete {path.parent} and run the same command again."))
 
 
 @contextmanager
@@ -187,15 +200,16 @@ def create_raster(
         threads: how many compress blocks; the bytes are the same.
     """
     level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
-    with atomic_path(path) as private, _quiet():
-        options = {"photometric": "rgb"} if bands == 3 else {}
-        with rasterio.open(
+    options = {"photometric": "rgb"} if bands == 3 else {}
+    with atomic_path(path) as private:
+        with _quiet(), rasterio.open(
             private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
             tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compression, interleave="pixel",
             sparse_ok=True, bigtiff="if_safer", num_threads=threads, **level, **options,
         ) as dataset:  # fmt: skip
             dataset.update_tags(**(tags or {}))
             yield Raster(dataset)
+        append_seal(private)
 
 
 @contextmanager

@@ -215,10 +215,12 @@ def _image(path, size, kind):
     import pyvips
 
     if kind == "empty":
-        return ours.empty_slide(path, *size)
+        ours.empty_slide(path, *size)
+        return
     texture = pyvips.Image.new_from_file(str(TEXTURE)).copy_memory()
     row = texture.join(texture.fliphor(), "horizontal")
     square = row.join(row.flipver(), "vertical").copy_memory()
     times = (-(-size[0] // square.width), -(-size[1] // square.height))
     whole = square.replicate(*times).extract_area(0, 0, *size)
-    return whole.tiffsave(str(path), tile=True, tile_width=512, tile_height=512, bigtiff=True, **SAVE[kind])
+    whole.tiffsave(str(path), tile=True, tile_width=512, tile_height=512, bigtiff=True, **SAVE[kind])
+    ours.seal(path)

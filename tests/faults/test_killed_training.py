@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import h5py
+import pyarrow.parquet as pq
 import pytest
 from faults.killer import content
 from faults.test_killed_steps import commands
@@ -166,13 +167,23 @@ def command_of(project):
         ("folds.csv", "calibrate", flipped),
         ("calibration/both.json", "segment", cut),
         ("masks/b/b1.tif", "evaluate", cut),
+        ("masks/b/b1.tif", "evaluate", flipped),
+        ("masks/b/b1.outlines.parquet", "evaluate", flipped),
+        ("scaled/half/a/a1.image.tif", "predict", flipped),
+        ("scaled/half/a/a1.tissue.tif", "predict", flipped),
         ("probabilities/far/fold0/a/a1.tif", "ensemble", emptied),
+        ("probabilities/far/fold0/a/a1.tif", "ensemble", flipped),
+        ("ensembles/both/a/a1.tif", "segment", flipped),
+        ("segments/both/b/b1.mask.tif", "evaluate", flipped),
+        ("segments/both/b/b1.objects.parquet", "evaluate", flipped),
     ],
 )
 def test_a_damaged_result_is_an_error_that_names_it(project, command_of, step, tmp_path, place, verb, damage):
     graph = project[0].copied(tmp_path / "copy")
     path = graph.results / place
-    path.write_bytes(in_pixels(path) if damage is flipped and path.suffix == ".h5" else damage(path.read_bytes()))
+    path.write_bytes(
+        INSIDE[path.suffix](path) if damage is flipped and path.suffix in INSIDE else damage(path.read_bytes())
+    )
     code, said = step(graph, command_of(verb))
     assert code in (2, 3), said
     assert path.name in said or path.parent.name in said
@@ -183,9 +194,24 @@ def in_pixels(path):
     """An archive with a wrong bit in its first tile."""
     with h5py.File(path) as archive:
         place = archive["images"].id.get_chunk_info(0).byte_offset + 100
+    return wrong_at(path, place)
+
+
+def in_values(path):
+    """A table with a wrong bit in its last column."""
+    row_group = pq.read_metadata(path).row_group(0)
+    column = row_group.column(row_group.num_columns - 1)
+    return wrong_at(path, column.data_page_offset + column.total_compressed_size // 2)
+
+
+def wrong_at(path, place):
     data = bytearray(path.read_bytes())
     data[place] ^= 0x10
     return bytes(data)
+
+
+INSIDE = {".h5": in_pixels, ".parquet": in_values}
+"""Where a wrong bit means something: elsewhere these formats have room that holds nothing."""
 
 
 TARGETS = {

@@ -172,8 +172,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
         DataError: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(path, columns=columns and list(columns))
-    except (OSError, pa.ArrowInvalid) as error:
+        table = pq.read_table(path, columns=columns and list(columns), page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
         raise DataError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
     frame = table.to_pandas(strings_to_categorical=True)
     return {name: np.asarray(frame[name]) for name in frame.columns}
