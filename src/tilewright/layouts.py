@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NoReturn, cast
 
-import pandas as pd
-
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.sheet import COLUMNS
@@ -38,7 +36,7 @@ SHARD = 32
 EVERY, FOLDS = 6, 5
 
 
-def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
+def sheet(layout: Layout, folder: Path, *, out: Path, per_shard: int | None = None) -> None:
     """Write the slide sheet of a folder with a known layout.
 
     Args:
@@ -46,9 +44,12 @@ def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
             cell competition), dsb2018 (nuclei of the Data Science Bowl, a label image each) or qupath (images with ``NAME.geojson`` or ``NAME.json`` beside them or in ``annotations/``).
         folder: the folder; files are named from it.
         out: the csv to write.
+        per_shard: for kidney and qupath, how many slides one job may work on: whole groups fill shards of at most so many
+            slides, and each shard becomes a group. Thousands of slides make a graph that is planned in seconds then; a
+            damaged slide stops its shard. Default: one slide a shard.
 
     Raises:
-        UserError: the folder does not have the layout; names what was looked for.
+        UserError: the folder does not have the layout; names what was looked for. Or a layout that has shards of its own.
     """
     if not folder.is_dir():
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
@@ -60,6 +61,8 @@ def sheet(layout: Layout, folder: Path, *, out: Path) -> None:
         "qupath": _qupath,
     }
     records = readers[layout](folder)
+    if per_shard is not None:
+        _share(records, layout, per_shard)
     known = [column for column in COLUMNS if any(column in record for record in records)]
     extra = [column for record in records for column in record if column not in known]
     stream = io.StringIO()
@@ -156,10 +159,7 @@ def _sartorius(folder: Path) -> list[Record]:
         record["annotations"] = "train.csv" if cell else ""
         samples.setdefault((kind if cell else "test", cell.get("sample_id", "") or name), []).append(record)
         records.append(record)
-    for kind, shards in _packed(samples).items():
-        for number, members in enumerate(shards):
-            for record in members:
-                record["group"] = record["shard"] = f"{_valid(kind)}_{number:03}"
+    _fill_shards(samples, SHARD)
     return records
 
 
@@ -192,15 +192,42 @@ def _dsb2018(folder: Path) -> list[Record]:
     return records
 
 
-def _packed(samples: Mapping[tuple[str, str], list[Record]]) -> dict[str, list[list[Record]]]:
-    """For each kind, its samples in shards of at most ``SHARD`` images; a larger sample has a shard of its own."""
+def _share(records: list[Record], layout: Layout, size: int) -> None:
+    """Put slides into shards of at most ``size``.
+
+    A group stays undivided. One with slides of both roles becomes a group with shards of both, so that the link is kept.
+    """
+    if size < 1 or any("shard" in record for record in records):
+        what = f"{size} slides a shard are too few." if size < 1 else f"the layout {layout} has shards of its own."
+        raise UserError(Problem("--per-shard", what, "Leave it out, or give the number for kidney or qupath."))
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.get("group", "") or record["slide"], []).append(record)
+    roles = {name: sorted({record["role"] for record in members}) for name, members in groups.items()}
+    _fill_shards({("_".join(roles[name]), name): members for name, members in groups.items()}, size)
+    for name, members in groups.items():
+        if len(roles[name]) > 1:
+            for record in members:
+                record["shard"] = f"{record['group']}_{record['role']}"
+
+
+def _fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int) -> None:
+    """Name shards, which are groups as well, for samples of several kinds.
+
+    For each kind whole samples fill a shard up to ``size`` slides; a larger sample has a shard of its own.
+
+    Args:
+        samples: slides that stay together, by their kind and name.
+        size: most slides in a shard.
+    """
     shards: dict[str, list[list[Record]]] = {}
     for (kind, _), members in sorted(samples.items()):
         filled = shards.setdefault(kind, [[]])
-        if filled[-1] and len(filled[-1]) + len(members) > SHARD:
+        if filled[-1] and len(filled[-1]) + len(members) > size:
             filled.append([])
         filled[-1] += members
-    return shards
+        for record in members:
+            record["group"] = record["shard"] = f"{_valid(kind)}_{len(filled) - 1:03}"
 
 
 def _qupath(folder: Path) -> list[Record]:
@@ -255,6 +282,8 @@ def _table(path: Path) -> list[Record]:
     """Rows of a csv; none where there is no file."""
     if not path.is_file():
         return []
+    import pandas as pd  # takes longer to load than most tables take to read; some layouts have none
+
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     return cast(list[Record], table.to_dict("records"))
 

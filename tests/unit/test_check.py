@@ -198,6 +198,14 @@ def test_warnings_alone_pass(project, capsys):
     assert report.endswith("0 errors, 5 warnings; 3 slides readable.\n")
 
 
+def test_thousands_of_shards_are_warned_of(project, capsys, monkeypatch):
+    check(config=project / "config.yaml")
+    assert "shards" not in capsys.readouterr().out
+    monkeypatch.setattr("tilewright.check.MANY_SHARDS", 2)
+    check(config=project / "config.yaml")
+    assert "slides.csv: there are 3 shards" in capsys.readouterr().out
+
+
 def test_data_folder_overrides_the_config(project):
     moved = project / "elsewhere"
     moved.mkdir()

@@ -20,14 +20,14 @@ def image(path):
             file.write(np.zeros((1, 4, 4), np.uint8))
 
 
-def rows_of(layout, folder):
-    sheet(layout, folder, out=folder / "slides.csv")
+def rows_of(layout, folder, **options):
+    sheet(layout, folder, out=folder / "slides.csv", **options)
     return {row.slide: row for row in read_sheet(folder / "slides.csv", [folder], None)}
 
 
-def refusal(layout, folder):
+def refusal(layout, folder, **options):
     with pytest.raises(UserError) as caught:
-        sheet(layout, folder, out=folder / "slides.csv")
+        sheet(layout, folder, out=folder / "slides.csv", **options)
     assert not (folder / "slides.csv").exists()
     return str(caught.value)
 
@@ -152,6 +152,31 @@ def test_qupath_finds_outlines_beside_the_image_and_in_annotations(tmp_path):
         "c_1": ("train", "c 1.geojson.gz"),
         "d": ("test", None),
     }
+
+
+def test_slides_share_shards_where_that_is_asked_for(tmp_path):
+    for number in range(25):
+        image(tmp_path / f"s{number:02}.tif")
+        if number < 18:
+            (tmp_path / f"s{number:02}.geojson").write_text("[]")
+    rows = rows_of("qupath", tmp_path, per_shard=5).values()
+
+    assert sorted(Counter((row.role, row.shard) for row in rows).values()) == [2, 3, 5, 5, 5, 5]
+    assert all(row.group == row.shard for row in rows)
+
+
+def test_shared_shards_keep_patients_together_and_on_both_sides_of_a_test(kidney):
+    rows = rows_of("kidney", kidney, per_shard=10)
+    assert rows["aaa"].group == rows["ccc"].group != rows["bbb"].group
+    assert len({row.shard for row in rows.values()}) == 3
+
+
+def test_shards_of_no_slide_are_refused(kidney):
+    assert "0 slides a shard are too few" in refusal("kidney", kidney, per_shard=0)
+
+
+def test_a_layout_with_shards_of_its_own_keeps_them(vasculature):
+    assert "the layout vasculature has shards of its own" in refusal("vasculature", vasculature, per_shard=9)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ from tilewright.storage import url_of
 
 __all__ = ["check"]
 ROUNDS = 20
+MANY_SHARDS = 1000
+"""From here on a dry run takes more than half a minute (docs/clusters.md)."""
 # Stand-ins for sections that are missing or wrong as a whole, so that the rest can be checked.
 STAND_INS: dict[str, dict[str, Any]] = {
     "classes": {"unnamed": {}},
@@ -191,6 +193,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     if "folds" in trusted:
         _check_folds(config, sheet, len(unread), findings)
     _check_groups(sheet, findings)
+    _check_shards(sheet, findings)
     if "classes" in trusted and not unread and any(row.role == "train" for row in sheet):
         labelled = [row.labelled for row in sheet if row.role == "train"]
         for name in sorted(config.classes):
@@ -225,6 +228,17 @@ def _check_groups(sheet: Sheet, findings: Findings) -> None:
                 what = f'group "{group}" has slides with the roles train (such as {first["train"].slide}) and {other}.'
                 remedy = "Slides of one patient on both sides make scores too good; give them one role."
                 findings.warnings["sheet"].append(Problem(_where(sheet, first[other]), what, remedy))
+
+
+def _check_shards(sheet: Sheet, findings: Findings) -> None:
+    """Warn of a graph that takes long to plan."""
+    shards = len(sheet.shards())
+    if shards > MANY_SHARDS:
+        what = f"there are {shards:,} shards; each makes ten jobs or more, which Snakemake plans at every start."
+        remedy = (
+            "Give slides that may be worked on together one shard: `tilewright sheet ... --per-shard 10`, or by hand."
+        )
+        findings.warnings["sheet"].append(Problem(str(sheet.path), what, remedy))
 
 
 def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:
