@@ -3,7 +3,8 @@
 ``python tests/benchmarks/graph.py --slides 200 2000 10000 --images 7033 --run 200``; prints a table and writes JSON. Slides are
 empty files of one shard each; images lie in 32 shards. Four models, five folds, two ensembles. Measured are a dry run, a
 dry run where nothing is to be done (``--run``), the parsing and planning of one cluster job, and the time for each job
-when a program that only makes its outputs stands in for ``tilewright``.
+when a program that only makes its outputs stands in for ``tilewright``. The peer, in the same run, is Snakemake with the
+same graph and nothing else (``bare.smk``): what no workflow of these jobs can be faster than.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
+BARE = Path(__file__).with_name("bare.smk")
 PROGRAMS = Path(sys.executable).parent
 MODELS = ("one", "two", "three", "four")
 CONFIG = {
@@ -52,7 +54,7 @@ def main():
         sizes = [(count, count) for count in options.slides] + [(count, 32) for count in options.images]
         for count, shards in sizes:
             project = make(Path(folder) / f"{count}-{shards}", count, shards)
-            row = {"slides": count, "shards": shards, **planned(project), "job": one_job(project)}
+            row = {"slides": count, "shards": shards, **planned(project, shards), "job": one_job(project)}
             if count in options.run and shards == count:
                 row |= run(project, row["jobs"])
             rows.append(row)
@@ -84,14 +86,25 @@ def make(folder, count, shards):
 
 
 def snakemake(project, *arguments):
-    """Run snakemake: seconds, peak memory in bytes, what it printed."""
-    command = [PROGRAMS / "snakemake", "-s", REPOSITORY / "Snakefile", "-d", project, "--configfile"]
+    """Run our graph: seconds, peak memory in bytes, what it printed."""
     path = os.pathsep.join(map(str, (project / "bin", PROGRAMS, os.environ["PATH"])))
+    options = ("-s", REPOSITORY / "Snakefile", "-d", project, "--configfile", project / "config.yaml")
+    return measured(PROGRAMS / "snakemake", *options, *arguments, path=path)
+
+
+def bare(project, shards):
+    """Seconds of a dry run of the same graph, bare, and its jobs."""
+    options = ("-s", BARE, "-d", project, "--config", f"shards={shards}", "--workflow-profile", "none")
+    seconds, _, printed = measured(PROGRAMS / "snakemake", *options, "-n", "--quiet", "rules")
+    return seconds, total(printed)
+
+
+def measured(*command, path=os.environ["PATH"]):
+    """Run a program: seconds, peak memory in bytes, what it printed."""
     begin = time.monotonic()
     with subprocess.Popen(
-        [*command, project / "config.yaml", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PATH": path},
-    ) as process:  # fmt: skip
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": path}
+    ) as process:
         printed = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -100,10 +113,18 @@ def snakemake(project, *arguments):
     return time.monotonic() - begin, usage.ru_maxrss * 1024, printed
 
 
-def planned(project):
-    """Jobs, seconds and memory of a dry run."""
+def planned(project, shards):
+    """Jobs, seconds and memory of a dry run, and the seconds of the bare graph."""
     seconds, memory, printed = snakemake(project, "-n", "--quiet", "rules")
-    return {"jobs": int(re.search(r"^total +(\d+)", printed, re.MULTILINE)[1]), "plan": seconds, "memory": memory}
+    alone, jobs = bare(project, shards)
+    if jobs != total(printed):
+        sys.exit(f"bare.smk has {jobs} jobs in place of {total(printed)}: it is another graph")
+    return {"jobs": jobs, "plan": seconds, "memory": memory, "bare": alone}
+
+
+def total(printed):
+    """The number of jobs that a dry run names."""
+    return int(re.search(r"^total +(\d+)", printed, re.MULTILINE)[1])
 
 
 def one_job(project):
@@ -122,14 +143,14 @@ def run(project, jobs):
 def table(rows):
     """The rows as Markdown."""
     lines = [
-        "| slides | shards | jobs | dry run | memory | before a cluster job | each job, two at a time | dry run when all is done |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| slides | shards | jobs | dry run | bare graph | ratio | memory | before a cluster job | each job, two at a time | dry run when all is done |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         done = (f"{row['each']:.0f} ms", f"{row['again']:.1f} s") if "each" in row else ("", "")
         cells = (
             f"{row['slides']:,}", f"{row['shards']:,}", f"{row['jobs']:,}", f"{row['plan']:.1f} s",
-            f"{row['memory'] / 1e9:.2f} GB", f"{row['job']:.1f} s", *done,
+            f"{row['bare']:.1f} s", f"{row['plan'] / row['bare']:.2f}", f"{row['memory'] / 1e9:.2f} GB", f"{row['job']:.1f} s", *done,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
