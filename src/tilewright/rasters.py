@@ -22,7 +22,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.sealed import append_seal, has_seal
+from tilewright.seals import append_seal, has_seal
 
 BLOCK = 512
 Compression = Literal["zstd", "deflate"]

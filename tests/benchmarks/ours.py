@@ -18,7 +18,7 @@ from tilewright.components import ComponentTracker
 from tilewright.config import Annotations, Config, Limits
 from tilewright.outputs import submission
 from tilewright.rasters import BLOCK, Frame, Size, blocks, create_raster, open_raster
-from tilewright.runtime.sealed import append_seal
+from tilewright.seals import append_seal
 from tilewright.settings import (
     DownscaleSettings,
     EncodeSettings,

@@ -37,29 +37,43 @@ def reruns(snakefile, folder, config):
         return collections.Counter(job.rule.name for job in done.jobs if done.finished(job))
 
 
-def in_child(*arguments):
+class Child:
     """The same in a child: the Snakefile runs among the names of a module of snakemake, and leaves its own there."""
-    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as said:
-        process = os.fork()
-        if process == 0:
+
+    def __init__(self, *arguments):
+        self.answer, self.said = (tempfile.TemporaryFile("w+") for _ in "as")  # noqa: SIM115 - closed by ended
+        self.process = os.fork()
+        if self.process == 0:
             for stream in (1, 2):
-                os.dup2(said.fileno(), stream)
+                os.dup2(self.said.fileno(), stream)
             try:
-                answer.write(json.dumps(reruns(*arguments)))
-                answer.flush()
+                self.answer.write(json.dumps(reruns(*arguments)))
+                self.answer.flush()
             except BaseException:
                 traceback.print_exc()
                 sys.stderr.flush()
             finally:
                 os._exit(0)
-        os.waitpid(process, 0)
-        answer.seek(0)
-        said.seek(0)
-        found = answer.read()
-        return json.loads(found) if found else f"failed: {said.read()}"
+
+    def ended(self):
+        """What it found, or what it said."""
+        os.waitpid(self.process, 0)
+        with self.answer, self.said:
+            self.answer.seek(0)
+            self.said.seek(0)
+            found = self.answer.read()
+            return json.loads(found) if found else f"failed: {self.said.read()}"
+
+
+def main(snakefile, folder, configs):
+    """As many children at once as there are processors."""
+    found, waiting = {}, dict(configs)
+    while waiting:
+        names = list(waiting)[: len(os.sched_getaffinity(0))]
+        children = {name: Child(snakefile, folder, waiting.pop(name)) for name in names}
+        found |= {name: child.ended() for name, child in children.items()}
+    return found
 
 
 if __name__ == "__main__":
-    order = json.loads(Path(sys.argv[1]).read_text())
-    found = {name: in_child(order["snakefile"], order["folder"], config) for name, config in order["configs"].items()}
-    print(json.dumps(found))
+    print(json.dumps(main(**json.loads(Path(sys.argv[1]).read_text()))))
