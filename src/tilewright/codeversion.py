@@ -5,6 +5,7 @@ Imports nothing heavy, because every cluster job parses the Snakefile.
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def _source(module: str) -> Path:
 def _imports(tree: ast.AST) -> list[str]:
     """Modules of this package that a module imports, anywhere in it."""
     found: list[str] = []
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tilewright":
             parent = node.module.removeprefix("tilewright").lstrip(".")
             below = [f"{parent}.{alias.name}".lstrip(".") for alias in node.names]
@@ -74,11 +75,18 @@ def _imports(tree: ast.AST) -> list[str]:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
+    for node in [tree, *_statements(tree)]:
+        body: list[ast.stmt] = getattr(node, "body", [])
+        body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
     return tree
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """What stands below a node; the parts of expressions, most of a tree, are passed over."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for below in getattr(node, name, ()):
+            yield below
+            yield from _statements(below)
 
 
 def _is_text(node: ast.AST) -> bool:
