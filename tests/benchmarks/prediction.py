@@ -4,32 +4,24 @@ Measured functions are generators as ``child.py`` wants them. The network is a U
 random weights, or a single convolution where memory alone is of interest.
 """
 
-import json
 import os
 import warnings
 from pathlib import Path
 
 import numpy as np
-import ours
 import rasterio
 import torch
 from shared import plain_network
 from torch import nn
 
 from tilewright.config import Inference, Network
-from tilewright.inference import predict as steps
-from tilewright.inference.ensemble import ensemble
 from tilewright.inference.predict import predict_image
 from tilewright.inference.windows import grid
-from tilewright.objects import segment
-from tilewright.outputs.submission import encode
 from tilewright.rasters import Size, Window, create_raster, open_raster
-from tilewright.settings import EncodeSettings, EnsembleSettings, PredictSettings, SegmentSettings
 from tilewright.training.architectures import build
 from tilewright.training.segmenter import Segmenter
 
 BATCH = 4
-CHAIN = ("predict", "ensemble", "segment", "encode")
 
 
 def predict(image, network, window, overlap, out, tissue=None):
@@ -103,48 +95,7 @@ def _network(name):
     return build(Network(tiles="any", encoder_weights="random", options=options), 1, pretrained=False).eval()
 
 
-def run_chain(project, step):
-    """Run a step from prediction to submission on the slide of a project, with a network that finds what is dark."""
-    work = _chain(Path(project), step)
-    yield
-    yield
-    work()
-    yield
-
-
-def ensure_chain(project, before):
-    """Run the steps of the chain before ``before`` whose results are missing."""
-    yield
-    yield
-    for step in CHAIN[: CHAIN.index(before)]:
-        if not (Path(project) / "chain" / step).exists():
-            _chain(Path(project), step)()
-    yield
-
-
-def _chain(project, step):
-    """A step as a function without arguments; it writes below ``chain`` in the project."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    config, place, chain = ours.config(), {"sheet": project / "slides.csv", "data": project}, project / "chain"
-    member = chain / "predict" / "model" / "fold0" / ours.SLIDE
-    if step == "predict":
-        steps.load_model = lambda _: (_finder_of_dark(), ["nucleus"])
-        settings = PredictSettings(inference=Inference(window=512, overlap=0.25, batch_size=BATCH))
-        scaled = {"scaled": project / "downscale", "model": project}
-        return lambda: steps.predict(ours.SLIDE, **place, **scaled, settings=settings, out=member)
-    if step == "ensemble":
-        given = {"members": [member, member], "weights": project, "settings": EnsembleSettings(weights={"model": 1})}
-        return lambda: ensemble(ours.SLIDE, **place, **given, out=chain / "ensemble")
-    if step == "segment":
-        limits = project / "calibration.json"
-        limits.write_text(json.dumps({"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}}))
-        given = {"probabilities": chain / "ensemble", "calibration": limits, "settings": SegmentSettings.of(config)}
-        return lambda: segment(ours.SLIDE, **place, **given, out=chain / "segment" / ours.SLIDE)
-    given = {"segments": chain / "segment", "settings": EncodeSettings.of(config)}
-    return lambda: encode(**place, **given, out=chain / "encode")
-
-
-def _finder_of_dark():
+def finder_of_dark():
     """A single convolution of one pixel: dark red is a nucleus."""
     convolution = nn.Conv2d(3, 1, 1)
     with torch.no_grad():

@@ -300,7 +300,7 @@ def chain(bench):
                 "run_chain",
                 {"project": str(project), "step": step},
                 name=name,
-                module="prediction",
+                module="chain",
                 units=(size**2, "pixel"),
             )
             for project, name, size in zip(
@@ -311,7 +311,7 @@ def chain(bench):
         def before(step=step):
             for project in projects:
                 run(Call("ensure_steps", {"project": str(project), "before": "tile"}))
-                run(Call("ensure_chain", {"project": str(project), "before": step}, module="prediction"))
+                run(Call("ensure_chain", {"project": str(project), "before": step}, module="chain"))
 
         title = f"{step}, {edge:,} x {edge:,}"
         yield Case(title, ours, (Peer(tenth, memory=1.2),), peak=2 * GB, before=before, repeats=1)
