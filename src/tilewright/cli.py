@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter, Token
 
-import tilewright
+from tilewright import __version__
 from tilewright.config import Limits
 from tilewright.config.base import Section
 from tilewright.runtime.ending import exit_code
@@ -49,7 +49,7 @@ for _kind in (*StepSettings.__subclasses__(), Limits):
 app = App(
     name="tilewright",
     help="Slides and outlines to segmentations, one step at a time.",
-    version=lambda: tilewright.__version__,
+    version=__version__,
     default_parameter=Parameter(negative=(), consume_multiple=True),
     help_format="plaintext",
     result_action="return_none",
