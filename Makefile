@@ -1,6 +1,8 @@
 # A fresh machine needs git, make and Python >= 3.11; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two processes take the tests file by file, in the order of tests/conftest.py.
+TESTS = PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
 PEERS := bench bench-tiatoolbox
@@ -34,16 +36,16 @@ demo: $(INSTALLED)
 	@echo "  report      results/report/index.html"
 
 test: $(INSTALLED)
-	$(BIN)/pytest -q
+	$(TESTS)
 
 test-faults: $(INSTALLED)
-	$(BIN)/pytest -q -m faults
+	$(TESTS) -m faults
 
 test-slurm: $(INSTALLED)
-	PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -m slurm tests/slurm
+	$(TESTS) -m slurm tests/slurm
 
 test-apart: $(INSTALLED)
-	PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -m "faults or slurm"
+	$(TESTS) -m "faults or slurm"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 import rasterio
 import yaml
+from filelock import FileLock
 from hypothesis import settings
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import geometry_mask
-from running import new_graph
+from running import Graph, new_graph
 from shapely import Point, box
 from shapely.geometry import mapping
 
@@ -164,12 +167,32 @@ APART = {
 
 
 def pytest_collection_modifyitems(config, items):
-    """Fast tests first, so that a plain mistake shows at once."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Files of fast tests first, so that a plain mistake shows at once, then those that take longest.
+
+    Processes take files in this order, each as a whole: what it has set up serves all tests of a file. The cluster, which
+    mostly waits, goes beside the faults.
+    """
+    slow_files = {item.path for item in items if is_slow(item)}
+    graph_files = {item.path for item in items if "finished" in item.fixturenames}
+
+    def place(item):
+        return item.path in slow_files, has(item, "faults"), item.path not in graph_files, is_slow(item)
+
+    items.sort(key=place)
     for item in items:
         for name, why in APART.items():
-            if item.get_closest_marker(name) and name not in config.option.markexpr:
+            if has(item, name) and name not in config.option.markexpr:
                 item.add_marker(pytest.mark.skip(reason=why))
+
+
+def is_slow(item):
+    """Whether a test runs the graph or trains a network."""
+    return has(item, "slow")
+
+
+def has(item, marker):
+    """Whether a test or its file has a marker."""
+    return item.get_closest_marker(marker) is not None
 
 
 @pytest.fixture(scope="session")
@@ -192,11 +215,16 @@ def project(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A run of the whole graph. Tests that change something work on a copy."""
-    folder = tmp_path_factory.mktemp("graph")
-    graph = new_graph(folder, make_project(folder / "project"))
-    graph.run()
-    return graph
+    """A run of the whole graph, one for all workers. Tests that change something work on a copy."""
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "finished"
+    ran = folder / "ran"
+    with FileLock(f"{folder}.lock"):
+        if not ran.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            new_graph(folder, make_project(folder / "project")).run()
+            ran.touch()
+    return Graph(folder, Project(folder / "project"))
 
 
 @pytest.fixture
