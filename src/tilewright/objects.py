@@ -8,7 +8,6 @@ through; an object is written once the strip after its last row has passed, so o
 last row, then by class, then by first pixel.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from tilewright.anatomy import structure
 from tilewright.components import ComponentTracker
 from tilewright.config import DEFAULT_LIMITS, Limits
 from tilewright.config.results import Segmentation
+from tilewright.documents import read_document
 from tilewright.holes import HoleFiller
 from tilewright.measuring import Objects, measure
 from tilewright.outputs.geojson import FeatureWriter, annotation, feature_writer
@@ -175,17 +175,14 @@ def read_bounds(calibration: Path, classes: Sequence[str]) -> dict[str, Bounds]:
     """The bounds of each class, in the order of ``classes``.
 
     Raises:
-        DataError: the file is missing, no JSON, or lacks a class.
+        DataError: the file is missing or damaged, or lacks a class.
     """
-    remedy = "Delete the file and run the same command again."
-    try:
-        content = json.loads(calibration.read_text(encoding="utf-8"))
-        thresholds, areas = content["thresholds"], content["min_area"]
-        return {name: Bounds(float(thresholds[name]), int(areas[name])) for name in classes}
-    except KeyError as error:
-        raise DataError(Problem(str(calibration), f"has no entry {error}.", remedy)) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(Problem(str(calibration), f"cannot be read ({error}).", remedy)) from error
+    content = read_document(calibration)
+    thresholds, areas = content["thresholds"], content["min_area"]
+    if missing := [name for name in classes if name not in thresholds]:
+        remedy = f"Delete {calibration} and run the same command again."
+        raise DataError(Problem(str(calibration), f"has no entry for {', '.join(missing)}.", remedy))
+    return {name: Bounds(thresholds[name], areas[name]) for name in classes}
 
 
 def _frame(raster: Raster, path: Path, classes: int) -> Frame:

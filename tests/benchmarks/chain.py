@@ -3,13 +3,13 @@
 Measured functions are generators as ``child.py`` wants them.
 """
 
-import json
 import os
 from pathlib import Path
 
 import ours
 
 from tilewright.config import Inference
+from tilewright.documents import write_document
 from tilewright.inference.ensemble import ensemble
 from tilewright.objects import segment
 from tilewright.outputs.submission import encode
@@ -58,7 +58,7 @@ def _chain(project, step):
         return lambda: ensemble(ours.SLIDE, **place, **given, out=chain / "ensemble")
     if step == "segment":
         limits = project / "calibration.json"
-        limits.write_text(json.dumps({"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}}))
+        write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}})
         given = {"probabilities": chain / "ensemble", "calibration": limits, "settings": SegmentSettings.of(config)}
         return lambda: segment(ours.SLIDE, **place, **given, out=chain / "segment" / ours.SLIDE)
     given = {"segments": chain / "segment", "settings": EncodeSettings.of(config)}

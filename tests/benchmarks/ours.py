@@ -16,6 +16,7 @@ from tilewright import masks, measuring, objects, rle, rlestream, runs, scales, 
 from tilewright.annotations import Annotation, read_annotations
 from tilewright.components import ComponentTracker
 from tilewright.config import Annotations, Config, Limits
+from tilewright.documents import write_document
 from tilewright.outputs import submission
 from tilewright.rasters import BLOCK, Frame, Size, blocks, create_raster, open_raster
 from tilewright.seals import append_seal
@@ -179,7 +180,7 @@ def _step(project, step):
         return lambda: _write_probabilities(here["downscale"], here["probabilities"])
     if step == "segment":
         limits = project / "calibration.json"
-        limits.write_text(json.dumps({"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}}))
+        write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}})
         folders = {"probabilities": here["probabilities"], "calibration": limits}
         return lambda: objects.segment(SLIDE, **place, **folders, settings=SegmentSettings.of(study), **out)
     segments = here["segment"].parent

@@ -14,6 +14,8 @@ import pytest
 from faults.killer import content
 from faults.test_killed_steps import commands
 
+from tilewright.documents import CHECKSUM
+
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 KILLER = Path(__file__).with_name("killer.py")
@@ -159,6 +161,7 @@ def command_of(project):
         ("models/far/fold0/model.safetensors", "predict", emptied),
         ("models/far/fold0/model.safetensors", "predict", flipped),
         ("models/far/fold0/model.json", "predict", cut),
+        ("models/far/fold0/model.json", "predict", flipped),
         ("tiles/coarse/a.h5", "train", cut),
         ("tiles/coarse/a.h5", "train", emptied),
         ("tiles/coarse/a.h5", "train", flipped),
@@ -166,6 +169,8 @@ def command_of(project):
         ("folds.csv", "train", flipped),
         ("folds.csv", "calibrate", flipped),
         ("calibration/both.json", "segment", cut),
+        ("calibration/both.json", "segment", flipped),
+        ("metrics/both/summary.json", "report", flipped),
         ("masks/b/b1.tif", "evaluate", cut),
         ("masks/b/b1.tif", "evaluate", flipped),
         ("masks/b/b1.outlines.parquet", "evaluate", flipped),
@@ -204,14 +209,21 @@ def in_values(path):
     return wrong_at(path, column.data_page_offset + column.total_compressed_size // 2)
 
 
-def wrong_at(path, place):
+def in_last_digit(path):
+    """A document whose last digit is another one."""
+    text = path.read_bytes()
+    end = text.rfind(CHECKSUM.encode())
+    return wrong_at(path, max(text.rfind(digit, 0, end) for digit in b"0123456789"), bit=1)
+
+
+def wrong_at(path, place, bit=0x10):
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x10
+    data[place] ^= bit
     return bytes(data)
 
 
-INSIDE = {".h5": in_pixels, ".parquet": in_values}
-"""Where a wrong bit means something: elsewhere these formats have room that holds nothing."""
+INSIDE = {".h5": in_pixels, ".parquet": in_values, ".json": in_last_digit}
+"""Where a wrong bit means something and is still well formed."""
 
 
 TARGETS = {
@@ -221,4 +233,5 @@ TARGETS = {
     "segment": ["results/segments/both/a"],
     "evaluate": ["results/metrics/both"],
     "ensemble": ["results/ensembles/both/a"],
+    "report": ["results/report"],
 }

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tilewright.documents import write_document
 from tilewright.inference.ensemble import blend, ensemble
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runtime.errors import DataError
@@ -76,7 +77,7 @@ def test_folds_share_the_weight_of_their_model(project, monkeypatch):
     ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
              weights=Path("w.json"), settings=settings, out=Path("e"))  # fmt: skip
     assert np.unique(load(Path("e/x1.tif"))[0]).tolist() == [round((3 * 50 + 200) / 4)]
-    Path("w.json").write_text('{"weights": {"near": 0.2, "far": 0.8}}')
+    write_document(Path("w.json"), {"weights": {"near": 0.2, "far": 0.8}})
     settings = EnsembleSettings(weights={"near": 1, "far": 1}, fit=True)
     ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
              weights=Path("w.json"), settings=settings, out=Path("f"))  # fmt: skip

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from tilewright.config import Network
+from tilewright.documents import write_document
 from tilewright.inference import export as module
 from tilewright.inference.export import export, largest_difference
 from tilewright.inference.predict import load_model
@@ -38,7 +39,7 @@ def save(folder, **options):
         "fold": 1,
         "weights": file_hash(folder / "model.safetensors"),
     }
-    (folder / "model.json").write_text(json.dumps(card))
+    write_document(folder / "model.json", card)
     return folder
 
 

@@ -11,6 +11,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon, box
 
 from tilewright.components import label
 from tilewright.config import Segmentation
+from tilewright.documents import write_document
 from tilewright.evaluation.evaluate import evaluate
 from tilewright.evaluation.metrics import Agreement, Instances, Overlap, instances_of_outlines, match, overlapping
 from tilewright.objects import segment
@@ -135,7 +136,7 @@ def metrics(tmp_path: Path) -> Path:
     (tmp_path / "x.png").touch()
     (tmp_path / "x.json").touch()
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
-    (tmp_path / "c.json").write_text(json.dumps(limits))
+    write_document(tmp_path / "c.json", limits)
     glands, vessels = [box(0, 0, 10, 10), box(20, 20, 30, 30)], [box(0, 30, 5, 40)]
     outlines = {"gland": glands, "vessel": vessels, "ignore": [box(40, 0, 50, 40)]}
     ignored = runs((40, 0, 50, 40))

@@ -14,6 +14,7 @@ from shapely.geometry import mapping, shape
 from tilewright.annotations import read_annotations
 from tilewright.components import label
 from tilewright.config import Annotations, Limits, Segmentation
+from tilewright.documents import write_document
 from tilewright.objects import segment
 from tilewright.rasters import Frame, Size, create_raster, open_raster
 from tilewright.runs import Runs
@@ -58,7 +59,7 @@ def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, ana
     write_probabilities(folder / "p" / "s1.tif", pixels, frame)
     thresholds = thresholds or dict.fromkeys(classes, 0.6)
     calibration = {"thresholds": thresholds, "min_area": dict.fromkeys(classes, min_area)}
-    (folder / "calibration.json").write_text(json.dumps(calibration))
+    write_document(folder / "calibration.json", calibration)
     settings = SegmentSettings(
         colors={name: COLORS[name] for name in classes}, segmentation=Segmentation(**segmentation)
     )
@@ -277,7 +278,7 @@ def test_outlines_are_valid_and_cover_the_pixels_of_their_object():
 
 def test_a_class_without_a_threshold_is_named(tmp_path):
     frame = Frame(0, 0, 10, 10, Size(10, 10))
-    with pytest.raises(DataError, match=r"calibration.json: has no entry 'gland'"):
+    with pytest.raises(DataError, match=r"calibration.json: has no entry for gland"):
         run_segment(tmp_path, np.zeros((1, 10, 10), np.uint8), frame, thresholds={"other": 0.5})
     assert not (tmp_path / "out").exists()
 
@@ -287,7 +288,7 @@ def test_probabilities_of_another_size_are_refused(tmp_path):
         pass
     (tmp_path / "s1.png").touch()
     (tmp_path / "slides.csv").write_text("slide,image,role\ns1,s1.png,test\n")
-    (tmp_path / "c.json").write_text('{"thresholds": {"gland": 0.5}, "min_area": {"gland": 0}}')
+    write_document(tmp_path / "c.json", {"thresholds": {"gland": 0.5}, "min_area": {"gland": 0}})
     settings = SegmentSettings(colors={"gland": "#ff8000"}, segmentation=Segmentation())
     with pytest.raises(DataError, match="1 classes of 5 x 5 pixels; expected 1 of 9 x 9"):
         segment("s1", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",

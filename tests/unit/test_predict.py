@@ -1,11 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tilewright.config import Inference
+from tilewright.documents import write_document
 from tilewright.inference import bands
 from tilewright.inference.bands import Band
 from tilewright.inference.predict import load_model, predict_image
@@ -203,7 +202,7 @@ def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
 
 
 def test_a_folder_without_a_usable_model_is_refused(tmp_path):
-    (tmp_path / "model.json").write_text(json.dumps({"network": {"tiles": "a"}}))
+    write_document(tmp_path / "model.json", {"network": {"tiles": "a"}})
     with pytest.raises(DataError, match="holds no usable model"):
         load_model(tmp_path)
 

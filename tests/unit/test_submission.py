@@ -1,6 +1,5 @@
 import base64
 import csv
-import json
 import zlib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from scipy import ndimage
 
 from tilewright.components import label
 from tilewright.config import Segmentation, Submission
+from tilewright.documents import write_document
 from tilewright.objects import segment
 from tilewright.outputs.overlaps import without_overlaps
 from tilewright.outputs.predictions import Layer, open_prediction
@@ -44,7 +44,7 @@ def study(tmp_path: Path) -> Path:
         "slide,image,annotations,role\nt2,x.png,,test\ntrain,x.png,x.json,train\nt1,x.png,,test\n"
     )
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
-    (tmp_path / "c.json").write_text(json.dumps(limits))
+    write_document(tmp_path / "c.json", limits)
     settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
     for slide, values in (("t2", pixels()), ("t1", np.zeros_like(pixels()))):
         with create_raster(tmp_path / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags()) as raster:
@@ -143,7 +143,7 @@ def tall(tmp_path: Path) -> Path:
     values = np.clip(128 + 1500 * smooth, 0, 255).astype(np.uint8)
     values[0, 100:1400, 300:310] = 255
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.7), "min_area": dict.fromkeys(CLASSES, 100)}
-    (tmp_path / "c.json").write_text(json.dumps(limits))
+    write_document(tmp_path / "c.json", limits)
     with create_raster(tmp_path / "p" / "tall.tif", LARGE.size, bands=2, tags=LARGE.tags()) as raster:
         raster.write(values, 0, 0)
     settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())

@@ -2,7 +2,6 @@
 
 import base64
 import csv
-import json
 import zlib
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scipy import ndimage
 
 from tilewright.config import Segmentation
 from tilewright.configfile import read_config
+from tilewright.documents import write_document
 from tilewright.objects import segment
 from tilewright.outputs.submission import encode
 from tilewright.rasters import Frame, Size, create_raster
@@ -47,7 +47,7 @@ def rows(tmp_path, request):
     (tmp_path / "x.png").touch()
     (tmp_path / "slides.csv").write_text("slide,image,role\n" + "".join(f"{name},x.png,test\n" for name in slides()))
     limits = {"thresholds": dict.fromkeys(classes, 0.5), "min_area": dict.fromkeys(classes, 0)}
-    (tmp_path / "c.json").write_text(json.dumps(limits))
+    write_document(tmp_path / "c.json", limits)
     frame = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT))
     places = {"sheet": tmp_path / "slides.csv", "data": tmp_path}
     settings = SegmentSettings(colors=dict.fromkeys(classes, "#ff0000"), segmentation=Segmentation())

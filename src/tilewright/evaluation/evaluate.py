@@ -5,7 +5,6 @@ In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. 
 """
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -16,6 +15,7 @@ import numpy as np
 import shapely
 
 from tilewright.components import label
+from tilewright.documents import write_document
 from tilewright.evaluation.boundary import boundary_agreement
 from tilewright.evaluation.metrics import (
     Instances,
@@ -74,7 +74,7 @@ def evaluate(*, sheet: Path, data: Path, masks: Path, segments: Path, settings: 
                         writer.writerows(_object_records(score))
                         scores.append(replace(score, layer=None))  # the runs of all slides would not fit
         _write_table(folder / "slides.csv", map(_slide_record, scores))
-        (folder / "summary.json").write_text(json.dumps(summarize(scores), indent=2) + "\n", encoding="utf-8")
+        write_document(folder / "summary.json", summarize(scores))
 
 
 def score_slide(row: Row, masks: Path, segments: Path, settings: EvaluateSettings) -> Iterator[Score]:

@@ -4,7 +4,6 @@ For each slide and class the probabilities of positive and of negative pixels ar
 Dice at every threshold follows exactly, without reading the maps again.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from tilewright.config import Calibration
+from tilewright.documents import write_document
 from tilewright.folds import agreed_folds
 from tilewright.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
 from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.rasters import blocks, open_raster
-from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import CalibrateSettings
@@ -80,7 +79,7 @@ def calibrate(
         "reliability": {name: _reliability([slide.histogram for slide in slides]) for name, slides in found.items()},
         "slides": [row.slide for row in rows],
     }
-    write_text(out, json.dumps(content, indent=2) + "\n")
+    write_document(out, content)
 
 
 @dataclass(frozen=True, eq=False)

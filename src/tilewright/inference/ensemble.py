@@ -1,6 +1,5 @@
 """The weighted mean of probability maps, over models and folds."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.documents import read_document
 from tilewright.rasters import Frame, Raster, Size, Window, blocks, create_raster, open_raster
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
@@ -55,11 +55,7 @@ def fitted_weights(path: Path) -> dict[str, float]:
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
-        weights: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "Delete it and run the same command again."
-        raise DataError(Problem(str(path), f"holds no weights ({error}).", remedy)) from error
+    weights: dict[str, float] = read_document(path)["weights"]
     return weights
 
 

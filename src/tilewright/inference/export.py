@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tilewright.documents import read_document
 from tilewright.inference.predict import load_model
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem, UserError
@@ -43,7 +44,7 @@ def export(model: Path, *, out: Path) -> None:
     segmenter, _ = load_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as private:
-        _write(segmenter, json.loads((model / "model.json").read_text(encoding="utf-8")), private)
+        _write(segmenter, read_document(model / "model.json", model), private)
         largest = largest_difference(segmenter, private)
         if not largest <= TOLERANCE:
             what = f"gives logits that differ from PyTorch's by up to {largest:.2g}."

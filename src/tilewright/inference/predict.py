@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tilewright.config import Inference, Network
+from tilewright.documents import read_document
 from tilewright.inference.bands import Band, add_weighted, keep_least
 from tilewright.inference.batches import fitting_size, in_batches, read_ahead
 from tilewright.inference.views import probabilities
@@ -85,7 +86,7 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
         DataError: a file is missing or does not fit.
     """
     try:
-        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        content = read_document(folder / "model.json", folder)
         segmenter = build(Network(**content["network"]), len(content["classes"]), pretrained=False)
         if file_hash(folder / "model.safetensors") != content["weights"]:
             raise ValueError("model.safetensors is not the file that model.json describes")

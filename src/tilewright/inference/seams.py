@@ -5,7 +5,6 @@ windows do not overlap (moved by half a window, windows that overlap by half wou
 of the probabilities where windows of the first grid end is the seam.
 """
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from tilewright.config import Inference
+from tilewright.documents import write_document
 from tilewright.inference.predict import load_model, predict_windows
 from tilewright.inference.views import views
 from tilewright.inference.windows import Corner, grid, step_of
 from tilewright.rasters import BLOCK, Raster, Size, Window, blocks, create_raster, open_raster
-from tilewright.runtime.atomic import write_text
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import note
 from tilewright.settings import SeamsSettings
@@ -68,7 +67,7 @@ def seams(
         "format": 1, "slide": slide, "part": [part.x, part.y, part.width, part.height], "operations": work,
         "windows": found,
     }  # fmt: skip
-    write_text(out, json.dumps(content, indent=2) + "\n")
+    write_document(out, content)
 
 
 @dataclass(frozen=True)

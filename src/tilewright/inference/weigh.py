@@ -4,7 +4,6 @@ The weights are at least 0, sum to 1, and minimise the mean squared error of the
 than the sums of products of the members' probabilities with each other and with the truth, which are taken in one pass.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from tilewright.documents import write_document
 from tilewright.folds import agreed_folds
 from tilewright.inference.ensemble import read_at
 from tilewright.rasters import blocks, open_raster
-from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.settings import WeighSettings
@@ -59,7 +58,7 @@ def weigh(
         sums[fold] = sums[fold] + found if fold in sums else found
     if not any(part.positive.any() for part in sums.values()):
         raise DataError(Problem(str(sheet), "no training slide shows a class.", "Give the weights in the config."))
-    write_text(out, json.dumps(table(list(sums.values()), settings.models), indent=2) + "\n")
+    write_document(out, table(list(sums.values()), settings.models))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ In: the sheet and the folder of results. Out: a folder with ``index.html``, whic
 its pictures in ``overlays/`` and ``figures/``. The same inputs give the same bytes.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from tilewright.config import Model
+from tilewright.documents import read_document
 from tilewright.folds import Assignment, read_folds
 from tilewright.outputs.predictions import read_columns
 from tilewright.rasters import Size, open_raster
@@ -166,7 +166,7 @@ def _histories(results: Path, settings: ReportSettings) -> Histories:
 def _seams(results: Path, models: Iterable[str]) -> dict[str, Any]:
     """The seams of the models that have been measured."""
     paths = {model: results / "seams" / f"{model}.json" for model in models}
-    return {model: _json(path) for model, path in paths.items() if path.is_file()}
+    return {model: read_document(path) for model, path in paths.items() if path.is_file()}
 
 
 def _weight(term: float | Mapping[str, float]) -> float:
@@ -192,7 +192,7 @@ def _ensemble(
 ) -> dict[str, Any]:
     """Everything about an ensemble; draws its figures and overlays into ``folder``."""
     colors = dict(sorted(settings.colors.items()))
-    summary = _json(results / "metrics" / name / "summary.json")
+    summary = read_document((metrics := results / "metrics" / name) / "summary.json", metrics)
     slides = pd.read_csv(results / "metrics" / name / "slides.csv", dtype={"slide": str, "source": str})
     figure = f"figures/dice-{name}.png" if len(slides) else ""
     if figure:
@@ -201,9 +201,9 @@ def _ensemble(
         }
         draw_dice(slides, pooled, class_lines(colors, list(slides["class"])), folder / figure)
     scores = [_score_table(part, title, summary[part], colors) for part, title in SETS.items() if part in summary]
-    calibration = _json(results / "calibration" / f"{name}.json")
+    calibration = read_document(results / "calibration" / f"{name}.json")
     draw_reliability(calibration["reliability"], colors, folder / f"figures/reliability-{name}.png")
-    weighed = _json(path) if (path := results / "weights" / f"{name}.json").is_file() else None
+    weighed = read_document(path) if (path := results / "weights" / f"{name}.json").is_file() else None
     return {
         "name": name, "weights": weighed["weights"] if weighed else dict(weights), "weighed": weighed,
         "calibration": calibration, "sets": scores, "figure": figure,
@@ -254,15 +254,6 @@ def _score_table(part: str, title: str, table: Mapping[str, Any], colors: Mappin
 
 def _in(entry: Mapping[str, Any], source: str, key: str) -> Any:
     return entry["sources"].get(source, {}).get(key)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            Problem(str(path), f"cannot be read ({error}).", "Delete it and run the same command again.")
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ epoch, ``curves.png`` the same as a picture, ``events/`` the same for TensorBoar
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,9 @@ import torch
 from tilewright.archives import TrainingShard
 from tilewright.codeversion import code_version
 from tilewright.config.training import Network
+from tilewright.documents import write_document
 from tilewright.folds import EXTERNAL, Assignment, agreed_folds
-from tilewright.runtime.atomic import atomic_path, write_text
+from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.locks import state_lock
@@ -165,7 +165,7 @@ def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out
         "best_weights": best.kind,
     }
     content |= {f"best_{state.monitor}": abs(best.score)}
-    write_text(out / "model.json", json.dumps(content, indent=2) + os.linesep)
+    write_document(out / "model.json", content)
 
 
 def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
