@@ -172,22 +172,17 @@ def pytest_collection_modifyitems(config, items):
     Processes take files in this order, each as a whole: what it has set up serves all tests of a file. The cluster, which
     mostly waits, goes beside the faults.
     """
-    slow_files = {item.path for item in items if is_slow(item)}
+    slow_files = {item.path for item in items if has(item, "slow")}
     graph_files = {item.path for item in items if "finished" in item.fixturenames}
 
     def place(item):
-        return item.path in slow_files, has(item, "faults"), item.path not in graph_files, is_slow(item)
+        return item.path in slow_files, has(item, "faults"), item.path not in graph_files, has(item, "slow")
 
     items.sort(key=place)
     for item in items:
         for name, why in APART.items():
             if has(item, name) and name not in config.option.markexpr:
                 item.add_marker(pytest.mark.skip(reason=why))
-
-
-def is_slow(item):
-    """Whether a test runs the graph or trains a network."""
-    return has(item, "slow")
 
 
 def has(item, marker):

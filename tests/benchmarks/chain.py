@@ -1,6 +1,6 @@
 """From prediction to submission on the slide of a project, with a network of one convolution.
 
-Measured functions are generators as ``child.py`` wants them.
+Measured functions give generators as ``child.py`` wants them.
 """
 
 import os
@@ -20,21 +20,13 @@ CHAIN = ("predict", "ensemble", "segment", "encode")
 
 def run_chain(project, step):
     """Run a step from prediction to submission on the slide of a project, with a network that finds what is dark."""
-    work = _chain(Path(project), step)
-    yield
-    yield
-    work()
-    yield
+    return ours.stages(_chain(Path(project), step))
 
 
 def ensure_chain(project, before):
     """Run the steps of the chain before ``before`` whose results are missing."""
-    yield
-    yield
-    for step in CHAIN[: CHAIN.index(before)]:
-        if not (Path(project) / "chain" / step).exists():
-            _chain(Path(project), step)()
-    yield
+    missing = [step for step in CHAIN[: CHAIN.index(before)] if not (Path(project) / "chain" / step).exists()]
+    return ours.stages(*(_chain(Path(project), step) for step in missing))
 
 
 def _chain(project, step):

@@ -126,21 +126,21 @@ def run_step(project, step, out=None):
 
 def run_steps(project, steps, out=None):
     """Run several steps as one piece of work; ``out`` as of ``run_step``."""
-    work = [_step(Path(project), step) for step in steps]
-    yield
-    yield
-    for one in work:
-        one()
-    yield
+    return stages(*(_step(Path(project), step) for step in steps))
 
 
 def ensure_steps(project, before):
     """Run the steps before ``before`` whose results are missing."""
+    missing = [step for step in STEPS[: STEPS.index(before)] if not output_of(Path(project), step).exists()]
+    return stages(*(_step(Path(project), step) for step in missing))
+
+
+def stages(*work):
+    """The stages of a measurement that finds its inputs: nothing but the work."""
     yield
     yield
-    for step in STEPS[: STEPS.index(before)]:
-        if not output_of(Path(project), step).exists():
-            _step(Path(project), step)()
+    for one in work:
+        one()
     yield
 
 

@@ -99,7 +99,6 @@ def test_the_locks_have_hashes_and_no_addresses(lock):
 def test_the_start_of_a_verb_is_measured_beside_its_packages():
     command = [sys.executable, "tests/benchmarks/start.py", "--repeats", "1", "--verbs", "split"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    verb, ours, alone, packages = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    verb, ours, alone = done.stdout.splitlines()[-1].strip("| ").split(" | ")
     assert verb == "split"
     assert float(ours) > float(alone) / 2 > 0
-    assert int(packages) >= 5
