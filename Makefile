@@ -22,8 +22,8 @@ help:
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
-	@echo "make bench   measure against other programs, for hours (ARGS=\"--rows rle --repeats 1\"; tests/benchmarks/README.md)"
-	@echo "make quality compare recipes on real sets, for an hour (ARGS=\"--data FOLDER --sets hgsc\"; tests/quality)"
+	@echo "make bench   measure against other programs, for hours (ARGS=\"--rows rle --repeats 1\"; benchmarks/README.md)"
+	@echo "make quality compare recipes on real sets, for an hour (ARGS=\"--data FOLDER --sets hgsc\"; quality)"
 	@echo "make lock    compile the requirements*.lock anew"
 	@echo "make env     make .venv"
 
@@ -53,7 +53,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
-	$(BIN)/tilewright docs --check
+	$(BIN)/python docs/generate.py --check
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -61,7 +61,7 @@ format: $(INSTALLED)
 	$(BIN)/snakefmt Snakefile workflow
 
 docs: $(INSTALLED)
-	$(BIN)/tilewright docs
+	$(BIN)/python docs/generate.py
 
 lock: $(SYNCED)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --group dev pyproject.toml \
@@ -72,13 +72,13 @@ lock: $(SYNCED)
 	done
 
 bench: $(INSTALLED) $(PEERS:%=.venv-%/.synced)
-	$(BIN)/python tests/benchmarks $(ARGS)
+	$(BIN)/python benchmarks $(ARGS)
 
 bench-quick: $(INSTALLED)
-	$(BIN)/python tests/benchmarks --quick $(ARGS)
+	$(BIN)/python benchmarks --quick $(ARGS)
 
 quality: $(INSTALLED)
-	$(BIN)/python tests/quality $(ARGS)
+	$(BIN)/python quality $(ARGS)
 
 env: $(INSTALLED)
 

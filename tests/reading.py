@@ -3,8 +3,8 @@
 import pytest
 
 from tilewright.annotations import read_annotations
-from tilewright.config import Annotations, Limits
-from tilewright.rasters import Size, Window
+from tilewright.pixels.grid import Size, Window
+from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, SlideError
 from tilewright.slides import open_slide
 

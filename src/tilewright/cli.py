@@ -9,32 +9,31 @@ from collections.abc import Sequence
 from cyclopts import App, Parameter, Token
 
 from tilewright import __version__
-from tilewright.config import Limits
-from tilewright.config.base import Section
+from tilewright.project.config import Limits
+from tilewright.project.config.base import Section
+from tilewright.project.settings import StepSettings
 from tilewright.runtime.ending import exit_code
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
-from tilewright.settings import StepSettings
 
 VERBS = {
-    "check": ("tilewright.check:check", "Find all problems of config, sheet, images and outlines."),
-    "sheet": ("tilewright.layouts:sheet", "Write the slide sheet of a folder with a known layout."),
-    "docs": ("tilewright.docs:docs", "Write schemas and the description of the config from the models."),
-    "rasterize": ("tilewright.masks:rasterize", "Draw the outlines of a shard into masks."),
-    "downscale": ("tilewright.scales:downscale", "Write images, masks and tissue of a shard at some scales."),
-    "tile": ("tilewright.tiles:tile", "Cut the tiles of a shard into one archive."),
-    "split": ("tilewright.folds:split", "Divide the training shards into folds."),
+    "check": ("tilewright.check.check:check", "Find all problems of config, sheet, images and outlines."),
+    "sheet": ("tilewright.project.sheet:sheet", "Write the slide sheet of a folder with a known layout."),
+    "rasterize": ("tilewright.masks.rasterize:rasterize", "Draw the outlines of a shard into masks."),
+    "downscale": ("tilewright.scales.downscale:downscale", "Write images, masks and tissue of a shard at some scales."),
+    "tile": ("tilewright.tiles.tile:tile", "Cut the tiles of a shard into one archive."),
+    "split": ("tilewright.tiles.split:split", "Divide the training shards into folds."),
     "pseudo": ("tilewright.inference.pseudo:pseudo", "Cut the tiles of a test shard as an ensemble labels them."),
-    "train": ("tilewright.training.fit:train", "Train one fold of a model."),
+    "train": ("tilewright.training.train:train", "Train one fold of a model."),
     "export": ("tilewright.inference.export:export", "Write a trained fold as ONNX, checked against PyTorch."),
     "predict": ("tilewright.inference.predict:predict", "Predict a shard with one fold of a model."),
     "seams": ("tilewright.inference.seams:seams", "Measure how much windows of a model differ where they end."),
     "weigh": ("tilewright.inference.weigh:weigh", "Fit the weights of an ensemble on out-of-fold slides."),
     "ensemble": ("tilewright.inference.ensemble:ensemble", "Average the predictions of a shard."),
     "calibrate": ("tilewright.inference.calibrate:calibrate", "Choose thresholds on out-of-fold slides."),
-    "segment": ("tilewright.objects:segment", "Make masks and objects of the probabilities of a shard."),
-    "encode": ("tilewright.outputs.submission:encode", "Write the run-length-encoded submission."),
+    "segment": ("tilewright.segments.segment:segment", "Make masks and objects of the probabilities of a shard."),
+    "encode": ("tilewright.segments.encode:encode", "Write the run-length-encoded submission."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
-    "report": ("tilewright.report.page:report", "Draw overlays and tables into one page."),
+    "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
 
 

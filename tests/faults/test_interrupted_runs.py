@@ -58,7 +58,7 @@ def test_after_a_stop_the_plain_command_goes_on(fresh, finished, number):
 
 
 def test_a_step_that_is_killed_is_tried_again(fresh, finished):
-    """F9, on one machine; what a batch system is asked for is told by unit/test_ending.py and the tests on SLURM."""
+    """F9, on one machine; what a batch system is asked for is told by unit/runtime/test_ending.py and the tests on SLURM."""
     graph, shim = fresh
     code, _ = graph.attempt(MASKS, "--retries", "1", **shim.environment("rasterize:b kill 2"))
     assert code != 0

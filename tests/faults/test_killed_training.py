@@ -14,7 +14,7 @@ import pytest
 from faults.killer import content
 from faults.test_killed_steps import commands
 
-from tilewright.documents import CHECKSUM
+from tilewright.runtime.documents import CHECKSUM
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -12,11 +12,12 @@ from shapely import Polygon
 
 from tilewright.annotations import Annotation, read_annotations
 from tilewright.annotations.geometry import polygonal
-from tilewright.config import Annotations, Limits
-from tilewright.masks import draw
-from tilewright.rasters import Frame, Size, open_raster
-from tilewright.rle import encode_row_major
-from tilewright.runs import Runs
+from tilewright.masks.rasterize import draw
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.rasters import open_raster
+from tilewright.pixels.rle import encode_row_major
+from tilewright.pixels.runs import Runs
+from tilewright.project.config import Annotations, Limits
 
 WIDTH, HEIGHT = 70, 60
 FRAME = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT))

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from tilewright import rle
-from tilewright.rle import decode_coco_counts, encode_coco_counts
-from tilewright.runs import Runs
+from tilewright.pixels import rle
+from tilewright.pixels.rle import decode_coco_counts, encode_coco_counts
+from tilewright.pixels.runs import Runs
 from tilewright.runtime.errors import DataError
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from tilewright.components import label
-from tilewright.rasters import Window
-from tilewright.runs import Runs, dice, difference, intersection, iou, union
+from tilewright.pixels.components import label
+from tilewright.pixels.grid import Window
+from tilewright.pixels.runs import Runs, dice, difference, intersection, iou, union
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = arrays(np.bool_, SHAPES)

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from tilewright import rlestream
-from tilewright.components import ComponentTracker
-from tilewright.outputs.mask import mask_writer
-from tilewright.rasters import BLOCK, Frame, Size, Window, create_raster, open_raster
-from tilewright.rle import encode_column_major, encode_row_major
-from tilewright.rlestream import stream_column_major, stream_row_major
-from tilewright.runs import Runs
-from tilewright.strips import Strip, strips_of_bits
+from tilewright.pixels.components import ComponentTracker
+from tilewright.pixels.grid import BLOCK, Frame, Size, Window
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.pixels.rle import encode_column_major, encode_row_major
+from tilewright.pixels.runs import Runs
+from tilewright.pixels.strips import Strip, strips_of_bits
+from tilewright.segments import rlestream
+from tilewright.segments.mask import mask_writer
+from tilewright.segments.rlestream import stream_column_major, stream_row_major
 
 sizes = st.tuples(st.integers(1, 14), st.integers(1, 14))
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.archives import TrainingShard
-from tilewright.config import Annotations, Folds, Network, Scale, TileSet, Tissue
-from tilewright.folds import split
-from tilewright.masks import rasterize
-from tilewright.scales import downscale
-from tilewright.settings import DownscaleSettings, RasterizeSettings, SplitSettings, TileSettings, TrainSettings
-from tilewright.tiles import tile
+from tilewright.masks.rasterize import rasterize
+from tilewright.project.config import Annotations, Folds, Network, Scale, TileSet, Tissue
+from tilewright.project.settings import DownscaleSettings, RasterizeSettings, SplitSettings, TileSettings, TrainSettings
+from tilewright.scales.downscale import downscale
+from tilewright.tiles.archive import TrainingShard
+from tilewright.tiles.split import split
+from tilewright.tiles.tile import tile
 
 CLASSES = ["gland", "vessel"]
 SHARDS = ("a", "b", "x1")
@@ -46,7 +46,7 @@ class Trainings:
 
     def __call__(self, out, fold=0, workers=0, **options):
         """The files of a training by name."""
-        from tilewright.training.fit import train
+        from tilewright.training.train import train
 
         train("tiny", fold=fold, **self.places(), settings=self.settings(**options), out=out, workers=workers)
         return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}

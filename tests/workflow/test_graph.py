@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.archives import open_archive
-from tilewright.outputs.predictions import read_columns
-from tilewright.rasters import Frame, open_raster
-from tilewright.rle import decode_column_major
+from tilewright.pixels.grid import Frame
+from tilewright.pixels.rasters import open_raster
+from tilewright.pixels.rle import decode_column_major
+from tilewright.segments.predictions import read_columns
+from tilewright.tiles.archive import open_archive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tilewright.codeversion import PACKAGE, RESULTLESS, reached_modules
-from tilewright.config import Config
+from tilewright.project.config import Config
+from tilewright.runtime.codeversion import PACKAGE, RESULTLESS, reached_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -1,15 +1,15 @@
 from snakemake.exceptions import WorkflowError
 
-from tilewright.attempts import let_grow
-from tilewright.codeversion import code_version
+from tilewright.runtime.attempts import let_grow
+from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
 from tilewright.runtime.slurm import keep_watching
-from tilewright.storage import url_of
+from tilewright.project.storage import url_of
 
 # Snakemake runs this file among its own names, of which Workflow is one.
-from tilewright.workflow import Workflow as Project
-from tilewright.workflow import name_pattern
+from tilewright.graph import Workflow as Project
+from tilewright.graph import name_pattern
 
 try:
     project = Project.load(config, workflow.configfiles)

@@ -20,7 +20,7 @@ rule rasterize:
         data=DATA,
         settings=settings("rasterize"),
         rows=rows("image", "annotations", "region"),
-        code=code("masks"),
+        code=code("masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
     shell:
@@ -50,7 +50,7 @@ rule downscale:
         data=DATA,
         settings=settings("downscale"),
         rows=rows("image", "region", "mpp"),
-        code=code("scales"),
+        code=code("scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:

@@ -23,7 +23,7 @@ rule downscale_in_one_pass:
         data=DATA,
         settings=project.one_pass_settings,
         rows=rows("image", "region", "mpp"),
-        code=code("scales"),
+        code=code("scales.downscale"),
     message:
         "{wildcards.shard} at several scales"
     shell:

@@ -20,7 +20,7 @@ rule segment:
         sheet=SHEET,
         data=DATA,
         settings=settings("segment"),
-        code=code("objects"),
+        code=code("segments.segment"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
@@ -55,7 +55,7 @@ rule encode:
         settings=settings("encode"),
         rows=all_rows("shard", roles=["test"]),
         segments=project.segments_folder,
-        code=code("outputs.submission"),
+        code=code("segments.encode"),
     message:
         "Submission of {wildcards.ensemble}"
     shell:

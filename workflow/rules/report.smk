@@ -31,7 +31,7 @@ rule report:
         settings=settings("report"),
         rows=all_rows("role", "source", "group", "shard", "labelled", "image", "region"),
         results=project.results_folder,
-        code=code("report.page"),
+        code=code("report.report"),
     message:
         "Report"
     shell:

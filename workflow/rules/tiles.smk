@@ -21,7 +21,7 @@ rule tile:
         data=DATA,
         settings=settings("tile"),
         rows=rows("source", "labelled"),
-        code=code("tiles"),
+        code=code("tiles.tile"),
     message:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
@@ -49,7 +49,7 @@ rule split:
         data=DATA,
         settings=settings("split"),
         rows=project.training_rows,
-        code=code("folds"),
+        code=code("tiles.split"),
     message:
         "Folds"
     shell:

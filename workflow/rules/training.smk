@@ -66,7 +66,7 @@ rule train:
         settings=settings("train"),
         tiles=project.tiles_folder,
         out=subpath(output.model, parent=True),
-        code=code("training.fit"),
+        code=code("training.train"),
     message:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:

@@ -7,8 +7,8 @@ from typing import Any
 from tilewright.annotations.files import names_slide, no_outlines
 from tilewright.annotations.model import Draft, Unusable
 from tilewright.annotations.tables import drafts_of_runs
-from tilewright.rasters import Size
-from tilewright.rle import decode_coco_counts
+from tilewright.pixels.grid import Size
+from tilewright.pixels.rle import decode_coco_counts
 from tilewright.runtime.errors import AnnotationError, Problem
 
 

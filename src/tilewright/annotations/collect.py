@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tilewright.annotations.geometry import Built, build
 from tilewright.annotations.model import Annotation, Draft, Finding, Outlines
-from tilewright.config import Annotations, Limits
+from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 TOGETHER = 4096

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.config import Limits
+from tilewright.project.config import Limits
 from tilewright.runtime.errors import AnnotationError, Problem, nearest
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from tilewright.annotations.files import open_text
 from tilewright.annotations.geometry import packed
 from tilewright.annotations.jsonstream import JsonReader
 from tilewright.annotations.model import Draft, Unusable
-from tilewright.config import Limits
+from tilewright.project.config import Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 GEOMETRIES = {"Polygon", "MultiPolygon", "GeometryCollection"}

@@ -12,9 +12,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from tilewright.annotations.model import Draft
-from tilewright.annotations.pixels import areas_of_objects, parts_of_runs
-from tilewright.rasters import BLOCK, Size, blocks
-from tilewright.runs import Ints, Runs
+from tilewright.annotations.traced import areas_of_objects, parts_of_runs
+from tilewright.pixels.grid import BLOCK, Size, blocks
+from tilewright.pixels.runs import Ints, Runs
 from tilewright.runtime.errors import AnnotationError, Problem
 
 REMEDY = (

@@ -11,8 +11,8 @@ from tilewright.annotations.jsonl import read_jsonl
 from tilewright.annotations.labels import read_labels
 from tilewright.annotations.model import Draft, Outlines
 from tilewright.annotations.tables import read_table
-from tilewright.config import Annotations, Limits
-from tilewright.rasters import Size
+from tilewright.pixels.grid import Size
+from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 FORMATS = (

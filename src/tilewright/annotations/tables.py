@@ -10,11 +10,11 @@ from typing import Any
 
 from tilewright.annotations.files import load_table, names_slide, no_outlines
 from tilewright.annotations.model import Draft, Unusable
-from tilewright.annotations.pixels import area_of_runs, parts_of_runs
-from tilewright.config import Annotations
-from tilewright.rasters import Size
-from tilewright.rle import decode_column_major, decode_row_major
-from tilewright.runs import Runs
+from tilewright.annotations.traced import area_of_runs, parts_of_runs
+from tilewright.pixels.grid import Size
+from tilewright.pixels.rle import decode_column_major, decode_row_major
+from tilewright.pixels.runs import Runs
+from tilewright.project.config import Annotations
 from tilewright.runtime.errors import AnnotationError, DataError, Problem
 
 IDS = ("id", "imageid", "image_id", "slide", "image", "filename", "file_name")

@@ -9,11 +9,11 @@ import shapely
 from tilewright.annotations import Annotation, Outlines, read_annotations
 from tilewright.annotations.files import suffix_of
 from tilewright.check.findings import Findings
-from tilewright.config import Config
-from tilewright.rasters import Frame, Size
+from tilewright.pixels.grid import Frame, Size
+from tilewright.project.config import Config
+from tilewright.project.rows import Row, Sheet
+from tilewright.project.settings import RasterizeSettings
 from tilewright.runtime.errors import Problem, TilewrightError, did_you_mean
-from tilewright.settings import RasterizeSettings
-from tilewright.sheet import Row, Sheet
 
 FINDINGS_SHOWN = 5
 SIZELESS = {".geojson", ".jsonl", ".ndjson"}

@@ -1,1 +1,1 @@
-"""Metrics: how well an ensemble does, per slide, per object and per source."""
+"""From objects and outlines to scores: per slide, per object and per source."""

@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.evaluation.metrics import Agreement
-from tilewright.rasters import Size, Window, blocks
-from tilewright.runs import Runs, union
+from tilewright.pixels.grid import Size, Window, blocks
+from tilewright.pixels.runs import Runs, union
 
 WINDOW = 2048
 Bools = NDArray[np.bool_]

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import shapely
 
-from tilewright.components import label
-from tilewright.documents import write_document
 from tilewright.evaluation.boundary import boundary_agreement
 from tilewright.evaluation.metrics import (
     Instances,
@@ -27,13 +25,15 @@ from tilewright.evaluation.metrics import (
 )
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import SETS, Score, summarize
-from tilewright.outputs.predictions import Layer, open_prediction, read_columns
-from tilewright.runs import Runs, difference, union
+from tilewright.pixels.components import label
+from tilewright.pixels.runs import Runs, difference, union
+from tilewright.pixels.strips import runs_of_bits
+from tilewright.project.rows import Row, open_sheet
+from tilewright.project.settings import EvaluateSettings
 from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.settings import EvaluateSettings
-from tilewright.sheet import Row, open_sheet
-from tilewright.strips import runs_of_bits
+from tilewright.segments.predictions import Layer, open_prediction, read_columns
 
 ANY = "any"
 SLIDE_COLUMNS = (

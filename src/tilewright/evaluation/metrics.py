@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tilewright.runs import Ints, Runs, intersection_area, overlaps, spread
+from tilewright.pixels.runs import Ints, Runs, intersection_area, overlaps, spread
 
 OUTLINES_AT_ONCE = 20_000
 Floats = NDArray[np.float64]

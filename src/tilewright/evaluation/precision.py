@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.evaluation.metrics import Pairs
-from tilewright.runs import Ints
+from tilewright.pixels.runs import Ints
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

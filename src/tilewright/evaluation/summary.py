@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
-from tilewright.outputs.predictions import Layer
-from tilewright.runs import Ints
-from tilewright.sheet import Row
+from tilewright.pixels.runs import Ints
+from tilewright.project.rows import Row
+from tilewright.segments.predictions import Layer
 
 SETS = {"train": "out_of_fold", "test": "test"}
 RESAMPLES, LEAST_SLIDES = 500, 3

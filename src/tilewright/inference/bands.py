@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.rasters import BLOCK, Raster, Size
+from tilewright.pixels.grid import BLOCK, Size
+from tilewright.pixels.rasters import Raster
 
 COLUMNS = 8 * BLOCK
 Floats = NDArray[np.float32]

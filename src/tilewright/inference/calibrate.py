@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.config import Calibration
-from tilewright.documents import write_document
-from tilewright.folds import agreed_folds
-from tilewright.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
 from tilewright.inference.sizes import candidates, object_sizes
-from tilewright.rasters import blocks, open_raster
+from tilewright.pixels.grid import blocks
+from tilewright.pixels.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
+from tilewright.pixels.rasters import open_raster
+from tilewright.project.config import Calibration
+from tilewright.project.rows import Row, open_sheet
+from tilewright.project.settings import CalibrateSettings
+from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
-from tilewright.settings import CalibrateSettings
-from tilewright.sheet import Row, open_sheet
+from tilewright.tiles.split import agreed_folds
 
 WINDOW = 2048
 Counts = tuple[int, int, int]

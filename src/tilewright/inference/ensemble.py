@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.documents import read_document
-from tilewright.rasters import Frame, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.pixels.grid import Frame, Size, Window, blocks
+from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.project.rows import read_shard
+from tilewright.project.settings import EnsembleSettings
 from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.settings import EnsembleSettings
-from tilewright.sheet import read_shard
 
 WINDOW = 2048
 

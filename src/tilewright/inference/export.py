@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tilewright.documents import read_document
 from tilewright.inference.predict import load_model
 from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem, UserError
 from tilewright.runtime.progress import note
 

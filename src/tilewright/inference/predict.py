@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tilewright.config import Inference, Network
-from tilewright.documents import read_document
 from tilewright.inference.bands import Band, add_weighted, keep_least
 from tilewright.inference.batches import fitting_size, in_batches, read_ahead
 from tilewright.inference.views import probabilities
-from tilewright.inference.windows import Corner, Pixels, blend_weights, grid, kept_part, read_window
-from tilewright.rasters import Frame, Raster, Window, create_raster, open_raster
+from tilewright.inference.windows import Pixels, blend_weights, kept_part, read_window
+from tilewright.pixels.grid import Corner, Frame, Window, grid
+from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.project.config import Inference, Network
+from tilewright.project.rows import read_shard
+from tilewright.project.settings import PredictSettings
 from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.gpu import claimed_gpus
+from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import track
-from tilewright.runtime.sealed import file_hash
-from tilewright.settings import PredictSettings
-from tilewright.sheet import read_shard
 from tilewright.training.architectures import build
 from tilewright.training.segmenter import Segmenter
 
@@ -113,7 +114,7 @@ def predict_image(
     edge = inference.window
     corners = grid(image.size, edge, inference.overlap)
     if inference.skip_background:
-        corners = [(x, y) for x, y in corners if tissue.read(Window(x, y, edge, edge)).any()]
+        corners = [corner for corner in corners if tissue.read(Window(*corner, edge, edge)).any()]
     predict_windows(segmenter, image, corners, inference, out, name)
 
 
@@ -149,7 +150,7 @@ def predict_windows(
 
     size = inference.batch_size
     if size is None:
-        size = fitting_size(compute, ((0, 0), np.zeros((3, edge, edge), np.uint8)), device)
+        size = fitting_size(compute, (Corner(0, 0), np.zeros((3, edge, edge), np.uint8)), device)
     windows = read_ahead(track(corners, f"predict {name}"), read, max(AHEAD, 2 * size))
     for ((x, y), _), values in in_batches(windows, compute, size):
         part = kept_part(x, y, edge, image.size, margin)

@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.anatomy import structure
-from tilewright.config import DEFAULT_LIMITS, Limits
+from tilewright.annotations.anatomy import structure
 from tilewright.inference.ensemble import member_weights, read_at
-from tilewright.rasters import Frame, blocks, create_raster, mask_dtype, open_raster
+from tilewright.pixels.grid import Frame, blocks, mask_dtype
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.config import DEFAULT_LIMITS, Limits
+from tilewright.project.rows import read_shard
+from tilewright.project.settings import PseudoSettings
 from tilewright.runtime.progress import track
-from tilewright.settings import PseudoSettings
-from tilewright.sheet import read_shard
-from tilewright.tiles import grid_corners, tile_archive
+from tilewright.tiles.tile import grid_corners, tile_archive
 
 WINDOW = 2048
 

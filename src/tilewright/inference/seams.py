@@ -15,16 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from tilewright.config import Inference
-from tilewright.documents import write_document
 from tilewright.inference.predict import load_model, predict_windows
 from tilewright.inference.views import views
-from tilewright.inference.windows import Corner, grid, step_of
-from tilewright.rasters import BLOCK, Raster, Size, Window, blocks, create_raster, open_raster
+from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, step_of
+from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.project.config import Inference
+from tilewright.project.rows import read_shard
+from tilewright.project.settings import SeamsSettings
+from tilewright.runtime.documents import write_document
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import note
-from tilewright.settings import SeamsSettings
-from tilewright.sheet import read_shard
 from tilewright.training.segmenter import Segmenter
 
 NEAR = 2

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewright.components import ComponentTracker
-from tilewright.rasters import Frame, Raster, Window, open_raster
-from tilewright.runs import Ints, Runs, difference, overlaps
-from tilewright.strips import Strip
-from tilewright.thresholds import scored_strips
+from tilewright.pixels.components import ComponentTracker
+from tilewright.pixels.grid import Frame, Window
+from tilewright.pixels.rasters import Raster, open_raster
+from tilewright.pixels.runs import Ints, Runs, difference, overlaps
+from tilewright.pixels.strips import Strip
+from tilewright.pixels.thresholds import scored_strips
 
 CANDIDATES = 64
 

@@ -14,14 +14,15 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from tilewright.documents import write_document
-from tilewright.folds import agreed_folds
 from tilewright.inference.ensemble import read_at
-from tilewright.rasters import blocks, open_raster
+from tilewright.pixels.grid import blocks
+from tilewright.pixels.rasters import open_raster
+from tilewright.project.rows import Row, open_sheet
+from tilewright.project.settings import WeighSettings
+from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
-from tilewright.settings import WeighSettings
-from tilewright.sheet import Row, open_sheet
+from tilewright.tiles.split import agreed_folds
 
 WINDOW = 1024
 Floats = NDArray[np.float64]

@@ -5,11 +5,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.config.results import BlendName
-from tilewright.rasters import Size, Window
+from tilewright.pixels.grid import Size, Window
+from tilewright.project.config.results import BlendName
 
 LEAST_WEIGHT = 1e-3
-Corner = tuple[int, int]
 
 
 class Pixels(Protocol):
@@ -19,30 +18,6 @@ class Pixels(Protocol):
 
     def read(self, window: Window) -> NDArray[Any]:
         """The pixels of a window."""
-
-
-def step_of(edge: int, overlap: float) -> int:
-    """Pixels from one window to the next."""
-    return max(1, round(edge * (1 - overlap)))
-
-
-def grid(size: Size, edge: int, overlap: float, shift: int = 0) -> list[Corner]:
-    """Corners of windows that cover an image; the first and the last of a row or column are pushed inside.
-
-    Args:
-        size: width and height of the image.
-        edge: edge of a window.
-        overlap: share of the edge that neighbours have in common at least.
-        shift: pixels by which the grid is moved up and to the left, less than an edge.
-
-    Returns:
-        x, y of each window, by rows. An image smaller than a window gets one window that starts at 0.
-    """
-    step = step_of(edge, overlap)
-    columns, rows = (
-        sorted({min(max(start, 0), max(length - edge, 0)) for start in range(-shift, length, step)}) for length in size
-    )
-    return [(x, y) for y in rows for x in columns]
 
 
 def blend_weights(blend: BlendName, edge: int) -> NDArray[np.float32]:

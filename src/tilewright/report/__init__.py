@@ -1,1 +1,1 @@
-"""The report: figures, overlays and the page that shows them."""
+"""From everything to a page: figures, overlays, tables."""

@@ -22,8 +22,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
-from tilewright.rasters import Size, Window, open_raster
-from tilewright.sheet import Row
+from tilewright.pixels.grid import Size, Window
+from tilewright.pixels.rasters import open_raster
+from tilewright.project.rows import Row
 from tilewright.slides import open_slide
 
 DPI = 100

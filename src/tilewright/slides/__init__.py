@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewright.rasters import Frame, Size, Window
+from tilewright.pixels.grid import Frame, Size, Window
+from tilewright.project.rows import Region
 from tilewright.runtime.errors import Problem, SlideError
-from tilewright.sheet import Region
 from tilewright.slides.formats import look_at
 from tilewright.slides.gdal import open_gdal
 from tilewright.slides.source import RGB, Source, damaged, reason

@@ -11,7 +11,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
-from tilewright.rasters import Size, Window
+from tilewright.pixels.grid import Size, Window
 from tilewright.slides.colors import Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
 from tilewright.slides.source import RGB, Source, damaged

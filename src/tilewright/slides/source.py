@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.rasters import Size, Window
+from tilewright.pixels.grid import Size, Window
 from tilewright.runtime.errors import Problem, SlideError
 
 RGB = NDArray[np.uint8]

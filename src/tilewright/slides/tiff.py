@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.rasters import Size
+from tilewright.pixels.grid import Size
 from tilewright.slides.source import damaged
 
 MAX_PAGES = 100_000

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.rasters import Size, Window
+from tilewright.pixels.grid import Size, Window
 from tilewright.slides.colors import on_white
 from tilewright.slides.source import RGB, Source
 from tilewright.slides.tiff import Tiff

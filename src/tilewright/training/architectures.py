@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from tilewright.config.training import ENCODER, Network
+from tilewright.project.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter

@@ -17,7 +17,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it would ask
 import albumentations as A  # noqa: N812
 import cv2
 
-from tilewright.config.training import AugmentationName
+from tilewright.project.config.training import AugmentationName
 
 Image = NDArray[np.uint8]
 Mask = NDArray[Any]

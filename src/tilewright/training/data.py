@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tilewright.archives import TileTable, open_archive, reading
+from tilewright.tiles.archive import TileTable, open_archive, reading
 from tilewright.training.augment import Augmentation
 from tilewright.training.sampling import Draw
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from tilewright.archives import TileTable, TrainingShard, open_archive, read_table
-from tilewright.config.training import Network
+from tilewright.project.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, read_table
 from tilewright.training.augment import Augmentation, Cropping
 from tilewright.training.data import Sample, TileDataset
 from tilewright.training.sampling import EachOnce, sampler

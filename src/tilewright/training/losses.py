@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tilewright.config.training import LOSS_PARAMETERS, LossName
+from tilewright.project.config.training import LOSS_PARAMETERS, LossName
 
 Loss = Callable[..., Tensor]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tilewright.config.training import Mixing
+from tilewright.project.config.training import Mixing
 from tilewright.training.data import Targets
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from tilewright.archives import TileTable, open_archive, reading
-from tilewright.config.training import Column, Network, Sampling
+from tilewright.project.config.training import Column, Network, Sampling
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.tiles.archive import TileTable, open_archive, reading
 
 Weights = NDArray[np.float64]
 ROUNDS = 200

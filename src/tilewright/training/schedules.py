@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tilewright.config.training import Network
+from tilewright.project.config.training import Network
 
 
 def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:

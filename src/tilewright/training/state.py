@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tilewright.config.training import Network
+from tilewright.project.config.training import Network
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.hashed import is_intact, write_sealed
 from tilewright.runtime.progress import note
-from tilewright.runtime.sealed import is_intact, write_sealed
 from tilewright.training.curves import draw_curves
 from tilewright.training.schedules import lulls
 from tilewright.training.task import RAW, SegmentationTask

@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
 from torch.func import functional_call
 
-from tilewright.config.training import Network
-from tilewright.histograms import BINS, Histogram, dice_curve
+from tilewright.pixels.histograms import BINS, Histogram, dice_curve
+from tilewright.project.config.training import Network
 from tilewright.training.averaging import Average
 from tilewright.training.data import Sample, Targets, targets
 from tilewright.training.losses import bce, weighted_loss

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from tilewright.config.training import Network
+from tilewright.project.config.training import Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
 from tilewright.training.architectures import build

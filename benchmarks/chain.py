@@ -1,0 +1,57 @@
+"""From prediction to submission on the slide of a project, with a network of one convolution.
+
+Measured functions give generators as ``child.py`` wants them.
+"""
+
+import os
+from pathlib import Path
+
+import ours
+
+from tilewright.inference.ensemble import ensemble
+from tilewright.project.config import Inference
+from tilewright.project.settings import EncodeSettings, EnsembleSettings, PredictSettings, SegmentSettings
+from tilewright.runtime.documents import write_document
+from tilewright.segments.encode import encode
+from tilewright.segments.segment import segment
+
+CHAIN = ("predict", "ensemble", "segment", "encode")
+
+
+def run_chain(project, step):
+    """Run a step from prediction to submission on the slide of a project, with a network that finds what is dark."""
+    return ours.stages(_chain(Path(project), step))
+
+
+def ensure_chain(project, before):
+    """Run the steps of the chain before ``before`` whose results are missing."""
+    missing = [step for step in CHAIN[: CHAIN.index(before)] if not (Path(project) / "chain" / step).exists()]
+    return ours.stages(*(_chain(Path(project), step) for step in missing))
+
+
+def _chain(project, step):
+    """A step as a function without arguments; it writes below ``chain`` in the project."""
+    config, place, chain = ours.config(), {"sheet": project / "slides.csv", "data": project}, project / "chain"
+    member = chain / "predict" / "model" / "fold0" / ours.SLIDE
+    if step == "predict":
+        # only this step loads a network: the memory of the others is theirs
+        import prediction
+        import torch
+
+        from tilewright.inference import predict as steps
+
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        steps.load_model = lambda _: (prediction.finder_of_dark(), ["nucleus"])
+        settings = PredictSettings(inference=Inference(window=512, overlap=0.25, batch_size=prediction.BATCH))
+        scaled = {"scaled": project / "downscale", "model": project}
+        return lambda: steps.predict(ours.SLIDE, **place, **scaled, settings=settings, out=member)
+    if step == "ensemble":
+        given = {"members": [member, member], "weights": project, "settings": EnsembleSettings(weights={"model": 1})}
+        return lambda: ensemble(ours.SLIDE, **place, **given, out=chain / "ensemble")
+    if step == "segment":
+        limits = project / "calibration.json"
+        write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}})
+        given = {"probabilities": chain / "ensemble", "calibration": limits, "settings": SegmentSettings.of(config)}
+        return lambda: segment(ours.SLIDE, **place, **given, out=chain / "segment" / ours.SLIDE)
+    given = {"segments": chain / "segment", "settings": EncodeSettings.of(config)}
+    return lambda: encode(**place, **given, out=chain / "encode")

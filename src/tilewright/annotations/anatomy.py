@@ -1,0 +1,40 @@
+"""Larger structures of a slide, such as cortex, in which objects (S4-19) or tiles of background (S4-08) may have to lie."""
+
+from collections.abc import Collection
+
+import shapely
+
+from tilewright.annotations import read_annotations
+from tilewright.pixels.grid import Frame
+from tilewright.project.config import Annotations, Limits
+from tilewright.project.rows import Row
+from tilewright.runtime.errors import DataError, Problem
+
+
+def structure(row: Row, labels: Collection[str], frame: Frame, limits: Limits) -> shapely.Geometry | None:
+    """The structures of a slide that have one of some labels, as one geometry.
+
+    Args:
+        row: the slide; its file of anatomy is read.
+        labels: names of the structures; none: no structure is asked for.
+        frame: where the used part of the slide lies.
+        limits: most vertices in a file.
+
+    Returns:
+        Their union, in pixels of the slide from the corner of its used part; None where nothing is asked for or known.
+
+    Raises:
+        DataError: the file holds none of the labels.
+    """
+    if not labels or row.anatomy is None:
+        return None
+    outlines = read_annotations(row.anatomy, row.slide, frame.image, Annotations(), limits).annotations
+    chosen = [outline.geometry for outline in outlines if outline.label in labels]
+    if not chosen:
+        what = f"holds no outline with the label {' or '.join(sorted(labels))}."
+        found = ", ".join(sorted({outline.label for outline in outlines})) or "none"
+        remedy = f"Labels there: {found}. Correct the config, or leave the slide's anatomy empty."
+        raise DataError(Problem(f"{row.anatomy} (slide {row.slide})", what, remedy))
+    whole = shapely.transform(shapely.union_all(chosen), lambda points: points - (frame.x, frame.y))
+    shapely.prepare(whole)
+    return whole

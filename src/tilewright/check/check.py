@@ -1,0 +1,292 @@
+"""All problems of a run before it starts: of the config, the sheet, the images and the outlines.
+
+In: a config file. Out: a report on standard output, in which every problem stands with its remedy. What one problem hides
+is looked for all the same: a config with a wrong key is checked as if the key were absent, and a row with a wrong value
+does not keep the other rows from being opened and read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tilewright.annotations.anatomy import structure
+from tilewright.check.findings import Findings
+from tilewright.check.outlines import OutlineCheck
+from tilewright.pixels.grid import Window
+from tilewright.project.config import Config, Network
+from tilewright.project.configfile import parse_config
+from tilewright.project.crosscheck import sheet_problems
+from tilewright.project.rows import Row, Sheet, examine_sheet
+from tilewright.project.storage import url_of
+from tilewright.runtime.errors import Problem, TilewrightError, UserError
+from tilewright.runtime.progress import track
+from tilewright.scales.downscale import scale_factor
+from tilewright.slides import Slide, open_slide
+from tilewright.tiles.split import assign_folds
+
+__all__ = ["check"]
+ROUNDS = 20
+MANY_SHARDS = 1000
+"""From here on a dry run takes more than half a minute (docs/clusters.md)."""
+# Stand-ins for sections that are missing or wrong as a whole, so that the rest can be checked.
+STAND_INS: dict[str, dict[str, Any]] = {
+    "classes": {"unnamed": {}},
+    "scales": {"unnamed": {"factor": 1}},
+    "tiles": {"unnamed": {"scale": "unnamed"}},
+    "models": {"unnamed": {"tiles": "unnamed"}},
+    "ensembles": {"unnamed": {"models": {"unnamed": 1}}},
+}
+
+
+def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None) -> None:
+    """Find all problems of config, sheet, images and outlines at once and print them, each with its remedy.
+
+    Args:
+        config: the config file.
+        data: folder in which images and outlines are looked for first; overrides the config's.
+
+    Raises:
+        UserError: there are errors; the message counts them. Warnings alone pass.
+    """
+    findings = Findings()
+    parsed, trusted = _check_config(config, data, findings)
+    sheet = _check_sheet(parsed, trusted, findings) if parsed else Sheet(config, ())
+    if parsed:
+        _check_files(parsed, trusted, sheet, findings)
+    findings.settle()
+    for line in findings.lines():
+        print(line)  # noqa: T201
+    errors, warnings = findings.count()
+    summary = (
+        f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}; {_counted(len(sheet.rows), 'slide')} readable."
+    )
+    if errors:
+        raise UserError(Problem("", summary))
+    print(summary)  # noqa: T201
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Config | None, frozenset[str]]:
+    """The config without what is wrong in it, and the sections that can be relied on."""
+    errors = findings.errors["config"]
+    values = _load(path, errors)
+    if values is None:
+        return None, frozenset()
+    if data is not None:
+        values["data"] = str(data)
+    sound, touched = _without_mistakes(values)
+    trusted = frozenset({*STAND_INS, "folds"} - touched)
+    for attempt in (values, sound):
+        try:
+            parse_config(attempt, [path])
+        except UserError as error:
+            # of a mended config only the names are news, and they mean something only where no name was dropped
+            errors += error.problems if attempt is values or not touched & set(STAND_INS) else ()
+    config = Config.model_validate(sound)
+    _check_networks(config, path, findings)
+    return config, trusted
+
+
+def _load(path: Path, errors: list[Problem]) -> dict[str, Any] | None:
+    if not path.is_file():
+        errors.append(Problem(str(path), "the config does not exist.", "Start from config/config.yaml."))
+        return None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        errors.append(Problem(str(path), f"is no valid YAML: {error}", "Compare it with config/config.yaml."))
+        return None
+    if not isinstance(values, dict):
+        errors.append(Problem(str(path), "holds no keys.", "Start from config/config.yaml."))
+        return None
+    return values
+
+
+def _without_mistakes(values: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """A valid config: ``values`` without wrong keys and values, and the sections that are not to be relied on."""
+    sound, touched = deepcopy(dict(values)), set[str]()
+    for _ in range(ROUNDS):
+        try:
+            Config.model_validate(sound)
+        except ValidationError as error:
+            for each in error.errors():
+                location = [part for part in each["loc"] if part != "[key]"]
+                touched |= _mend(sound, location, missing=each["type"] == "missing")
+        else:
+            return sound, touched
+    return {**deepcopy(STAND_INS), "sheet": str(values.get("sheet", "config/slides.csv"))}, set(STAND_INS)
+
+
+def _mend(values: dict[str, Any], location: list[str | int], *, missing: bool) -> set[str]:
+    """Remove what is wrong, or the named thing that lacks something; return the section if it is not to be relied on.
+
+    A section of names is relied on while none is lost, the folds while no value is.
+    """
+    if not location:
+        return set()
+    if missing or not _drop(values, location):
+        location = location[:-1] or location
+        _drop(values, location)
+    section = str(location[0])
+    if section in STAND_INS and len(location) <= 2:
+        values[section] = values.get(section) or deepcopy(STAND_INS[section])
+        return {section}
+    return {section} & {"folds"}
+
+
+def _drop(values: Any, location: Sequence[str | int]) -> bool:
+    """Remove what lies at a location; False where nothing does."""
+    for part in location[:-1]:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    last = location[-1]
+    if isinstance(values, list) and isinstance(last, int) and last < len(values):
+        del values[last]
+        return True
+    # YAML has keys that are numbers, and pydantic names them as text
+    keys = [key for key in values if str(key) == str(last)] if isinstance(values, dict) else []
+    for key in keys:
+        del values[key]
+    return bool(keys)
+
+
+def _check_networks(config: Config, path: Path, findings: Findings) -> None:
+    """Architectures, encoders and their options, and files of weights."""
+    from tilewright.training.architectures import check_network
+
+    for name, model in config.models.items():
+        where = f"{path}, models.{name}"
+        try:
+            check_network(Network(**model.model_dump(exclude={"inference"})))
+        except UserError as error:
+            findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
+        weights = model.encoder_weights
+        if weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
+            what = f'encoder_weights "{weights}" not found.'
+            remedy = "Use auto, random, imagenet or a .safetensors file."
+            findings.errors["config"].append(Problem(where, what, remedy))
+
+
+def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) -> Sheet:
+    """The rows that can be read."""
+    path = Path(config.sheet)
+    errors = findings.errors["sheet"]
+    try:
+        sheet, problems = examine_sheet(path, config.roots, list(config.classes) if "classes" in trusted else None)
+    except UserError as error:
+        errors += error.problems
+        return Sheet(path, ())
+    errors += problems
+    if "models" in trusted:
+        errors += sheet_problems(config, sheet)
+    unread = {problem.where for problem in problems} - {_where(sheet, row) for row in sheet}
+    if "folds" in trusted:
+        _check_folds(config, sheet, len(unread), findings)
+    _check_groups(sheet, findings)
+    _check_shards(sheet, findings)
+    if "classes" in trusted and not unread and any(row.role == "train" for row in sheet):
+        labelled = [row.labelled for row in sheet if row.role == "train"]
+        for name in sorted(config.classes):
+            if not any(names is None or name in names for names in labelled):
+                remedy = "Add the class to the column labelled, or take it out of the config."
+                errors.append(Problem(str(path), f'no training slide is labelled for the class "{name}".', remedy))
+    return sheet
+
+
+def _where(sheet: Sheet, row: Row) -> str:
+    return f"{sheet.path}, row {row.number} (slide {row.slide})"
+
+
+def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> None:
+    groups = {row.group for row in sheet if row.role == "train"}
+    # rows that could not be read may hold the groups that are missing
+    if config.folds.file or len(groups) >= config.folds.count or len(groups) + unread < config.folds.count:
+        try:
+            assign_folds(sheet, config.folds)
+        except UserError as error:
+            findings.errors["sheet"] += error.problems
+
+
+def _check_groups(sheet: Sheet, findings: Findings) -> None:
+    """Warn of groups on both sides of a comparison."""
+    roles: dict[str, dict[str, Row]] = {}
+    for row in sheet:
+        roles.setdefault(row.group, {}).setdefault(row.role, row)
+    for group, first in roles.items():
+        for other in ("test", "external"):
+            if other in first and "train" in first:
+                what = f'group "{group}" has slides with the roles train (such as {first["train"].slide}) and {other}.'
+                remedy = "Slides of one patient on both sides make scores too good; give them one role."
+                findings.warnings["sheet"].append(Problem(_where(sheet, first[other]), what, remedy))
+
+
+def _check_shards(sheet: Sheet, findings: Findings) -> None:
+    """Warn of a graph that takes long to plan."""
+    shards = len(sheet.shards())
+    if shards > MANY_SHARDS:
+        what = f"there are {shards:,} shards; each makes ten jobs or more, which Snakemake plans at every start."
+        remedy = (
+            "Give slides that may be worked on together one shard: `tilewright sheet ... --per-shard 10`, or by hand."
+        )
+        findings.warnings["sheet"].append(Problem(str(sheet.path), what, remedy))
+
+
+def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:
+    """Open every image and read every file of outlines."""
+    outlines = OutlineCheck(config, known="classes" in trusted, findings=findings)
+    whole: set[Path] = set()
+    here = [row for row in sheet if not _is_away(row)]
+    if len(here) < len(sheet.rows):
+        what = (
+            f"{len(sheet.rows) - len(here)} slides lie on object storage and are not fetched yet; they were not opened."
+        )
+        findings.warnings["images"].append(Problem(str(sheet.path), what))
+    for row in track(here, "check"):
+        frame = None
+        try:
+            limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
+            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
+                frame = slide.frame
+                if row.image not in whole:
+                    whole.add(row.image)
+                    slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
+                findings.errors["images"] += _scale_problems(config, slide, _where(sheet, row))
+        except TilewrightError as error:
+            findings.errors["images"] += [_named(problem, row) for problem in error.problems]
+        if row.annotations:
+            outlines.read(row, row.annotations, frame)
+        try:
+            if frame:
+                for labels in (config.segmentation.inside, *(each.background_inside for each in config.tiles.values())):
+                    structure(row, labels, frame, config.limits)
+        except TilewrightError as error:
+            findings.errors["outlines"] += error.problems
+    outlines.check_classes(sheet)
+
+
+def _is_away(row: Row) -> bool:
+    """Whether a file of a slide lies on object storage and has not been fetched."""
+    paths = (row.image, row.annotations, row.anatomy)
+    return any(path is not None and bool(url_of(path)) and not path.exists() for path in paths)
+
+
+def _named(problem: Problem, row: Row) -> Problem:
+    return replace(problem, where=f"{problem.where} (slide {row.slide})")
+
+
+def _scale_problems(config: Config, slide: Slide, where: str) -> Iterator[Problem]:
+    for name, scale in config.scales.items():
+        try:
+            scale_factor(scale, slide)
+        except TilewrightError as error:
+            yield from (replace(problem, where=f"{where}, scale {name}") for problem in error.problems)

@@ -1,0 +1,1 @@
+"""From outlines to masks."""

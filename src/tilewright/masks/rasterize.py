@@ -1,0 +1,254 @@
+"""Masks: outlines drawn into tiled bit masks, one block in memory at a time.
+
+In: outlines in pixels of level 0 of the whole image, x before y. Out: ``{slide}.tif``, as large as the used part of the
+slide, where bit ``k`` of a pixel is set if class ``k`` covers it and bit ``len(classes)`` if it is ignored; and
+``{slide}.outlines.parquet``, whose coordinates count from the corner of that part. Outlines are read once, a batch at a
+time, and wait on disk until their block is drawn.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.annotations import Annotation, Outlines, stream_annotations
+from tilewright.masks.edgestore import EdgeStore
+from tilewright.masks.outlines import IGNORE, OutlineWriter, outline_writer
+from tilewright.pixels.grid import Frame, Window, blocks, mask_dtype
+from tilewright.pixels.rasters import create_raster
+from tilewright.pixels.runs import Runs, spread, union
+from tilewright.pixels.scanline import Edges, crossed, filled
+from tilewright.project.config import DEFAULT_LIMITS, Limits
+from tilewright.project.rows import Row, read_shard
+from tilewright.project.settings import RasterizeSettings
+from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.errors import AnnotationError, Problem, did_you_mean, raise_all
+from tilewright.runtime.progress import note, track
+from tilewright.slides import open_slide
+
+DENSE = 8
+TOGETHER = 4096
+NAMED = 5
+PixelRule = Literal["center", "all_touched"]
+
+
+@dataclass(frozen=True)
+class MaskSummary:
+    """What was drawn.
+
+    Attributes:
+        pixels: number of pixels of each class, and of ignored ones under "ignore".
+        outside: how many outlines lie outside the raster, wholly or in part.
+        first_outside: origins of the first few of them.
+    """
+
+    pixels: dict[str, int]
+    outside: int
+    first_outside: tuple[str, ...]
+
+
+def rasterize(
+    shard: str, *, sheet: Path, data: Path, settings: RasterizeSettings, out: Path, limits: Limits = DEFAULT_LIMITS
+) -> None:
+    """Draw the outlines of every slide of a shard.
+
+    Writes ``out/{slide}.tif`` and ``out/{slide}.outlines.parquet``; a slide without outlines gets empty ones. What was
+    repaired or left out is printed to the log.
+
+    Args:
+        shard: name of the shard.
+        sheet: the slide sheet.
+        data: folder in which images and outlines are looked for first.
+        settings: the classes and how outlines are read and drawn.
+        out: the folder to write; appears whole or not at all.
+        limits: the most pixels and vertices that are read; they refuse input and change no result.
+
+    Raises:
+        AnnotationError: all outlines of the shard that cannot be read or belong to no class.
+        SlideError: an image that cannot be read.
+    """
+    problems: list[Problem] = []
+    with atomic_directory(out) as folder:
+        for row in read_shard(sheet, data, shard):
+            try:
+                _rasterize_slide(row, settings, limits, folder)
+            except AnnotationError as error:
+                problems += [_placed(problem, row) for problem in error.problems]
+        raise_all(AnnotationError, problems)
+
+
+def _placed(problem: Problem, row: Row) -> Problem:
+    """The problem with the file that it is in."""
+    file = str(row.annotations)
+    return (
+        problem
+        if problem.where.startswith(file)
+        else replace(problem, where=f"{file} (slide {row.slide}), {problem.where}")
+    )
+
+
+def _rasterize_slide(row: Row, settings: RasterizeSettings, limits: Limits, folder: Path) -> None:
+    options = settings.annotations
+    with open_slide(
+        row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
+        crop_to_bounds=settings.slides.crop_to_bounds,
+    ) as slide:  # fmt: skip
+        frame = slide.frame
+    batches: Iterable[Outlines] = ()
+    if row.annotations:
+        batches = stream_annotations(row.annotations, row.slide, frame.image, options, limits)
+    table = folder / f"{row.slide}.outlines.parquet"
+    with outline_writer(table, frame, settings.classes, options.ignore) as writer:
+        summary = draw(
+            _recorded(batches, writer), frame, folder / f"{row.slide}.tif", classes=settings.classes,
+            ignore=options.ignore, discard=options.discard, pixel_rule=options.pixel_rule,
+        )  # fmt: skip
+    if summary.outside and not row.region:
+        first = ", ".join(summary.first_outside) + (" ..." if summary.outside > len(summary.first_outside) else "")
+        note(
+            f"{row.annotations}: outlines that reach beyond the image of slide {row.slide}: {first} ({summary.outside} in all)"
+        )
+
+
+def _recorded(batches: Iterable[Outlines], table: OutlineWriter) -> Iterator[Annotation]:
+    """The outlines of the batches; on their way they are written to a table, and findings to the log."""
+    for batch in batches:
+        for finding in batch.findings:
+            note(str(finding))
+        table.write(batch.annotations)
+        yield from batch.annotations
+
+
+def draw(
+    annotations: Iterable[Annotation],
+    frame: Frame,
+    out: Path,
+    *,
+    classes: Mapping[str, Sequence[str]],
+    ignore: Sequence[str] = (),
+    discard: Sequence[str] = (),
+    pixel_rule: PixelRule = "center",
+    block: int = 2048,
+) -> MaskSummary:
+    """Draw annotations into a tiled bit mask, one block in memory at a time.
+
+    Bit ``k`` of a pixel is set where class ``k`` covers it, so classes may overlap. Blocks that no annotation touches are
+    not written (sparse TIFF; they read as zero).
+
+    Args:
+        annotations: outlines in pixels of level 0 of the whole image, x before y; read once.
+        frame: the part of the image that the mask covers.
+        out: the GeoTIFF to write; appears whole or not at all.
+        classes: the annotation labels that each class takes; the order gives the bits.
+        ignore: labels whose pixels are marked as ignored.
+        discard: labels that are not drawn.
+        pixel_rule: which pixels an outline covers: those whose centre lies inside, or all that it touches.
+        block: edge of the square drawn at once, in pixels; bounds memory, does not change the result.
+
+    Returns:
+        Pixels per class and the annotations that lie (partly) outside the frame.
+
+    Raises:
+        AnnotationError: labels that belong to no class, each with its count and the nearest class.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=out.parent) as waiting:
+        canvas = _Canvas(EdgeStore(waiting, frame, block), _taken(classes, ignore), discard)
+        remaining = iter(annotations)
+        while batch := list(islice(remaining, TOGETHER)):
+            canvas.add(batch)
+        raise_all(AnnotationError, list(canvas.unknown_labels()))
+        counts = _draw_blocks(canvas, frame, out, len(classes), block, all_touched=pixel_rule == "all_touched")
+    pixels = dict(zip([*classes, IGNORE], counts, strict=True))
+    return MaskSummary(pixels, canvas.outside, tuple(canvas.first_outside))
+
+
+def _draw_blocks(
+    canvas: "_Canvas", frame: Frame, out: Path, classes: int, block: int, *, all_touched: bool
+) -> list[int]:
+    """Write the mask and count the pixels of each bit."""
+    dtype = mask_dtype(classes)
+    counts = [0] * (classes + 1)
+    with create_raster(out, frame.size, dtype=dtype, tags=frame.tags()) as raster:
+        for window in track(list(blocks(frame.size, block)), f"draw {out.stem}"):
+            pixels = np.zeros((window.height, window.width), dtype)
+            for bit, edges in canvas.layers(window):
+                place = replace(window, x=frame.x + window.x, y=frame.y + window.y)
+                runs = filled(edges, place)
+                runs = union(runs, crossed(edges, place)) if all_touched else runs
+                counts[bit] += runs.area()
+                _set(pixels, runs, dtype.type(1 << bit))
+            if pixels.any():
+                raster.write(pixels, window.x, window.y)
+    return counts
+
+
+def _set(pixels: NDArray[Any], runs: Runs, value: np.unsignedinteger[Any]) -> None:
+    """Add a bit to the pixels of some runs; few pixels are set one by one, many as a whole."""
+    if runs.area() * DENSE < pixels.size:
+        first = runs.row * runs.width + runs.start
+        pixels.reshape(-1)[spread(first, first + runs.lengths())] |= value
+    else:
+        pixels |= runs.to_mask() * value
+
+
+def _taken(classes: Mapping[str, Sequence[str]], ignore: Sequence[str]) -> dict[str, int]:
+    """The bits that each label sets, as a number."""
+    takers = [*classes.values(), ignore]
+    labels = dict.fromkeys(label for taken in takers for label in taken)
+    return {label: sum(1 << bit for bit, taken in enumerate(takers) if label in taken) for label in labels}
+
+
+@dataclass
+class _Canvas:
+    """Collects outlines, from which any block of the mask can then be drawn.
+
+    Attributes:
+        store: where the outlines wait.
+        bits: the bits that each label sets.
+        discard: labels that are not drawn.
+        outside: how many outlines are not wholly inside the frame.
+        first_outside: origins of the first few of them.
+        unknown: labels that belong to no class, with their count and the origin of the first.
+    """
+
+    store: EdgeStore
+    bits: Mapping[str, int]
+    discard: Sequence[str]
+    outside: int = 0
+    first_outside: list[str] = field(default_factory=list)
+    unknown: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, annotations: Sequence[Annotation]) -> None:
+        drawn = [annotation for annotation in annotations if annotation.label in self.bits]
+        shapes = np.array([annotation.geometry for annotation in drawn], dtype=object)
+        inside = self.store.add(shapes, np.array([self.bits[annotation.label] for annotation in drawn], np.int32))
+        self.outside += int((~inside).sum())
+        beyond = np.flatnonzero(~inside)[: NAMED - len(self.first_outside)]
+        self.first_outside += [drawn[index].origin for index in beyond.tolist()]
+        for annotation in annotations:
+            if annotation.label not in self.bits and annotation.label not in self.discard:
+                count, first = self.unknown.get(annotation.label, (0, annotation.origin))
+                self.unknown[annotation.label] = (count + 1, first)
+
+    def unknown_labels(self) -> Iterator[Problem]:
+        for label, (count, first) in self.unknown.items():
+            subject = "1 outline has" if count == 1 else f"{count} outlines have"
+            what = f'{subject} the label "{label}" (first: {first}), which belongs to no class.'
+            remedy = f"{did_you_mean(label, self.bits)} Or add it to a class, or to annotations.ignore or .discard."
+            yield Problem(f'label "{label}"', what, remedy.strip())
+
+    def layers(self, window: Window) -> Iterator[tuple[int, Edges]]:
+        """The bits that are set somewhere in a block, with the edges of the outlines that set each."""
+        edges, bits = self.store.near(window)
+        for bit in range(int(bits.max(initial=0)).bit_length()):
+            chosen = (bits >> bit & 1).astype(np.bool_)
+            if chosen.all():
+                yield bit, edges
+            elif chosen.any():
+                yield bit, edges.take(chosen[edges.area])

@@ -1,1 +1,0 @@
-"""What leaves tilewright: submissions and GeoJSON."""

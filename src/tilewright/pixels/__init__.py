@@ -1,0 +1,1 @@
+"""What several stages stand on: geometry, rasters, runs, strips, components. Nothing here knows slides, classes or networks."""

@@ -1,0 +1,129 @@
+"""Tiled TIFF files, read and written by windows. Sizes are width x height, windows x before y, arrays rows x columns.
+
+Every mask, scaled image and probability map is a tiled, compressed TIFF that is written block by block and appears whole
+or not at all. Behind its end stands a checksum, which readers of TIFF pass over and ``open_raster`` compares.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import DTypeLike, NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.windows import Window as RasterioWindow
+
+from tilewright.pixels.grid import BLOCK, Size, Window
+from tilewright.pixels.seals import append_seal, has_seal
+from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.errors import DataError, Problem
+
+Compression = Literal["zstd", "deflate"]
+
+# GDAL keeps decoded blocks in 5 % of the machine's memory unless told otherwise, in MB; steps promise less.
+os.environ.setdefault("GDAL_CACHEMAX", "64")
+
+
+class Raster:
+    """A TIFF opened for reading or writing by windows; made by ``open_raster`` and ``create_raster``."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.size = Size(dataset.width, dataset.height)
+        self.bands: int = dataset.count
+        self.dtype = np.dtype(dataset.dtypes[0])
+        self.tags: dict[str, str] = dataset.tags()
+
+    def read(self, window: Window | None = None) -> NDArray[Any]:
+        """Pixels of ``window`` (default: all), bands x rows x columns; outside the image they are 0."""
+        window = window or Window(0, 0, *self.size)
+        inside = window.clipped(self.size)
+        result = np.zeros((self.bands, window.height, window.width), self.dtype)
+        if inside.width and inside.height:
+            place = Window(inside.x - window.x, inside.y - window.y, inside.width, inside.height)
+            result[(slice(None), *place.slices)] = self._dataset.read(window=_rasterio_window(inside))
+        return result
+
+    def write(self, pixels: NDArray[Any], x: int, y: int) -> None:
+        """Write pixels (bands x rows x columns, or rows x columns for one band) with their corner at ``x``, ``y``."""
+        array = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        self._dataset.write(array, window=RasterioWindow(x, y, array.shape[2], array.shape[1]))
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[Raster]:
+    """Open a TIFF written by ``create_raster``.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    _require_seal(path)
+    try:
+        with _quiet(), rasterio.open(path) as dataset:
+            yield Raster(dataset)
+    except RasterioIOError as error:
+        raise _unreadable(path, f"cannot be read ({error}).") from error
+
+
+def _require_seal(path: Path) -> None:
+    try:
+        intact = has_seal(path)
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read ({error.strerror}).") from error
+    if not intact:
+        raise _unreadable(path, "is damaged: it is not what was written.")
+
+
+def _unreadable(path: Path, what: str) -> DataError:
+    return DataError(Problem(str(path), what, f"Delete {path.parent} and run the same command again."))
+
+
+@contextmanager
+def create_raster(
+    path: Path,
+    size: Size,
+    *,
+    bands: int = 1,
+    dtype: DTypeLike = np.uint8,
+    tags: dict[str, str] | None = None,
+    compression: Compression = "zstd",
+    threads: int = 1,
+) -> Iterator[Raster]:
+    """Create a tiled, sparse, compressed TIFF; blocks that are never written read as zero.
+
+    Args:
+        path: the file; appears when the block ends without an error.
+        size: width and height.
+        bands: number of bands.
+        dtype: type of a pixel.
+        tags: text stored in the file.
+        compression: zstd is the fastest; deflate is read by every viewer.
+        threads: how many compress blocks; the bytes are the same.
+    """
+    level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
+    options = {"photometric": "rgb"} if bands == 3 else {}
+    with atomic_path(path) as private:
+        with _quiet(), rasterio.open(
+            private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
+            tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compression, interleave="pixel",
+            sparse_ok=True, bigtiff="if_safer", num_threads=threads, **level, **options,
+        ) as dataset:  # fmt: skip
+            dataset.update_tags(**(tags or {}))
+            yield Raster(dataset)
+        append_seal(private)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Slides have no place on Earth; rasterio's warning about that is noise here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _rasterio_window(window: Window) -> RasterioWindow:
+    return RasterioWindow(window.x, window.y, window.width, window.height)

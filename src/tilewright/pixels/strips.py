@@ -1,0 +1,58 @@
+"""Masks read strip by strip, so that memory grows with the width of a slide and not with its height."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tilewright.pixels.grid import BLOCK, blocks
+from tilewright.pixels.rasters import open_raster
+from tilewright.pixels.runs import Runs
+
+
+class Strip(NamedTuple):
+    """Some whole rows of a mask.
+
+    Attributes:
+        top: the first row.
+        bottom: the row after the last.
+        runs: the pixels in these rows; coordinates and size are those of the whole mask.
+    """
+
+    top: int
+    bottom: int
+    runs: Runs
+
+
+def strips_of_bits(path: Path, bits: Sequence[int]) -> Iterator[list[Strip]]:
+    """The strips of a mask file from top to bottom, a row of blocks at a time, each as one ``Strip`` for each bit.
+
+    Args:
+        path: a mask written by ``create_raster``; one band of unsigned integers.
+        bits: numbers of the bits, 0 the lowest.
+    """
+    with open_raster(path) as raster:
+        width, height = raster.size
+        for window in blocks(raster.size, (width, BLOCK)):
+            pixels = raster.read(window)[0]
+            filled = pixels.any()
+            strip = []
+            for bit in bits:
+                runs = Runs.empty(height, width)
+                if filled:
+                    part = Runs.from_mask((pixels & raster.dtype.type(1 << bit)) != 0)
+                    runs = Runs(part.row + window.y, part.start, part.stop, height, width)
+                strip.append(Strip(window.y, window.y + window.height, runs))
+            yield strip
+
+
+def runs_of_bits(path: Path, bits: Sequence[int]) -> list[Runs]:
+    """The runs of some bits of a mask file, which is read once; arguments as of ``strips_of_bits``."""
+    with open_raster(path) as raster:
+        width, height = raster.size
+    strips = list(strips_of_bits(path, bits))
+    return [Runs.concatenate(((0, each[place].runs) for each in strips), height, width) for place in range(len(bits))]
+
+
+def runs_of_raster(path: Path, bit: int) -> Runs:
+    """The runs of one bit of a mask file; see ``runs_of_bits``."""
+    return runs_of_bits(path, [bit])[0]

@@ -1,0 +1,105 @@
+"""Sections about the data: classes, outlines, scales, tiles, folds."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tilewright.project.config.base import Name, Section, Share
+
+
+class PixelClass(Section):
+    """A class of pixels. Classes may overlap."""
+
+    labels: list[str] = Field([], description="Annotation labels that it takes; none: the label of its own name.")
+    color: str | None = Field(
+        None, pattern=r"^#[0-9a-fA-F]{6}$", description="Colour in overlays and in QuPath; none: one from the palette."
+    )
+
+
+class Annotations(Section):
+    """How outlines are read and drawn."""
+
+    pixel_rule: Literal["center", "all_touched"] = Field(
+        "center", description="Pixels that an outline covers: those whose centre lies inside, or all that it touches."
+    )
+    unlabelled: str | None = Field(None, description="Label given to outlines without one; none: they are reported.")
+    ignore: list[str] = Field([], description="Labels whose pixels count neither in the loss nor in the metrics.")
+    discard: list[str] = Field([], description="Labels that are left out on purpose.")
+    rle_order: Literal["column_major", "row_major"] = Field(
+        "column_major", description="Pixel order of run-length-encoded outlines (csv)."
+    )
+
+
+class Limits(Section):
+    """Bounds on what an input may ask for; inputs are not trusted."""
+
+    max_pixels: int = Field(20_000_000_000, gt=0, description="Largest slide, in pixels.")
+    max_vertices: int = Field(20_000_000, gt=0, description="Most vertices in one file of outlines.")
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Slides(Section):
+    """How slides are opened."""
+
+    crop_to_bounds: bool = Field(
+        True,
+        description="Slides count from the corner of the scanned part, where the format marks it (MRXS, SCN), as in QuPath; "
+        "false: from the corner of the whole slide.",
+    )
+
+
+class Scale(Section):
+    """A resolution at which slides are kept: a factor or a pixel size."""
+
+    factor: float | None = Field(
+        None, ge=1, description="Pixels of the slide in one pixel of this scale, along an edge."
+    )
+    mpp: float | None = Field(None, gt=0, description="Micrometres in one pixel of this scale.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Scale":
+        if (self.factor is None) == (self.mpp is None):
+            raise ValueError("give either factor or mpp")
+        return self
+
+
+class Tissue(Section):
+    """What counts as tissue: pixels that are coloured or darker than the background, and not black."""
+
+    method: Literal["color", "none"] = Field("color", description="none: the whole slide is tissue.")
+    min_chroma: float = Field(0.04, ge=0, le=1, description="Least spread between the channels (largest - smallest).")
+    max_brightness: float = Field(0.86, ge=0, le=1, description="Grey pixels at most this bright are tissue too.")
+    min_brightness: float = Field(0.04, ge=0, le=1, description="Darker pixels are border or pen, not tissue.")
+    smooth: float = Field(
+        2.0, ge=0, description="Sigma of the smoothing before the thresholds, in pixels of the scale."
+    )
+
+
+class TileSet(Section):
+    """Tiles cut from one scale."""
+
+    scale: Name = Field(description="Name of the scale that tiles are cut from.")
+    size: int = Field(512, ge=32, multiple_of=32, description="Edge of a tile, in pixels of the scale.")
+    overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
+    objects: bool = Field(False, description="Also cut a tile centred on every outline.")
+    background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
+    background_inside: list[str] = Field(
+        [],
+        description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of these "
+        "outlines are left out, on slides with such a file.",
+    )
+    min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
+    seed: int = Field(0, description="Chooses which background tiles are kept.")
+
+
+class Folds(Section):
+    """How training slides are divided for cross-validation."""
+
+    count: int = Field(5, ge=2, description="Number of folds; each group of the sheet lies in exactly one.")
+    seed: int = Field(0, description="Changes which groups meet in a fold.")
+    stratify: str | None = Field(None, description="Column of the sheet whose values each fold should share evenly.")
+    file: str | None = Field(
+        None, description="A csv (shard, group, fold) to use instead, such as an edited copy of results/folds.csv."
+    )

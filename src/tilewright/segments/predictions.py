@@ -1,0 +1,191 @@
+"""What ``segment`` wrote of a slide, read back: masks as runs, with the objects that they belong to."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tilewright.pixels.components import ComponentTracker, label
+from tilewright.pixels.grid import Frame
+from tilewright.pixels.rasters import open_raster
+from tilewright.pixels.runs import Ints, Runs, union
+from tilewright.pixels.strips import Strip, runs_of_bits, strips_of_bits
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+
+REMEDY = "Delete the folder and run the same command again."
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is predicted of a class.
+
+    Attributes:
+        runs: pixels of the slide, counted from the corner of its used part.
+        labels: the object of each run, int64[runs].
+        number: of each object in the table of its slide, int64[objects].
+        confidence: of each object, float64[objects].
+    """
+
+    runs: Runs
+    labels: Ints
+    number: Ints
+    confidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The objects of a class in the table of their slide, sorted by first pixel.
+
+    Attributes:
+        first: key of the first pixel, ``row * width + column``, int64[n].
+        number: int64[n].
+        confidence: float64[n].
+    """
+
+    first: Ints
+    number: Ints
+    confidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predictions of a slide on disk.
+
+    Attributes:
+        folder: the folder of the slide's shard.
+        slide: its name.
+        classes: the classes to read, in this order.
+        frame: where the masks lie in the image.
+        bits: the bit of each class in the mask.
+    """
+
+    folder: Path
+    slide: str
+    classes: tuple[str, ...]
+    frame: Frame
+    bits: tuple[int, ...]
+
+    @property
+    def mask(self) -> Path:
+        """The mask file."""
+        return self.folder / f"{self.slide}.mask.tif"
+
+    def strips(self, name: str) -> Iterator[Strip]:
+        """The mask of a class from top to bottom."""
+        bit = self.bits[self.classes.index(name)]
+        return (strip for (strip,) in strips_of_bits(self.mask, [bit]))
+
+    def layers(self) -> list[Layer]:
+        """The whole mask and all objects of each class.
+
+        Raises:
+            DataError: the mask does not belong to the objects.
+        """
+        masks, tables = runs_of_bits(self.mask, self.bits), self._listed()
+        layers = [self._layer(runs, listed) for runs, listed in zip(masks, tables, strict=True)]
+        self._check_counts([len(layer.number) for layer in layers], tables)
+        return layers
+
+    def batches(self) -> Iterator[list[Layer]]:
+        """Objects in batches from top to bottom, one layer a class; those that overlap are in the same batch.
+
+        Raises:
+            DataError: the mask does not belong to the objects.
+        """
+        height, width = self.frame.height, self.frame.width
+        tracker = ComponentTracker(height, width)
+        waiting = [Runs.empty(height, width)] * len(self.classes)
+        listed, counts = self._listed(), [0] * len(self.classes)
+        for strips in strips_of_bits(self.mask, self.bits):
+            covered = strips[0].runs
+            for strip in strips[1:]:
+                covered = union(covered, strip.runs)
+            closed = tracker.push(strips[0]._replace(runs=covered)).runs
+            layers = []
+            for place, strip in enumerate(strips):
+                runs = Runs.concatenate([(0, waiting[place]), (0, strip.runs)], height, width)
+                inside = _covered(runs, closed)
+                waiting[place] = runs.take(~inside)
+                layers.append(self._layer(runs.take(inside), listed[place]))
+                counts[place] += len(layers[-1].number)
+            if len(closed):
+                yield layers
+        self._check_counts(counts, listed)
+
+    def _layer(self, runs: Runs, listed: _Listed) -> Layer:
+        labels = label(runs)
+        _, first = np.unique(labels, return_index=True)
+        keys = runs.row[first] * runs.width + runs.start[first]
+        places = np.minimum(np.searchsorted(listed.first, keys), max(len(listed.first) - 1, 0))
+        if len(keys) and (not len(listed.first) or (listed.first[places] != keys).any()):
+            raise DataError(Problem(str(self.mask), "holds an object that is not in the table beside it.", REMEDY))
+        return Layer(runs, labels, listed.number[places[: len(keys)]], listed.confidence[places[: len(keys)]])
+
+    def _listed(self) -> list[_Listed]:
+        columns = ("class", "object", "top", "first_x", "confidence")
+        table = read_columns(self.folder / f"{self.slide}.objects.parquet", columns)
+        first = table["top"] * self.frame.width + table["first_x"]
+        result = []
+        for name in self.classes:
+            own = np.flatnonzero(table["class"] == name)
+            own = own[np.argsort(first[own])]
+            result.append(_Listed(first[own], table["object"][own], table["confidence"][own]))
+        return result
+
+    def _check_counts(self, found: Sequence[int], listed: Sequence[_Listed]) -> None:
+        for name, count, table in zip(self.classes, found, listed, strict=True):
+            if count != len(table.first):
+                what = f"holds {count} objects of {name}, but the table beside it {len(table.first)}."
+                raise DataError(Problem(str(self.mask), what, REMEDY))
+
+
+def open_prediction(folder: Path, slide: str, classes: Sequence[str]) -> Prediction:
+    """What ``segment`` wrote of a slide.
+
+    Args:
+        folder: the folder of the slide's shard.
+        slide: name of the slide.
+        classes: classes to read.
+
+    Raises:
+        UserError: a class that the mask does not hold.
+        DataError: the mask is missing or damaged.
+    """
+    path = folder / f"{slide}.mask.tif"
+    with open_raster(path) as raster:
+        frame, known = Frame.of(raster), json.loads(raster.tags["classes"])
+    for name in classes:
+        if name not in known:
+            raise UserError(Problem(str(path), f'holds no class "{name}".', did_you_mean(name, known)))
+    return Prediction(folder, slide, tuple(classes), frame, tuple(known.index(name) for name in classes))
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Columns of a table, such as an ``.objects.parquet``; texts are shared between rows.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path, columns=columns and list(columns), page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
+    frame = table.to_pandas(strings_to_categorical=True)
+    return {name: np.asarray(frame[name]) for name in frame.columns}
+
+
+def _covered(runs: Runs, mask: Runs) -> NDArray[np.bool_]:
+    """Whether each run lies in a mask, of which it is known to lie in a run or not at all."""
+    starts, _ = runs.intervals()
+    mask_starts, mask_stops = mask.intervals()
+    if not len(mask):
+        return np.zeros(len(runs), np.bool_)
+    place = np.maximum(np.searchsorted(mask_starts, starts, side="right") - 1, 0)
+    covered: NDArray[np.bool_] = (mask_starts[place] <= starts) & (starts < mask_stops[place])
+    return covered

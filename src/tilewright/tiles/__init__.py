@@ -1,0 +1,1 @@
+"""From scaled slides to tiles and folds."""

@@ -1,0 +1,184 @@
+"""Train one fold of a model and write what prediction and people need.
+
+``model.safetensors`` holds the best weights, ``model.json`` how to build the network again, ``history.csv`` one row an
+epoch, ``curves.png`` the same as a picture, ``events/`` the same for TensorBoard with pictures of validation tiles.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tilewright.project.config.training import Network
+from tilewright.project.rows import open_sheet, pseudo_shards
+from tilewright.project.settings import TrainSettings
+from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.codeversion import code_version
+from tilewright.runtime.documents import write_document
+from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.gpu import claimed_gpus
+from tilewright.runtime.hashed import file_hash
+from tilewright.runtime.locks import state_lock
+from tilewright.runtime.progress import note
+from tilewright.tiles.archive import TrainingShard
+from tilewright.tiles.split import EXTERNAL, Assignment, agreed_folds
+from tilewright.training.architectures import spelt_out
+from tilewright.training.curves import draw_curves
+from tilewright.training.loaders import Tiles, device_number, read_tiles
+from tilewright.training.state import TrainingState
+from tilewright.training.trainer import run_training
+
+PACKAGES = ("tilewright", "torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations")
+
+
+def train(
+    model: str,
+    *,
+    fold: int,
+    folds: Path,
+    tiles: Path,
+    sheet: Path,
+    data: Path,
+    pseudo: Path,
+    settings: TrainSettings,
+    out: Path,
+    workers: int = 0,
+) -> None:
+    """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
+
+    An interrupted training goes on from its last epoch, with the same result as an uninterrupted one. With several
+    devices, Lightning starts this program again for each further one.
+
+    Args:
+        model: name of the model.
+        fold: the fold that is validated on.
+        folds: ``folds.csv``.
+        tiles: folder of the tile archives, ``{shard}.h5``.
+        sheet: the slide sheet.
+        data: folder in which images are looked for first.
+        pseudo: folder of the archives that ``pseudo`` writes for this fold, ``{shard}.h5``; used if the network has
+            pseudo-labels.
+        settings: network, classes, scale, and how groups are divided.
+        out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
+        workers: processes that load tiles, for each device; they change no result.
+
+    Raises:
+        UserError: a network that cannot be built, or another process that trains the same fold.
+        DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training that
+            diverges.
+    """
+    network = settings.network.model_copy(update={"workers": workers})
+    torch.set_num_threads(network.threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
+    rows = open_sheet(sheet, data)
+    training, validation = _shards(agreed_folds(folds, rows, settings.folds), fold, tiles)
+    if network.pseudo:
+        shards = pseudo_shards(rows, {one.group for one in validation})
+        training += [TrainingShard(pseudo / f"{shard}.h5", group, "pseudo") for shard, group in shards.items()]
+    with _sole_process(out / "state", network.devices):
+        parts = read_tiles(training, validation, settings.classes)
+        state = TrainingState(out / "state", network, out / "curves.png")
+        prints: list[str] = []
+        if device_number() == 0:
+            note(
+                f"{model}, fold {fold}: {len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
+            )
+            prints = _prints(training, validation)
+            state.prepare(
+                _digest(_told(settings), code_version("training.train"), str(fold), *prints, *_of_weights(network))
+            )
+        run_training(parts, network, settings.classes, state, out)
+        if device_number() == 0:
+            _write_outputs(state, _card(settings, parts, prints), fold, out)
+            state.clear()
+
+
+def _shards(folds: Sequence[Assignment], fold: int, tiles: Path) -> tuple[list[TrainingShard], list[TrainingShard]]:
+    """Shards to train on and shards to validate on."""
+    training: list[TrainingShard] = []
+    validation: list[TrainingShard] = []
+    for one in folds:
+        shard = TrainingShard(tiles / f"{one.shard}.h5", one.group, EXTERNAL if one.fold is None else "train")
+        (validation if one.fold == fold else training).append(shard)
+    if not validation:
+        raise UserError(
+            Problem("--fold", f"no shard is validated in fold {fold}.", "Choose a fold that folds.csv names.")
+        )
+    return training, validation
+
+
+@contextmanager
+def _sole_process(folder: Path, devices: int) -> Iterator[None]:
+    """Hold the state and the GPUs; the processes of further devices run under what the first one holds."""
+    if device_number():
+        yield
+        return
+    with state_lock(folder), claimed_gpus(devices):
+        yield
+
+
+def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShard]) -> list[str]:
+    """What each shard is used for, with a hash of its archive."""
+    return [
+        f"{use} {shard.role} {shard.group} {file_hash(shard.archive)}"
+        for use, shards in (("train", training), ("validate", validation))
+        for shard in shards
+    ]
+
+
+def _told(settings: TrainSettings) -> str:
+    """What the settings say of the training itself; the folds are in the prints."""
+    return settings.model_dump_json(exclude={"folds"})
+
+
+def _of_weights(network: Network) -> list[str]:
+    """A hash of the file of encoder weights, if there is one."""
+    path = Path(network.encoder_weights)
+    return [file_hash(path)] if path.is_file() else []
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out: Path) -> None:
+    with atomic_path(out / "model.safetensors") as private:
+        shutil.copyfile(state.weights, private)
+        weights = file_hash(private)
+    history = state.table()
+    with atomic_path(out / "history.csv") as private:
+        history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
+    best = state.best
+    draw_curves(history, best.epoch, out / "curves.png")
+    content = {
+        "format": 1,
+        **card,
+        "weights": weights,
+        "fold": fold,
+        "best_epoch": best.epoch,
+        "best_weights": best.kind,
+    }
+    content |= {f"best_{state.monitor}": abs(best.score)}
+    write_document(out / "model.json", content)
+
+
+def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
+    """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
+    return {
+        **settings.model_copy(update={"network": spelt_out(settings.network)}).model_dump(exclude={"folds"}),
+        "mpp": _pixel_sizes(tiles),
+        "tiles": _digest(*prints),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _pixel_sizes(tiles: Tiles) -> dict[str, float] | None:
+    """Smallest and largest pixel of the training tiles, in micrometres; None where no slide tells."""
+    known = tiles.training.mpp[~np.isnan(tiles.training.mpp)]
+    return {"min": round(float(known.min()), 6), "max": round(float(known.max()), 6)} if len(known) else None

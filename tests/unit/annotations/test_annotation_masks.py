@@ -1,0 +1,131 @@
+"""Outlines given as pixels: tables of run lengths and label images."""
+
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+from reading import SIZE, findings, outline_refusal, read_outlines
+from shapely import box
+
+from tilewright.pixels.rle import encode_column_major, encode_row_major
+from tilewright.pixels.runs import Runs
+
+
+def write(path, content):
+    path.write_text(content)
+    return path
+
+
+def save_labels(path, array):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        height, width = array.shape[-2:]
+        bands = array.reshape(-1, height, width)
+        driver = "PNG" if path.suffix == ".png" else "GTiff"
+        options = {"driver": driver, "count": len(bands), "dtype": array.dtype.name}
+        with rasterio.open(path, "w", width=width, height=height, **options) as file:
+            file.write(bands)
+    return path
+
+
+# Run lengths
+
+
+def mask_of(*boxes):
+    mask = np.zeros((SIZE.height, SIZE.width), bool)
+    for x, y, width, height in boxes:
+        mask[y : y + height, x : x + width] = True
+    return mask
+
+
+TWO = mask_of((0, 0, 4, 3), (90, 70, 10, 10))
+
+
+@pytest.mark.parametrize(("order", "encode"), [("column_major", encode_column_major), ("row_major", encode_row_major)])
+@pytest.mark.parametrize("header", ["id,rle", "ImageId,EncodedPixels", "id,predicted", "s_id,annotation"])
+def test_one_row_a_slide_gives_its_connected_parts(tmp_path, order, encode, header):
+    path = write(tmp_path / "rle.csv", f"{header}\nt,1 1\ns,{encode(Runs.from_mask(TWO))}\n")
+    outlines = read_outlines(path, rle_order=order, unlabelled="a")
+    assert [annotation.geometry.bounds for annotation in outlines.annotations] == [(0, 0, 4, 3), (90, 70, 100, 80)]
+    assert outlines.annotations[1].origin == "row 3, part 2"
+
+
+def test_one_row_an_object_keeps_objects_whole_and_takes_their_class(tmp_path):
+    code = encode_row_major(Runs.from_mask(TWO))
+    rows = f"id,annotation,width,height,cell_type\ns,{code},100,80,cort\ns,1 5,100,80,astro\n"
+    outlines = read_outlines(write(tmp_path / "train.csv", rows), rle_order="row_major")
+    first, second = outlines.annotations
+    assert (first.label, first.geometry.area, second.label) == ("cort", 112, "astro")
+    assert second.geometry.equals(box(0, 0, 5, 1))
+
+
+def test_an_empty_row_is_a_slide_without_outlines(tmp_path):
+    outlines = read_outlines(write(tmp_path / "rle.csv", "id,rle\ns,\n"))
+    assert outlines.annotations == outlines.findings == ()
+
+
+def test_a_row_that_cannot_be_decoded_is_reported(tmp_path):
+    outlines = read_outlines(write(tmp_path / "rle.csv", "id,rle\ns,1 2 3\ns,8000 2\ns,1 2\n"), unlabelled="a")
+    assert len(outlines.annotations) == 1
+    odd, beyond = outlines.findings
+    assert odd.where == f"{tmp_path}/rle.csv, row 2"
+    assert "cannot be decoded: an odd count of numbers (3)" in odd.what
+    assert "goes beyond the 100 x 80 = 8000 pixels" in beyond.what
+
+
+def test_a_row_of_an_image_of_another_size_is_refused(tmp_path):
+    path = write(tmp_path / "rle.csv", "id,rle,Height,Width\ns,1 2,80,100\ns,1 2,100,80\n")
+    assert outline_refusal(path).startswith(f"{path}, row 3: the width is 80 here, but the slide's is 100 pixels.")
+
+
+def test_a_table_without_the_slide_or_without_run_lengths_is_refused(tmp_path):
+    path = write(tmp_path / "rle.csv", "id,rle\nslide_1.tiff,1 2\n")
+    assert 'Nearest id there: "slide_1".' in outline_refusal(path, "slide_2")
+    assert len(read_outlines(path, "slide_1", unlabelled="a").annotations) == 1
+    path = write(tmp_path / "other.csv", "id,area\ns,1\n")
+    assert "has no column of run lengths. Columns found: id, area." in outline_refusal(path)
+
+
+def test_a_table_that_changes_is_read_again(tmp_path):
+    path = write(tmp_path / "rle.csv", "id,rle\ns,1 2\n")
+    assert read_outlines(path, unlabelled="a").annotations[0].geometry.area == 2
+    write(path, "id,rle\ns,1 200\n")
+    assert read_outlines(path, unlabelled="a").annotations[0].geometry.area == 200
+
+
+# Label images
+
+
+@pytest.mark.parametrize("name", ["s.png", "s.tif"])
+def test_each_value_of_a_label_image_is_an_object(tmp_path, name):
+    labels = np.zeros((SIZE.height, SIZE.width), np.uint16)
+    labels[5:10, 20:30] = 40_000
+    labels[5:10, 30:40] = 7
+    labels[50:52, 0:2] = 7
+    first, second = read_outlines(save_labels(tmp_path / name, labels), unlabelled="n").annotations
+    assert (first.origin, first.geometry.area, second.origin) == ("value 7", 54, "value 40000")
+    assert second.geometry.equals(box(20, 5, 30, 10))
+
+
+def test_a_label_image_of_one_value_is_a_mask_whose_parts_are_objects(tmp_path):
+    path = save_labels(tmp_path / "s.png", TWO.astype(np.uint8) * 255)
+    assert [a.origin for a in read_outlines(path, unlabelled="n").annotations] == ["part 1", "part 2"]
+
+
+def test_an_empty_label_image_is_a_slide_without_outlines(tmp_path):
+    path = save_labels(tmp_path / "s.png", np.zeros((SIZE.height, SIZE.width), np.uint8))
+    assert read_outlines(path).annotations == ()
+
+
+def test_objects_of_a_label_image_without_a_default_label_are_reported(tmp_path):
+    path = save_labels(tmp_path / "s.png", TWO.astype(np.uint8))
+    assert "has no class" in findings(read_outlines(path), "unusable")[0]
+
+
+def test_a_label_image_that_does_not_fit_is_refused(tmp_path):
+    assert "is 3 x 2 pixels, but the slide is 100 x 80." in outline_refusal(
+        save_labels(tmp_path / "s.png", np.zeros((2, 3), np.uint8))
+    )
+    colour = save_labels(tmp_path / "c.png", np.zeros((3, SIZE.height, SIZE.width), np.uint8))
+    assert "has 3 bands of uint8, so it is no label image." in outline_refusal(colour)

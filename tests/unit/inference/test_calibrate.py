@@ -1,0 +1,188 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tilewright.inference.calibrate import calibrate, slide_histograms
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.histograms import Histogram, bin_threshold, dice_curve
+from tilewright.pixels.rasters import create_raster
+from tilewright.project.config import Calibration, Folds
+from tilewright.project.rows import Row
+from tilewright.project.settings import CalibrateSettings
+from tilewright.runtime.errors import DataError
+
+CLASSES = ["gland", "vessel"]
+
+
+def row(slide, labelled=None, role="train"):
+    return Row(slide, Path(), None, role, slide, slide, "all", labelled, None, None, 2)
+
+
+def save(path, values):
+    height, width = values.shape[-2:]
+    frame = Frame(0, 0, width, height, Size(width, height))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = 1 if values.ndim == 2 else len(values)
+    tags = {**frame.tags(), "classes": json.dumps(CLASSES)}
+    with create_raster(path, frame.size, bands=bands, dtype=values.dtype, tags=tags) as raster:
+        raster.write(values, 0, 0)
+    return path
+
+
+def slide(seed, height=600, width=40):
+    """Probabilities (uint8) and mask bits that have something to do with each other; bit 2 is ignored."""
+    draw = np.random.default_rng(seed)
+    bits = draw.integers(0, 8, (height, width), np.uint8)
+    truth = np.stack([(bits >> bit) & 1 for bit in range(2)])
+    return np.clip(draw.normal(90 + 70 * truth, 50), 0, 255).astype(np.uint8), bits
+
+
+def plain_dice(predicted, truth):
+    total = predicted.sum() + truth.sum()
+    return 2 * (predicted & truth).sum() / total if total else 1.0
+
+
+@pytest.mark.parametrize("aim", ["pooled", "slide"])
+def test_dice_from_counts_is_the_plain_dice_at_every_threshold(tmp_path, aim):
+    slides = [slide(0), slide(1, 64, 30)]
+    histograms = [
+        slide_histograms(row("a"), save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits), CLASSES)["vessel"]
+        for values, bits in slides
+    ]
+    curve = dice_curve(histograms, aim)
+    valid = [(bits >> 2) & 1 == 0 for _, bits in slides]
+    truth = [((bits >> 1) & 1 == 1)[which] for (_, bits), which in zip(slides, valid, strict=True)]
+    values = [values[1][which] for (values, _), which in zip(slides, valid, strict=True)]
+    for cut in range(256):
+        if aim == "pooled":
+            expected = plain_dice(np.concatenate(values) >= cut, np.concatenate(truth))
+        else:
+            expected = np.mean([plain_dice(v >= cut, t) for v, t in zip(values, truth, strict=True)])
+        assert curve[cut] == pytest.approx(expected, abs=1e-12)
+
+
+def test_nothing_to_find_and_nothing_found_is_one():
+    nothing = Histogram(np.zeros(256, np.int64), np.bincount([0, 0, 7], minlength=256))
+    curve = dice_curve([nothing], "slide")
+    assert (curve[:8] == 0).all()
+    assert (curve[8:] == 1).all()
+
+
+def test_a_threshold_lies_between_two_values():
+    for cut in range(1, 256):
+        assert cut - 1 < bin_threshold(cut) * 255 < cut
+
+
+def test_a_class_that_is_not_labelled_is_not_counted(tmp_path):
+    values, bits = slide(0, 20, 20)
+    paths = save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits)
+    assert slide_histograms(row("a", labelled=("vessel",)), *paths, CLASSES).keys() == {"vessel"}
+    assert slide_histograms(row("a", labelled=()), *paths, CLASSES) == {}
+
+
+def fitted(project, monkeypatch, classes=CLASSES, **calibration):
+    monkeypatch.chdir(project.folder)
+    for number, one in enumerate(project.rows()):
+        values, bits = slide(number, 30, 40)
+        shard = one["shard"]
+        save(Path("p") / shard / f"{one['slide']}.tif", values[: len(classes)])
+        save(Path("s") / shard / f"{one['slide']}.mask.tif", bits)
+        save(Path("m") / shard / f"{one['slide']}.tif", bits)
+    groups = {one["group"] for one in project.rows()}
+    lines = [line for line in ("a,a,0", "b,b,1", "x1,x,external") if line.split(",")[1] in groups]
+    Path("folds.csv").write_text("\n".join(["shard,group,fold", *lines, ""]))
+    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes, folds=Folds(file="folds.csv"))
+    calibrate(
+        sheet=Path("slides/slides.csv"), data=Path(), folds=Path("folds.csv"), probabilities=Path("p"), scaled=Path("s"),
+        masks=Path("m"), settings=settings, out=Path("c.json"),
+    )  # fmt: skip
+    return json.loads(Path("c.json").read_text())
+
+
+def test_only_out_of_fold_slides_are_used(project, monkeypatch):
+    assert fitted(project, monkeypatch)["slides"] == ["a1", "a2", "b1", "b2"]
+
+
+def test_the_threshold_is_the_best_one(project, monkeypatch):
+    found = fitted(project, monkeypatch)
+    slides = [slide(number, 30, 40) for number in range(4)]
+    truth = np.concatenate([(bits & 1 == 1)[bits < 4] for _, bits in slides])
+    values = np.concatenate([values[0][bits < 4] for values, bits in slides])
+    best = max(plain_dice(values >= cut, truth) for cut in range(1, 256))
+    assert found["dice"]["gland"]["fitted"] == pytest.approx(best, abs=1e-6)
+    assert plain_dice(values / 255 >= found["thresholds"]["gland"], truth) == pytest.approx(best)
+
+
+def test_fixed_values_are_kept(project, monkeypatch):
+    found = fitted(project, monkeypatch, threshold=0.3, min_area=7)
+    assert found["thresholds"] == {"gland": 0.3, "vessel": 0.3}
+    assert found["min_area"] == {"gland": 7, "vessel": 7}
+
+
+def test_a_class_that_no_training_slide_is_labelled_for_is_refused(project, monkeypatch):
+    project.write_sheet([{**one, "labelled": "gland"} for one in project.rows()])
+    with pytest.raises(DataError, match="no training slide is labelled for vessel"):
+        fitted(project, monkeypatch)
+
+
+def labelled_and_valid(number, bit):
+    values, bits = slide(number, 30, 40)
+    return values[bit], (bits >> bit) & 1 == 1, bits < 4
+
+
+def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(project, monkeypatch):
+    """Slides 0 and 1 are fold 0, slides 2 and 3 fold 1."""
+    found = fitted(project, monkeypatch)["dice"]["gland"]
+    predicted, expected = [], []
+    for own, others in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
+        values, truth, valid = (
+            np.concatenate(part) for part in zip(*(labelled_and_valid(n, 0) for n in others), strict=True)
+        )
+        scores = [plain_dice((values >= cut)[valid], truth[valid]) for cut in range(1, 256)]
+        cut = int(np.argmax(scores)) + 1
+        for number in own:
+            values, truth, valid = labelled_and_valid(number, 0)
+            predicted.append((values >= cut)[valid])
+            expected.append(truth[valid])
+    assert found["nested"] == pytest.approx(plain_dice(np.concatenate(predicted), np.concatenate(expected)), abs=1e-6)
+    assert found["nested"] < found["fitted"]
+
+
+def test_one_fold_alone_has_no_nested_score(project, monkeypatch):
+    project.write_sheet([one for one in project.rows() if one["group"] != "b"])
+    assert fitted(project, monkeypatch)["dice"]["gland"]["nested"] is None
+
+
+@pytest.mark.parametrize("aim", ["pooled", "slide"])
+def test_the_least_size_is_the_best_of_all(project, monkeypatch, aim):
+    found = fitted(project, monkeypatch, threshold=0.6, min_area="fit", aim=aim)
+    scores = {}
+    for least in range(60):
+        parts = []
+        for number in range(4):
+            values, truth, valid = labelled_and_valid(number, 0)
+            labels, _ = ndimage.label(values >= 0.6 * 255, np.ones((3, 3)))
+            sizes = np.bincount(labels.ravel(), valid.ravel())
+            kept = (labels > 0) & (sizes[labels] >= least)
+            parts.append((kept[valid], truth[valid]))
+        pooled = plain_dice(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        scores[least] = pooled if aim == "pooled" else np.mean([plain_dice(*part) for part in parts])
+    assert found["dice"]["gland"]["fitted"] == pytest.approx(max(scores.values()), abs=1e-6)
+    assert scores[found["min_area"]["gland"]] == max(scores.values())
+
+
+def test_the_calibration_error_is_the_distance_of_observed_from_predicted(project, monkeypatch):
+    found = fitted(project, monkeypatch)["reliability"]["gland"]
+    values, truth, valid = (
+        np.concatenate(part) for part in zip(*(labelled_and_valid(n, 0) for n in range(4)), strict=True)
+    )
+    values, truth = values[valid] / 255, truth[valid]
+    place = np.minimum((values * 20).astype(int), 19)
+    bins = [(values[place == k].mean(), truth[place == k].mean(), (place == k).sum()) for k in np.unique(place)]
+    assert found["predicted"] == pytest.approx([p for p, _, _ in bins], abs=1e-6)
+    assert found["observed"] == pytest.approx([o for _, o, _ in bins], abs=1e-6)
+    assert found["pixels"] == [n for _, _, n in bins]
+    assert found["error"] == pytest.approx(sum(abs(p - o) * n for p, o, n in bins) / len(values), abs=1e-6)

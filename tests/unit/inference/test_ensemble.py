@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.inference.ensemble import blend, ensemble
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.settings import EnsembleSettings
+from tilewright.runtime.documents import write_document
+from tilewright.runtime.errors import DataError
+
+
+def save(path, values, factor=1.0, classes=("gland",)):
+    """Write probabilities (classes x rows x columns, uint8) of an image at a scale."""
+    height, width = (round(length * factor) for length in values.shape[1:])
+    frame = Frame(0, 0, width, height, Size(width, height), factor)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tags = {**frame.tags(), "classes": json.dumps(list(classes))}
+    with create_raster(path, frame.size, bands=len(values), tags=tags) as raster:
+        raster.write(values, 0, 0)
+    return path
+
+
+def load(path):
+    with open_raster(path) as raster:
+        return raster.read(), Frame.of(raster)
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def test_the_mean_is_weighted(tmp_path):
+    values = [noise(seed, 2, 700, 30) for seed in range(3)]
+    paths = [save(tmp_path / f"{n}.tif", each, classes=("a", "b")) for n, each in enumerate(values)]
+    blend(paths, [1, 2, 5], tmp_path / "out.tif")
+    expected = np.tensordot([1 / 8, 2 / 8, 5 / 8], np.stack(values).astype(float), 1)
+    assert np.abs(load(tmp_path / "out.tif")[0] - expected).max() <= 0.51
+
+
+def test_one_map_stays_as_it_is(tmp_path):
+    values = noise(0, 1, 40, 50)
+    blend([save(tmp_path / "a.tif", values)], [3], tmp_path / "out.tif")
+    assert (load(tmp_path / "out.tif")[0] == values).all()
+
+
+def test_a_coarser_map_is_interpolated_between_its_pixels_centres(tmp_path):
+    y, x = np.mgrid[:600, :40]
+    fine = (x + y * 0.2).astype(np.uint8)[None]
+    coarse = ((x[:300, :20] * 2 + 0.5) + (y[:300, :20] * 2 + 0.5) * 0.2).astype(np.uint8)[None]
+    paths = [save(tmp_path / "fine.tif", fine), save(tmp_path / "coarse.tif", coarse, 2.0)]
+    blend(paths, [1, 1], tmp_path / "out.tif")
+    found, frame = load(tmp_path / "out.tif")
+    assert frame.factor == 1
+    assert np.abs(found[0, 1:-1, 1:-1].astype(float) - (x + y * 0.2)[1:-1, 1:-1]).max() <= 1.5
+
+
+def test_maps_of_different_classes_are_refused(tmp_path):
+    paths = [save(tmp_path / f"{name}.tif", noise(0, 1, 8, 8), classes=(name,)) for name in "ab"]
+    with pytest.raises(DataError, match="different classes"):
+        blend(paths, [1, 1], tmp_path / "out.tif")
+
+
+def test_a_missing_map_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.tif"):
+        blend([tmp_path / "none.tif"], [1], tmp_path / "out.tif")
+
+
+def test_folds_share_the_weight_of_their_model(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    values = {"near/fold0": 0, "near/fold1": 100, "far/fold0": 200}
+    members = [Path("p") / name / "x1" for name in values]
+    for member, value in zip(members, values.values(), strict=True):
+        save(member / "x1.tif", np.full((1, 96, 96), value, np.uint8))
+    settings = EnsembleSettings(weights={"near": 3, "far": 1})
+    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
+             weights=Path("w.json"), settings=settings, out=Path("e"))  # fmt: skip
+    assert np.unique(load(Path("e/x1.tif"))[0]).tolist() == [round((3 * 50 + 200) / 4)]
+    write_document(Path("w.json"), {"weights": {"near": 0.2, "far": 0.8}})
+    settings = EnsembleSettings(weights={"near": 1, "far": 1}, fit=True)
+    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
+             weights=Path("w.json"), settings=settings, out=Path("f"))  # fmt: skip
+    assert np.unique(load(Path("f/x1.tif"))[0]).tolist() == [round((50 + 4 * 200) / 5)]

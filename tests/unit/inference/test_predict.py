@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tilewright.inference import bands
+from tilewright.inference.bands import Band
+from tilewright.inference.predict import load_model, predict_image
+from tilewright.inference.views import probabilities
+from tilewright.inference.windows import blend_weights
+from tilewright.pixels.grid import Frame, Size, grid
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.config import Inference
+from tilewright.runtime.documents import write_document
+from tilewright.runtime.errors import DataError
+
+NOISE = np.random.default_rng(0)
+
+
+class Pixelwise(nn.Module):
+    """Gives each pixel's mean over the channels as its probability; counts the windows that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1 / 255))
+        self.windows = 0
+
+    def forward(self, images):
+        self.windows += len(images)
+        return torch.logit(images.float().mean(1, keepdim=True) * self.scale, eps=1e-6)
+
+
+class Shifted(Pixelwise):
+    """As ``Pixelwise``, but what a window's left edge holds changes the whole window, so that blending matters."""
+
+    def forward(self, images):
+        return super().forward(images) * images[:, :1, :1, :1].float() / 128
+
+
+def write(path, array, frame=None):
+    size = Size(array.shape[2], array.shape[1])
+    with create_raster(path, size, bands=len(array), dtype=array.dtype) as raster:
+        raster.write(array, 0, 0)
+    return path
+
+
+def predicted(tmp_path, network, image, tissue=None, **options):
+    """Probabilities (rows x columns, 0 to 255) of an image (3 x rows x columns)."""
+    tissue = np.ones((1, *image.shape[1:]), np.uint8) if tissue is None else tissue
+    write(tmp_path / "i.tif", image)
+    write(tmp_path / "t.tif", tissue)
+    inference = Inference(**{"window": 64, "overlap": 0.25, **options})
+    with (
+        torch.inference_mode(),
+        open_raster(tmp_path / "i.tif") as image_raster,
+        open_raster(tmp_path / "t.tif") as tissue_raster,
+        create_raster(tmp_path / "o.tif", image_raster.size) as out,
+    ):
+        predict_image(network, image_raster, tissue_raster, inference, out)
+    with open_raster(tmp_path / "o.tif") as raster:
+        return raster.read()[0]
+
+
+def plain(network, image, overlap, blend, edge=64):
+    """The same with whole arrays: every window's say of every pixel, and then what they say together."""
+    height, width = image.shape[1:]
+    padded = np.pad(image, ((0, 0), (0, max(edge - height, 0)), (0, max(edge - width, 0))), mode="symmetric")
+    total, weight = np.zeros(padded.shape[1:]), np.zeros(padded.shape[1:])
+    least = np.full(padded.shape[1:], np.inf)
+    for x, y in grid(Size(width, height), edge, overlap):
+        window = torch.from_numpy(padded[None, :, y : y + edge, x : x + edge].copy())
+        with torch.inference_mode():
+            values = torch.sigmoid(network(window))[0, 0].numpy()
+        weights = blend_weights(blend, edge).copy()
+        if blend == "discard":
+            margin = round(edge * overlap) // 2
+            weights[: margin if y else 0] = 0
+            weights[:, : margin if x else 0] = 0
+            weights[edge - margin if y + edge < height else edge :] = 0
+            weights[:, edge - margin if x + edge < width else edge :] = 0
+        total[y : y + edge, x : x + edge] += values * weights
+        weight[y : y + edge, x : x + edge] += weights
+        least[y : y + edge, x : x + edge] = np.minimum(least[y : y + edge, x : x + edge], values)
+    return (least if blend == "minimum" else total / weight)[:height, :width] * 255
+
+
+@pytest.mark.parametrize("band", [32, 64, 512])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "discard", "minimum"])
+def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend):
+    monkeypatch.setattr(bands, "BLOCK", band)
+    monkeypatch.setattr(bands, "COLUMNS", 50)
+    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
+    found = predicted(tmp_path, Shifted(), image, overlap=overlap, blend=blend)
+    assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51
+
+
+@pytest.mark.filterwarnings("ignore")  # of MONAI's imports
+@pytest.mark.parametrize("size", [(203, 130), (64, 64), (64, 300)])
+def test_means_of_windows_are_those_of_monai(tmp_path, size):
+    from monai.inferers import sliding_window_inference
+
+    image = NOISE.integers(0, 256, (3, *size), np.uint8)
+    network = Shifted()
+    with torch.inference_mode():
+        whole = torch.from_numpy(image)[None].float()
+        expected = sliding_window_inference(whole, 64, 4, lambda batch: torch.sigmoid(network(batch)), overlap=0.25)
+    found = predicted(tmp_path, network, image, overlap=0.25, blend="mean")
+    assert np.abs(found - 255 * expected[0, 0].numpy()).max() <= 0.51
+
+
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
+@pytest.mark.parametrize("size", [(1300, 70), (64, 64), (65, 64), (20, 300), (300, 20), (1, 1)])
+def test_a_network_that_looks_at_single_pixels_gives_them_back(tmp_path, size, blend):
+    image = NOISE.integers(0, 256, (3, *size), np.uint8)
+    assert np.abs(predicted(tmp_path, Pixelwise(), image, blend=blend) - image.mean(0)).max() <= 0.51
+
+
+def test_the_minimum_reaches_a_threshold_where_all_windows_do(tmp_path):
+    """Any other window would do for a maximum; a logical AND of binarised windows is what S1 stitches by."""
+    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
+    found = predicted(tmp_path, Shifted(), image, overlap=0.5, blend="minimum")
+    votes = np.ones(image.shape[1:], np.bool_)
+    for x, y in grid(Size(130, 203), 64, 0.5):
+        with torch.inference_mode():
+            window = torch.from_numpy(image[None, :, y : y + 64, x : x + 64])
+            votes[y : y + 64, x : x + 64] &= torch.sigmoid(Shifted()(window))[0, 0].numpy() >= 99.5 / 255
+    assert ((found >= 100) == votes).all()
+
+
+@pytest.mark.parametrize("tta", ["flips", "d4"])
+def test_test_time_augmentation_changes_nothing_of_an_equivariant_network(tta):
+    images = NOISE.integers(0, 256, (2, 3, 32, 32), np.uint8)
+    with torch.inference_mode():
+        expected = probabilities(Pixelwise(), images, "none")
+        np.testing.assert_allclose(probabilities(Pixelwise(), images, tta), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("tta", "views"), [("none", 1), ("flips", 4), ("d4", 8)])
+def test_test_time_augmentation_averages_its_views(tta, views):
+    network = Pixelwise()
+    with torch.inference_mode():
+        probabilities(network, np.zeros((1, 3, 32, 32), np.uint8), tta)
+    assert network.windows == views
+
+
+def test_test_time_augmentation_makes_any_network_equivariant():
+    images = NOISE.integers(0, 256, (1, 3, 32, 32), np.uint8)
+    with torch.inference_mode():
+        straight = probabilities(Shifted(), images, "d4")
+        turned = probabilities(Shifted(), np.ascontiguousarray(np.rot90(images, axes=(2, 3))), "d4")
+    np.testing.assert_allclose(np.rot90(straight, axes=(2, 3)), turned, atol=1e-5)
+
+
+def test_a_scale_is_a_view_of_its_own():
+    images = NOISE.integers(0, 256, (2, 3, 64, 64), np.uint8)
+    with torch.inference_mode():
+        both = probabilities(Shifted(), images, "none", [1, 0.5])
+        half = probabilities(Shifted(), images, "none", [0.5])
+        np.testing.assert_allclose(both, (probabilities(Shifted(), images, "none") + half) / 2, atol=1e-6)
+    assert both.shape == half.shape == (2, 1, 64, 64)
+
+
+def test_a_flat_image_is_the_same_at_every_scale():
+    images = np.full((1, 3, 96, 96), 90, np.uint8)
+    with torch.inference_mode():
+        found = probabilities(Pixelwise(), images, "d4", [0.5, 1, 1.3, 2])
+    np.testing.assert_allclose(found, 90 / 255, atol=1e-5)
+
+
+def test_the_size_of_a_batch_changes_nothing(tmp_path):
+    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
+    one, seven, auto = (predicted(tmp_path, Shifted(), image, batch_size=size) for size in (1, 7, None))
+    assert (one == seven).all()
+    assert (one == auto).all()
+
+
+def test_windows_without_tissue_are_not_computed_and_are_zero(tmp_path):
+    image = np.full((3, 192, 128), 200, np.uint8)
+    tissue = np.zeros((1, 192, 128), np.uint8)
+    tissue[0, 150:, 100:] = 1
+    network = Pixelwise()
+    found = predicted(tmp_path, network, image, tissue, overlap=0.0)
+    assert network.windows == 1
+    assert (found[128:, 64:] == 200).all()
+    assert found[:128].max() == found[:, :64].max() == 0
+    predicted(tmp_path, network, image, tissue, overlap=0.0, skip_background=False)
+    assert network.windows == 1 + 6
+
+
+def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
+    """Where windows vote by AND, one of them that misses an object removes it."""
+    with create_raster(tmp_path / "o.tif", Size(96, 64)) as out:
+        band, weights = Band(out, 64), blend_weights("pyramid", 64)
+        sure, weak = np.full((1, 64, 64), 0.95, np.float32), np.full((1, 64, 64), 0.1, np.float32)
+        band.add(sure, weights, 0, 0)
+        band.add(weak, weights, 32, 0)
+        band.finish()
+    with open_raster(tmp_path / "o.tif") as raster:
+        row = raster.read()[0, 32]
+    assert (row[:44] >= 128).all()
+    assert (np.diff(row[32:64].astype(int)) <= 0).all()
+
+
+def test_a_folder_without_a_usable_model_is_refused(tmp_path):
+    write_document(tmp_path / "model.json", {"network": {"tiles": "a"}})
+    with pytest.raises(DataError, match="holds no usable model"):
+        load_model(tmp_path)
+
+
+def test_frames_place_predictions_at_their_scale():
+    assert Frame(10, 20, 101, 50, Size(500, 500), 2).size == Size(51, 25)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from tilewright.inference.windows import blend_weights, kept_part
+from tilewright.pixels.grid import Size, grid
+
+
+@pytest.mark.parametrize("edge", [32, 100, 1024])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("length", [1, 31, 800, 1025, 1280, 1281])
+def test_windows_cover_every_pixel_and_never_start_outside(length, edge, overlap):
+    corners = grid(Size(length, 1), edge, overlap)
+    covered = np.zeros(max(length, edge), int)
+    for x, y in corners:
+        assert y == 0
+        assert 0 <= x <= max(length - edge, 0)
+        covered[x : x + edge] += 1
+    assert covered[:length].min() >= 1
+    assert len(set(corners)) == len(corners)
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5, 0.75])
+def test_neighbours_have_at_least_the_overlap_in_common(overlap):
+    starts = [x for x, _ in grid(Size(1281, 1), 128, overlap)]
+    assert max(np.diff(starts)) <= 128 * (1 - overlap)
+
+
+def test_windows_come_by_rows():
+    corners = grid(Size(300, 200), 128, 0.25)
+    assert corners == sorted(corners, key=lambda corner: corner[::-1])
+
+
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
+@pytest.mark.parametrize("edge", [32, 33, 512])
+def test_weights_are_positive_symmetric_and_largest_in_the_centre(blend, edge):
+    weights = blend_weights(blend, edge)
+    assert weights.shape == (edge, edge)
+    assert weights.min() > 0
+    assert weights.max() == weights[edge // 2, edge // 2] <= 1
+    for turned in (weights[::-1], weights[:, ::-1], weights.T):
+        np.testing.assert_allclose(turned, weights, rtol=1e-5)
+
+
+def test_what_is_kept_of_windows_without_their_margins_covers_the_image_once():
+    """The starts are multiples of the step, so that the windows do not overlap by more than their margins."""
+    size = Size(64 + 3 * 48, 64 + 48)
+    covered = np.zeros((size.height, size.width), int)
+    for x, y in grid(size, 64, 0.25):
+        part = kept_part(x, y, 64, size, 8)
+        covered[y + part.y : y + part.y + part.height, x + part.x : x + part.x + part.width] += 1
+    assert (covered == 1).all()

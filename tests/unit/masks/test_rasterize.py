@@ -1,0 +1,245 @@
+import json
+
+import numpy as np
+import pytest
+import rasterio
+from shapely import MultiPolygon, Point, Polygon, box
+
+from tilewright.annotations import Annotation
+from tilewright.masks.outlines import outline_writer, read_outlines
+from tilewright.masks.rasterize import draw, rasterize
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.rasters import open_raster
+from tilewright.project.config import Annotations
+from tilewright.project.settings import RasterizeSettings
+from tilewright.runtime.errors import AnnotationError, DataError
+
+FRAME = Frame(0, 0, 100, 80, Size(100, 80))
+
+
+def drawn(tmp_path, *shapes, frame=FRAME, classes=None, **options):
+    """The mask (rows x columns) of areas, or of pairs of an area and its label, and its summary."""
+    annotations = [
+        Annotation("a", shape, f"feature {number}") if not isinstance(shape, tuple) else Annotation(shape[1], shape[0])
+        for number, shape in enumerate(shapes, start=1)
+    ]
+    summary = draw(annotations, frame, tmp_path / "m.tif", classes=classes or {"a": ["a"]}, **options)
+    with open_raster(tmp_path / "m.tif") as raster:
+        assert Frame.of(raster) == frame
+        return raster.read()[0], summary
+
+
+def test_an_outline_along_pixel_edges_covers_just_those_pixels(tmp_path):
+    mask, summary = drawn(tmp_path, box(10, 20, 30, 25))
+    expected = np.zeros((80, 100), np.uint8)
+    expected[20:25, 10:30] = 1
+    np.testing.assert_array_equal(mask, expected)
+    assert summary.pixels == {"a": 100, "ignore": 0}
+    assert summary.outside == 0
+
+
+def test_a_hole_stays_empty(tmp_path):
+    ring = Polygon(box(0, 0, 10, 10).exterior, [box(4, 4, 6, 6).exterior])
+    mask, _ = drawn(tmp_path, ring)
+    assert mask.sum() == 100 - 4
+    assert not mask[4:6, 4:6].any()
+
+
+def test_two_far_squares_of_one_outline_are_not_joined(tmp_path):
+    mask, _ = drawn(tmp_path, MultiPolygon([box(0, 0, 5, 5), box(90, 70, 95, 75)]))
+    assert mask.sum() == 50
+    assert not mask[10:60].any()
+
+
+def test_outlines_of_one_class_that_overlap_are_united(tmp_path):
+    mask, summary = drawn(tmp_path, box(0, 0, 10, 10), box(5, 0, 15, 10))
+    assert mask.sum() == summary.pixels["a"] == 150
+
+
+def test_classes_that_overlap_keep_their_bits(tmp_path):
+    classes = {"a": ["a"], "b": ["b", "either"], "c": ["either"]}
+    shapes = (
+        (box(0, 0, 10, 10), "a"),
+        (box(5, 0, 15, 10), "b"),
+        (box(20, 0, 21, 1), "either"),
+        (box(9, 0, 10, 1), "blur"),
+    )
+    mask, summary = drawn(tmp_path, *shapes, classes=classes, ignore=["blur"])
+    assert (mask[0, 0], mask[0, 7], mask[0, 12], mask[0, 20], mask[0, 9]) == (1, 3, 2, 6, 11)
+    assert summary.pixels == {"a": 100, "b": 101, "c": 1, "ignore": 1}
+
+
+def test_many_classes_need_wider_pixels(tmp_path):
+    classes = {f"c{number}": [f"c{number}"] for number in range(12)}
+    mask, _ = drawn(tmp_path, (box(0, 0, 1, 1), "c11"), classes=classes)
+    assert mask.dtype == np.uint16
+    assert mask[0, 0] == 1 << 11
+
+
+def test_all_touched_covers_more_than_the_pixels_whose_centre_lies_inside(tmp_path):
+    shape = box(10.6, 10.6, 20.4, 20.4)
+    center, _ = drawn(tmp_path, shape)
+    touched, _ = drawn(tmp_path, shape, pixel_rule="all_touched")
+    assert (center.sum(), touched.sum()) == (9 * 9, 11 * 11)
+
+
+def test_the_mask_of_a_region_counts_from_its_corner(tmp_path):
+    frame = Frame(50, 40, 30, 20, Size(100, 80))
+    mask, summary = drawn(tmp_path, box(45, 45, 55, 50), box(52, 42, 53, 43), box(0, 0, 5, 5), frame=frame)
+    assert mask.shape == (20, 30)
+    assert mask.sum() == mask[5:10, 0:5].sum() + mask[2, 2] == 26
+    assert (summary.outside, summary.first_outside) == (2, ("feature 1", "feature 3"))
+
+
+def test_blocks_without_outlines_take_no_space(tmp_path):
+    frame = Frame(0, 0, 20_000, 20_000, Size(20_000, 20_000))
+    annotations = [Annotation("a", box(9_000, 9_000, 9_010, 9_010))]
+    draw(annotations, frame, tmp_path / "m.tif", classes={"a": ["a"]})
+    assert (tmp_path / "m.tif").stat().st_size < 60_000
+
+
+def test_a_slide_without_outlines_has_an_empty_mask(tmp_path):
+    mask, summary = drawn(tmp_path)
+    assert not mask.any()
+    assert summary.pixels == {"a": 0, "ignore": 0}
+
+
+def test_labels_of_no_class_are_all_named_with_their_counts_and_the_nearest(tmp_path):
+    shapes = [(box(0, 0, 1, 1), label) for label in ("vesel", "vesel", "nerve", "noise")]
+    with pytest.raises(AnnotationError) as caught:
+        drawn(tmp_path, *shapes, classes={"vessel": ["vessel"]}, discard=["noise"])
+    first, second = caught.value.problems
+    assert '2 outlines have the label "vesel"' in first.what
+    assert 'Did you mean "vessel"?' in first.remedy
+    assert '1 outline has the label "nerve"' in second.what
+    assert not (tmp_path / "m.tif").exists()
+
+
+def test_discarded_labels_are_not_drawn(tmp_path):
+    mask, _ = drawn(tmp_path, (box(0, 0, 5, 5), "noise"), discard=["noise"])
+    assert not mask.any()
+
+
+# The step
+
+
+SETTINGS = RasterizeSettings(classes={"a": ["a"], "b": ["b"]}, annotations=Annotations(ignore=["blur"]))
+
+
+def feature(shape, label):
+    return {"type": "Feature", "geometry": shape.__geo_interface__, "properties": {"classification": {"name": label}}}
+
+
+def project(tmp_path, features, rows=("s1,s1.tif,s1.geojson,train,",)):
+    """A folder with two slides of 100 x 80 pixels, the outlines of the first, and a sheet."""
+    for name in ("s1", "s2"):
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", driver="GTiff", width=100, height=80, count=1, dtype="uint8",
+            transform=rasterio.Affine.translation(1, 1),
+        ) as file:  # fmt: skip
+            file.write(np.full((1, 80, 100), 200, np.uint8))
+    (tmp_path / "s1.geojson").write_text(json.dumps(features))
+    header = "slide,image,annotations,role,region,shard,group"
+    (tmp_path / "slides.csv").write_text("\n".join([header, *(f"{row},all,all" for row in rows)]) + "\n")
+
+
+def run(tmp_path, settings=SETTINGS):
+    rasterize("all", sheet=tmp_path / "slides.csv", data=tmp_path, settings=settings, out=tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_the_step_writes_a_mask_and_a_table_for_each_slide(tmp_path):
+    rows = "s1,s1.tif,s1.geojson,train,", "s2,s2.tif,s1.geojson,train,"
+    project(tmp_path, [feature(box(10, 20, 30, 25), "b"), feature(box(0, 0, 2, 2), "blur")], rows)
+    out = run(tmp_path)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "s1.outlines.parquet", "s1.tif", "s2.outlines.parquet", "s2.tif",
+    ]  # fmt: skip
+    with open_raster(out / "s1.tif") as raster:
+        mask = raster.read()[0]
+        assert (mask == 2).sum() == 100
+        assert (mask == 4).sum() == 4
+    first, second = read_outlines(out / "s1.outlines.parquet").to_dict("records")
+    assert first.pop("geometry").equals(box(10, 20, 30, 25))
+    assert first == {
+        "class": "b", "label": "b", "x": 20, "y": 22.5, "left": 10, "top": 20, "width": 20, "height": 5, "area": 100,
+    }  # fmt: skip
+    assert second["class"] == "ignore"
+
+
+def test_a_slide_without_outlines_gets_an_empty_mask_and_table(tmp_path):
+    project(tmp_path, [], ["s2,s2.tif,,test,"])
+    out = run(tmp_path)
+    assert read_outlines(out / "s2.outlines.parquet").empty
+    with open_raster(out / "s2.tif") as raster:
+        assert not raster.read().any()
+
+
+def test_the_table_of_a_region_holds_what_lies_in_it_from_its_corner(tmp_path):
+    shapes = box(40, 30, 60, 50), box(0, 0, 5, 5), box(70, 60, 71, 61)
+    project(tmp_path, [feature(shape, "a") for shape in shapes], ['s1,s1.tif,s1.geojson,train,"50,40,30,30"'])
+    table = read_outlines(run(tmp_path) / "s1.outlines.parquet")
+    assert table[["x", "y", "left", "top"]].to_numpy().tolist() == [[0, 0, -10, -10], [20.5, 20.5, 20, 20]]
+
+
+def test_the_step_writes_the_same_bytes_again(tmp_path):
+    project(tmp_path, [feature(box(10, 20, 30, 25), "b"), feature(box(0, 0, 2, 2), "a")])
+    first = {path.name: path.read_bytes() for path in run(tmp_path).iterdir()}
+    assert {path.name: path.read_bytes() for path in run(tmp_path).iterdir()} == first
+
+
+def test_repairs_and_outlines_beyond_the_image_are_noted_in_the_log(tmp_path, capsys):
+    bow_tie = Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
+    project(tmp_path, [feature(bow_tie, "a"), feature(box(90, 70, 110, 90), "a")])
+    run(tmp_path)
+    log = capsys.readouterr().err
+    assert f"{tmp_path}/s1.geojson, feature 1: repaired: Self-intersection at x 5, y 5" in log
+    assert "s1.geojson: outlines that reach beyond the image of slide s1: feature 2 (1 in all)" in log
+
+
+def test_problems_of_all_slides_are_raised_together_and_nothing_is_written(tmp_path):
+    (tmp_path / "s2.geojson").write_text("[")
+    rows = "s1,s1.tif,s1.geojson,train,", "s2,s2.tif,s2.geojson,train,"
+    project(tmp_path, [feature(box(0, 0, 9, 9), "c")], rows)
+    with pytest.raises(AnnotationError) as caught:
+        run(tmp_path)
+    assert [problem.where for problem in caught.value.problems] == [
+        f'{tmp_path}/s1.geojson (slide s1), label "c"',
+        f"{tmp_path}/s2.geojson, line 1",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_point_of_a_crescent_lies_inside_it(tmp_path):
+    crescent = box(0, 0, 20, 20).difference(box(1, 1, 20, 19))
+    with outline_writer(tmp_path / "t.parquet", FRAME, {"a": ["a"]}) as writer:
+        writer.write([Annotation("a", crescent)])
+    row = read_outlines(tmp_path / "t.parquet").iloc[0]
+    point = Point(row.x, row.y)
+    assert crescent.intersects(point)
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match=r"t.parquet: cannot be read"):
+        read_outlines(tmp_path / "t.parquet")
+
+
+def test_more_outlines_than_a_batch_are_all_drawn(tmp_path):
+    """Of any order, over many blocks, with an outline that reaches into all of them."""
+    size = Size(300, 260)
+    corners = [(x, y) for x in range(0, 300, 4) for y in range(0, 260, 4)]
+    np.random.default_rng(0).shuffle(corners)
+    annotations = [Annotation("a", box(x, y, x + 2, y + 3)) for x, y in corners]
+    annotations.append(Annotation("b", box(0, 0, 300, 260)))
+    summary = draw(
+        iter(annotations), Frame(0, 0, *size, size), tmp_path / "m.tif", classes={"a": ["a"], "b": ["b"]}, block=64
+    )
+    expected = np.full((260, 300), 2, np.uint8)
+    for x, y in corners:
+        expected[y : y + 3, x : x + 2] = 3
+    with open_raster(tmp_path / "m.tif") as raster:
+        np.testing.assert_array_equal(raster.read()[0], expected)
+    assert len(annotations) > 4096
+    assert summary.pixels == {"a": 6 * len(corners), "b": 300 * 260, "ignore": 0}
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.tif"]

@@ -1,0 +1,124 @@
+import pytest
+import yaml
+
+from tilewright.project.configfile import parse_config, read_config
+from tilewright.project.settings import TrainSettings
+from tilewright.runtime.errors import UserError
+
+CONFIG = """\
+classes:
+  gland: {}
+  vessel: {}
+scales:
+  full: {factor: 1}
+tiles:
+  small: {scale: full, size: 64}
+models:
+  unet:
+    tiles: small
+    epochs: 3
+ensembles:
+  both:
+    models: {unet: 1}
+"""
+
+
+def problems(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_config(path)
+    return [str(problem).replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+
+
+def problem(tmp_path, text):
+    (only,) = problems(tmp_path, text)
+    return only
+
+
+@pytest.mark.parametrize(
+    ("edit", "line", "key", "near"),
+    [
+        (("    epochs: 3", "    epohcs: 3"), 11, "models.unet.epohcs", "epochs"),
+        (("    epochs: 3", "    inference: {windw: 64}"), 11, "models.unet.inference.windw", "window"),
+        (("scales:\n", "scale:\n"), 4, "scale", "scales"),
+        (("size: 64", "sise: 64"), 7, "tiles.small.sise", "size"),
+    ],
+)
+def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path, edit, line, key, near):
+    found = [text for text in problems(tmp_path, CONFIG.replace(*edit)) if "unknown key" in text]
+    assert found == [f'config.yaml, line {line}: unknown key "{key}".\n  Did you mean "{near}"?']
+
+
+@pytest.mark.parametrize(
+    ("edit", "line", "says"),
+    [
+        (("epochs: 3", "epochs: three"), 11, "models.unet.epochs: input should be a valid integer"),
+        (("epochs: 3", "epochs: 0"), 11, "greater than or equal to 1 (given: 0)"),
+        (("size: 64", "size: 65"), 7, "multiple of 32"),
+        (("{factor: 1}", "{factor: 1, mpp: 2}"), 5, "give either factor or mpp"),
+        (("epochs: 3", "loss: {dicee: 1}"), 11, "'balanced_bce', 'dice'"),
+        (("gland: {}", "gland: {color: red}"), 2, "classes.gland.color"),
+    ],
+)
+def test_a_wrong_value_names_its_line_and_what_is_expected(tmp_path, edit, line, says):
+    text = problem(tmp_path, CONFIG.replace(*edit))
+    assert text.startswith(f"config.yaml, line {line}: ")
+    assert says in text
+
+
+def test_a_missing_key_names_the_section_that_lacks_it(tmp_path):
+    text = problem(tmp_path, CONFIG.replace("    tiles: small\n", ""))
+    assert text == "config.yaml, line 9: models.unet.tiles: field required."
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    text = CONFIG.replace("epochs: 3", "epohcs: 3\n    seed: x").replace("size: 64", "size: 1").replace("gland", "-x")
+    assert len(problems(tmp_path, text)) == 4
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (("scale: full", "scale: ful"), 'line 7: tiles.small.scale: no scale is named "ful".\n  Did you mean "full"?'),
+        (("tiles: small", "tiles: smal"), 'line 10: models.unet.tiles: no tile set is named "smal".'),
+        (("{unet: 1}", "{unit: 1}"), 'line 14: ensembles.both.models.unit: no model is named "unit".'),
+        (("ensembles:", "submission: {classes: [glands]}\nensembles:"), 'no class is named "glands".'),
+    ],
+)
+def test_a_name_that_refers_to_nothing_is_named_with_its_line(tmp_path, edit, says):
+    assert says in problem(tmp_path, CONFIG.replace(*edit))
+
+
+def test_an_ensemble_over_scales_that_cannot_be_ordered_is_refused(tmp_path):
+    values = yaml.safe_load(CONFIG)
+    values["scales"]["micron"] = {"mpp": 1}
+    values["tiles"]["other"] = {"scale": "micron"}
+    values["models"]["other"] = {"tiles": "other"}
+    values["ensembles"]["both"]["models"]["other"] = 1
+    assert "mixes scales by factor and by mpp" in problem(tmp_path, yaml.safe_dump(values))
+
+
+def test_the_last_file_that_has_a_key_is_named(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(CONFIG)
+    second.write_text("models:\n  unet: {epochs: 0}\n")
+    values = yaml.safe_load(CONFIG)
+    values["models"]["unet"]["epochs"] = 0
+    with pytest.raises(UserError, match=r"second\.yaml, line 2"):
+        parse_config(values, [first, second])
+
+
+def test_a_config_that_is_missing_or_no_yaml_is_refused(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_config(tmp_path / "none.yaml")
+    assert "no valid YAML" in problem(tmp_path, "a: [")
+
+
+def test_the_order_of_keys_means_nothing():
+    values = yaml.safe_load(CONFIG)
+    turned = {key: values[key] for key in reversed(values)}
+    turned["classes"] = {key: values["classes"][key] for key in reversed(values["classes"])}
+    one, other = parse_config(values), parse_config(turned)
+    assert one == other
+    assert TrainSettings.of(one, "unet") == TrainSettings.of(other, "unet")

@@ -1,0 +1,89 @@
+"""Figures about data and errors: drawn from plain numbers, the same every time, with nothing left out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from matplotlib.axes import Axes
+from PIL import Image
+
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.runs import Runs
+from tilewright.project.rows import Row
+from tilewright.report.analysis import Labels, apart, draw_labels, draw_reliability, draw_seams, draw_sources
+from tilewright.report.report import _labels
+from tilewright.segments.mask import write_mask
+
+COLORS = {"gland": "#1b9e77", "vessel": "#d95f02"}
+DRAW = np.random.default_rng(0)
+LABELS = [
+    Labels(source, name, DRAW.lognormal(6, 1, 30), 1_000_000)
+    for source in ("one", "two")
+    for name in COLORS
+    for _ in "ab"
+]
+RELIABILITY = {
+    name: {"error": 0.02, "predicted": [0.1, 0.5, 0.9], "observed": [0.2, 0.5, 0.8], "pixels": [9, 5, 3]}
+    for name in COLORS
+}
+SLIDES = pd.DataFrame(
+    [("test", f"source{k % 3}", "any", 0.1 * k, 100, 90, 10 * k) for k in range(9)],
+    columns=["set", "source", "class", "dice", "truth_area", "predicted_area", "intersection"],
+)
+SEAMS = {
+    name: {"windows": [{"overlap": o, "blend": b, "cost": 1 + o, "seam": 0.1 - o / 9, "difference": 0.01}
+                       for o in (0.0, 0.25, 0.5) for b in ("mean", "pyramid")]}
+    for name in ("unet", "fpn")
+}  # fmt: skip
+FIGURES = {
+    "labels": lambda out: draw_labels(LABELS, COLORS, out),
+    "reliability": lambda out: draw_reliability(RELIABILITY, COLORS, out),
+    "sources": lambda out: draw_sources(SLIDES, {"source0": 4, "source1": 2}, "any", out),
+    "seams": lambda out: draw_seams(SEAMS, out),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_numbers_give_the_same_picture(tmp_path, name):
+    for place in ("a.png", "b.png"):
+        FIGURES[name](tmp_path / place)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as picture:
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+
+
+def test_every_source_and_every_blend_is_drawn(tmp_path, monkeypatch):
+    drawn = []
+    plot, annotate = Axes.plot, Axes.annotate
+    monkeypatch.setattr(Axes, "plot", lambda axes, *a, **k: (drawn.append(k.get("label")), plot(axes, *a, **k))[1])
+    monkeypatch.setattr(Axes, "annotate", lambda axes, *a, **k: (drawn.append(a[0]), annotate(axes, *a, **k))[1])
+    for draw in FIGURES.values():
+        draw(tmp_path / "a.png")
+    assert {"source0", "source1", "source2", "mean", "pyramid", "gland (error 0.020)"} <= set(drawn)
+
+
+def test_labels_are_the_outlines_of_each_slide_and_class_that_is_labelled(tmp_path):
+    frame = Frame(0, 0, 50, 40, Size(50, 40))
+    write_mask(tmp_path / "masks" / "s" / "s.tif", frame, {"gland": Runs.empty(40, 50)})
+    shapes = [shapely.box(0, 0, 4, 4), shapely.box(9, 9, 12, 12), shapely.box(20, 20, 21, 21)]
+    table = pd.DataFrame({"class": ["gland", "gland", "vessel"], "geometry": shapely.to_wkb(shapes)})
+    table.to_parquet(tmp_path / "masks" / "s" / "s.outlines.parquet")
+
+    def row(slide, labelled):
+        return Row(slide, tmp_path, tmp_path, "train", "g", slide, "one", labelled, None, None, 2)
+
+    found = list(_labels([row("s", ("gland",)), row("missing", None)], tmp_path, COLORS))
+    (only,) = found
+    assert (only.source, only.name, only.pixels, only.areas.tolist()) == ("one", "gland", 2000, [16.0, 9.0])
+
+
+def test_labels_of_near_sources_lie_apart() -> None:
+    values = np.array([0.98, 0.4, 1.0, 0.41, 0.97, 0.1])
+
+    heights = apart(values, 0.1)
+
+    ordered = heights[np.argsort(values, kind="stable")]
+    assert np.diff(ordered).min() >= 0.1 - 1e-12
+    assert ordered[0] == 0.1
+    np.testing.assert_allclose(ordered[1:3], [0.4, 0.5])
+    np.testing.assert_allclose(ordered[3:], [0.8, 0.9, 1.0])

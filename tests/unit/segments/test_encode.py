@@ -1,0 +1,192 @@
+import base64
+import csv
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from tilewright.pixels.components import label
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.rasters import create_raster
+from tilewright.pixels.rle import decode_column_major, decode_row_major, encode_column_major, encode_row_major
+from tilewright.pixels.runs import Runs
+from tilewright.project.config import Segmentation, Submission
+from tilewright.project.settings import EncodeSettings, SegmentSettings
+from tilewright.runtime.documents import write_document
+from tilewright.runtime.errors import DataError, UserError
+from tilewright.segments.encode import encode
+from tilewright.segments.overlaps import without_overlaps
+from tilewright.segments.predictions import Layer, open_prediction
+from tilewright.segments.segment import segment
+
+IMAGE = Size(60, 50)
+FRAME = Frame(10, 5, 40, 30, IMAGE)
+CLASSES = ["gland", "vessel"]
+
+
+def pixels() -> np.ndarray:
+    """Two glands, one of them in both corners of the frame's first row, and a vessel over the second."""
+    values = np.zeros((2, 30, 40), np.uint8)
+    values[0, 0, :] = 255
+    values[0, 10:20, 10:20] = 204
+    values[1, 15:25, 15:25] = 230
+    return values
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    (tmp_path / "x.png").touch()
+    (tmp_path / "x.json").touch()
+    (tmp_path / "slides.csv").write_text(
+        "slide,image,annotations,role\nt2,x.png,,test\ntrain,x.png,x.json,train\nt1,x.png,,test\n"
+    )
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    write_document(tmp_path / "c.json", limits)
+    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
+    for slide, values in (("t2", pixels()), ("t1", np.zeros_like(pixels()))):
+        with create_raster(tmp_path / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags()) as raster:
+            raster.write(values, 0, 0)
+        segment(slide, sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
+                calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / slide)  # fmt: skip
+    return tmp_path
+
+
+def submission(study: Path, classes: list[str], **options) -> list[dict[str, str]]:
+    settings = EncodeSettings(submission=Submission(**options), classes=classes)
+    encode(sheet=study / "slides.csv", data=study, segments=study / "segments", settings=settings, out=study / "s.csv")
+    with (study / "s.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def whole(band: int) -> np.ndarray:
+    image = np.zeros((IMAGE.height, IMAGE.width), np.bool_)
+    image[5:35, 10:50] = pixels()[band] > 0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("dialect", "decode"), [("column_major", decode_column_major), ("row_major", decode_row_major)]
+)
+def test_one_row_a_slide_in_the_order_of_the_sheet(study, dialect, decode):
+    rows = submission(study, ["gland"], dialect=dialect)
+    assert [list(row) for row in rows] == [["id", "predicted"]] * 2
+    assert [row["id"] for row in rows] == ["t2", "t1"]
+    assert (decode(rows[0]["predicted"], IMAGE.height, IMAGE.width).to_mask() == whole(0)).all()
+    assert rows[1]["predicted"] == ""
+
+
+def test_several_classes_get_a_column(study):
+    rows = submission(study, CLASSES)
+    assert [(row["id"], row["class"]) for row in rows] == [
+        ("t2", "gland"), ("t2", "vessel"), ("t1", "gland"), ("t1", "vessel"),
+    ]  # fmt: skip
+    assert (decode_column_major(rows[1]["predicted"], 50, 60).to_mask() == whole(1)).all()
+
+
+def test_bits_are_found_by_the_name_of_the_class(study):
+    (row, _) = submission(study, ["vessel"])
+    assert (decode_column_major(row["predicted"], 50, 60).to_mask() == whole(1)).all()
+
+
+def test_objects_do_not_overlap_and_the_more_confident_one_wins(study):
+    rows = submission(study, CLASSES, rows="object", dialect="row_major")
+    assert [(row["id"], row["class"]) for row in rows] == [
+        ("t2", "gland"), ("t2", "gland"), ("t2", "vessel"), ("t1", ""),
+    ]  # fmt: skip
+    masks = [decode_row_major(row["predicted"], 50, 60).to_mask() for row in rows]
+    assert sum(mask.astype(int) for mask in masks).max() == 1
+    assert (masks[2] == whole(1)).all()
+    assert masks[1].sum() == 100 - 25
+
+
+def test_of_equal_objects_the_first_keeps_the_pixel_and_empty_ones_vanish():
+    runs = Runs.of([0], [0], [4], 1, 8)
+    layer = Layer(runs, label(runs), np.array([1]), np.array([0.5]))
+    assert without_overlaps([layer, layer]) == [[runs], []]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_coco_rows_are_read_by_pycocotools(study):
+    rows = submission(study, ["vessel", "gland"], dialect="coco")
+    assert [(row["id"], row["height"], row["width"]) for row in rows] == [("t2", "50", "60"), ("t1", "50", "60")]
+    assert rows[1]["prediction_string"] == ""
+    words = rows[0]["prediction_string"].split(" ")
+    assert words[0::3] == ["0", "1", "1"]
+    assert words[1::3] == ["0.902", "1.0", "0.8"]
+    masks = [coco.decode({"size": [50, 60], "counts": zlib.decompress(base64.b64decode(code))}) for code in words[2::3]]
+    assert (masks[0] == whole(1)).all()
+    assert (masks[1] + masks[2] == whole(0)).all()
+
+
+def test_an_unknown_class_is_named_with_the_nearest(study):
+    with pytest.raises(UserError, match=r'holds no class "glands".*\n.*Did you mean "gland"'):
+        submission(study, ["glands"])
+    assert not (study / "s.csv").exists()
+
+
+# A slide of several strips
+
+
+LARGE = Frame(30, 20, 600, 1500, Size(700, 1600))
+
+
+@pytest.fixture
+def tall(tmp_path: Path) -> Path:
+    """A slide of three strips with many objects of two classes, which overlap and cross the borders of strips."""
+    (tmp_path / "x.png").touch()
+    (tmp_path / "slides.csv").write_text("slide,image,role\ntall,x.png,test\n")
+    noise = np.random.default_rng(0).standard_normal((2, 1500, 600))
+    smooth = ndimage.gaussian_filter(noise, (0, 6, 6))
+    values = np.clip(128 + 1500 * smooth, 0, 255).astype(np.uint8)
+    values[0, 100:1400, 300:310] = 255
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.7), "min_area": dict.fromkeys(CLASSES, 100)}
+    write_document(tmp_path / "c.json", limits)
+    with create_raster(tmp_path / "p" / "tall.tif", LARGE.size, bands=2, tags=LARGE.tags()) as raster:
+        raster.write(values, 0, 0)
+    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
+    segment("tall", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
+            calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / "tall")  # fmt: skip
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("dialect", "encoder"), [("column_major", encode_column_major), ("row_major", encode_row_major)]
+)
+def test_rows_written_strip_by_strip_are_those_of_the_whole_slide(tall, dialect, encoder):
+    prediction = open_prediction(tall / "segments" / "tall", "tall", CLASSES)
+    layers = prediction.layers()
+    assert min(len(layer.number) for layer in layers) > 100
+
+    def code(runs):
+        return encoder(runs.shift(LARGE.x, LARGE.y, LARGE.image.height, LARGE.image.width))
+
+    rows = submission(tall, CLASSES, dialect=dialect)
+    assert [row["predicted"] for row in rows] == [code(layer.runs) for layer in layers]
+    rows = submission(tall, CLASSES, dialect=dialect, rows="object")
+    objects = zip(CLASSES, without_overlaps(layers), strict=True)
+    expected = {(name, code(runs)) for name, found in objects for runs in found}
+    assert {(row["class"], row["predicted"]) for row in rows} == expected
+    assert len(rows) == len(expected)
+
+
+def test_batches_hold_each_object_once_with_its_own_number_and_confidence(tall):
+    prediction = open_prediction(tall / "segments" / "tall", "tall", CLASSES)
+    batches = list(prediction.batches())
+    assert len(batches) > 1
+    for place, layer in enumerate(prediction.layers()):
+        found = [(number, confidence) for batch in batches for number, confidence in
+                 zip(batch[place].number.tolist(), batch[place].confidence.tolist(), strict=True)]  # fmt: skip
+        assert sorted(found) == sorted(zip(layer.number.tolist(), layer.confidence.tolist(), strict=True))
+        assert sum(batch[place].runs.area() for batch in batches) == layer.runs.area()
+
+
+def test_a_mask_of_another_run_than_its_table_is_refused(tall):
+    path = tall / "segments" / "tall" / "tall.objects.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, table.num_rows - 1), path)
+    with pytest.raises(DataError, match=r"tall.mask.tif: holds .*table beside it"):
+        submission(tall, CLASSES, rows="object")

@@ -1,0 +1,289 @@
+"""Layouts of TIFF that programs write, byte by byte, because no library here writes them all."""
+
+import struct
+from itertools import product
+
+import numpy as np
+import pytest
+from reading import read_slide, slide_refusal
+
+from tilewright.pixels.grid import Size
+from tilewright.runtime.errors import SlideError
+from tilewright.slides import open_slide
+
+HEIGHT, WIDTH = 24, 40
+RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+PLANES = [np.ascontiguousarray(RGB[..., band]) for band in range(3)]
+OTHER = np.full((HEIGHT, WIDTH), 77, np.uint8)
+SMALL = RGB[::2, ::2]
+TYPES = {254: 4, 256: 4, 257: 4, 270: 2, 273: 4, 278: 4, 279: 4, 282: 5, 330: 4}
+ORDERS = ("XYCZT", "XYCTZ", "XYZCT", "XYZTC", "XYTCZ", "XYTZC")
+
+
+class Writer:
+    """Uncompressed pages of one strip; page by page, each with its tags."""
+
+    def __init__(self, order="<", *, big=False):
+        self.order, self.big = order, big
+        start = struct.pack(order + "HHHQ", 43, 8, 0, 0) if big else struct.pack(order + "HI", 42, 0)
+        self.out = bytearray({"<": b"II", ">": b"MM"}[order] + start)
+        self.link = len(self.out) - (8 if big else 4)
+
+    def add(self, pixels, tags=(), children=()):
+        """Append a page (rows x columns, or x samples); children become its SubIFDs."""
+        main = self.link
+        below = []
+        for child in children:
+            self.link = len(self.out)
+            self.out += bytes(8)
+            self._page(child, {254: 1})
+            below.append(self.start)
+        self.link = main
+        self._page(pixels, {**dict(tags), **({330: below} if below else {})})
+        return self
+
+    def _page(self, pixels, tags):
+        place = len(self.out)
+        self.out += pixels.astype(pixels.dtype.newbyteorder(self.order)).tobytes()
+        height, width, *rest = pixels.shape
+        samples, size = rest[0] if rest else 1, pixels.dtype.itemsize
+        fields = {
+            256: width, 257: height, 258: [size * 8] * samples, 259: 1, 262: 2 if samples >= 3 else 1, 273: place,
+            277: samples, 278: height, 279: height * width * samples * size, **tags,
+        }  # fmt: skip
+        entries = b"".join(self._entry(tag, fields[tag]) for tag in sorted(fields))
+        self.start = len(self.out)
+        word = self.order + ("Q" if self.big else "I")
+        struct.pack_into(word, self.out, self.link, self.start)
+        self.out += struct.pack(self.order + ("Q" if self.big else "H"), len(fields)) + entries
+        self.link = len(self.out)
+        self.out += struct.pack(word, 0)
+
+    def _entry(self, tag, value):
+        kind = TYPES.get(tag, 3)
+        if kind == 2:
+            content = value.encode() + b"\0"
+            count = len(content)
+        else:
+            numbers = value if isinstance(value, list | tuple) else [value]
+            count = len(numbers) // (2 if kind == 5 else 1)
+            content = struct.pack(f"{self.order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        room = 8 if self.big else 4
+        if len(content) > room:
+            place = len(self.out)
+            self.out += content
+            content = struct.pack(self.order + ("Q" if self.big else "I"), place)
+        return struct.pack(self.order + ("HHQ" if self.big else "HHI"), tag, kind, count) + content.ljust(room, b"\0")
+
+    def save(self, path):
+        path.write_bytes(self.out)
+        return path
+
+
+def save_pages(path, pages, description="", **options):
+    """Pages with a description on the first."""
+    writer = Writer(**options)
+    for index, page in enumerate(pages):
+        writer.add(page, {270: description} if description and not index else {})
+    return writer.save(path)
+
+
+def ome(channels=3, planes=1, times=1, order="XYCZT", samples=1, data="", pixels="", root=""):
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+        f'{root}><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="{order}" Type="uint8" SizeX="{WIDTH}"'
+        f' SizeY="{HEIGHT}" SizeC="{channels}" SizeZ="{planes}" SizeT="{times}"{pixels}>'
+        f'<Channel ID="Channel:0:0" SamplesPerPixel="{samples}"/>{data}</Pixels></Image></OME>'
+    )
+
+
+@pytest.mark.parametrize(("order", "big"), [*product("<>", [False, True])])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_either_byte_order_and_bigtiff_are_read_alike(tmp_path, order, big, dtype):
+    scale = 257 if dtype == np.uint16 else 1
+    whole = save_pages(tmp_path / "a.tif", [RGB.astype(dtype) * scale], order=order, big=big)
+    pages = save_pages(tmp_path / "b.tif", [plane.astype(dtype) * scale for plane in PLANES], order=order, big=big)
+    assert (read_slide(whole) == RGB).all()
+    assert (read_slide(pages) == RGB).all()
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "",
+        '{"shape": [3, 24, 40]}',
+        '{"shape": [1, 1, 3, 24, 40]}',
+        "ImageJ=1.11a\nimages=3\nchannels=3\nhyperstack=true\nmode=composite\nloop=false\n",
+        ome(),
+        ome(order="XYZTC"),
+    ],
+)
+def test_channels_on_pages_of_their_own_are_one_colour_image(tmp_path, description):
+    path = save_pages(tmp_path / "a.tif", PLANES, description)
+    assert (read_slide(path) == RGB).all()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_first_plane_and_time_of_an_ome_tiff_are_read_whatever_the_order(tmp_path, order):
+    lengths = {"C": 3, "Z": 2, "T": 2}
+    names = order[:1:-1]  # the slowest first, as numpy has it
+    pages = []
+    for index in np.ndindex(*(lengths[name] for name in names)):
+        place = dict(zip(names, index, strict=True))
+        pages.append(PLANES[place["C"]] if place["Z"] == place["T"] == 0 else OTHER)
+    path = save_pages(tmp_path / "a.ome.tif", pages, ome(planes=2, times=2, order=order))
+    assert (read_slide(path) == RGB).all()
+
+
+def test_ome_pages_are_found_where_the_xml_says(tmp_path):
+    data = "".join(f'<TiffData FirstC="{channel}" IFD="{3 - channel}"/>' for channel in range(3))
+    path = save_pages(tmp_path / "a.ome.tif", [OTHER, *PLANES[::-1]], ome(data=data))
+    assert (read_slide(path) == RGB).all()
+
+
+def test_a_colour_page_of_an_ome_stack_is_read_for_its_first_plane(tmp_path):
+    path = save_pages(tmp_path / "a.ome.tif", [RGB, 255 - RGB], ome(planes=2, samples=3))
+    assert (read_slide(path) == RGB).all()
+
+
+def test_a_grey_ome_stack_is_read_for_its_first_plane(tmp_path):
+    path = save_pages(tmp_path / "a.ome.tif", [PLANES[0], OTHER], ome(channels=1, planes=2))
+    assert (read_slide(path) == PLANES[0][..., None]).all()
+
+
+@pytest.mark.parametrize("description", ["", ome(samples=3)])
+def test_a_pyramid_is_never_taken_for_channels(tmp_path, description):
+    tags = {270: description} if description else {}
+    below = Writer().add(RGB, tags, children=[SMALL, SMALL[::2, ::2]]).save(tmp_path / "a.tif")
+    flagged = Writer().add(RGB, tags).add(SMALL, {254: 1}).add(SMALL[::2, ::2], {254: 1}).save(tmp_path / "b.tif")
+    plain = Writer().add(RGB, tags).add(SMALL).add(SMALL[::2, ::2]).save(tmp_path / "c.tif")
+    for path in (below, flagged, plain):
+        assert (read_slide(path) == RGB).all()
+
+
+def test_a_pyramid_of_channels_is_read_at_its_full_size(tmp_path):
+    writer = Writer()
+    for index, plane in enumerate(PLANES):
+        writer.add(plane, {} if index else {270: ome()}, children=[np.ascontiguousarray(plane[::2, ::2])])
+    assert (read_slide(writer.save(tmp_path / "a.ome.tif")) == RGB).all()
+
+
+def test_a_mask_page_is_no_channel(tmp_path):
+    path = Writer().add(RGB).add(OTHER, {254: 4}).save(tmp_path / "a.tif")
+    assert (read_slide(path) == RGB).all()
+
+
+@pytest.mark.parametrize(
+    ("pages", "description", "says"),
+    [
+        ([OTHER] * 5, "", "5 pages of 40 x 24 pixels with 1 band each"),
+        ([OTHER] * 2, "", "2 pages"),
+        ([RGB] * 2, "", "2 pages of 40 x 24 pixels with 3 bands each"),
+        ([SMALL, RGB], "", "a page (2) larger than the first"),
+        ([OTHER] * 4, ome(channels=4), "4 channels"),
+        ([OTHER] * 7, ome(channels=7), "7 channels"),
+        ([RGB] * 3, ome(channels=9, samples=3), "9 channels on pages of 3 bands"),
+        ([OTHER], ome(), "fewer pages than its OME-XML says"),
+        ([*PLANES[:2], PLANES[2][:9]], ome(), "channels of different sizes"),
+        ([OTHER] * 4, "ImageJ=1\nimages=4\nchannels=4\n", "an ImageJ stack of 4 channels"),
+        ([OTHER] * 3, "ImageJ=1\nimages=3\nslices=3\n", "an ImageJ stack of 3 slices"),
+        ([OTHER], "ImageJ=1\nimages=3\nchannels=3\n", "3 planes behind one page"),
+        ([OTHER], '{"shape": [3, 24, 40]}', "3 planes behind 1 page"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(tmp_path, pages, description, says):
+    found = slide_refusal(save_pages(tmp_path / "a.tif", pages, description))
+    assert says in found
+    assert "Export the image as RGB" in found
+
+
+def test_planes_in_other_files_are_not_taken_from_this_one(tmp_path):
+    data = "".join(
+        f'<TiffData FirstC="{channel}" IFD="0"><UUID FileName="{channel}.tif">urn:uuid:{channel}</UUID></TiffData>'
+        for channel in range(3)
+    )
+    path = save_pages(tmp_path / "a.ome.tif", PLANES, ome(data=data, root=' UUID="urn:uuid:0"'))
+    assert "only some planes of an OME-TIFF of several files" in slide_refusal(path)
+
+
+def test_an_ome_with_several_images_of_one_size_is_refused(tmp_path):
+    twice = ome(samples=3).replace("</OME>", ome(samples=3).partition(">")[2].partition(">")[2])
+    assert "2 images" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB, RGB], twice))
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>',
+        '<!DOCTYPE x SYSTEM "file:///etc/passwd">',
+        "<!doctype x>",
+    ],
+)
+def test_ome_xml_with_entities_is_refused_before_it_is_parsed(tmp_path, declaration, monkeypatch):
+    monkeypatch.setattr("xml.etree.ElementTree.fromstring", lambda _: pytest.fail("parsed"))
+    text = ome(samples=3).replace("<OME", declaration + "<OME")
+    assert "document type" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("</OME>", ""), ('SizeC="3"', 'SizeC="three"'), ("XYCZT", "CXY"), ("Pixels", "Pickels")],
+)
+def test_damaged_ome_xml_is_refused(tmp_path, old, new):
+    text = ome(samples=3).replace(old, new)
+    assert "its OME-XML cannot be read" in slide_refusal(save_pages(tmp_path / "a.ome.tif", [RGB], text))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "mpp"),
+    [
+        (' PhysicalSizeX="0.25"', 0.25),
+        (' PhysicalSizeX="0.25" PhysicalSizeXUnit="µm"', 0.25),
+        (' PhysicalSizeX="0.25" PhysicalSizeXUnit="\u03bcm"', 0.25),
+        (' PhysicalSizeX="250" PhysicalSizeXUnit="nm"', 0.25),
+        (' PhysicalSizeX="0.00025" PhysicalSizeXUnit="mm"', 0.25),
+        (' PhysicalSizeX="1" PhysicalSizeXUnit="pixel"', None),
+        (' PhysicalSizeX="0"', None),
+        (' PhysicalSizeX="nan"', None),
+        ("", None),
+    ],
+)
+def test_the_pixel_size_of_an_ome_tiff_is_that_of_its_xml(tmp_path, attributes, mpp):
+    path = save_pages(tmp_path / "a.ome.tif", [RGB], ome(samples=3, pixels=attributes))
+    with open_slide(path) as slide:
+        assert slide.frame.mpp == (pytest.approx(mpp) if mpp else None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "pixels", "mpp"),
+    [("micron", (4, 1), 0.25), ("\\u00B5m", (4, 1), 0.25), ("um", (4, 1), 0.25), ("mm", (4000, 1), 0.25),
+     ("nm", (4, 1000), 0.25), ("pixel", (4, 1), None), ("", (4, 1), None), ("micron", (4, 0), None)],
+)  # fmt: skip
+def test_the_pixel_size_of_an_imagej_tiff_is_its_resolution_in_its_unit(tmp_path, unit, pixels, mpp):
+    tags = {270: f"ImageJ=1.53\nunit={unit}\n", 282: pixels, 296: 1}
+    with open_slide(Writer().add(RGB, tags).save(tmp_path / "a.tif")) as slide:
+        assert slide.frame.mpp == (pytest.approx(mpp) if mpp else None)
+
+
+def test_descriptions_in_other_alphabets_do_no_harm(tmp_path):
+    path = tmp_path / "a.tif"
+    Writer().add(RGB, {270: "micron XX"}).save(path)
+    path.write_bytes(path.read_bytes().replace(b"XX", b"\xb5m"))
+    assert (read_slide(path) == RGB).all()
+
+
+def test_pages_that_lead_back_are_refused(tmp_path):
+    writer = Writer().add(OTHER)
+    struct.pack_into("<I", writer.out, writer.link, writer.start)
+    assert "damaged or cut short" in slide_refusal(writer.save(tmp_path / "a.tif"))
+
+
+def test_tiles_too_large_for_memory_are_refused(tmp_path):
+    writer = Writer().add(RGB, {322: 65520, 323: 65520, 324: 8, 325: 100})
+    with pytest.raises(SlideError, match=r"a\.tif"):
+        read_slide(writer.save(tmp_path / "a.tif"))
+
+
+def test_the_size_is_that_of_the_page_that_is_read(tmp_path):
+    with open_slide(save_pages(tmp_path / "a.tif", PLANES)) as slide:
+        assert slide.size == slide.frame.image == Size(WIDTH, HEIGHT)

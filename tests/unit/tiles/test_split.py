@@ -1,0 +1,153 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tilewright.project.config import Folds
+from tilewright.project.rows import Row
+from tilewright.project.settings import SplitSettings
+from tilewright.runtime.errors import DataError, UserError
+from tilewright.tiles.split import agreed_folds, assign_folds, read_folds, split
+
+
+def row(slide, group, role="train", shard="", **extra):
+    return Row(slide, Path(), None, role, group, shard or slide, "all", None, None, None, 0, extra)
+
+
+def folds_of(assignments):
+    return {one.shard: one.fold for one in assignments}
+
+
+def test_a_group_is_never_split():
+    rows = [row(f"s{index}", f"g{index % 7}") for index in range(40)]
+    placed = {}
+    for one in assign_folds(rows, Folds(count=3)):
+        assert placed.setdefault(one.group, one.fold) == one.fold
+    assert set(placed.values()) == {0, 1, 2}
+
+
+def test_folds_are_of_equal_size_where_groups_allow_it():
+    rows = [row(f"s{index}", f"g{index}") for index in range(20)]
+    assert Counter(folds_of(assign_folds(rows, Folds(count=4))).values()) == dict.fromkeys(range(4), 5)
+
+
+def test_each_fold_shares_evenly_what_is_stratified():
+    rows = [row(f"s{index}", f"g{index}", stain="he" if index < 6 else "pas") for index in range(18)]
+    placed = folds_of(assign_folds(rows, Folds(count=3, stratify="stain")))
+    assert Counter(placed[f"s{index}"] for index in range(6)) == dict.fromkeys(range(3), 2)
+
+
+def test_stratifying_by_a_column_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match='no column "stain"'):
+        assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, stratify="stain"))
+
+
+def test_the_order_of_rows_does_not_matter_and_the_seed_does():
+    rows = [row(f"s{index}", f"g{index}") for index in range(12)]
+    first = folds_of(assign_folds(rows, Folds(count=3)))
+    assert folds_of(assign_folds(rows[::-1], Folds(count=3))) == first
+    assert folds_of(assign_folds(rows, Folds(count=3, seed=1))) != first
+
+
+def test_external_shards_lie_in_no_fold_and_test_shards_do_not_appear():
+    rows = [row("a", "a"), row("b", "b"), row("x", "x", "external"), row("t", "t", "test")]
+    placed = folds_of(assign_folds(rows, Folds(count=2)))
+    assert placed.keys() == {"a", "b", "x"}
+    assert placed["x"] is None
+
+
+def test_fewer_groups_than_folds_are_refused():
+    with pytest.raises(UserError, match=r"folds\.count is 3, but the training slides form 2 group"):
+        assign_folds([row("a", "a"), row("b", "b"), row("c", "b")], Folds(count=3))
+
+
+def test_a_file_of_folds_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("shard,group,fold\na,a,1\nb,b,0\n")
+    assert folds_of(assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, file=str(path)))) == {"a": 1, "b": 0}
+
+
+def test_a_group_on_both_sides_of_a_fold_is_refused(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("shard,group,fold\na1,a,0\na2,a,1\n")
+    with pytest.raises(UserError, match='group "a" lies on both sides of a fold: 0 and 1'):
+        assign_folds([row("a1", "a"), row("a2", "a")], Folds(count=2, file=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("a,a,0", 'shard "b" has no fold'),
+        ("a,a,0\nb,b,2", "fold 2 of b is too high"),
+        ("a,a,0\nb,b,one", 'row 3: fold "one" is no number'),
+        ("a,a,0\nb,b,²", 'fold "²" is no number'),
+        ("a,a,0\nb", 'fold "None" is no number'),
+    ],
+)
+def test_a_file_that_lacks_or_misnames_a_fold_is_refused(tmp_path, lines, says):
+    path = tmp_path / "folds.csv"
+    path.write_text(f"shard,group,fold\n{lines}\n")
+    with pytest.raises(UserError, match=says):
+        assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, file=str(path)))
+
+
+def test_a_file_without_the_columns_is_refused(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("shard,fold\na,0\n")
+    with pytest.raises(UserError, match="columns are missing: group"):
+        read_folds(path)
+
+
+ROWS = [row("a", "a"), row("b", "b"), row("x", "x", role="external")]
+AGREED = "shard,group,fold\na,a,1\nb,b,0\nx,x,external\n"
+
+
+def agreed(folder, text):
+    (folder / "given.csv").write_text(AGREED)
+    (folder / "folds.csv").write_text(text)
+    return agreed_folds(folder / "folds.csv", ROWS, Folds(count=2, file=str(folder / "given.csv")))
+
+
+def test_folds_that_the_graph_plans_by_are_read(tmp_path):
+    assert folds_of(agreed(tmp_path, AGREED)) == {"a": 1, "b": 0, "x": None}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("a,a,1", "a,a,0", "1 shard.s. have .* a: fold 0 .group a. in place of fold 1 .group a."),
+        ("a,a,1", "a,c,1", "a: fold 1 .group c. in place of fold 1 .group a."),
+        ("a,a,1\n", "", "a: nothing in place of fold 1"),
+        ("a,a,1", "q,a,1", "2 shard.s. have .* a: nothing in place of fold 1"),
+        ("x,x,external", "x,x,0", "x: fold 0 .group x. in place of external"),
+    ],
+)
+def test_folds_other_than_the_graph_plans_by_are_refused(tmp_path, old, new, says):
+    with pytest.raises(DataError, match=f"{says}.*\n  Delete the file and run again.*folds.file"):
+        agreed(tmp_path, AGREED.replace(old, new))
+
+
+def test_extending_keeps_every_earlier_assignment(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    settings = SplitSettings(folds=Folds(count=2))
+    common = {"sheet": Path("slides/slides.csv"), "data": Path(), "settings": settings}
+    earlier = {"a": 1, "b": 0}
+    Path("earlier.csv").write_text("shard,group,fold\na,a,1\nb,b,0\nx1,x,external\n")
+    first = project.rows()[0]
+    rows = [dict(first, slide=f"n{index}", group=f"n{index}", shard="") for index in range(7)]
+    project.write_sheet([*rows, *project.rows()])
+    split(out=Path("folds.csv"), extend=Path("earlier.csv"), **common)
+    placed = folds_of(read_folds(Path("folds.csv")))
+    assert {shard: placed[shard] for shard in earlier} == earlier
+    assert placed["x1"] is None
+    slides = Counter(placed[row["shard"] or row["slide"]] for row in project.rows() if row["role"] == "train")
+    assert slides == {0: 6, 1: 5}
+
+
+def test_the_file_written_is_the_file_read(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    settings = SplitSettings.model_validate_json(json.dumps({"folds": {"count": 2}}))
+    split(sheet=Path("slides/slides.csv"), data=Path(), settings=settings, out=Path("folds.csv"))
+    assert Path("folds.csv").read_text().splitlines()[0] == "shard,group,fold"
+    assert {one.shard for one in read_folds(Path("folds.csv"))} == {"a", "b", "x1"}

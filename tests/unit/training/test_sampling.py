@@ -1,0 +1,168 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tilewright.project.config import Network
+from tilewright.runtime.errors import DataError
+from tilewright.tiles.archive import TileTable, TrainingShard, read_table
+from tilewright.tiles.tile import tile_archive
+from tilewright.training.sampling import EachOnce, EpochSampler, Margin, draw_weights, raked, sampler
+
+CLASSES = ["gland", "vessel"]
+COVERAGE = np.array([[0.5, 0], [0, 0.2], [0.1, 0.3], [0, 0], [0, 0], [0.4, 0]], np.float32)
+
+
+def table():
+    return TileTable(
+        archive=np.zeros(6, np.int64),
+        index=np.arange(6),
+        slide=np.array(["a", "a", "b", "b", "b", "p"]),
+        source=np.array(["one", "one", "one", "one", "two", "two"]),
+        group=np.array(["x", "x", "y", "y", "y", "z"]),
+        role=np.array(["train", "train", "train", "external", "external", "pseudo"]),
+        kind=np.array(["grid", "object", "grid", "background", "background", "grid"]),
+        mpp=np.full(6, np.nan, np.float32),
+        coverage=COVERAGE,
+        labelled=np.ones((6, 2), bool),
+    )
+
+
+def network(**options):
+    return Network(tiles="any", **options)
+
+
+def weights(tiles=None, **sampling):
+    return draw_weights(tiles or table(), [], network(sampling=sampling), CLASSES)
+
+
+def shares(values, drawn):
+    return {str(name): float(drawn[values == name].sum()) for name in np.unique(values)}
+
+
+def test_without_rates_every_tile_comes_once_before_any_comes_twice():
+    assert weights() is None
+    drawn = [draw.row for draw in EpochSampler(None, 6, 15, seed=0)]
+    assert sorted(drawn[:6]) == sorted(drawn[6:12]) == list(range(6))
+    assert len(set(drawn[12:])) == 3
+
+
+def test_rounds_go_on_from_one_epoch_to_the_next():
+    drawn = []
+    for epoch in range(3):
+        epochs = EpochSampler(None, 6, 4, seed=0)
+        epochs.set_epoch(epoch)
+        drawn += [draw.row for draw in epochs]
+    assert sorted(drawn[:6]) == sorted(drawn[6:]) == list(range(6))
+
+
+def test_batches_are_full_and_each_draw_counts_once():
+    drawn = list(EpochSampler(None, 7, 7, seed=0, batch=4))
+    assert len(drawn) == len(EpochSampler(None, 7, 7, seed=0, batch=4)) == 8
+    assert sorted(draw.row for draw in drawn if draw.counts) == list(range(7))
+
+
+def test_rates_that_no_tile_fulfils_are_an_error_that_names_them():
+    with pytest.raises(DataError, match="no tile to train on fulfils the rates of kind and source together"):
+        weights(rates={"kind": {"object": 1}, "source": {"two": 1}})
+
+
+@pytest.mark.parametrize("column", ["kind", "source", "group", "slide", "role"])
+def test_equal_rates_give_each_value_of_a_column_the_same_share(column):
+    found = shares(getattr(table(), column), weights(rates={column: "equal"}))
+    assert list(found.values()) == pytest.approx([1 / len(found)] * len(found))
+
+
+def test_the_class_of_a_tile_is_the_one_that_covers_most_of_it():
+    drawn = weights(rates={"class": {"gland": 0.5, "vessel": 0.3}})
+    assert drawn[[0, 5]].sum() == pytest.approx(0.5)
+    assert drawn[[1, 2]].sum() == pytest.approx(0.3)
+    assert drawn[[3, 4]].sum() == pytest.approx(0.2)
+
+
+def test_named_values_have_their_rate_and_the_others_share_the_rest_by_their_tiles():
+    found = shares(table().kind, weights(rates={"kind": {"object": 0.4}}))
+    assert found == pytest.approx({"object": 0.4, "grid": 0.6 * 3 / 5, "background": 0.6 * 2 / 5})
+
+
+def test_rates_of_several_columns_hold_together():
+    drawn = weights(rates={"source": "equal", "kind": {"grid": 0.5, "background": 0.3, "object": 0.2}})
+    assert shares(table().source, drawn) == pytest.approx({"one": 0.5, "two": 0.5}, abs=1e-6)
+    assert shares(table().kind, drawn) == pytest.approx({"grid": 0.5, "background": 0.3, "object": 0.2}, abs=1e-6)
+
+
+def test_slides_come_by_the_pixels_that_classes_cover():
+    found = shares(table().slide, weights(rates={"slide": "area"}))
+    assert found == pytest.approx({"a": 0.7 / 1.5, "b": 0.4 / 1.5, "p": 0.4 / 1.5})
+
+
+def test_pseudo_labelled_and_external_tiles_come_at_their_rates():
+    model = network(pseudo={"from": "first", "rate": 0.15}, sampling={"rates": {"role": {"external": 0.2}}})
+    drawn = draw_weights(table(), [], model, CLASSES)
+    assert shares(table().role, drawn) == pytest.approx({"pseudo": 0.15, "external": 0.2, "train": 0.65})
+
+
+def test_a_rate_of_what_is_absent_goes_to_the_others():
+    assert shares(table().kind, weights(rates={"kind": {"other": 0.5}}))["grid"] == pytest.approx(0.5)
+
+
+def test_hard_slides_come_more_often_than_the_rates_say():
+    plain, hard = weights(rates={"slide": "equal"}), weights(rates={"slide": "equal"}, multipliers={"b": 3})
+    assert shares(table().slide, plain) == pytest.approx({"a": 1 / 3, "b": 1 / 3, "p": 1 / 3})
+    assert shares(table().slide, hard) == pytest.approx({"a": 0.2, "b": 0.6, "p": 0.2})
+
+
+def test_contradictory_margins_end_with_the_last_one():
+    stratum = np.array([0, 1])
+    found = raked(np.array([0.5, 0.5]), [Margin(stratum, np.array([0.9, 0.1])), Margin(stratum, np.array([0.2, 0.8]))])
+    assert found == pytest.approx([0.2, 0.8])
+
+
+def test_tiles_without_a_class_in_their_centre_are_mostly_passed_over(tmp_path):
+    masks = np.zeros((3, 32, 32), np.uint8)
+    masks[0, 16, 16] = 1  # gland in the centre
+    masks[1, 2, 2] = 2  # vessel in a corner
+    masks[2, 16, 16] = 4  # an ignored pixel in the centre
+    path = tmp_path / "a.h5"
+    with tile_archive(path, CLASSES, 32) as writer:
+        writer.archive["masks"].resize(3, axis=0)
+        writer.archive["masks"][:] = masks
+    three = table().select(np.arange(6) < 3)
+    model = network(sampling={"center": 20, "center_rate": 0.9})
+    assert draw_weights(three, [path], model, CLASSES) == pytest.approx(np.array([1, 0.1, 0.1]) / 1.2)
+
+
+def test_draws_follow_their_weights_and_their_seeds_alone():
+    tiles = table()
+    model = network(tiles_per_epoch=6000, sampling={"rates": {"source": "equal"}})
+    drawn = Counter(str(tiles.source[draw.row]) for draw in sampler(tiles, [], model, CLASSES))
+    assert drawn["one"] / 6000 == pytest.approx(0.5, abs=0.02)
+    first, again = (list(sampler(tiles, [], model, CLASSES)) for _ in range(2))
+    assert first == again
+    other = sampler(tiles, [], model, CLASSES)
+    other.set_epoch(1)
+    assert list(other) != first
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4])
+@pytest.mark.parametrize("count", [1, 5, 12])
+def test_devices_share_the_draws_of_one_and_each_counts_once(devices, count):
+    alone = list(EpochSampler(None, 6, count, seed=3))
+    shared = [list(EpochSampler(None, 6, count, 3, devices, device, devices)) for device in range(devices)]
+    assert {len(part) for part in shared} == {-(-count // devices)}
+    together = [draw for step in zip(*shared, strict=True) for draw in step]
+    assert [draw for draw in together if draw.counts] == alone
+
+
+def test_validation_tiles_are_shared_in_order_and_each_counts_once():
+    shared = [list(EachOnce(5, device, 2)) for device in range(2)]
+    assert [[(draw.row, draw.counts) for draw in part] for part in shared] == [
+        [(0, True), (2, True), (4, True)],
+        [(1, True), (3, True), (0, False)],
+    ]
+
+
+def test_group_and_role_of_a_tile_are_those_of_its_shard(tmp_path):
+    with tile_archive(tmp_path / "a.h5", CLASSES, 32):
+        pass
+    assert len(read_table([TrainingShard(tmp_path / "a.h5", "g", "external")])) == 0
