@@ -19,8 +19,8 @@ from rows import HIDDEN, ROWS, SIZES, Bench
 
 PACKAGES = {
     "ours": "tilewright numpy scipy rasterio pyvips pyvips-binary shapely h5py pyarrow pandas torch monai",
-    "peers": "numpy scipy rasterio pyvips pyvips-binary opencv-python-headless pycocotools scikit-image openslide-python "
-    "openslide-bin pillow h5py shapely",
+    "peers": "numpy scipy rasterio pyvips pyvips-binary opencv-python-headless pycocotools scikit-image "
+    "openslide-python openslide-bin pillow h5py shapely",
     "tiatoolbox": "tiatoolbox numpy opencv-python openslide-python openslide-bin h5py torch",
 }
 
@@ -115,8 +115,8 @@ def _versions(environment):
 
 def _headline(about):
     memory = about["memory"] / (1 << 30)
-    load = f"load {about['load']:.1f} at the start"
-    return f"{about['date']}, {about['cpus']} CPUs, {memory:.0f} GiB, {load}, medians of {about['repeats']}, size {about['size']}"
+    machine = f"{about['cpus']} CPUs, {memory:.0f} GiB, load {about['load']:.1f} at the start"
+    return f"{about['date']}, {machine}, medians of {about['repeats']}, size {about['size']}"
 
 
 if __name__ == "__main__":

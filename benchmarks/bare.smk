@@ -148,7 +148,6 @@ rule evaluate:
 
 rule report:
     input:
-        "results/folds.csv",
         expand("results/models/{model}/fold{fold}/curves.png", model=MODELS, fold=range(5)),
         expand("results/seams/{model}.json", model=MODELS),
         expand("results/segments/{ensemble}/{shard}", ensemble=MEMBERS, shard=SHARDS),

@@ -10,7 +10,7 @@ import ours
 
 from tilewright.inference.ensemble import ensemble
 from tilewright.project.config import Inference
-from tilewright.project.settings import EncodeSettings, EnsembleSettings, PredictSettings, SegmentSettings
+from tilewright.project.orders import EncodeOrder, EnsembleOrder, PredictOrder, SegmentOrder
 from tilewright.runtime.documents import write_document
 from tilewright.segments.encode import encode
 from tilewright.segments.segment import segment
@@ -31,7 +31,7 @@ def ensure_chain(project, before):
 
 def _chain(project, step):
     """A step as a function without arguments; it writes below ``chain`` in the project."""
-    config, place, chain = ours.config(), {"sheet": project / "slides.csv", "data": project}, project / "chain"
+    study, chain = ours.study_of(project), project / "chain"
     member = chain / "predict" / "model" / "fold0" / ours.SLIDE
     if step == "predict":
         # only this step loads a network: the memory of the others is theirs
@@ -42,16 +42,16 @@ def _chain(project, step):
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         steps.load_model = lambda _: (prediction.finder_of_dark(), ["nucleus"])
-        settings = PredictSettings(inference=Inference(window=512, overlap=0.25, batch_size=prediction.BATCH))
-        scaled = {"scaled": project / "downscale", "model": project}
-        return lambda: steps.predict(ours.SLIDE, **place, **scaled, settings=settings, out=member)
+        inference = Inference(window=512, overlap=0.25, batch_size=prediction.BATCH)
+        order = PredictOrder(slides=[ours.SLIDE], inference=inference)
+        return lambda: steps.predict(order, model=project, scaled=project / "downscale", out=member)
     if step == "ensemble":
-        given = {"members": [member, member], "weights": project, "settings": EnsembleSettings(weights={"model": 1})}
-        return lambda: ensemble(ours.SLIDE, **place, **given, out=chain / "ensemble")
+        order = EnsembleOrder(slides=[ours.SLIDE], members=["model"] * 2, weights={"model": 1})
+        return lambda: ensemble(order, members=[member, member], weights=project, out=chain / "ensemble")
     if step == "segment":
         limits = project / "calibration.json"
         write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}})
-        given = {"probabilities": chain / "ensemble", "calibration": limits, "settings": SegmentSettings.of(config)}
-        return lambda: segment(ours.SLIDE, **place, **given, out=chain / "segment" / ours.SLIDE)
-    given = {"segments": chain / "segment", "settings": EncodeSettings.of(config)}
-    return lambda: encode(**place, **given, out=chain / "encode")
+        given = {"probabilities": chain / "ensemble", "calibration": limits}
+        order = SegmentOrder.of(study, ours.SLIDE)
+        return lambda: segment(order, **given, out=chain / "segment" / ours.SLIDE)
+    return lambda: encode(EncodeOrder.of(study), segments=chain / "segment", out=chain / "encode")

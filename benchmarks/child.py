@@ -1,8 +1,8 @@
 """The process of one measurement: runs a function of a module in this folder and reports time and memory.
 
 In, as JSON on standard input: module, function, arguments, and the file to report to. The function is a generator whose
-stops divide it: it imports, yields; makes its inputs, yields; does the work that is measured, yields; and may at last yield
-facts about its output. Imports nothing heavy itself, so that the memory is that of the function.
+stops divide it: it imports, yields; makes its inputs, yields; does the work that is measured, yields; and may at last
+yield facts about its output. Imports nothing heavy itself, so that the memory is that of the function.
 """
 
 import importlib

@@ -1,10 +1,10 @@
 """What the graph itself costs: parsing, planning, scheduling, without the work of the steps.
 
-``python benchmarks/graph.py --slides 200 2000 10000 --images 7033 --run 200``; prints a table and writes JSON. Slides are
-empty files of one shard each; images lie in 32 shards. Four models, five folds, two ensembles. Measured are a dry run, a
-dry run where nothing is to be done (``--run``), the parsing and planning of one cluster job, and the time for each job
-when a program that only makes its outputs stands in for ``tilewright``. The peer, in the same run, is Snakemake with the
-same graph and nothing else (``bare.smk``): what no workflow of these jobs can be faster than.
+``python benchmarks/graph.py --slides 200 2000 10000 --images 7033 --run 200``; prints a table and writes JSON. Slides
+are empty files of one shard each; images lie in 32 shards. Four models, five folds, two ensembles. Measured are a dry
+run, a dry run where nothing is to be done (``--run``), the parsing and planning of one cluster job, and the time for
+each job when a program that only makes its outputs stands in for ``tilewright``. The peer, in the same run, is
+Snakemake with the same graph and nothing else (``bare.smk``): what no workflow of these jobs can be faster than.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def total(printed):
 
 
 def one_job(project):
-    """Seconds that one job on a cluster needs before its step begins, twice: as it is submitted, and inside its srun."""
+    """Seconds that one job on a cluster needs before its step begins: as it is submitted, and inside its srun."""
     target = ["--target-jobs", "rasterize:shard=h00000", "--allowed-rules", "rasterize", "--force", "--nolock"]
     return snakemake(project, "-n", "--quiet", "all", *target)[0]
 
@@ -143,14 +143,16 @@ def run(project, jobs):
 def table(rows):
     """The rows as Markdown."""
     lines = [
-        "| slides | shards | jobs | dry run | bare graph | ratio | memory | before a cluster job | each job, two at a time | dry run when all is done |",
+        "| slides | shards | jobs | dry run | bare graph | ratio | memory | before a cluster job "
+        "| each job, two at a time | dry run when all is done |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         done = (f"{row['each']:.0f} ms", f"{row['again']:.1f} s") if "each" in row else ("", "")
         cells = (
             f"{row['slides']:,}", f"{row['shards']:,}", f"{row['jobs']:,}", f"{row['plan']:.1f} s",
-            f"{row['bare']:.1f} s", f"{row['plan'] / row['bare']:.2f}", f"{row['memory'] / 1e9:.2f} GB", f"{row['job']:.1f} s", *done,
+            f"{row['bare']:.1f} s", f"{row['plan'] / row['bare']:.2f}", f"{row['memory'] / 1e9:.2f} GB",
+            f"{row['job']:.1f} s", *done,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

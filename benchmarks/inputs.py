@@ -15,8 +15,9 @@ from measure import HERE, ROOT, Call, Unavailable, run
 WHOLE = (47_001, 66_210)
 MEMBERS = {"nuclei": "histolytics/data/hgsc_nuclei_wsi.parquet", "tissue": "histolytics/data/hgsc_tissue_wsi.parquet"}
 TEXTURE = ROOT / "config" / "demo" / "hgsc_nest.jpg"
-# JPEG with colours at full resolution, as libvips stores them from Q 90 on: where they are stored at half of it, GDAL repeats them and libvips and OpenSlide
-# interpolate, which differs by up to 16 grey levels at half the scale and would hide other differences.
+# JPEG with colours at full resolution, as libvips stores them from Q 90 on: where they are stored at half of it, GDAL
+# repeats them and libvips and OpenSlide interpolate, which differs by up to 16 grey levels at half the scale and
+# would hide other differences.
 SAVE = {
     "jpeg": {"compression": "jpeg", "Q": 90},
     "deflate": {"compression": "deflate", "level": 1},
@@ -36,7 +37,7 @@ class Inputs:
         self.cache, self.data = cache, data
 
     def outlines(self, source, size=WHOLE, count=0):
-        """Outlines as a file for ``shared.read_outlines``.
+        """Outlines as a file for ``shared.read_shapes``.
 
         Args:
             source: nuclei or tissue (real; the middle of the slide, repeated beyond it), or synthetic.
@@ -193,20 +194,20 @@ def _kidney_outlines(path, folder, slides):
 
 def _geojson(path, outlines):
     import shapely
-    from shared import read_outlines
+    from shared import read_shapes
 
     with path.open("w") as stream:
         stream.write('{"type":"FeatureCollection","features":[\n')
-        for index, shape in enumerate(shapely.to_geojson(read_outlines(outlines)[0][1])):
+        for index, shape in enumerate(shapely.to_geojson(read_shapes(outlines)[0][1])):
             stream.write((",\n" if index else "") + FEATURE % shape)
         stream.write("\n]}\n")
 
 
 def _mask(path, outlines):
     import ours
-    from shared import read_outlines
+    from shared import read_shapes
 
-    ((width, height), shapes) = read_outlines(outlines)[0]
+    ((width, height), shapes) = read_shapes(outlines)[0]
     ours.write_mask(shapes, width, height, path)
 
 

@@ -1,7 +1,7 @@
 """What is measured of tilewright, and what it makes for others to measure: all calls of tilewright are here.
 
-Measured functions are generators as ``child.py`` wants them. A step runs in a project: a folder with ``slides.csv``, one
-slide "s" with its outlines, and the results of the steps.
+Measured functions are generators as ``child.py`` wants them. A step runs in a project: a folder with ``slides.csv``,
+one slide "s" with its outlines, and the results of the steps.
 """
 
 import json
@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from shared import area_facts, numbered, read_outlines, text_facts
+from shared import area_facts, numbered, read_shapes, text_facts
 
-from tilewright.annotations import Annotation, read_annotations
+from tilewright.annotations import Annotation, read_outlines
 from tilewright.masks import rasterize as masks
 from tilewright.pixels import rle, runs
 from tilewright.pixels.components import ComponentTracker
@@ -20,14 +20,11 @@ from tilewright.pixels.grid import BLOCK, Frame, Size, blocks
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.pixels.seals import append_seal
 from tilewright.pixels.strips import Strip, strips_of_bits
+from tilewright.pixels.thresholds import SCORES
 from tilewright.project.config import Annotations, Config, Limits
-from tilewright.project.settings import (
-    DownscaleSettings,
-    EncodeSettings,
-    RasterizeSettings,
-    SegmentSettings,
-    TileSettings,
-)
+from tilewright.project.orders import DownscaleOrder, EncodeOrder, RasterizeOrder, SegmentOrder, TileOrder
+from tilewright.project.project import Project
+from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.documents import write_document
 from tilewright.scales import downscale as scales
 from tilewright.segments import encode as submission
@@ -45,7 +42,7 @@ STEPS = ("rasterize", "downscale", "tile", "probabilities", "segment", "encode")
 def draw(outlines, out):
     """Draw outlines (WKB in a parquet file) that are in memory, on one or several slides."""
     yield
-    slides = read_outlines(outlines)
+    slides = read_shapes(outlines)
     drawn = [([Annotation("nucleus", shape) for shape in shapes], frame(*size)) for size, shapes in slides]
     del slides
     yield
@@ -110,11 +107,12 @@ def components(mask):
     with open_raster(Path(mask)) as raster:
         width, height = raster.size
     yield
-    tracker = ComponentTracker(height, width, values=3)
+    tracker = ComponentTracker(height, width, values=SCORES)
     tables = []
     for (strip,) in strips_of_bits(Path(mask), [0]):
-        certain, lengths = np.full(len(strip.runs), 255.0), strip.runs.lengths()
-        closed = tracker.push(strip, np.stack([lengths * certain, certain, lengths], axis=1))
+        values, lengths = np.empty(len(strip.runs), SCORES), strip.runs.lengths()
+        values["sum"], values["largest"], values["count"] = 255.0 * lengths, 255.0, lengths
+        closed = tracker.push(strip, values)
         found = measuring.measure(closed, use_max=False)
         tables.append((found.area, found.x, found.y))
     yield
@@ -168,29 +166,34 @@ def config():
     )
 
 
+def study_of(folder):
+    """The project of a folder: the config of the studies here and its sheet.
+
+    Nothing is trained, so there are no folds.
+    """
+    return Project(config(), read_sheet(folder / "slides.csv", [folder], list(CLASSES)), folds={})
+
+
 def _step(project, step):
     """A step of a project as a function without arguments."""
-    study, place = config(), {"sheet": project / "slides.csv", "data": project}
-    out = {"out": output_of(project, step)}
+    study, out = study_of(project), {"out": output_of(project, step)}
     here = {name: output_of(project, name) for name in STEPS}
     if step == "rasterize":
-        return lambda: masks.rasterize(SLIDE, **place, settings=RasterizeSettings.of(study), **out)
+        return lambda: masks.rasterize(RasterizeOrder.of(study, SLIDE), **out)
     if step == "downscale":
-        settings = DownscaleSettings.of(study, "half")
-        place |= {"masks": here["rasterize"], "threads": THREADS}
-        return lambda: scales.downscale(SLIDE, **place, settings=settings, out=[out["out"]])
+        order = DownscaleOrder.of(study, SLIDE, "half")
+        return lambda: scales.downscale(order, masks=here["rasterize"], threads=THREADS, out=[out["out"]])
     if step == "tile":
         folders = {"scaled": here["downscale"], "masks": here["rasterize"]}
-        return lambda: tiles.tile(SLIDE, **place, **folders, settings=TileSettings.of(study, "grid"), **out)
+        return lambda: tiles.tile(TileOrder.of(study, SLIDE, "grid"), **folders, **out)
     if step == "probabilities":
         return lambda: _write_probabilities(here["downscale"], here["probabilities"])
     if step == "segment":
         limits = project / "calibration.json"
         write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}})
         folders = {"probabilities": here["probabilities"], "calibration": limits}
-        return lambda: objects.segment(SLIDE, **place, **folders, settings=SegmentSettings.of(study), **out)
-    segments = here["segment"].parent
-    return lambda: submission.encode(**place, segments=segments, settings=EncodeSettings.of(study), **out)
+        return lambda: objects.segment(SegmentOrder.of(study, SLIDE), **folders, **out)
+    return lambda: submission.encode(EncodeOrder.of(study), segments=here["segment"].parent, **out)
 
 
 def _write_probabilities(scaled, out):
@@ -212,7 +215,7 @@ def frame(width, height):
 def kidney_shapes(path, width, height):
     """The outlines of a file of glomeruli, whatever their class."""
     options = Annotations(unlabelled="glomerulus")
-    found = read_annotations(path, path.stem, Size(width, height), options, Limits())
+    found = read_outlines(path, path.stem, Size(width, height), options, Limits())
     return [annotation.geometry for annotation in found.annotations]
 
 

@@ -12,8 +12,9 @@ import table
 INTRODUCTION = """# Speed and memory
 
 Every figure here comes from `make bench` ([what it does](../benchmarks/README.md)), which measures tilewright and
-others in turns on the same machine, each in its own process, and compares their outputs. Ratios say how many times faster
-tilewright is, or what share of the other's memory it holds. This page is written by `python benchmarks/page.py`."""
+others in turns on the same machine, each in its own process, and compares their outputs. Ratios say how many times
+faster tilewright is, or what share of the other's memory it holds. This page is written by
+`python benchmarks/page.py`."""
 COLUMNS = ("case", "against", "goal", "ours", "other", "ratio", "memory", "other's", "met", "outputs")
 TITLES = {
     "rasterize": "Outlines in memory to a mask on disk",

@@ -8,7 +8,7 @@ import os
 import warnings
 from pathlib import Path
 
-from shared import area_facts, numbered, read_outlines, text_facts
+from shared import area_facts, numbered, read_shapes, text_facts
 
 GTIFF = {
     "driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1,
@@ -22,7 +22,7 @@ def draw_rasterio(outlines, out):
     from rasterio.features import rasterize
 
     yield
-    slides = read_outlines(outlines)
+    slides = read_shapes(outlines)
     yield
     for number, ((width, height), shapes) in enumerate(slides):
         array = rasterize(((shape, 1) for shape in shapes), (height, width), dtype="uint8")
@@ -52,7 +52,7 @@ def draw_opencv(outlines, out):
         return np.round((shapely.get_coordinates(ring) - 0.5) * 256).astype(np.int32)
 
     yield
-    slides = read_outlines(outlines)
+    slides = read_shapes(outlines)
     yield
     for number, ((width, height), shapes) in enumerate(slides):
         array = np.zeros((height, width), np.uint8)
@@ -93,7 +93,10 @@ def encode_numpy_file(mask, order):
 
 
 def encode_pycocotools(mask, as_text):
-    """COCO's encoder, with the conversion to columns that it asks for; ``as_text``: facts as those of start and length."""
+    """COCO's encoder, with the conversion to columns that it asks for.
+
+    ``as_text``: facts as those of start and length.
+    """
     import numpy as np
     from pycocotools import mask as coco
 

@@ -1,7 +1,7 @@
 """Prediction of a slide by windows: tilewright, MONAI and the bare network, with the same weights, windows and threads.
 
-Measured functions are generators as ``child.py`` wants them. The network is a U-Net with an EfficientNet-lite0 encoder and
-random weights, or a single convolution where memory alone is of interest.
+Measured functions are generators as ``child.py`` wants them. The network is a U-Net with an EfficientNet-lite0
+encoder and random weights, or a single convolution where memory alone is of interest.
 """
 
 import os

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
-def read_outlines(path):
+def read_shapes(path):
     """Slides of a file that ``inputs`` wrote: (width, height) of each and its shapes."""
     import pyarrow.parquet as pq
     import shapely

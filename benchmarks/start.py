@@ -1,8 +1,8 @@
 """What a step costs besides its work: from the start of Python until the function of the verb would be called.
 
 ``python benchmarks/start.py --verbs rasterize split`` takes the commands of the rules on the demo. The peer, in the
-same run and in turn, is a Python that imports the packages which that command has loaded and nothing else: what no program
-that uses them can be faster than.
+same run and in turn, is a Python that imports the packages which that command has loaded and nothing else: what no
+program that uses them can be faster than.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tilewright.project.config import Config
-from tilewright.project.rows import COLUMN_HELP, NAME, Role
+from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import Problem
 
@@ -71,24 +71,27 @@ def _json(content: dict[str, Any]) -> str:
 
 def _sheet_schema() -> dict[str, Any]:
     """JSON schema of a row, all values being text as in a csv."""
-    rules: dict[str, dict[str, Any]] = {
-        **{key: {"pattern": f"^{NAME.pattern}$"} for key in ("slide", "group", "shard")},
-        "role": {"enum": list(get_args(Role))},
-    }
+    rules = Row.model_json_schema()["properties"]
+    kept = ("pattern", "enum")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of the slide sheet",
         "type": "object",
         "properties": {
-            name: {"type": "string", "description": text, **rules.get(name, {})} for name, text in COLUMN_HELP.items()
+            name: {
+                "type": "string",
+                "description": field.description,
+                **{key: rules[name][key] for key in kept if key in rules[name]},
+            }
+            for name, field in Row.model_fields.items()
         },
-        "required": ["slide", "image"],
+        "required": [name for name, field in Row.model_fields.items() if field.is_required()],
         "additionalProperties": {"type": "string"},
     }
 
 
 def _readme() -> str:
-    columns = "".join(f"| `{name}` | {text} |\n" for name, text in COLUMN_HELP.items())
+    columns = "".join(f"| `{name}` | {field.description} |\n" for name, field in Row.model_fields.items())
     return HEAD + columns + "\n## The config\n\n" + "\n".join(_section("", Config))
 
 

@@ -1,10 +1,10 @@
 """Compare recipes at equal training time on real sets, by the out-of-fold Dice of the whole graph.
 
 ``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``.quality/results.json``, from
-which ``page.py`` makes ``docs/quality.md``. The minutes of a fold are those of two cores: each fold trains with one thread for
-twice as long, two folds side by side; validations do not count. How fast each recipe trains is measured first and kept in ``.quality/speeds.json``; the
-machine should do nothing else meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however
-long that is.
+which ``page.py`` makes ``docs/quality.md``. The minutes of a fold are those of two cores: each fold trains with one
+thread for twice as long, two folds side by side; validations do not count. How fast each recipe trains is measured
+first and kept in ``.quality/speeds.json``; the machine should do nothing else meanwhile (``--speeds-only`` stops
+there). The trainings then take so many tiles, however long that is.
 """
 
 import argparse

@@ -20,23 +20,25 @@ TITLES = {
 HEAD = """\
 # Quality of training recipes
 
-Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the minutes given on two cores (one
-thread for twice as long, two folds side by side); predicted by the fold that did not see a slide; thresholds fitted out of fold. Made by
+Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the minutes given on two
+cores (one thread for twice as long, two folds side by side); predicted by the fold that did not see a slide;
+thresholds fitted out of fold. Made by
 
     make quality ARGS="--data DATA"
     python quality/page.py
 
-A probe tells how long a batch of each recipe takes, and the epochs ({epochs}) get as many tiles as fit; validations do not
-count, and ablations that train as fast as the default take its speed. A
-recipe is what a model's config says of network, loss, sampling, augmentation, optimiser and schedule; tile set, crop and
-inference are the same for all. Encoders whose ImageNet weights would have to be downloaded (S1, S3, S4) start from random
-weights here; only the default's come with an installed package. Processors: {cpus}.
+A probe tells how long a batch of each recipe takes, and the epochs ({epochs}) get as many tiles as fit; validations do
+not count, and ablations that train as fast as the default take its speed. A recipe is what a model's config says of
+network, loss, sampling, augmentation, optimiser and schedule; tile set, crop and inference are the same for all.
+Encoders whose ImageNet weights would have to be downloaded (S1, S3, S4) start from random weights here; only the
+default's come with an installed package. Processors: {cpus}.
 """
 SETS = """
 The sets: `hgsc`: three classes, the two halves of one region, hence of one slide; Dice of all nuclei together.
-`hubmap-vasculature`: 29 annotated tiles, half of the tiles of each source against the other half, so that slides are on both
-sides; "other slides" holds whole slides out; "full resolution" trains on four fifths of them, with crops of 256 of the whole
-resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of many kinds, half of the images of each look.
+`hubmap-vasculature`: 29 annotated tiles, half of the tiles of each source against the other half, so that slides are
+on both sides; "other slides" holds whole slides out; "full resolution" trains on four fifths of them, with crops of
+256 of the whole resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of
+many kinds, half of the images of each look.
 """
 
 

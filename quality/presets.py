@@ -2,8 +2,9 @@
 
 ``python quality/presets.py --data FOLDER``. The vasculature preset takes its own competition's tiles. Images of the
 two others are not at hand, so real ones take their places in the layout of that competition: quarters of the bundled
-H&E regions, whose inflammatory nuclei stand for healthy and whose others for unhealthy glomeruli; and microscopy images of
-nuclei in place of cells. Encoders whose weights would be downloaded start from random ones unless ``--download`` is given.
+H&E regions, whose inflammatory nuclei stand for healthy and whose others for unhealthy glomeruli; and microscopy
+images of nuclei in place of cells. Encoders whose weights would be downloaded start from random ones unless
+``--download`` is given.
 """
 
 import argparse

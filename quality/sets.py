@@ -1,6 +1,7 @@
 """The real sets that recipes are compared on: for each a sheet, and the part of a config that is about the data.
 
-In: the folder of real data. Out: a sheet whose slides are in groups, one of each source for a fold, and the config without models.
+In: the folder of real data. Out: a sheet whose slides are in groups, one of each source for a fold, and the config
+    without models.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A tiny project: a few synthetic slides with QuPath outlines, a sheet and a config whose networks train in a second."""
+"""A tiny project: a few synthetic slides with QuPath outlines, a sheet, and networks that train in a second."""
 
 import csv
 import json
@@ -169,8 +169,8 @@ APART = {
 def pytest_collection_modifyitems(config, items):
     """Files of fast tests first, so that a plain mistake shows at once, then those that take longest.
 
-    Processes take files in this order, each as a whole: what it has set up serves all tests of a file. The cluster, which
-    mostly waits, goes beside the faults.
+    Processes take files in this order, each as a whole: what it has set up serves all tests of a file. The cluster,
+    which mostly waits, goes beside the faults.
     """
     slow_files = {item.path for item in items if has(item, "slow")}
     graph_files = {item.path for item in items if "finished" in item.fixturenames}

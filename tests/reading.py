@@ -1,8 +1,8 @@
-"""Reading as tests of several files do it: pixels of a slide, outlines of a file, and what is said where they are refused."""
+"""Reading as tests of several files do it: pixels of a slide, outlines of a file, and why they are refused."""
 
 import pytest
 
-from tilewright.annotations import read_annotations
+from tilewright import annotations
 from tilewright.pixels.grid import Size, Window
 from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, SlideError
@@ -28,7 +28,7 @@ def slide_refusal(path):
 
 def read_outlines(path, slide="s", size=SIZE, limits=None, **options):
     """All outlines of a slide."""
-    return read_annotations(path, slide, size, Annotations(**options), limits or Limits())
+    return annotations.read_outlines(path, slide, size, Annotations(**options), limits or Limits())
 
 
 def outline_refusal(path, slide="s", **options):

@@ -96,7 +96,9 @@ class Graph:
 SHIM = """#!/usr/bin/env bash
 # Stands before the program: notes who starts what where, and does the fault that a test asks for.
 read -r what fault amount <<<"$TEST_FAULT"
-if [ "$what" = "$1:$2" ]; then
+out=${@: -1}
+step="$1:$(basename "$out")"
+if [ "$what" = "$step" ]; then
     case $fault in
     slow) if mkdir "$TEST_STEPS.began" 2>/dev/null; then sleep "$amount" & wait $!; fi ;;
     kill) for start in $(seq "$amount"); do if mkdir "$TEST_STEPS.$start" 2>/dev/null; then kill -9 $$; fi; done ;;
@@ -105,12 +107,11 @@ fi
 begin=$(date +%s.%N)
 {program} "$@"
 code=$?
-if [ "$what $fault" = "$1:$2 late" ]; then
-    out=${@: -1}
+if [ "$what $fault" = "$step late" ]; then
     mv "$out" "$out.late"
     (sleep "$amount"; mv "$out.late" "$out") >/dev/null 2>&1 &
 fi
-echo "$1|$2|$SLURM_JOB_ID|$SLURMD_NODENAME|$CUDA_VISIBLE_DEVICES|$begin|$(date +%s.%N)|$code" >>"$TEST_STEPS"
+echo "$1|${step#*:}|$SLURM_JOB_ID|$SLURMD_NODENAME|$CUDA_VISIBLE_DEVICES|$begin|$(date +%s.%N)|$code" >>"$TEST_STEPS"
 exit $code
 """
 
@@ -119,7 +120,7 @@ class Step(NamedTuple):
     """A start of a step, as the shim notes it."""
 
     verb: str
-    first: str
+    made: str
     job: str
     node: str
     gpus: str
@@ -142,7 +143,7 @@ class Shim:
         """Variables with which snakemake finds the shim.
 
         Args:
-            fault: a verb with its first argument, a fault and a number: "rasterize:b slow 20" (the first start waits),
+            fault: a verb with what it makes, a fault and a number: "rasterize:b slow 20" (the first start waits),
                 "rasterize:b kill 2" (the first two starts are killed), "rasterize:b late 3" (the result shows later).
         """
         path = os.pathsep.join(map(str, (self._bin, PROGRAMS, os.environ["PATH"])))
@@ -166,7 +167,10 @@ def wait_until(happens, seconds=120):
 
 
 def ended(process, seconds=600):
-    """What a process prints until it ends; of one that does not, what it printed and where its threads stand is shown."""
+    """What a process prints until it ends.
+
+    Of one that does not, what it printed and where its threads stand is shown.
+    """
     try:
         return process.communicate(timeout=seconds)[0]
     except subprocess.TimeoutExpired:

@@ -1,9 +1,9 @@
 """Whether two runs of the graph gave the same results, byte for byte.
 
-``python tests/same_bytes.py BEFORE AFTER`` compares two folders of results and says of each file that differs what differs in
-it. ``python tests/same_bytes.py --draw FOLDER`` runs the graph of this checkout on the drawn project into ``FOLDER``. What
-holds times, versions or hashes of code is left out: logs, benchmarks, TensorBoard's events, Snakemake's own files, the orders of
-jobs, and the versions in ``model.json``.
+``python tests/same_bytes.py BEFORE AFTER`` compares two folders of results and says of each file that differs what
+differs in it. ``python tests/same_bytes.py --draw FOLDER`` runs the graph of this checkout on the drawn project into
+``FOLDER``. What holds times, versions or hashes of code is left out: logs, benchmarks, TensorBoard's events,
+Snakemake's own files, the orders of jobs, and the versions in ``model.json``.
 """
 
 import argparse

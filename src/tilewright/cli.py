@@ -4,14 +4,15 @@ A verb's module is imported when the verb is called, so that ``tilewright --help
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
 
 from cyclopts import App, Parameter, Token
 
 from tilewright import __version__
 from tilewright.project.config import Limits
-from tilewright.project.config.base import Section
-from tilewright.project.settings import StepSettings
+from tilewright.project.orders import Order, read_order
 from tilewright.runtime.ending import exit_code
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
@@ -35,15 +36,28 @@ VERBS = {
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
+"""The verbs in the order of the chain: where the function of each is, and what it does."""
 
 
-def _settings(kind: type[Section], tokens: Sequence[Token]) -> Section:
-    """Settings from the JSON that a rule passes."""
+def _order(kind: type[Order], tokens: Sequence[Token]) -> Order:
+    """The order of a job from the file that a rule names."""
+    return read_order(kind, Path(tokens[0].value))
+
+
+def _limits(kind: type[Limits], tokens: Sequence[Token]) -> Limits:
+    """Limits from the JSON that a rule passes."""
     return kind.model_validate_json(tokens[0].value)
 
 
-for _kind in (*StepSettings.__subclasses__(), Limits):
-    Parameter(converter=_settings, accepts_keys=False, n_tokens=1)(_kind)
+def _orders(kind: type[Order]) -> Iterator[type[Order]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _orders(below)
+
+
+for _kind in _orders(Order):
+    Parameter(converter=_order, accepts_keys=False, n_tokens=1)(_kind)
+Parameter(converter=_limits, accepts_keys=False, n_tokens=1)(Limits)
 
 app = App(
     name="tilewright",
@@ -57,10 +71,31 @@ for _place, (_verb, (_target, _help)) in enumerate(VERBS.items()):
     app.command(_target, name=_verb, help=_help, sort_key=_place)
 
 
+def run_step(verb: str, order: Order, **paths: Path) -> None:
+    """Run a step in this process; its command says which paths it takes, such as ``out``.
+
+    Examples:
+        >>> from tilewright import make_order, read_project
+        >>> order = make_order(read_project(Path("config/config.yaml")), "rasterize", shard="nest_left")
+        >>> run_step("rasterize", order, out=Path("masks"))
+        >>> sorted(path.name for path in Path("masks").iterdir())
+        ['nest_left.outlines.parquet', 'nest_left.tif']
+    """
+    module, _, function = VERBS[verb][0].partition(":")
+    getattr(import_module(module), function)(order, **paths)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb; print a user's error as a message and leave with its exit code."""
     if code := exit_code(lambda: _run(sys.argv[1:] if arguments is None else arguments)):
         sys.exit(code)
+
+
+def run() -> None:
+    """The program ``tilewright``: the command line in a process of its own."""
+    # rasterio would load it, for longer than most steps take to start; Snakemake fetches what lies on object storage
+    sys.modules["boto3"] = None  # type: ignore[assignment]
+    main()
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -69,3 +104,7 @@ def _run(arguments: Sequence[str]) -> None:
     if first not in VERBS and not first.startswith("-"):
         raise UserError(Problem("tilewright", f'there is no verb "{first}".', did_you_mean(first, VERBS)))
     app(arguments)
+
+
+if __name__ == "__main__":
+    run()

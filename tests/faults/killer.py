@@ -1,13 +1,14 @@
 """Runs a step again and again in children of a process that has imported everything, with a fault in each.
 
-``python killer.py ORDERS.json``: a list of {"argv": arguments of the program, "out": what it writes, "folder": the results,
-"points": how many kills, "mount": an empty folder for small disks, or ""}. Prints a JSON list of what was left.
+``python killer.py ORDERS.json``: a list of {"argv": arguments of the program, "out": what it writes, "folder": the
+results, "points": how many kills, "mount": an empty folder for small disks, or ""}. Prints a JSON list of what was
+left.
 
 Kills are spread over the file operations that Python makes in the folder (audit events) and over the time that the step
 takes, for what libraries write. Disks are mounted with less space than the result needs.
 
-``python killer.py -`` reads {"argv", "folder": where to run} from its input, one a line, and answers each with the exit code and
-the messages of the step: many steps without the imports of each.
+``python killer.py -`` reads {"argv", "folder": where to run} from its input, one a line, and answers each with the
+exit code and the messages of the step: many steps without the imports of each.
 """
 
 import contextlib

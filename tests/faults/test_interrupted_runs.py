@@ -1,4 +1,7 @@
-"""Snakemake and its steps are killed, stopped and started twice; the plain command then gives what a whole run gives."""
+"""Snakemake and its steps are killed, stopped and started twice.
+
+The plain command then gives what a whole run gives.
+"""
 
 import os
 import re
@@ -26,7 +29,7 @@ def masks(graph):
 
 
 def test_after_snakemake_was_killed_its_step_lives_on_and_does_no_harm(fresh, finished):
-    """F2: the step of the dead snakemake ends while, or after, the new one runs the same step."""
+    """The step of the dead snakemake ends while, or after, the new one runs the same step."""
     graph, shim = fresh
     process = graph.start(MASKS, **shim.environment(SLOW))
     wait_until(shim.is_waiting)
@@ -47,7 +50,7 @@ def test_after_snakemake_was_killed_its_step_lives_on_and_does_no_harm(fresh, fi
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_after_a_stop_the_plain_command_goes_on(fresh, finished, number):
-    """F3: Ctrl-C reaches all processes of the terminal; SIGTERM is sent to snakemake, which lets its step end."""
+    """Ctrl-C reaches all processes of the terminal; SIGTERM is sent to snakemake, which lets its step end."""
     graph, shim = fresh
     with graph.start(MASKS, **shim.environment(SLOW)) as process:
         wait_until(shim.is_waiting)
@@ -58,7 +61,10 @@ def test_after_a_stop_the_plain_command_goes_on(fresh, finished, number):
 
 
 def test_a_step_that_is_killed_is_tried_again(fresh, finished):
-    """F9, on one machine; what a batch system is asked for is told by unit/runtime/test_ending.py and the tests on SLURM."""
+    """On one machine.
+
+    What a batch system is asked for is told by unit/runtime/test_ending.py and the tests on SLURM.
+    """
     graph, shim = fresh
     code, _ = graph.attempt(MASKS, "--retries", "1", **shim.environment("rasterize:b kill 2"))
     assert code != 0
@@ -69,7 +75,6 @@ def test_a_step_that_is_killed_is_tried_again(fresh, finished):
 
 
 def test_a_second_snakemake_is_refused(fresh, finished):
-    """F19."""
     graph, shim = fresh
     with graph.start(MASKS, **shim.environment(SLOW)) as process:
         wait_until(shim.is_waiting)
@@ -82,7 +87,7 @@ def test_a_second_snakemake_is_refused(fresh, finished):
 
 
 def test_results_that_show_late_are_waited_for(fresh, finished):
-    """F20: as network file systems show them."""
+    """As network file systems show them."""
     graph, shim = fresh
     graph.run(MASKS, "--latency-wait", "20", **shim.environment("rasterize:b late 3"))
     assert masks(graph) == masks(finished)
@@ -96,7 +101,7 @@ gpu.visible_gpus = lambda: ["0", "1"]
 
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_each_training_has_a_gpu_of_its_own(fresh, tmp_path, gpus):
-    """F18: as many trainings at a time as the profile has GPUs; devices are fakes."""
+    """As many trainings at a time as the profile has GPUs; devices are fakes."""
     graph, shim = fresh
     fakes = tmp_path / "fakes"
     fakes.mkdir()

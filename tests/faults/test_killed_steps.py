@@ -1,4 +1,4 @@
-"""Each step, killed at many points of its work (F1) and on a full disk (F7): its result is there whole or not at all."""
+"""Each step, killed at many points of its work and on a full disk: its result is there whole or not at all."""
 
 import json
 import os
@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 KILLER = Path(__file__).with_name("killer.py")
 VERBS = (
-    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "segment", "encode", "evaluate",
-    "report",
+    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "segment", "encode",
+    "evaluate", "report",
 )  # fmt: skip
 POINTS = 16
 

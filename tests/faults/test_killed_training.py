@@ -1,4 +1,4 @@
-"""A training is killed at many points (F4), and its state is damaged (F5): it ends with the weights of a whole run."""
+"""A training is killed at many points, and its state is damaged: it ends with the weights of a whole run."""
 
 import json
 import os

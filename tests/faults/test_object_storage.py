@@ -1,4 +1,7 @@
-"""Slides and outlines on object storage, here an S3 server on this machine: the same results, each file fetched once."""
+"""Slides and outlines on object storage, here an S3 server on this machine.
+
+The same results, each file fetched once.
+"""
 
 import re
 import subprocess

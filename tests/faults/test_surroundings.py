@@ -18,7 +18,7 @@ OTHER_DISK = Path("/dev/shm")
 
 
 def test_odd_paths_other_disks_and_one_processor_change_no_byte(new_project, finished, tmp_path):
-    """F8 and F23: a folder with an odd name, data behind a link, results on another disk, one core, another hash seed."""
+    """A folder with an odd name, data behind a link, results on another disk, one core, another hash seed."""
     graph = new_graph(tmp_path / ODD, new_project(tmp_path / ODD / "project"))
     sheet = graph.project.sheet.parent
     sheet.rename(tmp_path / "elsewhere ü")
@@ -62,18 +62,16 @@ def test_a_slide_with_a_long_name_goes_through(graph):
 
 
 def test_results_that_cannot_be_written_are_named(graph):
-    """F8: a read-only folder."""
+    """A read-only folder."""
     folder = graph.results / "masks"
     if os.geteuid():
         folder.chmod(0o555)
     elif subprocess.run(["mount", "--bind", "-o", "ro", folder, folder], capture_output=True).returncode:
         pytest.skip("needs leave to mount, as root")
     try:
-        command = ["tilewright", "rasterize", "b", "--sheet", "slides/slides.csv", "--data", ".", "--settings"]
-        settings = '{"classes":{"gland":["gland"],"vessel":["vessel"]},"annotations":{}}'
-        done = subprocess.run(
-            [*command, settings, "--out", "results/masks/c"], cwd=graph.project.folder, capture_output=True, text=True
-        )
+        order = next((graph.results / ".orders" / "rasterize").iterdir())
+        command = ["tilewright", "rasterize", "--order", order, "--out", "results/masks/c"]
+        done = subprocess.run(command, cwd=graph.project.folder, capture_output=True, text=True)
     finally:
         if os.geteuid():
             folder.chmod(0o755)
@@ -85,7 +83,7 @@ def test_results_that_cannot_be_written_are_named(graph):
 
 
 def test_clocks_and_touched_files_rerun_nothing(graph):
-    """F15: inputs are compared by their content; code by what it computes."""
+    """Inputs are compared by their content; code by what it computes."""
     future = time.time() + 86_400
     for place in (graph.project.sheet.parent, graph.code):
         for path in place.rglob("*"):
@@ -94,14 +92,15 @@ def test_clocks_and_touched_files_rerun_nothing(graph):
 
 
 DELETED = (
-    "masks/t", "scaled/half/t", "tiles/fine/a.h5", "folds.csv", "models/near/fold0/model.safetensors", "seams/near.json",
+    "masks/t", "scaled/half/t", "tiles/fine/a.h5", "folds.csv", "models/near/fold0/model.safetensors",
+    "seams/near.json",
     "probabilities/far/fold1/t", "ensembles/both/a", "calibration/both.json", "segments/both/t", "metrics/both",
     "submission/both.csv", "report",
 )  # fmt: skip
 
 
 def test_deleted_results_are_made_again_byte_for_byte(graph):
-    """F17: any of them, here all at once."""
+    """Any of them, here all at once."""
     places = [path.name for path in graph.results.iterdir() if path.name not in ("logs", "benchmarks")]
     before = graph.hashes(*places)
     for place in DELETED:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from shapely import Polygon
 
-from tilewright.annotations import Annotation, read_annotations
+from tilewright.annotations import Annotation, read_outlines
 from tilewright.annotations.geometry import polygonal
 from tilewright.masks.rasterize import draw
 from tilewright.pixels.grid import Frame, Size
@@ -88,7 +88,10 @@ def test_a_region_has_the_pixels_of_the_whole_slide_there(annotations, x, y):
 
 @given(areas())
 def test_the_pixels_of_an_outline_are_its_area_but_for_its_border(area):
-    """A pixel counts wrongly only where the border crosses it: at most 3 pixels for each pixel of length, and a corner."""
+    """A pixel counts wrongly only where the border crosses it.
+
+    At most 3 pixels for each pixel of length, and a corner.
+    """
     inside = area.intersection(shapely.box(0, 0, WIDTH, HEIGHT))
     parts = len(shapely.get_parts(inside))
     assert abs(int(pixels_of([Annotation("a", area)]).sum()) - inside.area) <= 1.5 * inside.length + 4 * parts
@@ -103,7 +106,7 @@ def test_encoded_pixels_are_drawn_as_they_were(mask, whole_image):
         path = Path(folder) / "rle.csv"
         path.write_text("id,rle\n" + "".join(f"s,{encode_row_major(Runs.from_mask(half))}\n" for half in halves))
         options = Annotations(rle_order="row_major", unlabelled="a")
-        outlines = read_annotations(path, "s", Size(width, height), options, Limits())
+        outlines = read_outlines(path, "s", Size(width, height), options, Limits())
     assert outlines.findings == ()
     assert all(annotation.geometry.is_valid for annotation in outlines.annotations)
     frame = Frame(0, 0, width, height, Size(width, height))
@@ -118,7 +121,7 @@ def test_label_images_are_drawn_as_they_were(labels):
         path = Path(folder) / "s.tif"
         with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=1, dtype="uint16") as file:
             file.write(labels, 1)
-        outlines = read_annotations(path, "s", Size(width, height), Annotations(unlabelled="a"), Limits())
+        outlines = read_outlines(path, "s", Size(width, height), Annotations(unlabelled="a"), Limits())
     frame = Frame(0, 0, width, height, Size(width, height))
     assert sum(annotation.geometry.area for annotation in outlines.annotations) == (labels > 0).sum()
     np.testing.assert_array_equal(pixels_of(outlines.annotations, frame=frame), labels > 0)

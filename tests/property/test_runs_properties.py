@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from tilewright.pixels.components import label
+from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
-from tilewright.pixels.runs import Runs, dice, difference, intersection, iou, union
+from tilewright.pixels.runs import Runs, difference, intersection, union
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 MASKS = arrays(np.bool_, SHAPES)
@@ -30,7 +30,7 @@ def test_transpose_exchanges_rows_and_columns(mask):
 def test_components_are_those_of_scipy(mask):
     runs = Runs.from_mask(mask)
     for connectivity, structure in ((8, np.ones((3, 3))), (4, None)):
-        assert (label(runs, connectivity) == ndimage.label(mask, structure)[0][runs.row, runs.start] - 1).all()
+        assert (components_of(runs, connectivity) == ndimage.label(mask, structure)[0][runs.row, runs.start] - 1).all()
 
 
 @given(PAIRS)
@@ -40,13 +40,6 @@ def test_set_operations_are_those_of_pixels(pair):
     assert union(a, b) == Runs.from_mask(one | other)
     assert intersection(a, b) == Runs.from_mask(one & other)
     assert difference(a, b) == Runs.from_mask(one & ~other)
-
-
-@given(PAIRS)
-def test_dice_follows_from_iou(pair):
-    a, b = map(Runs.from_mask, pair)
-    overlap = iou(a, b)
-    assert abs(dice(a, b) - 2 * overlap / (1 + overlap)) < 1e-12
 
 
 @given(MASKS, PLACES, PLACES, st.integers(0, 12), st.integers(0, 12))

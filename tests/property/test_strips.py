@@ -58,18 +58,18 @@ def stripped(draw):
 def test_components_of_strips_are_those_of_the_whole_mask(case):
     mask, strips = case
     expected, count = ndimage.label(mask, np.ones((3, 3)))
-    tracker = ComponentTracker(*mask.shape, values=1)
+    tracker = ComponentTracker(*mask.shape, values=np.int64)
     found = np.zeros(mask.shape, np.int64)
     total = 0
     for strip in strips:
-        closed = tracker.push(strip, strip.runs.row[:, np.newaxis].astype(float))
-        assert (closed.values[:, 0] == closed.runs.row).all(), "values stay with their runs"
-        assert np.unique(closed.labels).tolist() == list(range(int(closed.labels.max(initial=-1)) + 1))
+        closed = tracker.push(strip, strip.runs.row)
+        assert (closed.values == closed.runs.row).all(), "values stay with their runs"
+        assert np.unique(closed.owner).tolist() == list(range(int(closed.owner.max(initial=-1)) + 1))
         for row, start, stop, label in zip(
-            closed.runs.row, closed.runs.start, closed.runs.stop, closed.labels, strict=True
+            closed.runs.row, closed.runs.start, closed.runs.stop, closed.owner, strict=True
         ):
             found[row, start:stop] = total + label + 1
-        ends = [closed.runs.row[closed.labels == label].max() for label in np.unique(closed.labels)]
+        ends = [closed.runs.row[closed.owner == label].max() for label in np.unique(closed.owner)]
         assert strip.bottom == len(mask) or all(end < strip.bottom - 1 for end in ends)
         total += len(ends)
     assert total == count

@@ -38,8 +38,8 @@ def test_ablations_change_something(quality):
 
 def record(recipe, dice, seed=0, minutes=3.0):
     return {
-        "set": "hgsc", "recipe": recipe, "minutes": minutes, "seed": seed, "dice": dice, "tiles_per_epoch": 100, "epochs": 12,
-        "cpus": 2,
+        "set": "hgsc", "recipe": recipe, "minutes": minutes, "seed": seed, "dice": dice, "tiles_per_epoch": 100,
+        "epochs": 12, "cpus": 2,
     }  # fmt: skip
 
 

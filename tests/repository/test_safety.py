@@ -1,4 +1,4 @@
-"""What is read is never run: no pickles, no objects from YAML, no names that lead elsewhere (F13, F14)."""
+"""What is read is never run: no pickles, no objects from YAML, no names that lead elsewhere."""
 
 import ast
 import pickle
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tilewright
-from tilewright.project.rows import read_sheet
+from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError
 
 SOURCES = sorted(Path(tilewright.__file__).parent.rglob("*.py"))

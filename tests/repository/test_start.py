@@ -23,7 +23,7 @@ def test_verbs_without_a_network_load_what_they_need():
     light = set(VERBS) - {*WITH_NETWORK, "report"}
     assert len(light) > 10
     assert loaded(*light) <= {"boto3", "pyarrow"}, (
-        "tilewright.__main__ keeps rasterio from loading boto3, in its own process"
+        "tilewright.cli keeps rasterio from loading boto3, in its own process"
     )
     assert loaded("report") <= {"boto3", "matplotlib", "pandas", "pyarrow"}
     assert loaded("check", "sheet") <= {"boto3"}
@@ -35,7 +35,7 @@ def test_the_program_does_not_load_boto3(verb):
 import runpy, sys
 sys.argv = ["tilewright", {verb!r}, "--help"]
 try:
-    runpy.run_module("tilewright", run_name="__main__")
+    runpy.run_module("tilewright.cli", run_name="__main__")
 finally:
     assert not sys.modules["boto3"]
 """

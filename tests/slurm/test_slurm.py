@@ -1,4 +1,6 @@
-"""The profile for clusters on a real SLURM: end to end, out of time, cancelled, requeued, a node and both controllers lost.
+"""The profile for clusters on a real SLURM.
+
+End to end, out of time, cancelled, requeued, a node and both controllers lost.
 
 ``make test-slurm`` runs this; it needs root and Debian's slurm-wlm and munge.
 """
@@ -41,7 +43,7 @@ def test_the_short_steps_of_a_shard_are_one_job(whole):
     jobs = {}
     for step in whole.shim.steps():
         if step.verb in ("rasterize", "downscale", "tile"):
-            jobs.setdefault(step.first, set()).add(step.job)
+            jobs.setdefault(step.made, set()).add(step.job)
     assert set(jobs) == {"a", "b", "x1", "t"}
     assert all(len(numbers) == 1 for numbers in jobs.values())
 

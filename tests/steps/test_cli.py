@@ -1,4 +1,3 @@
-import json
 import re
 import shlex
 import subprocess
@@ -6,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from ordering import order_of
 
 from tilewright.cli import VERBS, app, main
+from tilewright.project.config import Annotations
+from tilewright.project.orders import RasterizeOrder, read_order, write_order
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = sorted(
@@ -15,7 +17,6 @@ RULES = sorted(
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
     for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
 )
-RASTERIZE = json.dumps({"classes": {"gland": ["gland"]}, "annotations": {}})
 
 
 VARIANTS = {"downscale_in_one_pass": "downscale"}
@@ -24,7 +25,10 @@ VARIANTS = {"downscale_in_one_pass": "downscale"}
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory, new_project):
-    """The shell commands of every rule, as a dry run of the tiny project with a second round and fitted weights prints them."""
+    """A folder, and the shell commands of every rule, as a dry run of the tiny project there prints them.
+
+    With a second round and fitted weights.
+    """
     project = new_project(tmp_path_factory.mktemp("cli") / "project")
     config = project.config()
     config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
@@ -37,15 +41,17 @@ def commands(tmp_path_factory, new_project):
     )
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"^\s*(?:Shell command: )?(tilewright .*)$", done.stdout + done.stderr, re.MULTILINE)
-    return [shlex.split(line.split(" 2> ")[0]) for line in lines]
+    return project.folder, [shlex.split(line.split(" 2> ")[0]) for line in lines]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
-def test_the_command_of_a_rule_is_a_command_of_the_program(commands, rule):
+def test_the_command_of_a_rule_is_a_command_of_the_program(commands, rule, monkeypatch):
     if rule == "all" or rule in VARIANTS:
         return
-    own = [command for command in commands if command[1] == rule]
+    folder, lines = commands
+    monkeypatch.chdir(folder)
+    own = [command for command in lines if command[1] == rule]
     assert own, f"the dry run has no command of {rule}"
     for command in own[:2]:
         function, bound, _ = app.parse_args(command[1:], exit_on_error=False, print_error=False)
@@ -81,16 +87,38 @@ def failure(arguments, capsys):
     return caught.value.code, message
 
 
-def rasterize(project, shard="a", settings=RASTERIZE):
-    sheet = project.sheet
-    return ["rasterize", shard, "--sheet", str(sheet), "--data", str(sheet.parent), "--settings", settings, "--out",
-            str(project.folder / "out")]  # fmt: skip
+def rasterize(project, edit=lambda text: text):
+    """A command to draw the glands of a shard, by an order that was written by hand."""
+    order = order_of(RasterizeOrder, project.sheet, "a", classes={"gland": ["gland"]}, annotations=Annotations())
+    path = project.folder / "mine.json"
+    path.write_text(edit(order.model_dump_json()))
+    return ["rasterize", "--order", str(path), "--out", str(project.folder / "out")]
 
 
-def test_a_wrong_shard_is_a_users_error(project, capsys):
-    code, message = failure(rasterize(project, "b1"), capsys)
-    assert code == 2
-    assert 'no row has the shard "b1"' in message
+@pytest.mark.parametrize("damage", [lambda text: text.replace("gland", "glans"), lambda text: text[:-9], lambda _: ""])
+def test_an_order_that_is_not_what_was_written_is_a_data_error(project, capsys, damage):
+    arguments = rasterize(project)
+    path = Path(
+        write_order(read_order(RasterizeOrder, Path(arguments[2])), lambda digest: f"{project.folder}/{digest}.json")
+    )
+    path.write_text(damage(path.read_text()))
+    code, message = failure(["rasterize", "--order", str(path), *arguments[3:]], capsys)
+    assert code == 3
+    assert f"{path}: was damaged or edited: it is not what was written.\n  Delete it" in message
+
+
+def test_an_order_that_is_missing_is_a_data_error(project, capsys):
+    code, message = failure(["rasterize", "--order", "none.json", *rasterize(project)[3:]], capsys)
+    assert code == 3
+    assert "none.json: cannot be read (No such file or directory).\n  Name the order" in message
+
+
+def test_a_step_needs_neither_sheet_nor_config(project, capsys):
+    arguments = rasterize(project, lambda text: text.replace('{"gland":["gland"]}', '{"all":["gland","vessel"]}'))
+    project.sheet.unlink()
+    project.config_file.unlink()
+    main(arguments)
+    assert (project.folder / "out" / "a1.tif").is_file()
 
 
 def test_a_wrong_outline_is_a_data_error(project, capsys):
@@ -113,15 +141,29 @@ def test_a_missing_file_is_a_data_error(project, capsys):
         (lambda arguments: [*arguments, "--shede", "x"], "--shede"),
         (lambda arguments: arguments[:-2], "--out"),
         (lambda arguments: ["rasterise", *arguments[1:]], "rasterise"),
-        (lambda arguments: [part.replace('"classes"', '"klasses"') for part in arguments], "klasses"),
-        (lambda arguments: [part.replace("{", "[") for part in arguments], "--settings"),
     ],
-    ids=["unknown option", "missing option", "unknown verb", "unknown setting", "broken settings"],
+    ids=["unknown option", "missing option", "unknown verb"],
 )
 def test_a_command_that_cannot_be_understood_is_a_users_error(project, capsys, edit, says):
     code, message = failure(edit(rasterize(project)), capsys)
     assert code == 2
     assert says in message
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (
+            lambda text: text.replace('"classes"', '"klasses"'),
+            ["mine.json, classes: Field required", "mine.json, klasses"],
+        ),
+        (lambda text: text.replace("{", "["), ["mine.json, : Invalid JSON"]),
+    ],
+)
+def test_an_order_of_ones_own_that_is_wrong_is_a_users_error(project, capsys, edit, says):
+    code, message = failure(rasterize(project, edit), capsys)
+    assert code == 2
+    assert all(each in message for each in says), message
 
 
 def test_a_config_with_problems_ends_the_graph_with_a_message(project):

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ordering import order_of
 
 from tilewright.masks.rasterize import rasterize
 from tilewright.project.config import Annotations, Folds, Network, Scale, TileSet, Tissue
-from tilewright.project.settings import DownscaleSettings, RasterizeSettings, SplitSettings, TileSettings, TrainSettings
+from tilewright.project.orders import DownscaleOrder, RasterizeOrder, SplitOrder, TileOrder, TrainOrder, split_rows
+from tilewright.project.sheetfile import read_sheet
 from tilewright.scales.downscale import downscale
 from tilewright.tiles.archive import TrainingShard
-from tilewright.tiles.split import split
+from tilewright.tiles.split import read_folds, split
 from tilewright.tiles.tile import tile
 
 CLASSES = ["gland", "vessel"]
@@ -32,14 +34,18 @@ class Trainings:
     def network(self, **options):
         return Network(**{**self.options, **options})
 
-    def settings(self, **options):
-        folds = Folds(count=2, file=str(self.folder / "folds.csv"))
-        return TrainSettings(network=self.network(**options), classes=CLASSES, scale=Scale(factor=1), folds=folds)
+    def order(self, *, labelled=(), **options):
+        """An order; ``labelled`` are shards with pseudo-labels."""
+        return TrainOrder(
+            network=self.network(**options),
+            classes=CLASSES,
+            scale=Scale(factor=1),
+            folds=read_folds(self.folder / "folds.csv"),
+            pseudo={shard: shard for shard in labelled},
+        )
 
     def places(self):
-        sheet = self.folder / "slides" / "slides.csv"
-        inputs = {"folds": self.folder / "folds.csv", "tiles": self.folder / "t", "pseudo": self.folder / "pseudo"}
-        return {**inputs, "sheet": sheet, "data": sheet.parent}
+        return {"folds": self.folder / "folds.csv", "tiles": self.folder / "t", "pseudo": self.folder / "pseudo"}
 
     def shards(self):
         return [TrainingShard(self.folder / "t" / f"{shard}.h5") for shard in SHARDS]
@@ -48,7 +54,7 @@ class Trainings:
         """The files of a training by name."""
         from tilewright.training.train import train
 
-        train("tiny", fold=fold, **self.places(), settings=self.settings(**options), out=out, workers=workers)
+        train(self.order(**options), model="tiny", fold=fold, **self.places(), out=out, workers=workers)
         return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
 
 
@@ -57,16 +63,21 @@ def trained(tmp_path_factory, new_project):
     """A function that trains on the tiles of the tiny project."""
     project = new_project(tmp_path_factory.mktemp("tiled") / "project")
     folder = project.folder
-    common = {"sheet": project.sheet, "data": project.sheet.parent}
-    masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations())
-    scale = DownscaleSettings(scales={"full": Scale(factor=1)}, tissue=Tissue())
-    tiles = TileSettings(tiles=TileSet(scale="full", size=64, overlap=0.25), classes=CLASSES)
+    masks = {"classes": {name: [name] for name in CLASSES}, "annotations": Annotations()}
+    scale = {"scales": {"full": Scale(factor=1)}, "tissue": Tissue()}
+    tiles = TileSet(scale="full", size=64, overlap=0.25)
     for shard in SHARDS:
-        rasterize(shard, **common, settings=masks, out=folder / "m" / shard)
-        downscale(shard, **common, masks=folder / "m" / shard, settings=scale, out=[folder / "s" / shard])
+        rasterize(order_of(RasterizeOrder, project.sheet, shard, **masks), out=folder / "m" / shard)
+        order = order_of(DownscaleOrder, project.sheet, shard, CLASSES, **scale)
+        downscale(order, masks=folder / "m" / shard, out=[folder / "s" / shard])
         places = {"scaled": folder / "s" / shard, "masks": folder / "m" / shard}
-        tile(shard, **common, **places, settings=tiles, out=folder / "t" / f"{shard}.h5")
-    split(**common, settings=SplitSettings.model_validate({"folds": {"count": 2}}), out=folder / "folds.csv")
+        tile(
+            order_of(TileOrder, project.sheet, shard, CLASSES, tiles=tiles), **places, out=folder / "t" / f"{shard}.h5"
+        )
+    rows = read_sheet(project.sheet, [project.sheet.parent], CLASSES).rows
+    folds = Folds(count=2)
+    trained_on = split_rows([row for row in rows if row.role != "test"], folds)
+    split(SplitOrder(rows=trained_on, folds=folds), out=folder / "folds.csv")
     options = {key: value for key, value in project.config()["models"]["far"].items() if key != "inference"}
     return Trainings(folder, {**options, "tiles": "small", "augmentation": "strong", "epochs": 3, "batch_size": 8})
 

@@ -1,10 +1,13 @@
+import csv
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tilewright.graph import Workflow, name_pattern
+from tilewright.graph import Graph, name_pattern
+from tilewright.project.orders import ORDERS
 from tilewright.runtime.errors import UserError
 
 
@@ -23,18 +26,17 @@ def graph(project, monkeypatch):
                 target[parts[-1]] = value
             else:
                 config[section] = value
-        return Workflow.load(config)
+        return Graph.load(config)
 
     return load
 
 
 WILDCARDS = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "ensemble": "both", "fold": "0"}
-SETTINGS = ("rasterize", "downscale", "tile", "split", "train", "predict", "seams", "weigh", "ensemble", "calibrate", "segment", "encode",
-            "evaluate", "report")  # fmt: skip
+RULES = sorted(set(ORDERS) - {"downscale_in_one_pass", "pseudo"})
 
 
-def settings(project):
-    return {step: project.settings(step)(WILDCARDS) for step in SETTINGS}
+def orders(graph):
+    return {rule: graph.order(rule)(WILDCARDS) for rule in RULES}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def settings(project):
         ("slides__crop_to_bounds", False, {"rasterize", "downscale", "report"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
-        ("folds__seed", 7, {"split", "train", "weigh", "calibrate"}),
+        ("folds__seed", 1, {"split", "train", "weigh", "calibrate", "report", "seams"}),
         ("models__near__learning_rate", 0.5, {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "report"}),
         ("seams__max_edge", 99, {"seams"}),
@@ -59,48 +61,111 @@ def settings(project):
         ("report__overlays", 1, {"report"}),
         ("classes__gland__color", "#000000", {"segment", "report"}),
         ("sheet", "slides/slides.csv", set()),
+        ("data", "slides", set()),
     ],
 )
-def test_settings_hold_only_what_the_step_depends_on(graph, key, value, steps):
-    before, after = settings(graph()), settings(graph(**{key: value}))
-    assert {step for step in SETTINGS if before[step] != after[step]} == steps
+def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
+    before, after = orders(graph()), orders(graph(**{key: value}))
+    assert {rule for rule in RULES if before[rule] != after[rule]} == steps
 
 
-def test_settings_are_canonical(graph):
-    text = graph().settings("train")(WILDCARDS)
+COLUMNS = {
+    "image": ("b1.png", {"rasterize", "downscale", "report"}),
+    "annotations": ("b1.geojson", {"rasterize"}),
+    "source": ("three", {"tile", "evaluate", "report"}),
+    "labelled": ("vessel", {"tile", "weigh", "calibrate", "evaluate", "report"}),
+    "mpp": ("0.5", {"rasterize", "downscale", "report"}),
+    "region": ("0,0,50,50", {"rasterize", "downscale", "report"}),
+    "anatomy": ("b1.geojson", set()),
+    "stain": ("pas", set()),
+    "group": ("aa", {"split", "train", "weigh", "calibrate", "report"}),
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_column_reaches_the_steps_that_read_it_and_no_others(graph, project, column):
+    before = orders(graph())
+    value, rules = COLUMNS[column]
+    rows = [{**row, column: value if row["shard"] == "a" else row.get(column, "")} for row in project.rows()]
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    after = orders(graph())
+    assert {rule for rule in RULES if before[rule] != after[rule]} == rules
+
+
+def test_a_line_more_in_the_sheet_changes_the_orders_of_no_other_shard(graph, project):
+    before = orders(graph())
+    project.write_sheet([project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", ""), *project.rows()])
+    after = orders(graph())
+    assert {rule for rule in RULES if before[rule] != after[rule]} == {"encode", "evaluate", "report"}
+
+
+def test_an_order_is_named_by_its_content_and_written_once(graph):
+    path = Path(graph().order("train")(WILDCARDS))
+    assert path.parent == Path("results/.orders/train")
+    text = path.read_text()
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    assert path.stem == hashlib.sha256(text.encode()).hexdigest()[:16]
+    written = path.stat().st_mtime_ns
+    assert graph().order("train")(WILDCARDS) == str(path)
+    assert path.stat().st_mtime_ns == written
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_is_missing_is_no_input(graph, project):
+    (project.sheet.parent / "b1.png").unlink()
+    (project.sheet.parent / "b2.geojson").unlink()
+    found = graph()
+    wildcards = SimpleNamespace(shard="b")
+    assert found.images(wildcards) == ["slides/b2.png"]
+    assert found.annotations(wildcards) == ["slides/b1.geojson"]
+
+
+@pytest.mark.parametrize(("group", "learned"), [("t", True), ("a", False), ("b", True)])
+def test_a_fold_learns_from_test_shards_of_groups_that_it_does_not_validate_on(graph, project, group, learned):
+    project.write_sheet([{**row, "group": group} if row["role"] == "test" else row for row in project.rows()])
+    found = graph(models__near__pseudo={"from": "other"}, ensembles__other={"models": {"far": 1}})
+    (fold,) = found.project.folds_of("a")
+    wildcards = SimpleNamespace(model="near", fold=str(fold), shard="t")
+    paths = [f"results/pseudo/near/fold{fold}/t.h5"] if learned else []
+    assert found.pseudo_tiles(wildcards) == paths
+    order = found.order("train")({"model": "near", "fold": str(fold)})
+    assert json.loads(Path(order).read_text())["pseudo"] == ({"t": group} if learned else {})
 
 
 def test_a_training_shard_is_predicted_by_the_fold_that_did_not_see_it_and_a_test_shard_by_all(graph):
-    project = graph()
-    fold = project.folds["a"].fold
-    own = project.predictions(SimpleNamespace(shard="a", ensemble="both"))
+    found = graph()
+    fold = found.project.folds["a"].fold
+    own = found.predictions(SimpleNamespace(shard="a", ensemble="both"))
     assert own == [f"results/probabilities/{model}/fold{fold}/a" for model in ("near", "far")]
-    every = project.predictions(SimpleNamespace(shard="t", ensemble="both"))
+    every = found.predictions(SimpleNamespace(shard="t", ensemble="both"))
     assert {path.split("/")[-2] for path in every} == {"fold0", "fold1"}
 
 
 def test_external_shards_are_trained_on_and_never_validated_or_evaluated(graph):
-    project = graph()
-    assert "results/tiles/fine/x1.h5" in project.training_tiles(SimpleNamespace(model="near"))
+    found = graph()
+    assert "results/tiles/fine/x1.h5" in found.training_tiles(SimpleNamespace(model="near"))
+    project = found.project
     assert "x1" not in (*project.validated, *project.tested, *project.evaluated)
 
 
 def test_slides_without_outlines_are_segmented_and_not_evaluated(graph, project):
     project.write_sheet([row for row in project.rows() if row["slide"] != "t1"])
-    assert "t" in graph().tested
-    assert "t" not in graph().evaluated
+    assert "t" in graph().project.tested
+    assert "t" not in graph().project.evaluated
 
 
 def test_only_training_rows_count_for_thresholds(graph, project):
-    before = graph().training_rows
+    before = graph().order("calibrate")(WILDCARDS)
     rows = project.rows()
-    rows[-1]["source"] = "other"
+    rows[-1]["source"] = rows[-1]["labelled"] = "gland"
     project.write_sheet(rows)
-    assert graph().training_rows == before
+    assert graph().order("calibrate")(WILDCARDS) == before
     rows[0]["labelled"] = "gland"
     project.write_sheet(rows)
-    assert graph().training_rows != before
+    assert graph().order("calibrate")(WILDCARDS) != before
 
 
 def test_problems_of_config_and_sheet_are_users_errors(graph, project):

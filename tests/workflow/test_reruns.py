@@ -1,4 +1,4 @@
-"""Which rules run again after a change of each key of the config, and which steps each module counts for (F16).
+"""Which rules run again after a change of each key of the config, and which steps each module counts for.
 
 ``reruns.yaml`` is the table, to be read. Where a change of the program makes it differ, write it anew with
 ``REWRITE=1 pytest tests/workflow/test_reruns.py`` and read what changed in it as carefully as the change.

@@ -1,31 +1,26 @@
 from snakemake.exceptions import WorkflowError
 
+from tilewright.graph import Graph, folder, name_pattern
+from tilewright.project.storage import url_of
 from tilewright.runtime.attempts import let_grow
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
 from tilewright.runtime.slurm import keep_watching
-from tilewright.project.storage import url_of
-
-# Snakemake runs this file among its own names, of which Workflow is one.
-from tilewright.graph import Workflow as Project
-from tilewright.graph import name_pattern
 
 try:
-    project = Project.load(config, workflow.configfiles)
+    graph = Graph.load(config, workflow.configfiles)
 except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
 
 keep_watching()
 
-SHEET = project.config.sheet
-DATA = project.data
+project = graph.project
+places = graph.places
+order = graph.order
 ENSEMBLES = list(project.config.ensembles)
 ONE_PASS = sorted(project.config.one_pass)
 GPU = 1 if visible_gpus() else 0
-settings = project.settings
-rows = project.rows
-all_rows = project.all_rows
 
 
 def code(module):

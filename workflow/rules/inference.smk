@@ -1,78 +1,72 @@
 rule predict:
     input:
-        weights="<results>/models/{model}/fold{fold}/model.safetensors",
-        model="<results>/models/{model}/fold{fold}/model.json",
-        scaled=project.scale_of_model,
+        network=places.network(),
+        card=places.card(),
+        scaled=graph.scaled_for_model,
     output:
-        probabilities=directory("<results>/probabilities/{model}/fold{fold}/{shard}"),
+        probabilities=directory(places.probabilities()),
     log:
-        "<logs>/predict/{model}/fold{fold}/{shard}.log",
+        places.log("predict/{model}/fold{fold}/{shard}"),
     benchmark:
-        "<benchmarks>/predict/{model}/fold{fold}/{shard}.tsv"
+        places.benchmark("predict/{model}/fold{fold}/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: project.prediction_threads
+    threads: graph.prediction_threads
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("predict"),
-        model=subpath(input.model, parent=True),
+        order=order("predict"),
+        model=folder(places.network()),
         code=code("inference.predict"),
     message:
         "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
     shell:
-        "tilewright predict {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --model {params.model:q} --scaled {input.scaled:q} --settings {params.settings:q}"
+        "tilewright predict --order {params.order:q} --model {params.model:q} --scaled {input.scaled:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
 rule seams:
     input:
-        weights="<results>/models/{model}/fold0/model.safetensors",
-        model="<results>/models/{model}/fold0/model.json",
-        scaled=project.seams_scaled,
+        network=places.network(fold=0),
+        card=places.card(fold=0),
+        scaled=graph.scaled_for_seams,
     output:
-        seams="<results>/seams/{model}.json",
+        seams=places.seams(),
     log:
-        "<logs>/seams/{model}.log",
+        places.log("seams/{model}"),
     benchmark:
-        "<benchmarks>/seams/{model}.tsv"
+        places.benchmark("seams/{model}")
     conda:
         "../../envs/environment.yaml"
-    threads: project.prediction_threads
+    threads: graph.prediction_threads
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=GPU,
     params:
-        sheet=SHEET,
-        data=DATA,
-        shard=project.seams_shard,
-        settings=settings("seams"),
-        model=subpath(input.model, parent=True),
+        order=order("seams"),
+        model=folder(places.network(fold=0)),
         code=code("inference.seams"),
     message:
         "Seams of {wildcards.model}"
     shell:
-        "tilewright seams {params.shard:q} --sheet {params.sheet:q} --data {params.data:q} --model {params.model:q}"
-        " --scaled {input.scaled:q} --settings {params.settings:q} --out {output.seams:q} 2> {log:q}"
+        "tilewright seams --order {params.order:q} --model {params.model:q} --scaled {input.scaled:q}"
+        " --out {output.seams:q} 2> {log:q}"
 
 
 rule weigh:
     input:
-        folds="<results>/folds.csv",
-        probabilities=project.weighed_probabilities,
-        truth=project.truth,
+        folds=places.folds(),
+        members=graph.out_of_fold,
+        truth=graph.truth,
     output:
-        weights="<results>/weights/{ensemble}.json",
+        weights=places.weights(),
     log:
-        "<logs>/weigh/{ensemble}.log",
+        places.log("weigh/{ensemble}"),
     benchmark:
-        "<benchmarks>/weigh/{ensemble}.tsv"
+        places.benchmark("weigh/{ensemble}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -80,31 +74,27 @@ rule weigh:
         mem_mb=2000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("weigh"),
-        rows=project.training_rows,
-        probabilities=project.probabilities,
-        truth=project.truth_folder,
+        order=order("weigh"),
+        probabilities=places.all_probabilities(),
+        truth=graph.truth_folder,
         code=code("inference.weigh"),
     message:
         "Weights of {wildcards.ensemble}"
     shell:
-        "tilewright weigh --sheet {params.sheet:q} --data {params.data:q} --folds {input.folds:q}"
-        " --probabilities {params.probabilities:q} --scaled {params.truth:q} --settings {params.settings:q}"
-        " --out {output.weights:q} 2> {log:q}"
+        "tilewright weigh --order {params.order:q} --folds {input.folds:q} --probabilities {params.probabilities:q}"
+        " --scaled {params.truth:q} --out {output.weights:q} 2> {log:q}"
 
 
 rule ensemble:
     input:
-        members=project.predictions,
-        weights=project.fitted_weights,
+        members=graph.predictions,
+        weights=graph.fitted_weights,
     output:
-        probabilities=directory("<results>/ensembles/{ensemble}/{shard}"),
+        probabilities=directory(places.ensembles()),
     log:
-        "<logs>/ensemble/{ensemble}/{shard}.log",
+        places.log("ensemble/{ensemble}/{shard}"),
     benchmark:
-        "<benchmarks>/ensemble/{ensemble}/{shard}.tsv"
+        places.benchmark("ensemble/{ensemble}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -112,31 +102,28 @@ rule ensemble:
         mem_mb=2000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("ensemble"),
-        weights=project.weights_file,
+        order=order("ensemble"),
+        weights=places.weights(),
         code=code("inference.ensemble"),
     message:
         "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     shell:
-        "tilewright ensemble {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --members {input.members:q} --weights {params.weights:q} --settings {params.settings:q}"
+        "tilewright ensemble --order {params.order:q} --members {input.members:q} --weights {params.weights:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
 rule calibrate:
     input:
-        folds="<results>/folds.csv",
-        probabilities=project.validated_probabilities,
-        truth=project.truth,
-        masks=expand("<results>/masks/{shard}", shard=project.validated),
+        folds=places.folds(),
+        probabilities=[places.ensembles(shard=shard) for shard in project.validated],
+        truth=graph.truth,
+        masks=[places.masks(shard) for shard in project.validated],
     output:
-        calibration="<results>/calibration/{ensemble}.json",
+        calibration=places.calibration(),
     log:
-        "<logs>/calibrate/{ensemble}.log",
+        places.log("calibrate/{ensemble}"),
     benchmark:
-        "<benchmarks>/calibrate/{ensemble}.tsv"
+        places.benchmark("calibrate/{ensemble}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -144,17 +131,14 @@ rule calibrate:
         mem_mb=2000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("calibrate"),
-        rows=project.training_rows,
-        probabilities=project.probabilities_folder,
-        truth=project.truth_folder,
-        masks=project.masks_folder,
+        order=order("calibrate"),
+        probabilities=folder(places.ensembles()),
+        truth=graph.truth_folder,
+        masks=folder(places.masks()),
         code=code("inference.calibrate"),
     message:
         "Thresholds of {wildcards.ensemble}"
     shell:
-        "tilewright calibrate --sheet {params.sheet:q} --data {params.data:q} --folds {input.folds:q}"
+        "tilewright calibrate --order {params.order:q} --folds {input.folds:q}"
         " --probabilities {params.probabilities:q} --scaled {params.truth:q} --masks {params.masks:q}"
-        " --settings {params.settings:q} --out {output.calibration:q} 2> {log:q}"
+        " --out {output.calibration:q} 2> {log:q}"

@@ -1,59 +1,51 @@
 rule rasterize:
     input:
-        images=fetched(project.images),
-        annotations=fetched(project.annotations),
+        images=fetched(graph.images),
+        annotations=fetched(graph.annotations),
     output:
-        masks=directory("<results>/masks/{shard}"),
+        masks=directory(places.masks()),
     log:
-        "<logs>/rasterize/{shard}.log",
+        places.log("rasterize/{shard}"),
     benchmark:
-        "<benchmarks>/rasterize/{shard}.tsv"
+        places.benchmark("rasterize/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=60,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("rasterize"),
-        rows=rows("image", "annotations", "region"),
+        order=order("rasterize"),
         code=code("masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
     shell:
-        "tilewright rasterize {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --settings {params.settings:q} --limits {resources.limits:q} --out {output.masks:q} 2> {log:q}"
+        "tilewright rasterize --order {params.order:q} --limits {resources.limits:q} --out {output.masks:q} 2> {log:q}"
 
 
 rule downscale:
     input:
-        images=fetched(project.images),
-        masks="<results>/masks/{shard}",
+        images=fetched(graph.images),
+        masks=places.masks(),
     output:
-        scaled=directory("<results>/scaled/{scale}/{shard}"),
+        scaled=directory(places.scaled()),
     log:
-        "<logs>/downscale/{scale}/{shard}.log",
+        places.log("downscale/{scale}/{shard}"),
     benchmark:
-        "<benchmarks>/downscale/{scale}/{shard}.tsv"
+        places.benchmark("downscale/{scale}/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: project.reading_threads
+    threads: graph.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("downscale"),
-        rows=rows("image", "region", "mpp"),
+        order=order("downscale"),
         code=code("scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
-        "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
-        " --limits {resources.limits:q} --threads {threads} 2> {log:q}"
+        "tilewright downscale --order {params.order:q} --masks {input.masks:q} --limits {resources.limits:q}"
+        " --threads {threads} --out {output.scaled:q} 2> {log:q}"

@@ -3,30 +3,26 @@ ruleorder: downscale_in_one_pass > downscale
 
 rule downscale_in_one_pass:
     input:
-        images=fetched(project.images),
-        masks="<results>/masks/{shard}",
+        images=fetched(graph.images),
+        masks=places.masks(),
     output:
-        scaled=directory(expand("<results>/scaled/{scale}/{{shard}}", scale=ONE_PASS)),
+        scaled=directory([places.scaled(scale) for scale in ONE_PASS]),
     log:
-        "<logs>/downscale/one_pass/{shard}.log",
+        places.log("downscale/one_pass/{shard}"),
     benchmark:
-        "<benchmarks>/downscale/one_pass/{shard}.tsv"
+        places.benchmark("downscale/one_pass/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: project.reading_threads
+    threads: graph.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=project.one_pass_settings,
-        rows=rows("image", "region", "mpp"),
+        order=order("downscale_in_one_pass"),
         code=code("scales.downscale"),
     message:
         "{wildcards.shard} at several scales"
     shell:
-        "tilewright downscale {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --out {output.scaled:q}"
-        " --limits {resources.limits:q} --threads {threads} 2> {log:q}"
+        "tilewright downscale --order {params.order:q} --masks {input.masks:q} --limits {resources.limits:q}"
+        " --threads {threads} --out {output.scaled:q} 2> {log:q}"

@@ -1,48 +1,45 @@
 rule segment:
     input:
-        probabilities="<results>/ensembles/{ensemble}/{shard}",
-        calibration="<results>/calibration/{ensemble}.json",
-        anatomy=fetched(project.anatomy_of_objects),
+        probabilities=places.ensembles(),
+        calibration=places.calibration(),
+        anatomy=fetched(graph.anatomy_of_objects),
     output:
-        segments=directory("<results>/segments/{ensemble}/{shard}"),
+        segments=directory(places.segments()),
     log:
-        "<logs>/segment/{ensemble}/{shard}.log",
+        places.log("segment/{ensemble}/{shard}"),
     benchmark:
-        "<benchmarks>/segment/{ensemble}/{shard}.tsv"
+        places.benchmark("segment/{ensemble}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("segment"),
+        order=order("segment"),
         code=code("segments.segment"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
-        "tilewright segment {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --probabilities {input.probabilities:q} --calibration {input.calibration:q}"
-        " --settings {params.settings:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
+        "tilewright segment --order {params.order:q} --probabilities {input.probabilities:q}"
+        " --calibration {input.calibration:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
 
 
 rule encode:
     input:
-        segments=expand("<results>/segments/{{ensemble}}/{shard}", shard=project.tested),
+        segments=[places.segments(shard=shard) for shard in project.tested],
     output:
         submission=report(
-            "<results>/submission/{ensemble}.csv",
+            places.submission(),
             caption="../report/submission.rst",
             category="Submission",
             labels={"ensemble": "{ensemble}"},
         ),
     log:
-        "<logs>/encode/{ensemble}.log",
+        places.log("encode/{ensemble}"),
     benchmark:
-        "<benchmarks>/encode/{ensemble}.tsv"
+        places.benchmark("encode/{ensemble}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -50,31 +47,25 @@ rule encode:
         mem_mb=2000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("encode"),
-        rows=all_rows("shard", roles=["test"]),
-        segments=project.segments_folder,
+        order=order("encode"),
+        segments=folder(places.segments()),
         code=code("segments.encode"),
     message:
         "Submission of {wildcards.ensemble}"
     shell:
-        "tilewright encode --sheet {params.sheet:q} --data {params.data:q} --segments {params.segments:q}"
-        " --settings {params.settings:q} --out {output.submission:q} 2> {log:q}"
+        "tilewright encode --order {params.order:q} --segments {params.segments:q} --out {output.submission:q} 2> {log:q}"
 
 
 rule evaluate:
     input:
-        segments=expand(
-            "<results>/segments/{{ensemble}}/{shard}", shard=project.evaluated
-        ),
-        masks=expand("<results>/masks/{shard}", shard=project.evaluated),
+        segments=[places.segments(shard=shard) for shard in project.evaluated],
+        masks=[places.masks(shard) for shard in project.evaluated],
     output:
-        metrics=directory("<results>/metrics/{ensemble}"),
+        metrics=directory(places.metrics()),
     log:
-        "<logs>/evaluate/{ensemble}.log",
+        places.log("evaluate/{ensemble}"),
     benchmark:
-        "<benchmarks>/evaluate/{ensemble}.tsv"
+        places.benchmark("evaluate/{ensemble}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -82,15 +73,12 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("evaluate"),
-        rows=project.evaluated_rows,
-        segments=project.segments_folder,
-        masks=project.masks_folder,
+        order=order("evaluate"),
+        segments=folder(places.segments()),
+        masks=folder(places.masks()),
         code=code("evaluation.evaluate"),
     message:
         "Metrics of {wildcards.ensemble}"
     shell:
-        "tilewright evaluate --sheet {params.sheet:q} --data {params.data:q} --masks {params.masks:q}"
-        " --segments {params.segments:q} --settings {params.settings:q} --out {output.metrics:q} 2> {log:q}"
+        "tilewright evaluate --order {params.order:q} --masks {params.masks:q} --segments {params.segments:q}"
+        " --out {output.metrics:q} 2> {log:q}"

@@ -1,24 +1,23 @@
 rule report:
     input:
-        folds="<results>/folds.csv",
-        curves=project.all_curves,
-        seams=project.all_seams,
-        segments=project.all_segments,
-        metrics=expand("<results>/metrics/{ensemble}", ensemble=ENSEMBLES),
-        calibrations=expand("<results>/calibration/{ensemble}.json", ensemble=ENSEMBLES),
-        scaled=project.all_truth,
-        masks=expand("<results>/masks/{shard}", shard=project.evaluated),
+        curves=graph.all_curves,
+        seams=graph.all_seams,
+        segments=graph.all_segments,
+        metrics=[places.metrics(name) for name in ENSEMBLES],
+        calibrations=[places.calibration(name) for name in ENSEMBLES],
+        scaled=graph.all_scaled,
+        masks=[places.masks(shard) for shard in project.evaluated],
     output:
         report=report(
-            directory("<results>/report"),
+            directory(places.report()),
             caption="../report/report.rst",
             htmlindex="index.html",
             category="Overview",
         ),
     log:
-        "<logs>/report.log",
+        places.log("report"),
     benchmark:
-        "<benchmarks>/report.tsv"
+        places.benchmark("report")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -26,14 +25,10 @@ rule report:
         mem_mb=2000,
         runtime=60,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("report"),
-        rows=all_rows("role", "source", "group", "shard", "labelled", "image", "region"),
-        results=project.results_folder,
+        order=order("report"),
+        results=folder(places.report()),
         code=code("report.report"),
     message:
         "Report"
     shell:
-        "tilewright report --sheet {params.sheet:q} --data {params.data:q} --results {params.results:q}"
-        " --settings {params.settings:q} --out {output.report:q} 2> {log:q}"
+        "tilewright report --order {params.order:q} --results {params.results:q} --out {output.report:q} 2> {log:q}"

@@ -1,33 +1,29 @@
 rule tile:
     input:
-        scaled=project.scale_of_tiles,
-        masks="<results>/masks/{shard}",
-        anatomy=fetched(project.anatomy_of_tiles),
+        scaled=graph.scaled_for_tiles,
+        masks=places.masks(),
+        anatomy=fetched(graph.anatomy_of_tiles),
     output:
-        archive="<results>/tiles/{tiles}/{shard}.h5",
+        archive=places.tiles(),
     log:
-        "<logs>/tile/{tiles}/{shard}.log",
+        places.log("tile/{tiles}/{shard}"),
     benchmark:
-        "<benchmarks>/tile/{tiles}/{shard}.tsv"
+        places.benchmark("tile/{tiles}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=60,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("tile"),
-        rows=rows("source", "labelled"),
+        order=order("tile"),
         code=code("tiles.tile"),
     message:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
-        "tilewright tile {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q} --scaled {input.scaled:q}"
-        " --masks {input.masks:q} --settings {params.settings:q} --limits {resources.limits:q}"
-        " --out {output.archive:q} 2> {log:q}"
+        "tilewright tile --order {params.order:q} --scaled {input.scaled:q} --masks {input.masks:q}"
+        " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
 localrules:
@@ -36,22 +32,18 @@ localrules:
 
 rule split:
     input:
-        file=project.folds_file,
+        file=graph.folds_file,
     output:
-        folds="<results>/folds.csv",
+        folds=places.folds(),
     log:
-        "<logs>/split.log",
+        places.log("split"),
     conda:
         "../../envs/environment.yaml"
     threads: 1
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("split"),
-        rows=project.training_rows,
+        order=order("split"),
         code=code("tiles.split"),
     message:
         "Folds"
     shell:
-        "tilewright split --sheet {params.sheet:q} --data {params.data:q} --settings {params.settings:q}"
-        " --out {output.folds:q} 2> {log:q}"
+        "tilewright split --order {params.order:q} --out {output.folds:q} 2> {log:q}"

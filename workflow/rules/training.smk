@@ -1,75 +1,68 @@
 rule pseudo:
     input:
-        members=project.pseudo_members,
-        scaled=project.scale_of_model,
-        anatomy=fetched(project.anatomy_of_pseudo_tiles),
+        members=graph.pseudo_members,
+        scaled=graph.scaled_for_model,
+        anatomy=fetched(graph.anatomy_of_pseudo_tiles),
     output:
-        archive="<results>/pseudo/{model}/fold{fold}/{shard}.h5",
+        archive=places.pseudo(),
     log:
-        "<logs>/pseudo/{model}/fold{fold}/{shard}.log",
+        places.log("pseudo/{model}/fold{fold}/{shard}"),
     benchmark:
-        "<benchmarks>/pseudo/{model}/fold{fold}/{shard}.tsv"
+        places.benchmark("pseudo/{model}/fold{fold}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
-        limits=project.limits,
+        limits=graph.limits,
     params:
-        sheet=SHEET,
-        data=DATA,
-        settings=settings("pseudo"),
-        rows=rows("source"),
+        order=order("pseudo"),
         code=code("inference.pseudo"),
     message:
         "Pseudo-labels of {wildcards.shard} for {wildcards.model}, fold {wildcards.fold}"
     shell:
-        "tilewright pseudo {wildcards.shard:q} --sheet {params.sheet:q} --data {params.data:q}"
-        " --members {input.members:q} --scaled {input.scaled:q} --settings {params.settings:q}"
+        "tilewright pseudo --order {params.order:q} --members {input.members:q} --scaled {input.scaled:q}"
         " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
 rule train:
     input:
-        folds="<results>/folds.csv",
-        tiles=project.training_tiles,
-        pseudo=project.pseudo_tiles,
-        encoder=project.encoder_weights,
+        folds=places.folds(),
+        tiles=graph.training_tiles,
+        pseudo=graph.pseudo_tiles,
+        encoder=graph.encoder_weights,
     output:
-        weights="<results>/models/{model}/fold{fold}/model.safetensors",
-        model="<results>/models/{model}/fold{fold}/model.json",
-        history="<results>/models/{model}/fold{fold}/history.csv",
+        network=places.network(),
+        card=places.card(),
+        history=places.history(),
         curves=report(
-            "<results>/models/{model}/fold{fold}/curves.png",
+            places.curves(),
             caption="../report/curves.rst",
             category="Training",
             labels={"model": "{model}", "fold": "{fold}"},
         ),
     log:
-        "<logs>/train/{model}/fold{fold}.log",
+        places.log("train/{model}/fold{fold}"),
     benchmark:
-        "<benchmarks>/train/{model}/fold{fold}.tsv"
+        places.benchmark("train/{model}/fold{fold}")
     conda:
         "../../envs/environment.yaml"
-    threads: project.training_threads
+    threads: graph.training_threads
     resources:
         mem_mb=8000,
         runtime=720,
-        gpu=project.training_gpus,
-        workers=project.loading_workers,
+        gpu=graph.training_gpus,
+        workers=graph.loading_workers,
     params:
-        sheet=SHEET,
-        data=DATA,
-        rows=project.pseudo_rows,
-        pseudo=project.pseudo_folder,
-        settings=settings("train"),
-        tiles=project.tiles_folder,
-        out=subpath(output.model, parent=True),
+        order=order("train"),
+        tiles=graph.tiles_folder,
+        pseudo=folder(places.pseudo()),
+        out=places.model(),
         code=code("training.train"),
     message:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
-        "tilewright train {wildcards.model:q} --fold {wildcards.fold} --folds {input.folds:q} --tiles {params.tiles:q}"
-        " --sheet {params.sheet:q} --data {params.data:q} --pseudo {params.pseudo:q} --workers {resources.workers}"
-        " --settings {params.settings:q} --out {params.out:q} 2> {log:q}"
+        "tilewright train --order {params.order:q} --model {wildcards.model:q} --fold {wildcards.fold}"
+        " --folds {input.folds:q} --tiles {params.tiles:q} --pseudo {params.pseudo:q} --workers {resources.workers}"
+        " --out {params.out:q} 2> {log:q}"

@@ -1,9 +1,10 @@
 """Outlines in: GeoJSON, JSONL, COCO, RLE tables and label images become annotations in pixels of the image.
 
-Coordinates are pixels of level 0 of the whole image, x before y, as real numbers: pixel (3, 5) covers x 3 to 4, y 5 to 6.
+Coordinates are pixels of level 0 of the whole image, x before y, as real numbers: pixel (3, 5) covers x 3 to 4, y 5
+to 6.
 """
 
 from tilewright.annotations.model import Annotation, Draft, Finding, Outlines
-from tilewright.annotations.read import read_annotations, stream_annotations
+from tilewright.annotations.read import read_outlines, stream_outlines
 
-__all__ = ["Annotation", "Draft", "Finding", "Outlines", "read_annotations", "stream_annotations"]
+__all__ = ["Annotation", "Draft", "Finding", "Outlines", "read_outlines", "stream_outlines"]

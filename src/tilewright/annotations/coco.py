@@ -30,7 +30,8 @@ def read_coco(document: Any, path: Path, slide: str, size: Size) -> Iterator[Dra
     for image in chosen:
         stated = (image.get("width", size.width), image.get("height", size.height))
         if stated != size:
-            what = f"the image of slide {slide} is {stated[0]} x {stated[1]} here, but {size.width} x {size.height} pixels."
+            here, there = (f"{width} x {height}" for width, height in (stated, size))
+            what = f"the image of slide {slide} is {here} here, but {there} pixels."
             raise AnnotationError(Problem(str(path), what, "Outlines of another size do not fit; export them again."))
     ids = {str(image.get("id")) for image in chosen}
     categories = document.get("categories")

@@ -102,7 +102,10 @@ class _Seen:
         return result
 
     def _remember(self, table: NDArray[np.uint64]) -> None:
-        """Keep a sorted table; small ones are merged, so that there are few, and large ones not, as that needs memory."""
+        """Keep a sorted table.
+
+        Small ones are merged, so that there are few, and large ones not, as that needs memory.
+        """
         if not table.shape[1]:
             return
         while self._tables and self._tables[-1].shape[1] <= min(2 * table.shape[1], MERGED):

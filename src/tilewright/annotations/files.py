@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.project.config import Limits
+from tilewright.project.rows import IMAGE_SUFFIXES
 from tilewright.runtime.errors import AnnotationError, Problem, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BYTES_PER_VERTEX = 64
-IMAGE_SUFFIXES = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".svs", ".ndpi", ".mrxs", ".scn", ".bif"}
 
 
 def suffix_of(path: Path) -> str:

@@ -1,7 +1,8 @@
 """From coordinates in a file to areas that can be drawn: checked, repaired where that is safe, else refused.
 
 Rings hold x, y in pixels. A ring need not be closed; a third coordinate is left out. Repair keeps what any of the rings
-encloses (parts that overlap are united, a loop of a ring stays inside) and never invents an outline for a line or a point.
+encloses (parts that overlap are united, a loop of a ring stays inside) and never invents an outline for a line or a
+point.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,10 @@ def build(geometries: Sequence[object]) -> list[Built]:
 
 
 def _simple(geometries: Sequence[object]) -> dict[int, Built]:
-    """Those that are valid polygons without holes: nearly all outlines, and built together much faster than one by one."""
+    """The valid polygons without holes among them.
+
+    Nearly all outlines are, and they are built together much faster than one by one.
+    """
     shells = {index: shell for index, raw in enumerate(geometries) if (shell := _only_ring(raw)) is not None}
     if not shells:
         return {}

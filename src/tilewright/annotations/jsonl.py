@@ -1,4 +1,7 @@
-"""The HuBMAP vasculature competition's JSONL: one image a line, ``{"id", "annotations": [{"type", "coordinates"}]}``."""
+"""The HuBMAP vasculature competition's JSONL.
+
+One image a line: ``{"id", "annotations": [{"type", "coordinates"}]}``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

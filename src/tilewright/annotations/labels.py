@@ -1,6 +1,8 @@
-"""Label images: a PNG or TIFF as large as the slide, whose values above 0 are objects (or, if one value only, a mask)."""
+"""Label images: a PNG or TIFF as large as the slide.
 
-import warnings
+Values above 0 are objects; if there is one such value only, it is a mask.
+"""
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,13 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from tilewright.annotations.model import Draft
 from tilewright.annotations.traced import areas_of_objects, parts_of_runs
 from tilewright.pixels.grid import BLOCK, Size, blocks
+from tilewright.pixels.rasters import quiet
 from tilewright.pixels.runs import Ints, Runs
 from tilewright.runtime.errors import AnnotationError, Problem
 
@@ -42,14 +45,12 @@ def _runs(path: Path, size: Size) -> tuple[Ints, Ints, Ints, Ints]:
     """Row, first column, column after the last, and value of each run of equal pixels above 0; read strip by strip."""
     parts = [np.empty((4, 0), np.int64)]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as image:
-                if problem := _mismatch(image, size):
-                    raise AnnotationError(Problem(str(path), problem, REMEDY))
-                for strip in blocks(size, (size.width, BLOCK)):
-                    where = RasterioWindow(0, strip.y, strip.width, strip.height)
-                    parts.append(_runs_of_strip(image.read(1, window=where), strip.y))
+        with quiet(), rasterio.open(path) as image:
+            if problem := _mismatch(image, size):
+                raise AnnotationError(Problem(str(path), problem, REMEDY))
+            for strip in blocks(size, (size.width, BLOCK)):
+                where = RasterioWindow(0, strip.y, strip.width, strip.height)
+                parts.append(_runs_of_strip(image.read(1, window=where), strip.y))
     except RasterioError as error:
         raise AnnotationError(Problem(str(path), f"cannot be read as an image ({error}).", REMEDY)) from error
     row, start, stop, value = np.concatenate(parts, axis=1)

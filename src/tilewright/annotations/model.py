@@ -70,7 +70,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Outlines:
-    """The outlines of one slide and what was wrong with them; each outline of the file is in one of both, or in both."""
+    """The outlines of one slide and what was wrong with them.
+
+    Each outline of the file is in one of both, or in both.
+    """
 
     annotations: tuple[Annotation, ...]
     findings: tuple[Finding, ...]

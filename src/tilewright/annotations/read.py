@@ -12,25 +12,40 @@ from tilewright.annotations.labels import read_labels
 from tilewright.annotations.model import Draft, Outlines
 from tilewright.annotations.tables import read_table
 from tilewright.pixels.grid import Size
-from tilewright.project.config import Annotations, Limits
+from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 FORMATS = (
     "Known: GeoJSON and COCO (.geojson, .json), JSON lines (.jsonl, .ndjson), tables of run lengths (.csv, .tsv), "
     "label images (.png, .tif, .tiff); text may be gzipped (.gz)."
 )
+AS_THEY_ARE = Annotations()
 
 
-def read_annotations(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Outlines:
-    """All outlines of one slide at once; arguments and errors as of ``stream_annotations``."""
-    batches = list(stream_annotations(path, slide, size, options, limits))
+def read_outlines(
+    path: Path,
+    slide: str,
+    size: tuple[int, int],
+    options: Annotations = AS_THEY_ARE,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Outlines:
+    """All outlines of one slide at once; arguments and errors as of ``stream_outlines``.
+
+    Examples:
+        >>> outlines = read_outlines(Path("config/demo/hgsc_nest.geojson"), "hgsc_nest", (1500, 1500))
+        >>> len(outlines.annotations), outlines.findings
+        (1295, ())
+        >>> outlines.annotations[0].label
+        'connective'
+    """
+    batches = list(stream_outlines(path, slide, Size(*size), options, limits))
     return Outlines(
         tuple(annotation for batch in batches for annotation in batch.annotations),
         tuple(finding for batch in batches for finding in batch.findings),
     )
 
 
-def stream_annotations(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterator[Outlines]:
+def stream_outlines(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterator[Outlines]:
     """Read the outlines of one slide, a batch at a time.
 
     Args:

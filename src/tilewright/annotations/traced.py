@@ -6,9 +6,9 @@ import numpy as np
 from shapely import MultiPolygon, Polygon
 
 from tilewright.annotations.model import Area, Unusable
-from tilewright.pixels.components import label
+from tilewright.pixels.components import components_of
 from tilewright.pixels.runs import Ints, Runs
-from tilewright.pixels.tracing import outlines
+from tilewright.pixels.tracing import trace
 
 
 def area_of_runs(runs: Runs) -> Area:
@@ -24,7 +24,7 @@ def area_of_runs(runs: Runs) -> Area:
 
 def parts_of_runs(runs: Runs) -> Iterator[Area]:
     """The outline of each connected part of a mask (pixels that share a corner are connected), by first pixel."""
-    return areas_of_objects(runs.row, runs.start, runs.stop, label(runs))
+    return areas_of_objects(runs.row, runs.start, runs.stop, components_of(runs))
 
 
 def areas_of_objects(row: Ints, start: Ints, stop: Ints, owner: Ints) -> Iterator[Area]:
@@ -46,7 +46,7 @@ def areas_of_objects(row: Ints, start: Ints, stop: Ints, owner: Ints) -> Iterato
     width = int((right - left + 1).sum())
     runs = Runs.of(row, start + moved[owner], stop + moved[owner], int(row.max(initial=-1)) + 1, width)
     objects = np.searchsorted(place, runs.start, side="right") - 1
-    for geometry, shift in zip(outlines(runs, objects), moved.tolist(), strict=True):
+    for geometry, shift in zip(trace(runs, objects), moved.tolist(), strict=True):
         parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
         polygons = [_polygon(rings, shift) for rings in parts]
         yield polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)

@@ -1,8 +1,8 @@
 """All problems of a run before it starts: of the config, the sheet, the images and the outlines.
 
-In: a config file. Out: a report on standard output, in which every problem stands with its remedy. What one problem hides
-is looked for all the same: a config with a wrong key is checked as if the key were absent, and a row with a wrong value
-does not keep the other rows from being opened and read.
+In: a config file. Out: a report on standard output, in which every problem stands with its remedy. What one problem
+hides is looked for all the same: a config with a wrong key is checked as if the key were absent, and a row with a
+wrong value does not keep the other rows from being opened and read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,19 @@ from pydantic import ValidationError
 from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
 from tilewright.check.outlines import OutlineCheck
-from tilewright.pixels.grid import Window
+from tilewright.pixels.grid import Frame, Window
 from tilewright.project.config import Config, Network
 from tilewright.project.configfile import parse_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.rows import Row, Sheet, examine_sheet
-from tilewright.project.storage import url_of
+from tilewright.project.orders import split_rows
+from tilewright.project.rows import Row, Sheet
+from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
 from tilewright.scales.downscale import scale_factor
 from tilewright.slides import Slide, open_slide
 from tilewright.tiles.split import assign_folds
 
-__all__ = ["check"]
 ROUNDS = 20
 MANY_SHARDS = 1000
 """From here on a dry run takes more than half a minute (docs/clusters.md)."""
@@ -62,9 +62,8 @@ def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None
     for line in findings.lines():
         print(line)  # noqa: T201
     errors, warnings = findings.count()
-    summary = (
-        f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}; {_counted(len(sheet.rows), 'slide')} readable."
-    )
+    readable = _counted(len(sheet.rows) - len(sheet.missing), "slide")
+    summary = f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}; {readable} readable."
     if errors:
         raise UserError(Problem("", summary))
     print(summary)  # noqa: T201
@@ -186,25 +185,21 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     except UserError as error:
         errors += error.problems
         return Sheet(path, ())
-    errors += problems
+    errors += [*problems, *missing_files(sheet, config.roots)]
     if "models" in trusted:
         errors += sheet_problems(config, sheet)
-    unread = {problem.where for problem in problems} - {_where(sheet, row) for row in sheet}
+    unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
     if "folds" in trusted:
         _check_folds(config, sheet, len(unread), findings)
     _check_groups(sheet, findings)
     _check_shards(sheet, findings)
     if "classes" in trusted and not unread and any(row.role == "train" for row in sheet):
-        labelled = [row.labelled for row in sheet if row.role == "train"]
-        for name in sorted(config.classes):
-            if not any(names is None or name in names for names in labelled):
+        labelled = {name for row in sheet if row.role == "train" for name in row.labelled}
+        for name in config.classes:
+            if name not in labelled:
                 remedy = "Add the class to the column labelled, or take it out of the config."
                 errors.append(Problem(str(path), f'no training slide is labelled for the class "{name}".', remedy))
     return sheet
-
-
-def _where(sheet: Sheet, row: Row) -> str:
-    return f"{sheet.path}, row {row.number} (slide {row.slide})"
 
 
 def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> None:
@@ -212,7 +207,8 @@ def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) 
     # rows that could not be read may hold the groups that are missing
     if config.folds.file or len(groups) >= config.folds.count or len(groups) + unread < config.folds.count:
         try:
-            assign_folds(sheet, config.folds)
+            rows = [row for row in sheet if row.role != "test"]
+            assign_folds(split_rows(rows, config.folds), config.folds)
         except UserError as error:
             findings.errors["sheet"] += error.problems
 
@@ -227,7 +223,7 @@ def _check_groups(sheet: Sheet, findings: Findings) -> None:
             if other in first and "train" in first:
                 what = f'group "{group}" has slides with the roles train (such as {first["train"].slide}) and {other}.'
                 remedy = "Slides of one patient on both sides make scores too good; give them one role."
-                findings.warnings["sheet"].append(Problem(_where(sheet, first[other]), what, remedy))
+                findings.warnings["sheet"].append(Problem(sheet.where(first[other]), what, remedy))
 
 
 def _check_shards(sheet: Sheet, findings: Findings) -> None:
@@ -245,39 +241,45 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
     """Open every image and read every file of outlines."""
     outlines = OutlineCheck(config, known="classes" in trusted, findings=findings)
     whole: set[Path] = set()
-    here = [row for row in sheet if not _is_away(row)]
+    here = [row for row in sheet if not sheet.is_away(row)]
     if len(here) < len(sheet.rows):
         what = (
             f"{len(sheet.rows) - len(here)} slides lie on object storage and are not fetched yet; they were not opened."
         )
         findings.warnings["images"].append(Problem(str(sheet.path), what))
     for row in track(here, "check"):
-        frame = None
-        try:
-            limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
-            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
-                frame = slide.frame
-                if row.image not in whole:
-                    whole.add(row.image)
-                    slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
-                findings.errors["images"] += _scale_problems(config, slide, _where(sheet, row))
-        except TilewrightError as error:
-            findings.errors["images"] += [_named(problem, row) for problem in error.problems]
-        if row.annotations:
+        missing = sheet.missing.get(row.slide, {})
+        frame = _check_image(config, sheet, row, whole, findings) if "image" not in missing else None
+        if row.annotations and "annotations" not in missing:
             outlines.read(row, row.annotations, frame)
-        try:
-            if frame:
-                for labels in (config.segmentation.inside, *(each.background_inside for each in config.tiles.values())):
-                    structure(row, labels, frame, config.limits)
-        except TilewrightError as error:
-            findings.errors["outlines"] += error.problems
+        if frame and "anatomy" not in missing:
+            _check_anatomy(config, row, frame, findings)
     outlines.check_classes(sheet)
 
 
-def _is_away(row: Row) -> bool:
-    """Whether a file of a slide lies on object storage and has not been fetched."""
-    paths = (row.image, row.annotations, row.anatomy)
-    return any(path is not None and bool(url_of(path)) and not path.exists() for path in paths)
+def _check_image(config: Config, sheet: Sheet, row: Row, whole: set[Path], findings: Findings) -> Frame | None:
+    """Open the image of a slide and read its last pixel, once for each file; where the slide lies in it."""
+    limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
+    frame = None
+    try:
+        with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
+            frame = slide.frame
+            if row.image not in whole:
+                whole.add(row.image)
+                slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
+            findings.errors["images"] += _scale_problems(config, slide, sheet.where(row))
+    except TilewrightError as error:
+        findings.errors["images"] += [_named(problem, row) for problem in error.problems]
+    return frame
+
+
+def _check_anatomy(config: Config, row: Row, frame: Frame, findings: Findings) -> None:
+    """Read the larger structures of a slide as far as the config asks for them."""
+    try:
+        for labels in (config.segmentation.inside, *(each.background_inside for each in config.tiles.values())):
+            structure(row.slide, row.anatomy, labels, frame, config.limits)
+    except TilewrightError as error:
+        findings.errors["outlines"] += error.problems
 
 
 def _named(problem: Problem, row: Row) -> Problem:

@@ -1,19 +1,22 @@
-"""Checks of files of outlines: whether they can be read, what was repaired, labels without a class, outlines beside the image."""
+"""Checks of files of outlines.
+
+Whether they can be read, what was repaired, labels without a class, outlines beside the image.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import shapely
 
-from tilewright.annotations import Annotation, Outlines, read_annotations
+from tilewright.annotations import Annotation, Outlines, read_outlines
 from tilewright.annotations.files import suffix_of
 from tilewright.check.findings import Findings
+from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.config import Config
 from tilewright.project.rows import Row, Sheet
-from tilewright.project.settings import RasterizeSettings
-from tilewright.runtime.errors import Problem, TilewrightError, did_you_mean
+from tilewright.runtime.errors import Problem, TilewrightError
 
 FINDINGS_SHOWN = 5
 SIZELESS = {".geojson", ".jsonl", ".ndjson"}
@@ -25,7 +28,6 @@ class OutlineCheck:
 
     def __init__(self, config: Config, *, known: bool, findings: Findings) -> None:
         self._config, self._known, self._findings = config, known, findings
-        self._settings = RasterizeSettings.of(config)
         self._last: tuple[tuple[Path, str], Outlines] | None = None
         self._judged: set[tuple[Path, str]] = set()
         self._labels: Counter[str] = Counter()
@@ -56,16 +58,17 @@ class OutlineCheck:
 
     def _read(self, path: Path, slide: str, size: Size) -> Outlines:
         try:
-            return read_annotations(path, slide, size, self._config.annotations, self._config.limits)
+            return read_outlines(path, slide, size, self._config.annotations, self._config.limits)
         except TilewrightError as error:
             self._findings.errors["outlines"] += error.problems
             return Outlines((), ())
 
     def _judge(self, path: Path, row: Row, outlines: Outlines) -> None:
         if self._known:
-            self._findings.errors["outlines"] += _unknown_labels(
-                outlines.annotations, self._settings, f"{path} (slide {row.slide})"
-            )
+            options = self._config.annotations
+            unclaimed = Unclaimed(self._config.labels, options.ignore, options.discard)
+            unclaimed.add(outlines.annotations)
+            self._findings.errors["outlines"] += unclaimed.problems(lambda _: f"{path} (slide {row.slide})")
         if row.role != "test":
             self._labels.update(one.label for one in outlines.annotations)
         for kind, what in (("unusable", "not drawn"), ("repaired", "drawn after a repair")):
@@ -80,7 +83,7 @@ class OutlineCheck:
     def check_classes(self, sheet: Sheet) -> None:
         """Warn of classes that no training slide shows."""
         found = ", ".join(f"{label} ({count})" for label, count in self._labels.most_common())
-        for name, labels in self._settings.classes.items() if self._known and self._labels else ():
+        for name, labels in self._config.labels.items() if self._known and self._labels else ():
             if not any(self._labels[label] for label in labels):
                 what = f'no outline of a training slide belongs to the class "{name}".'
                 remedy = f"Its labels: {', '.join(labels)}. Labels found: {found}."
@@ -92,21 +95,3 @@ def _reaches(annotations: Iterable[Annotation], frame: Frame) -> bool:
     left, top, right, bottom = bounds.T
     inside = (left < frame.x + frame.width) & (right > frame.x) & (top < frame.y + frame.height) & (bottom > frame.y)
     return bool(inside.any())
-
-
-def _unknown_labels(annotations: Iterable[Annotation], settings: RasterizeSettings, where: str) -> Iterator[Problem]:
-    """Labels that belong to no class, with the number of their outlines."""
-    options = settings.annotations
-    wanted = [*(label for labels in settings.classes.values() for label in labels), *options.ignore]
-    known = {*wanted, *options.discard}
-    first: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    for annotation in annotations:
-        if annotation.label not in known:
-            first.setdefault(annotation.label, annotation.origin)
-            counts[annotation.label] += 1
-    for label, count in counts.items():
-        subject = "1 outline has" if count == 1 else f"{count} outlines have"
-        what = f'{subject} the label "{label}" (first: {first[label]}), which belongs to no class.'
-        remedy = f"{did_you_mean(label, wanted)} Or add it to a class, or to annotations.ignore or .discard."
-        yield Problem(where, what, remedy)

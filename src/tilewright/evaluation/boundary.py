@@ -5,17 +5,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.evaluation.metrics import Agreement
-from tilewright.pixels.grid import Size, Window, blocks
+from tilewright.pixels.grid import WINDOW, Size, Window, blocks
 from tilewright.pixels.runs import Runs, union
 
-WINDOW = 2048
 Bools = NDArray[np.bool_]
 
 
 def boundary_agreement(truth: Runs, predicted: Runs, ignored: Runs, tolerance: int) -> Agreement:
     """Compare the boundaries of two masks of the same size.
 
-    A boundary pixel is one of the mask with a neighbour (by edge) in the image that is not; ignored pixels do not count.
+    A boundary pixel is one of the mask with a neighbour (by edge) in the image that is not; ignored pixels do not
+    count.
 
     Args:
         truth: the true mask.

@@ -1,7 +1,8 @@
 """How well an ensemble does: per slide, per object, per source and pooled.
 
 In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. Out: ``slides.csv``, ``objects.csv`` and
-``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of rows does not exist here.
+``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of rows does not exist
+here.
 """
 
 import csv
@@ -24,18 +25,20 @@ from tilewright.evaluation.metrics import (
     overlapping,
 )
 from tilewright.evaluation.precision import Detections
-from tilewright.evaluation.summary import SETS, Score, summarize
-from tilewright.pixels.components import label
+from tilewright.evaluation.summary import Score, summarize
+from tilewright.masks.outlines import in_image
+from tilewright.pixels.components import components_of
+from tilewright.pixels.grid import Frame, Window
 from tilewright.pixels.runs import Runs, difference, union
 from tilewright.pixels.strips import runs_of_bits
-from tilewright.project.rows import Row, open_sheet
-from tilewright.project.settings import EvaluateSettings
+from tilewright.project.config import ANY
+from tilewright.project.orders import EvaluateOrder, EvaluateRow
+from tilewright.project.places import OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.segments.predictions import Layer, open_prediction, read_columns
 
-ANY = "any"
 SLIDE_COLUMNS = (
     "set", "source", "slide", "class", "truth_area", "predicted_area", "intersection", "dice", "iou",
     "objects_truth", "objects_predicted", "true_positives", "precision", "recall", "f1", "center_f1", "boundary_f1",
@@ -44,90 +47,88 @@ SLIDE_COLUMNS = (
 OBJECT_COLUMNS = ("set", "slide", "class", "object", "area", "confidence", "iou", "matched")
 
 
-def evaluate(*, sheet: Path, data: Path, masks: Path, segments: Path, settings: EvaluateSettings, out: Path) -> None:
+def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) -> None:
     """Compare what is predicted with what is annotated, for the classes that are labelled on each slide.
 
     Training slides are the set "out_of_fold" (each was predicted by the fold that did not see it), test slides with
-    annotations the set "test"; external ones are left out. Beside the classes stands "any", their union, on slides where
-    all classes are labelled; its predicted objects are the components of the union.
+    annotations the set "test"; external ones are left out. Beside the classes stands "any", their union, on slides
+    where all classes are labelled; its predicted objects are the components of the union.
 
     Args:
-        sheet: the slide sheet.
-        data: folder in which images and outlines are looked for first.
+        order: the slides, the classes, and the overlap at which an object counts as found.
         masks: folder with ``{shard}/{slide}.tif`` and ``{shard}/{slide}.outlines.parquet``.
         segments: folder with ``{shard}/{slide}.mask.tif`` and ``{shard}/{slide}.objects.parquet``.
-        settings: the classes, and the overlap at which an object counts as found.
         out: the folder to write; appears whole or not at all.
 
     Raises:
         DataError: a file is missing, or truth and prediction differ in size.
     """
-    rows = open_sheet(sheet, data, settings.classes)
     scores: list[Score] = []
     with atomic_directory(out) as folder:
-        with (folder / "objects.csv").open("w", newline="", encoding="utf-8") as stream:
+        with (folder / OBJECT_SCORES).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(OBJECT_COLUMNS)
-            for row in rows:
-                if row.role in SETS and row.annotations is not None:
-                    for score in score_slide(row, masks / row.shard, segments / row.shard, settings):
-                        writer.writerows(_object_records(score))
-                        scores.append(replace(score, layer=None))  # the runs of all slides would not fit
-        _write_table(folder / "slides.csv", map(_slide_record, scores))
-        write_document(folder / "summary.json", summarize(scores))
+            for row in order.rows:
+                for score in score_slide(row, masks / row.shard, segments / row.shard, order):
+                    writer.writerows(_object_records(score))
+                    scores.append(replace(score, layer=None))  # the runs of all slides would not fit
+        _write_table(folder / SLIDE_SCORES, map(_slide_record, scores))
+        write_document(folder / SUMMARY, summarize(scores))
 
 
-def score_slide(row: Row, masks: Path, segments: Path, settings: EvaluateSettings) -> Iterator[Score]:
+def score_slide(row: EvaluateRow, masks: Path, segments: Path, order: EvaluateOrder) -> Iterator[Score]:
     """The score of each labelled class of a slide, and of their union where all are labelled.
 
     Args:
         row: the slide.
         masks: folder with the true mask and outlines.
         segments: folder with the predicted mask and objects.
-        settings: the classes, and the overlap at which an object counts as found.
+        order: the classes, and the overlap at which an object counts as found.
     """
-    classes = settings.classes
-    names = [name for name in classes if row.labelled is None or name in row.labelled]
+    classes = order.classes
+    names = [name for name in classes if name in row.labelled]
     if not names:
         return
-    path = masks / f"{row.slide}.tif"
-    *truths, ignored = runs_of_bits(path, [*map(classes.index, names), len(classes)])
-    layers = open_prediction(segments, row.slide, names).layers()
+    path = mask_file(masks, row.slide)
+    *truths, ignored = runs_of_bits(path, [*map(classes.index, names), len(classes)], classes)
+    prediction = open_prediction(segments, row.slide, names)
+    layers, frame = prediction.layers(), prediction.frame
     if (size := layers[0].runs.size) != ignored.size:
         what = f"is {ignored.width} x {ignored.height} pixels, but the prediction {size.width} x {size.height}."
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
-    outlines = read_columns(masks / f"{row.slide}.outlines.parquet")
+    outlines = read_columns(outlines_file(masks, row.slide))
     for name, truth, layer in zip(names, truths, layers, strict=True):
-        yield _score(row, name, truth, layer, _true_instances(outlines, [name], ignored), ignored, settings)
+        yield _score(row, name, truth, layer, _true_instances(outlines, [name], frame, order), ignored, order)
     if names == classes:
         whole = reduce(union, (layer.runs for layer in layers))
-        united = Layer(whole, label(whole), np.empty(0, np.int64), np.empty(0))
-        instances = _true_instances(outlines, classes, ignored)
-        yield _score(row, ANY, reduce(union, truths), united, instances, ignored, settings)
+        united = Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
+        instances = _true_instances(outlines, classes, frame, order)
+        yield _score(row, ANY, reduce(union, truths), united, instances, ignored, order)
 
 
 def _score(
-    row: Row, name: str, truth: Runs, layer: Layer, instances: Instances, ignored: Runs, settings: EvaluateSettings
+    row: EvaluateRow, name: str, truth: Runs, layer: Layer, instances: Instances, ignored: Runs, order: EvaluateOrder
 ) -> Score:
     """The score of a class of a slide; objects of ``layer`` without confidence are not listed."""
-    predicted = Instances.of(layer.runs, layer.labels)
+    predicted = Instances.of(layer.runs, layer.owner)
     pairs = overlapping(instances, predicted, ignored)
     listed = name != ANY
     return Score(
         row,
         name,
         Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
-        match(pairs, settings.iou),
+        match(pairs, order.iou),
         center_agreement(instances, predicted, pairs, truth.width),
-        boundary_agreement(truth, layer.runs, ignored, settings.boundary),
+        boundary_agreement(truth, layer.runs, ignored, order.boundary),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
     )
 
 
-def _true_instances(outlines: dict[str, Any], names: Sequence[str], mask: Runs) -> Instances:
+def _true_instances(outlines: dict[str, Any], names: Sequence[str], frame: Frame, order: EvaluateOrder) -> Instances:
     chosen = np.isin(outlines["class"], names)
-    return instances_of_outlines(shapely.from_wkb(outlines["geometry"][chosen]), mask.height, mask.width)
+    shapes = in_image(shapely.from_wkb(outlines["geometry"][chosen]), frame)
+    return instances_of_outlines(shapes, Window(frame.x, frame.y, frame.width, frame.height), order.pixel_rule)
 
 
 def _slide_record(score: Score) -> tuple[Any, ...]:
@@ -144,7 +145,7 @@ def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:
     """A row for each predicted object that counts."""
     if score.layer is None:
         return
-    area = Instances.of(score.layer.runs, score.layer.labels).area()
+    area = Instances.of(score.layer.runs, score.layer.owner).area()
     for place in np.flatnonzero(score.matches.predicted_counts).tolist():
         confidence, iou = float(score.layer.confidence[place]), float(score.matches.best_iou[place])
         numbers = int(score.layer.number[place]), int(area[place]), _rounded(confidence), _rounded(iou)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from tilewright.pixels.runs import Ints, Runs, intersection_area, overlaps, spread
+from tilewright.pixels.grid import Window
+from tilewright.pixels.runs import Ints, Runs, intersection_area, overlaps
+from tilewright.pixels.scanline import Edges, covered
+from tilewright.project.config import PixelRule
 
 OUTLINES_AT_ONCE = 20_000
 Floats = NDArray[np.float64]
@@ -44,7 +46,10 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Things of truth and of prediction, such as objects or boundary pixels, and how many of each the other side confirms."""
+    """Things of truth and of prediction, and how many of each the other side confirms.
+
+    Such as objects, or pixels of boundaries.
+    """
 
     truth: int
     truth_found: int
@@ -92,9 +97,9 @@ class Instances:
     count: int
 
     @classmethod
-    def of(cls, runs: Runs, labels: Ints) -> "Instances":
-        """The components of a mask: ``labels`` are those of ``runs.label``."""
-        return cls(*runs.intervals(), labels, int(labels.max(initial=-1)) + 1)
+    def of(cls, runs: Runs, owner: Ints) -> "Instances":
+        """The components of a mask: ``owner`` is the component of each run."""
+        return cls(*runs.intervals(), owner, int(owner.max(initial=-1)) + 1)
 
     def area(self) -> Ints:
         """Pixels of each object, int64[count]."""
@@ -123,48 +128,24 @@ class Instances:
         return Instances(first, np.minimum(self.stops[one], gap_stops[gap]), self.owner[one], self.count)
 
 
-def instances_of_outlines(outlines: NDArray[Any], height: int, width: int) -> Instances:
-    """The pixels whose centre lies in each outline, by the even-odd rule; outlines may overlap.
-
-    A row of pixels crosses an outline at the abscissae of its edges at the height of the centres; sorted, they bound the
-    inside in pairs. As in GDAL, which draws the masks, a centre on the left end of such a pair is outside, one on the
-    right end inside.
+def instances_of_outlines(outlines: NDArray[Any], window: Window, rule: PixelRule = "center") -> Instances:
+    """The pixels that each outline covers, as ``rasterize`` draws them; outlines may overlap.
 
     Args:
-        outlines: polygons and multipolygons (shapely), pixels of the mask, x before y.
-        height: rows of the mask; what lies outside is cut off.
-        width: columns of the mask.
+        outlines: polygons and multipolygons (shapely), in pixels of the image, x before y.
+        window: what the mask shows of the image; what lies outside is cut off.
+        rule: which pixels an outline covers.
     """
-    parts = list(_scanned(outlines, height, width))
+    parts = list(_scanned(outlines, window, rule))
     starts, stops, owner = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Instances(starts, stops, owner, len(outlines))
 
 
-def _scanned(outlines: NDArray[Any], height: int, width: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+def _scanned(outlines: NDArray[Any], window: Window, rule: PixelRule) -> Iterator[tuple[Ints, Ints, Ints]]:
     for begin in range(0, max(len(outlines), 1), OUTLINES_AT_ONCE):
-        points, next_points, owner = _edges(outlines[begin : begin + OUTLINES_AT_ONCE])
-        ends = np.ceil(np.sort(np.stack([points[:, 1], next_points[:, 1]]), axis=0) - 0.5)
-        first, last = np.clip(ends, 0, height).astype(np.int64)
-        row = spread(first, last)
-        edge = np.repeat(np.arange(len(first)), last - first)
-        (x, y), (next_x, next_y) = points[edge].T, next_points[edge].T
-        crossing = x + (row + 0.5 - y) / (next_y - y) * (next_x - x)
-        order = np.lexsort((crossing, row, owner[edge]))
-        column = np.clip(np.floor(crossing[order] + 0.5), 0, width).astype(np.int64)
-        keys = row[order] * (width + 1) + column
-        starts, stops = keys[0::2], keys[1::2]
-        kept = starts < stops
-        yield starts[kept], stops[kept], owner[edge][order][0::2][kept] + begin
-
-
-def _edges(outlines: NDArray[Any]) -> tuple[Floats, Floats, Ints]:
-    """First point, second point (x, y) and outline of every edge that is not horizontal."""
-    parts, part_owner = shapely.get_parts(outlines, return_index=True)
-    rings, ring_part = shapely.get_rings(parts, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    joined = (ring[1:] == ring[:-1]) & (points[1:, 1] != points[:-1, 1])
-    owner = np.asarray(part_owner, np.int64)[ring_part][ring[:-1][joined]]
-    return points[:-1][joined], points[1:][joined], owner
+        spans = covered(Edges.of(outlines[begin : begin + OUTLINES_AT_ONCE]), window, rule)
+        line = spans.row * (window.width + 1)
+        yield line + spans.start, line + spans.stop, spans.area + begin
 
 
 @dataclass(frozen=True)
@@ -251,7 +232,7 @@ def match(pairs: Pairs, iou: float) -> Matches:
 
 
 def center_agreement(truth: Instances, predicted: Instances, pairs: Pairs, width: int) -> Agreement:
-    """Objects whose centre of mass lies in an object of the other side (S3-23), among those that count.
+    """Objects whose centre of mass lies in an object of the other side, among those that count.
 
     Args:
         truth: true objects.

@@ -1,7 +1,8 @@
 """Average precision of objects over their confidence.
 
-A predicted object is correct at a threshold where it is paired with a true one that it overlaps so much; predicted objects
-choose by confidence, each the one that it overlaps most among those that are left, as in COCO and Open Images.
+A predicted object is correct at a threshold where it is paired with a true one that it overlaps so much; predicted
+objects choose by confidence, each the one that it overlaps most among those that are left, as in COCO and Open
+Images.
 """
 
 from collections.abc import Sequence
@@ -47,7 +48,10 @@ class Detections:
         return cls(confidence[counts], correct[counts], int(pairs.truth_counts.sum()))
 
     def share_correct(self) -> float:
-        """Mean over the thresholds of correct / (correct + wrong + missed); 1 without any object (Data Science Bowl 2018)."""
+        """Mean over the thresholds of correct / (correct + wrong + missed).
+
+        1 without any object (Data Science Bowl 2018).
+        """
         correct = self.correct.sum(axis=0)
         either = len(self.confidence) + self.truth - correct
         return float(np.mean(np.divide(correct, either, out=np.ones(len(correct)), where=either > 0)))
@@ -109,7 +113,9 @@ class Ranked:
 
 
 def area_under_curve(ranked: Ranked, least: float, weights: Ints | None = None) -> float:
-    """Area under the interpolated curve of precision over recall (Open Images, Pascal VOC 2010); NaN without true objects.
+    """Area under the interpolated curve of precision over recall (Open Images, Pascal VOC 2010).
+
+    NaN without true objects.
 
     Args:
         ranked: detections.

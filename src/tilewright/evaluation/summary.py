@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
 from tilewright.pixels.runs import Ints
-from tilewright.project.rows import Row
+from tilewright.project.orders import EvaluateRow
 from tilewright.segments.predictions import Layer
 
-SETS = {"train": "out_of_fold", "test": "test"}
+OUT_OF_FOLD, TEST = "out_of_fold", "test"
+SETS = {"train": OUT_OF_FOLD, "test": TEST}
+"""The set that slides of each role are scored in."""
 RESAMPLES, LEAST_SLIDES = 500, 3
 Floats = NDArray[np.float64]
 
@@ -34,7 +36,7 @@ class Score:
         layer: the predicted objects; None: they are not listed, or no longer held.
     """
 
-    row: Row
+    row: EvaluateRow
     name: str
     overlap: Overlap
     matches: Matches

@@ -1,4 +1,4 @@
-"""Blend overlapping windows in a band of rows, so that memory grows with the width of a slide and not with its height."""
+"""Blend overlapping windows in a band of rows: memory grows with the width of a slide and not with its height."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ def add_weighted(total: Floats, weight: Floats, values: Floats, weights: Floats)
 
 
 def keep_least(total: Floats, weight: Floats, values: Floats, _weights: Floats) -> None:
-    """Keep the least value of all windows, so that a pixel reaches a threshold where it does in each of them (S1-24)."""
+    """Keep the least value of all windows, so that a pixel reaches a threshold where it does in each of them."""
     np.copyto(total, np.where(weight > 0, np.minimum(total, values), values))
     weight[:] = 1
 

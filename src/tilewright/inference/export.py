@@ -1,7 +1,7 @@
 """A trained network as ONNX, for programs without PyTorch.
 
-Input ``images``: batch x 3 x rows x columns, uint8, RGB as in the tiles; the normalisation is inside. Output ``logits``: batch
-x classes x rows x columns, float32. Classes, scale and fold stand in the file's metadata.
+Input ``images``: batch x 3 x rows x columns, uint8, RGB as in the tiles; the normalisation is inside. Output
+``logits``: batch x classes x rows x columns, float32. Classes, scale and fold stand in the file's metadata.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from tilewright.inference.predict import load_model
+from tilewright.project.places import CARD
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem, UserError
@@ -44,7 +45,7 @@ def export(model: Path, *, out: Path) -> None:
     segmenter, _ = load_model(model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(out) as private:
-        _write(segmenter, read_document(model / "model.json", model), private)
+        _write(segmenter, read_document(model / CARD, model), private)
         largest = largest_difference(segmenter, private)
         if not largest <= TOLERANCE:
             what = f"gives logits that differ from PyTorch's by up to {largest:.2g}."

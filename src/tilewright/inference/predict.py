@@ -5,7 +5,6 @@ probabilities are blended by the weight of a pixel's place in its window. Window
 probability is 0.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from tilewright.inference.windows import Pixels, blend_weights, kept_part, read_
 from tilewright.pixels.grid import Corner, Frame, Window, grid
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import Inference, Network
-from tilewright.project.rows import read_shard
-from tilewright.project.settings import PredictSettings
+from tilewright.project.orders import PredictOrder
+from tilewright.project.places import CARD, NETWORK, image_file, probability_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
@@ -37,44 +36,31 @@ Read = tuple[Corner, NDArray[np.uint8]]
 AHEAD = 16
 
 
-def predict(
-    shard: str,
-    *,
-    sheet: Path,
-    data: Path,
-    model: Path,
-    scaled: Path,
-    settings: PredictSettings,
-    out: Path,
-) -> None:
+def predict(order: PredictOrder, *, model: Path, scaled: Path, out: Path) -> None:
     """Predict every slide of a shard.
 
     Args:
-        shard: name of the shard.
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
+        order: the slides, windows and blending.
         model: folder with ``model.safetensors`` and ``model.json``.
         scaled: the shard's folder of scaled images, at the scale of the model.
-        settings: windows and blending.
         out: the folder to write: ``{slide}.tif``, uint8, one band a class, 255 being a probability of 1.
 
     Raises:
         DataError: the model or an image cannot be read.
     """
-    torch.set_num_threads(settings.inference.threads)
+    torch.set_num_threads(order.inference.threads)
     with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
         segmenter, classes = load_model(model)
         segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
-        for row in read_shard(sheet, data, shard):
+        for slide in order.slides:
             with (
-                open_raster(scaled / f"{row.slide}.image.tif") as image,
-                open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
+                open_raster(image_file(scaled, slide)) as image,
+                open_raster(tissue_file(scaled, slide)) as tissue,
             ):
-                frame = Frame.of(image)
-                tags = {**frame.tags(), "classes": json.dumps(classes)}
-                path = folder / f"{row.slide}.tif"
+                tags = Frame.of(image).tags(classes)
+                path = probability_file(folder, slide)
                 with create_raster(path, image.size, bands=len(classes), tags=tags) as raster:
-                    predict_image(segmenter, image, tissue, settings.inference, raster, row.slide)
+                    predict_image(segmenter, image, tissue, order.inference, raster, slide)
 
 
 def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
@@ -85,13 +71,20 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
 
     Raises:
         DataError: a file is missing or does not fit.
+
+    Examples:
+        >>> model, classes = load_model(Path("results/models/unet/fold0"))
+        >>> with torch.inference_mode():
+        ...     probabilities = model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).sigmoid()
+        >>> classes, tuple(probabilities.shape)
+        (['connective', 'inflammatory', 'neoplastic'], (1, 3, 64, 64))
     """
     try:
-        content = read_document(folder / "model.json", folder)
+        content = read_document(folder / CARD, folder)
         segmenter = build(Network(**content["network"]), len(content["classes"]), pretrained=False)
-        if file_hash(folder / "model.safetensors") != content["weights"]:
-            raise ValueError("model.safetensors is not the file that model.json describes")
-        segmenter.load_state_dict(load_file(folder / "model.safetensors"))
+        if file_hash(folder / NETWORK) != content["weights"]:
+            raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
+        segmenter.load_state_dict(load_file(folder / NETWORK))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = "Delete the folder and run the same command again."
         raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error

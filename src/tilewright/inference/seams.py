@@ -1,8 +1,8 @@
 """How much a prediction depends on where its windows lie.
 
-A part of a slide is predicted on a grid of windows and again on the grid moved by half a step, which is half a window where
-windows do not overlap (moved by half a window, windows that overlap by half would lie where they were). The mean difference
-of the probabilities where windows of the first grid end is the seam.
+A part of a slide is predicted on a grid of windows and again on the grid moved by half a step, which is half a window
+where windows do not overlap (moved by half a window, windows that overlap by half would lie where they were). The
+mean difference of the probabilities where windows of the first grid end is the seam.
 """
 
 import tempfile
@@ -20,8 +20,8 @@ from tilewright.inference.views import views
 from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, step_of
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import Inference
-from tilewright.project.rows import read_shard
-from tilewright.project.settings import SeamsSettings
+from tilewright.project.orders import SeamsOrder
+from tilewright.project.places import image_file, tissue_file
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import note
@@ -30,18 +30,14 @@ from tilewright.training.segmenter import Segmenter
 NEAR = 2
 
 
-def seams(
-    shard: str, *, sheet: Path, data: Path, model: Path, scaled: Path, settings: SeamsSettings, out: Path
-) -> None:
+def seams(order: SeamsOrder, *, model: Path, scaled: Path, out: Path) -> None:
     """Measure the seams of a model on a slide that it was not trained on, for its own windows and for others.
 
     Args:
-        shard: name of a shard; of its slides the one with the most tissue is taken.
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
+        order: the slides of a shard, of which the one with the most tissue is taken; windows of the model, further
+            overlaps and blends, and the longest edge of the part.
         model: folder with ``model.safetensors`` and ``model.json``.
         scaled: the shard's folder of scaled images, at the scale of the model.
-        settings: windows of the model, further overlaps and blends, and the longest edge of the part.
         out: the JSON to write: slide, part (x, y, width, height, at the model's scale), and of each kind of windows
             overlap, blend, cost (pixels computed for one of the slide), seam and difference (mean over all pixels); and
             operations, thousands of floating-point operations for a pixel that is computed, with all views.
@@ -49,20 +45,19 @@ def seams(
     Raises:
         DataError: the model or an image cannot be read.
     """
-    torch.set_num_threads(settings.inference.threads)
+    torch.set_num_threads(order.inference.threads)
     with claimed_gpus(), torch.inference_mode():
         segmenter, classes = load_model(model)
         segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
-        slides = [row.slide for row in read_shard(sheet, data, shard)]
-        slide = max(slides, key=lambda name: _tissue(scaled / f"{name}.tissue.tif"))
-        with open_raster(scaled / f"{slide}.image.tif") as image, open_raster(scaled / f"{slide}.tissue.tif") as tissue:
-            part = richest(tissue, settings.max_edge)
+        slide = max(order.slides, key=lambda name: _tissue(tissue_file(scaled, name)))
+        with open_raster(image_file(scaled, slide)) as image, open_raster(tissue_file(scaled, slide)) as tissue:
+            part = richest(tissue, order.max_edge)
             found = []
-            for inference in kinds(settings.inference, settings.overlaps, settings.blends):
+            for inference in kinds(order.inference, order.overlaps, order.blends):
                 seam = measure(segmenter, Part(image, part), inference, len(classes))
                 note(f"{slide}: overlap {inference.overlap:g}, {inference.blend}: seam {seam.seam:.4f}")
                 found.append({"overlap": inference.overlap, "blend": inference.blend, **seam.__dict__})
-        work = operations(segmenter, settings.inference)
+        work = operations(segmenter, order.inference)
     content = {
         "format": 1, "slide": slide, "part": [part.x, part.y, part.width, part.height], "operations": work,
         "windows": found,
@@ -116,7 +111,10 @@ def kinds(own: Inference, overlaps: Sequence[float], blends: Sequence[str]) -> l
 
 
 def richest(tissue: Raster, edge: int) -> Window:
-    """The square of at most ``edge`` pixels, out of half-overlapping ones, that holds the most tissue; the first of equals."""
+    """The square of at most ``edge`` pixels, out of half-overlapping ones, that holds the most tissue.
+
+    The first of equals.
+    """
     corners = grid(tissue.size, edge, 0.5)
     windows = [Window(x, y, edge, edge).clipped(tissue.size) for x, y in corners]
     return max(windows, key=lambda window: int(np.count_nonzero(tissue.read(window))))

@@ -14,6 +14,8 @@ from tilewright.pixels.strips import Strip
 from tilewright.pixels.thresholds import scored_strips
 
 CANDIDATES = 64
+# pixels of a run that count, and those of them that are of the class
+OVERLAP = np.dtype([("area", np.int64), ("hits", np.int64)])
 
 
 @dataclass(frozen=True)
@@ -31,39 +33,40 @@ class Sizes:
     truth: int
 
     def counts(self, least: int) -> tuple[int, int, int]:
-        """Pixels that are rightly taken, taken, and of the class, when objects of ``least`` pixels and more are taken."""
+        """Pixels that are rightly taken, taken, and of the class, when objects from ``least`` pixels on are taken."""
         kept = self.area >= least
         return int(self.hits[kept].sum()), int(self.area[kept].sum()), self.truth
 
 
-def object_sizes(probability: Path, mask: Path, bits: Sequence[int], thresholds: Sequence[float]) -> list[Sizes]:
-    """The sizes of the objects of a slide, for each of some classes.
+def object_sizes(probability: Path, mask: Path, classes: Sequence[str], name: str, threshold: float) -> Sizes:
+    """The sizes of the objects of a slide and class.
 
     Args:
         probability: the slide's probabilities, one band a class.
         mask: its true mask at full size.
-        bits: the classes, as bands of the one and bits of the other.
-        thresholds: of all classes.
+        classes: names of all classes.
+        name: the class.
+        threshold: of the class.
     """
-    with open_raster(probability) as raster, open_raster(mask) as truth:
-        frame, ignored = Frame.of(raster), raster.bands
-        trackers = [ComponentTracker(frame.height, frame.width, values=2) for _ in bits]
-        found: list[list[tuple[Ints, Ints]]] = [[] for _ in bits]
-        totals = [0] * len(bits)
+    bit = classes.index(name)
+    # a class that is not asked for has no pixel at a threshold above 1
+    thresholds = [threshold if place == bit else 2.0 for place in range(len(classes))]
+    area, hits, total = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    with open_raster(probability, classes) as raster, open_raster(mask, classes) as truth:
+        frame = Frame.of(raster)
+        tracker = ComponentTracker(frame.height, frame.width, values=OVERLAP)
         for strip in scored_strips(raster, frame, thresholds):
-            top, bottom, _ = strip[0].strip
-            *true, void = _runs(truth, top, bottom, [*bits, ignored])
-            for place, bit in enumerate(bits):
-                own, expected = strip[bit].strip.runs, difference(true[place], void)
-                totals[place] += expected.area()
-                values = np.stack([own.lengths() - _common(own, void), _common(own, expected)], axis=1)
-                closed = trackers[place].push(Strip(top, bottom, own), values.astype(np.float64))
-                counts = [np.bincount(closed.labels, column).astype(np.int64) for column in closed.values.T]
-                found[place].append((counts[0], counts[1]))
-    return [
-        Sizes(np.concatenate([area for area, _ in parts]), np.concatenate([hits for _, hits in parts]), total)
-        for parts, total in zip(found, totals, strict=True)
-    ]
+            top, bottom, own = strip[bit].strip
+            true, ignored = _runs(truth, top, bottom, [bit, len(classes)])
+            expected = difference(true, ignored)
+            total += expected.area()
+            overlap = np.empty(len(own), OVERLAP)
+            overlap["area"] = own.lengths() - _common(own, ignored)
+            overlap["hits"] = _common(own, expected)
+            closed = tracker.push(Strip(top, bottom, own), overlap)
+            area.append(np.bincount(closed.owner, closed.values["area"]).astype(np.int64))
+            hits.append(np.bincount(closed.owner, closed.values["hits"]).astype(np.int64))
+    return Sizes(np.concatenate(area), np.concatenate(hits), total)
 
 
 def candidates(sizes: Sequence[Sizes]) -> list[int]:

@@ -1,10 +1,11 @@
 """Weights of the members of an ensemble, fitted on out-of-fold slides.
 
-The weights are at least 0, sum to 1, and minimise the mean squared error of the blend (its Brier score). That needs no more
-than the sums of products of the members' probabilities with each other and with the truth, which are taken in one pass.
+The weights are at least 0, sum to 1, and minimise the mean squared error of the blend (its Brier score). That needs
+no more than the sums of products of the members' probabilities with each other and with the truth, which are taken in
+one pass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,52 +15,51 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from tilewright.inference.ensemble import read_at
 from tilewright.pixels.grid import blocks
+from tilewright.pixels.interpolation import read_at
 from tilewright.pixels.rasters import open_raster
-from tilewright.project.rows import Row, open_sheet
-from tilewright.project.settings import WeighSettings
+from tilewright.project.orders import WeighOrder
+from tilewright.project.places import member_of, probability_file, scaled_mask_file
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
-from tilewright.tiles.split import agreed_folds
+from tilewright.tiles.split import require_folds
 
 WINDOW = 1024
 Floats = NDArray[np.float64]
 
 
-def weigh(
-    *, sheet: Path, data: Path, folds: Path, probabilities: Path, scaled: Path, settings: WeighSettings, out: Path
-) -> None:
-    """Fit the weight of each model of an ensemble on the training slides, each predicted by the fold that did not see it.
+def weigh(order: WeighOrder, *, folds: Path, probabilities: Path, scaled: Path, out: Path) -> None:
+    """Fit the weight of each model of an ensemble on the training slides.
+
+    Each slide is predicted by the fold that did not see it.
 
     Classes count alike: the error of each is divided by the number of its pixels.
 
     Args:
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
+        order: the slides and their folds; models, the first one at the ensemble's scale; classes.
         folds: ``folds.csv``.
         probabilities: folder of all models, ``{model}/fold{fold}/{shard}/{slide}.tif``.
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.mask.tif``.
-        settings: models, the first one at the ensemble's scale; classes; how groups are divided.
-        out: the JSON to write: weights by model, and for each model its own error, the error of the best blend without it,
-            and the errors of the blend, fitted (on the same slides, hence optimistic) and nested.
+        out: the JSON to write: weights by model, and for each model its own error, the error of the best blend
+            without it, and the errors of the blend, fitted (on the same slides, hence optimistic) and nested.
 
     Raises:
         DataError: no training slide is labelled, or the folds are not those of sheet and config.
     """
-    listed = open_sheet(sheet, data).rows
-    fold_of = {one.shard: one.fold for one in agreed_folds(folds, listed, settings.folds)}
-    rows = [row for row in listed if row.role == "train"]
+    require_folds(folds, order.folds)
+    fold_of = {one.shard: one.fold for one in order.folds}
     sums: dict[int | None, Sums] = {}
-    for row in track(rows, "weigh"):
+    for row in track(order.rows, "weigh"):
         fold = fold_of[row.shard]
-        maps = [probabilities / model / f"fold{fold}" / row.shard / f"{row.slide}.tif" for model in settings.models]
-        found = slide_sums(row, maps, scaled / row.shard / f"{row.slide}.mask.tif", settings.classes)
+        members = (probabilities / member_of(model, fold, row.shard) for model in order.models)
+        maps = [probability_file(member, row.slide) for member in members]
+        found = slide_sums(row.labelled, maps, scaled_mask_file(scaled / row.shard, row.slide), order.classes)
         sums[fold] = sums[fold] + found if fold in sums else found
     if not any(part.positive.any() for part in sums.values()):
-        raise DataError(Problem(str(sheet), "no training slide shows a class.", "Give the weights in the config."))
-    write_document(out, table(list(sums.values()), settings.models))
+        what, remedy = "no training slide shows a class.", "Give the weights in the config."
+        raise DataError(Problem("the slide sheet", what, remedy))
+    write_document(out, table(list(sums.values()), order.models))
 
 
 @dataclass(frozen=True)
@@ -84,32 +84,35 @@ class Sums:
         return Sums(self.products[:, members][:, :, members], self.hits[:, members], self.positive)
 
     def error(self, weights: Floats) -> float:
-        """Squared error of the blend, by class divided by the number of its pixels; mean over the classes that occur."""
+        """Squared error of the blend, by class divided by the number of its pixels.
+
+        Mean over the classes that occur.
+        """
         squares = np.einsum("i,cij,j->c", weights, self.products, weights) - 2 * self.hits @ weights + self.positive
         occurs = self.positive > 0
         return float((squares[occurs] / self.positive[occurs]).mean())
 
 
-def slide_sums(row: Row, maps: Sequence[Path], mask: Path, classes: Sequence[str]) -> Sums:
+def slide_sums(labelled: Collection[str], maps: Sequence[Path], mask: Path, classes: Sequence[str]) -> Sums:
     """The sums over the pixels of a slide, for the classes that are labelled in it; ignored pixels do not count.
 
     Args:
-        row: the slide.
+        labelled: the classes that are labelled.
         maps: probabilities of each member; the first is at the scale of the mask.
         mask: the true mask.
         classes: names of the classes.
     """
     count, members = len(classes), len(maps)
     sums = Sums(np.zeros((count, members, members)), np.zeros((count, members)), np.zeros(count))
-    labelled = [place for place, name in enumerate(classes) if row.labelled is None or name in row.labelled]
+    known = [place for place, name in enumerate(classes) if name in labelled]
     with ExitStack() as stack:
-        rasters = [stack.enter_context(open_raster(path)) for path in maps]
-        bits = stack.enter_context(open_raster(mask))
+        rasters = [stack.enter_context(open_raster(path, classes)) for path in maps]
+        bits = stack.enter_context(open_raster(mask, classes))
         for window in blocks(rasters[0].size, WINDOW):
             truth = bits.read(window)[0]
             valid = ((truth >> count) & 1) == 0
             values = np.stack([read_at(each, rasters[0], window) for each in rasters]) / np.float32(255)
-            for place in labelled:
+            for place in known:
                 own = values[:, place][:, valid].astype(np.float64)
                 positive = ((truth[valid] >> place) & 1) == 1
                 sums.products[place] += own @ own.T

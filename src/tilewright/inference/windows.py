@@ -24,7 +24,7 @@ def blend_weights(blend: BlendName, edge: int) -> NDArray[np.float32]:
     """Weight of each pixel of a window, from 1 in the centre towards 0 at the border, but never 0.
 
     Args:
-        blend: mean, discard, minimum: 1 everywhere; pyramid: distance to the nearest border (S3-17); hann: product of two
+        blend: mean, discard, minimum: 1 everywhere; pyramid: distance to the nearest border; hann: product of two
             Hann windows; gaussian: sigma of an eighth of the edge (nnU-Net).
         edge: edge of the window.
 

@@ -1,7 +1,7 @@
 """Edges of outlines kept on disk by place, so that memory grows neither with the slide nor with its outlines.
 
-A batch of outlines is appended to the file in the order of the blocks that they start in, and after it the batch's index,
-by block. In memory is, of each batch, only where the index of each block begins.
+A batch of outlines is appended to the file in the order of the blocks that they start in, and after it the batch's
+index, by block. In memory is, of each batch, only where the index of each block begins.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,10 @@ INDEX = np.dtype([("first", np.int64), ("count", np.int32), ("bits", np.int32)])
 
 @dataclass(frozen=True)
 class _Batch:
-    """Where the index of a batch is: its first byte, and for each block how many entries come before, int32[blocks + 1]."""
+    """Where the index of a batch is.
+
+    Its first byte, and for each block how many entries come before, int32[blocks + 1].
+    """
 
     start: int
     before: NDArray[np.int32]
@@ -86,7 +89,9 @@ class EdgeStore:
         return [self._frame.width, self._frame.height]
 
     def _places(self, bounds: NDArray[np.float64]) -> tuple[Ints, Ints, Ints]:
-        """The order of outlines by their first block; and, for each block that one reaches, its place there and the block.
+        """The order of outlines by their first block.
+
+        And, for each block that one reaches, its place there and the block.
 
         Outlines beyond the frame are left out.
         """

@@ -1,8 +1,8 @@
 """The table of outlines that ``rasterize`` writes beside each mask, and that every later step reads.
 
-One row for each outline and class that takes it: class, label; x, y (the centroid, or a point inside where the centroid is
-not); left, top, width, height (of the bounding box); area; geometry (WKB). All in pixels of level 0 from the corner of the
-used part of the slide.
+One row for each outline and class that takes it: class, label; x, y (the centroid, or a point inside where the
+centroid is not); left, top, width, height (of the bounding box); area; geometry (WKB). All in pixels of level 0 from
+the corner of the used part of the slide.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from tilewright.annotations import Annotation
 from tilewright.pixels.grid import Frame
+from tilewright.project.config import IGNORE
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-IGNORE = "ignore"
 SCHEMA = pa.schema(
     [("class", pa.string()), ("label", pa.string())]
     + [(name, pa.float64()) for name in ("x", "y", "left", "top", "width", "height", "area")]
@@ -63,7 +63,7 @@ class OutlineWriter:
         self._inside = shapely.box(frame.x, frame.y, frame.x + frame.width, frame.y + frame.height)
 
     def write(self, annotations: Sequence[Annotation]) -> None:
-        """Append those outlines (in pixels of level 0 of the whole image) that a class takes and that lie in the frame."""
+        """Append the outlines that a class takes and that lie in the frame; pixels of level 0 of the whole image."""
         taken = [annotation for annotation in annotations if annotation.label in self._names]
         shapes = np.array([annotation.geometry for annotation in taken], dtype=object)
         hits = np.flatnonzero(shapely.intersects(shapes, self._inside)).tolist()
@@ -75,7 +75,7 @@ class OutlineWriter:
 
 
 def _table(names: list[str], labels: list[str], shapes: NDArray[Any], frame: Frame) -> pa.Table:
-    shapes = shapely.transform(shapes, lambda points: points - [frame.x, frame.y])
+    shapes = in_frame(shapes, frame)
     center, bounds = shapely.get_coordinates(_centers(shapes)), shapely.bounds(shapes)
     columns = [
         names, labels, center[:, 0], center[:, 1],
@@ -85,6 +85,25 @@ def _table(names: list[str], labels: list[str], shapes: NDArray[Any], frame: Fra
     return pa.table([pa.array(values, kind.type) for values, kind in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
+def in_frame(shapes: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Areas in pixels of the image, counted from the corner of a frame."""
+    return _moved(shapes, -frame.x, -frame.y)
+
+
+def in_image(shapes: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Areas that count from the corner of a frame, in pixels of the image."""
+    return _moved(shapes, frame.x, frame.y)
+
+
+def as_recorded(shapes: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Areas as the table gives them back: what is drawn and what is read from it are the same to the last bit."""
+    return in_image(in_frame(shapes, frame), frame)
+
+
+def _moved(shapes: NDArray[Any], x: int, y: int) -> NDArray[Any]:
+    return shapely.transform(shapes, lambda points: np.add(points, (x, y))) if x or y else shapes
+
+
 def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
     centroids: NDArray[Any] = shapely.centroid(shapes)
     beside = ~shapely.intersects(shapes, centroids)
@@ -92,7 +111,7 @@ def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
     return centroids
 
 
-def read_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.DataFrame":
+def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.DataFrame":
     """The table that ``rasterize`` wrote, with shapely areas in the column geometry.
 
     Args:

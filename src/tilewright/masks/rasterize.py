@@ -11,30 +11,30 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.annotations import Annotation, Outlines, stream_annotations
+from tilewright.annotations import Annotation, Outlines, stream_outlines
 from tilewright.masks.edgestore import EdgeStore
-from tilewright.masks.outlines import IGNORE, OutlineWriter, outline_writer
+from tilewright.masks.outlines import OutlineWriter, as_recorded, outline_writer
+from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Window, blocks, mask_dtype
 from tilewright.pixels.rasters import create_raster
-from tilewright.pixels.runs import Runs, spread, union
-from tilewright.pixels.scanline import Edges, crossed, filled
-from tilewright.project.config import DEFAULT_LIMITS, Limits
-from tilewright.project.rows import Row, read_shard
-from tilewright.project.settings import RasterizeSettings
+from tilewright.pixels.runs import Runs, spread
+from tilewright.pixels.scanline import Edges, covered
+from tilewright.project.config import DEFAULT_LIMITS, IGNORE, Limits, PixelRule
+from tilewright.project.orders import RasterizeOrder, RasterizeRow
+from tilewright.project.places import mask_file, outlines_file
 from tilewright.runtime.atomic import atomic_directory
-from tilewright.runtime.errors import AnnotationError, Problem, did_you_mean, raise_all
+from tilewright.runtime.errors import AnnotationError, Problem, raise_all
 from tilewright.runtime.progress import note, track
 from tilewright.slides import open_slide
 
 DENSE = 8
 TOGETHER = 4096
 NAMED = 5
-PixelRule = Literal["center", "all_touched"]
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,14 @@ class MaskSummary:
     first_outside: tuple[str, ...]
 
 
-def rasterize(
-    shard: str, *, sheet: Path, data: Path, settings: RasterizeSettings, out: Path, limits: Limits = DEFAULT_LIMITS
-) -> None:
+def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     """Draw the outlines of every slide of a shard.
 
     Writes ``out/{slide}.tif`` and ``out/{slide}.outlines.parquet``; a slide without outlines gets empty ones. What was
     repaired or left out is printed to the log.
 
     Args:
-        shard: name of the shard.
-        sheet: the slide sheet.
-        data: folder in which images and outlines are looked for first.
-        settings: the classes and how outlines are read and drawn.
+        order: the slides, the classes, and how outlines are read and drawn.
         out: the folder to write; appears whole or not at all.
         limits: the most pixels and vertices that are read; they refuse input and change no result.
 
@@ -74,15 +69,15 @@ def rasterize(
     """
     problems: list[Problem] = []
     with atomic_directory(out) as folder:
-        for row in read_shard(sheet, data, shard):
+        for row in order.rows:
             try:
-                _rasterize_slide(row, settings, limits, folder)
+                _rasterize_slide(row, order, limits, folder)
             except AnnotationError as error:
                 problems += [_placed(problem, row) for problem in error.problems]
         raise_all(AnnotationError, problems)
 
 
-def _placed(problem: Problem, row: Row) -> Problem:
+def _placed(problem: Problem, row: RasterizeRow) -> Problem:
     """The problem with the file that it is in."""
     file = str(row.annotations)
     return (
@@ -92,27 +87,26 @@ def _placed(problem: Problem, row: Row) -> Problem:
     )
 
 
-def _rasterize_slide(row: Row, settings: RasterizeSettings, limits: Limits, folder: Path) -> None:
-    options = settings.annotations
+def _rasterize_slide(row: RasterizeRow, order: RasterizeOrder, limits: Limits, folder: Path) -> None:
+    options = order.annotations
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
-        crop_to_bounds=settings.slides.crop_to_bounds,
+        crop_to_bounds=order.slides.crop_to_bounds,
     ) as slide:  # fmt: skip
         frame = slide.frame
     batches: Iterable[Outlines] = ()
     if row.annotations:
-        batches = stream_annotations(row.annotations, row.slide, frame.image, options, limits)
-    table = folder / f"{row.slide}.outlines.parquet"
-    with outline_writer(table, frame, settings.classes, options.ignore) as writer:
+        batches = stream_outlines(row.annotations, row.slide, frame.image, options, limits)
+    table = outlines_file(folder, row.slide)
+    with outline_writer(table, frame, order.classes, options.ignore) as writer:
         summary = draw(
-            _recorded(batches, writer), frame, folder / f"{row.slide}.tif", classes=settings.classes,
+            _recorded(batches, writer), frame, mask_file(folder, row.slide), classes=order.classes,
             ignore=options.ignore, discard=options.discard, pixel_rule=options.pixel_rule,
         )  # fmt: skip
     if summary.outside and not row.region:
         first = ", ".join(summary.first_outside) + (" ..." if summary.outside > len(summary.first_outside) else "")
-        note(
-            f"{row.annotations}: outlines that reach beyond the image of slide {row.slide}: {first} ({summary.outside} in all)"
-        )
+        what = f"outlines that reach beyond the image of slide {row.slide}: {first} ({summary.outside} in all)"
+        note(f"{row.annotations}: {what}")
 
 
 def _recorded(batches: Iterable[Outlines], table: OutlineWriter) -> Iterator[Annotation]:
@@ -137,8 +131,8 @@ def draw(
 ) -> MaskSummary:
     """Draw annotations into a tiled bit mask, one block in memory at a time.
 
-    Bit ``k`` of a pixel is set where class ``k`` covers it, so classes may overlap. Blocks that no annotation touches are
-    not written (sparse TIFF; they read as zero).
+    Bit ``k`` of a pixel is set where class ``k`` covers it, so classes may overlap. Blocks that no annotation touches
+    are not written (sparse TIFF; they read as zero).
 
     Args:
         annotations: outlines in pixels of level 0 of the whole image, x before y; read once.
@@ -158,29 +152,30 @@ def draw(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=out.parent) as waiting:
-        canvas = _Canvas(EdgeStore(waiting, frame, block), _taken(classes, ignore), discard)
+        canvas = _Canvas(EdgeStore(waiting, frame, block), frame, _taken(classes, ignore))
+        unclaimed = Unclaimed(classes, ignore, discard)
         remaining = iter(annotations)
         while batch := list(islice(remaining, TOGETHER)):
             canvas.add(batch)
-        raise_all(AnnotationError, list(canvas.unknown_labels()))
-        counts = _draw_blocks(canvas, frame, out, len(classes), block, all_touched=pixel_rule == "all_touched")
+            unclaimed.add(batch)
+        raise_all(AnnotationError, list(unclaimed.problems(lambda label: f'label "{label}"')))
+        counts = _draw_blocks(canvas, frame, out, list(classes), block, pixel_rule)
     pixels = dict(zip([*classes, IGNORE], counts, strict=True))
     return MaskSummary(pixels, canvas.outside, tuple(canvas.first_outside))
 
 
 def _draw_blocks(
-    canvas: "_Canvas", frame: Frame, out: Path, classes: int, block: int, *, all_touched: bool
+    canvas: "_Canvas", frame: Frame, out: Path, classes: Sequence[str], block: int, rule: PixelRule
 ) -> list[int]:
     """Write the mask and count the pixels of each bit."""
-    dtype = mask_dtype(classes)
-    counts = [0] * (classes + 1)
-    with create_raster(out, frame.size, dtype=dtype, tags=frame.tags()) as raster:
+    dtype = mask_dtype(len(classes))
+    counts = [0] * (len(classes) + 1)
+    with create_raster(out, frame.size, dtype=dtype, tags=frame.tags(classes)) as raster:
         for window in track(list(blocks(frame.size, block)), f"draw {out.stem}"):
             pixels = np.zeros((window.height, window.width), dtype)
             for bit, edges in canvas.layers(window):
                 place = replace(window, x=frame.x + window.x, y=frame.y + window.y)
-                runs = filled(edges, place)
-                runs = union(runs, crossed(edges, place)) if all_touched else runs
+                runs = covered(edges, place, rule).runs(place)
                 counts[bit] += runs.area()
                 _set(pixels, runs, dtype.type(1 << bit))
             if pixels.any():
@@ -210,38 +205,25 @@ class _Canvas:
 
     Attributes:
         store: where the outlines wait.
+        frame: the part of the image that is drawn.
         bits: the bits that each label sets.
-        discard: labels that are not drawn.
         outside: how many outlines are not wholly inside the frame.
         first_outside: origins of the first few of them.
-        unknown: labels that belong to no class, with their count and the origin of the first.
     """
 
     store: EdgeStore
+    frame: Frame
     bits: Mapping[str, int]
-    discard: Sequence[str]
     outside: int = 0
     first_outside: list[str] = field(default_factory=list)
-    unknown: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, annotations: Sequence[Annotation]) -> None:
         drawn = [annotation for annotation in annotations if annotation.label in self.bits]
-        shapes = np.array([annotation.geometry for annotation in drawn], dtype=object)
+        shapes = as_recorded(np.array([annotation.geometry for annotation in drawn], dtype=object), self.frame)
         inside = self.store.add(shapes, np.array([self.bits[annotation.label] for annotation in drawn], np.int32))
         self.outside += int((~inside).sum())
         beyond = np.flatnonzero(~inside)[: NAMED - len(self.first_outside)]
         self.first_outside += [drawn[index].origin for index in beyond.tolist()]
-        for annotation in annotations:
-            if annotation.label not in self.bits and annotation.label not in self.discard:
-                count, first = self.unknown.get(annotation.label, (0, annotation.origin))
-                self.unknown[annotation.label] = (count + 1, first)
-
-    def unknown_labels(self) -> Iterator[Problem]:
-        for label, (count, first) in self.unknown.items():
-            subject = "1 outline has" if count == 1 else f"{count} outlines have"
-            what = f'{subject} the label "{label}" (first: {first}), which belongs to no class.'
-            remedy = f"{did_you_mean(label, self.bits)} Or add it to a class, or to annotations.ignore or .discard."
-            yield Problem(f'label "{label}"', what, remedy.strip())
 
     def layers(self, window: Window) -> Iterator[tuple[int, Edges]]:
         """The bits that are set somewhere in a block, with the edges of the outlines that set each."""

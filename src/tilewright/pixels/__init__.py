@@ -1,1 +1,4 @@
-"""What several stages stand on: geometry, rasters, runs, strips, components. Nothing here knows slides, classes or networks."""
+"""What several stages stand on: geometry, rasters, runs, strips, components.
+
+Nothing here knows slides or networks.
+"""

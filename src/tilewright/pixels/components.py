@@ -4,19 +4,17 @@ Pixels that share an edge or a corner are connected, unless stated otherwise.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy  # its parts load when they are first used: few steps pay for them
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tilewright.pixels.runs import Ints, Runs, overlaps
 from tilewright.pixels.strips import Strip
 
-Floats = NDArray[np.float64]
 
-
-def label(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
+def components_of(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
     """The connected component of each run.
 
     Args:
@@ -34,18 +32,18 @@ def label(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
     return _by_first(_merged(upper, lower, count))
 
 
-def groups(labels: Ints) -> tuple[Ints, Ints]:
-    """Where the members of each label are.
+def groups(owner: Ints) -> tuple[Ints, Ints]:
+    """Where the members of each owner are.
 
     Args:
-        labels: int64[n]; every number from 0 to the largest occurs.
+        owner: int64[n]; every number from 0 to the largest occurs.
 
     Returns:
-        The order that sorts the members by label, int64[n], and the place in it of each label's first, int64[labels].
+        The order that sorts the members by owner, int64[n], and the place in it of each owner's first, int64[owner].
     """
-    order = np.argsort(labels, kind="stable")
-    count = int(labels.max(initial=-1)) + 1
-    return order, np.searchsorted(labels[order], np.arange(count)).astype(np.int64, copy=False)
+    order = np.argsort(owner, kind="stable")
+    count = int(owner.max(initial=-1)) + 1
+    return order, np.searchsorted(owner[order], np.arange(count)).astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -54,46 +52,49 @@ class Components:
 
     Attributes:
         runs: their pixels, in the coordinates of the mask.
-        labels: the component of each run, int64[n], from 0 in the order of the components' first pixels, by rows.
-        values: what came with each run, float64[n, k].
+        owner: the component of each run, int64[n], from 0 in the order of the components' first pixels, by rows.
+        values: what came with each run, [n], of the type that the tracker was made for.
     """
 
     runs: Runs
-    labels: Ints
-    values: Floats
+    owner: Ints
+    values: NDArray[Any]
 
 
 class ComponentTracker:
-    """Finds the components of a mask whose strips arrive from top to bottom, and gives each out once it can grow no more.
+    """Finds the components of a mask whose strips arrive from top to bottom.
+
+    Each is given out once it can grow no more.
 
     In memory are the components that reach the last row seen, and no others.
 
     Args:
         height: rows of the mask.
         width: columns of the mask.
-        values: how many numbers come with each run.
-        connectivity: 8 or 4, as of ``label``.
+        values: type of what comes with each run; structured where that is more than one number.
+        connectivity: 8 or 4, as of ``components_of``.
     """
 
-    def __init__(self, height: int, width: int, values: int = 0, connectivity: Literal[4, 8] = 8) -> None:
+    def __init__(self, height: int, width: int, values: DTypeLike = np.bool_, connectivity: Literal[4, 8] = 8) -> None:
         self._height, self._connectivity = height, connectivity
         self._runs = Runs.empty(height, width)
         self._component = np.empty(0, np.int64)
-        self._values = np.empty((0, values))
+        self._values = np.empty(0, values)
 
-    def push(self, strip: Strip, values: Floats | None = None) -> Components:
+    def push(self, strip: Strip, values: NDArray[Any] | None = None) -> Components:
         """Add the next strip.
 
         Args:
             strip: follows the last one without a gap.
-            values: float64[runs, values], one row for each run.
+            values: what comes with each run, [runs].
 
         Returns:
-            The components that end above the last row of the strip; after the last strip all that are left. Together, the
-            components of all calls are those of the mask, by the strip of their last row, then by their first pixel.
+            The components that end above the last row of the strip; after the last strip all that are left. Together,
+            the components of all calls are those of the mask, by the strip of their last row, then by their first
+            pixel.
         """
         runs, component = self._joined(strip)
-        given = values if values is not None else np.empty((len(strip.runs), self._values.shape[1]))
+        given = values if values is not None else np.zeros(len(strip.runs), self._values.dtype)
         carried = np.concatenate([self._values, given])
         count = int(component.max(initial=-1)) + 1
         open_ends = np.zeros(count, np.bool_)
@@ -106,21 +107,26 @@ class ComponentTracker:
         return Components(runs.take(~stays), _by_first(closed), carried[~stays])
 
     def first_row_of_smaller(self, area: float) -> int:
-        """The first row of the components that are still open and have fewer pixels than ``area``; -1: there is none."""
+        """The first row of the components that are still open and have fewer pixels than ``area``.
+
+        -1: there is none.
+        """
         found = np.bincount(self._component, self._runs.lengths())
         small = found[self._component] < area
         return int(self._runs.row[np.argmax(small)]) if small.any() else -1
 
     def forget_upper_rows(self, amount: float) -> int:
-        """Of open components whose first values sum to ``amount`` or more keep the last row alone, and ``amount``.
+        """Of open components whose values sum to ``amount`` or more keep the last row alone, and ``amount``.
+
+        The values are plain numbers.
 
         Returns:
             The first row of the other open components; -1: there is none.
         """
         if not len(self._runs):
             return -1
-        large = (np.bincount(self._component, self._values[:, 0]) >= amount)[self._component]
-        self._values[large, 0] = amount
+        large = (np.bincount(self._component, self._values) >= amount)[self._component]
+        self._values[large] = amount
         first = int(self._runs.row[np.argmin(large)]) if not large.all() else -1
         stays = ~large | (self._runs.row == self._runs.row[-1])
         self._runs, self._component, self._values = self._runs.take(stays), self._component[stays], self._values[stays]
@@ -129,7 +135,7 @@ class ComponentTracker:
     def _joined(self, strip: Strip) -> tuple[Runs, Ints]:
         """The runs that were open and those of the strip, and the component of each, numbered without gaps."""
         before, after = self._runs, strip.runs
-        new, reach = label(after, self._connectivity), 1 if self._connectivity == 8 else 0
+        new, reach = components_of(after, self._connectivity), 1 if self._connectivity == 8 else 0
         known = int(self._component.max(initial=-1)) + 1
         edge = np.searchsorted(before.row, strip.top - 1)
         above, below = before.take(slice(int(edge), None)), after.take(after.row == strip.top)

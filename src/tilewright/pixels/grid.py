@@ -5,7 +5,7 @@ Sizes are width x height, windows x before y, in pixels of one image or scale. I
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +13,8 @@ import numpy as np
 
 BLOCK = 512
 """Edge of the blocks in which rasters are stored, in pixels."""
+WINDOW = 2048
+"""Edge in pixels of what a step holds of a raster at a time."""
 
 
 class Size(NamedTuple):
@@ -24,7 +26,12 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of pixels: its left, top, width and height."""
+    """A rectangle of pixels: its left, top, width and height.
+
+    Examples:
+        >>> Window(x=10, y=20, width=3, height=2).slices
+        (slice(20, 22, None), slice(10, 13, None))
+    """
 
     x: int
     y: int
@@ -126,9 +133,10 @@ class Frame:
         """The same place at another scale."""
         return replace(self, factor=factor)
 
-    def tags(self) -> dict[str, str]:
-        """The frame as text for ``create_raster``."""
-        return {"frame": json.dumps(asdict(self))}
+    def tags(self, classes: Iterable[str] = ()) -> dict[str, str]:
+        """The frame as text for ``create_raster``, with the classes of the raster's bits or bands, if any."""
+        names = list(classes)
+        return {"frame": json.dumps(asdict(self)), **({"classes": json.dumps(names)} if names else {})}
 
     @classmethod
     def of(cls, raster: Tagged) -> "Frame":

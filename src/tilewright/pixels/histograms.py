@@ -1,7 +1,7 @@
 """Probabilities counted in 256 bins, from which the Dice at every threshold follows exactly.
 
-Bin ``b`` holds the pixels whose probability, times 255 and rounded, is ``b``. At the threshold of bin ``b`` the pixels of
-``b`` and above are taken.
+Bin ``b`` holds the pixels whose probability, times 255 and rounded, is ``b``. At the threshold of bin ``b`` the
+pixels of ``b`` and above are taken.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,13 @@
 """Tiled TIFF files, read and written by windows. Sizes are width x height, windows x before y, arrays rows x columns.
 
-Every mask, scaled image and probability map is a tiled, compressed TIFF that is written block by block and appears whole
-or not at all. Behind its end stands a checksum, which readers of TIFF pass over and ``open_raster`` compares.
+Every mask, scaled image and probability map is a tiled, compressed TIFF that is written block by block and appears
+whole or not at all. Behind its end stands a checksum, which readers of TIFF pass over and ``open_raster`` compares.
 """
 
+import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,12 @@ class Raster:
         self.dtype = np.dtype(dataset.dtypes[0])
         self.tags: dict[str, str] = dataset.tags()
 
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that bits or bands stand for, in their order."""
+        names: list[str] = json.loads(self.tags.get("classes", "[]"))
+        return names
+
     def read(self, window: Window | None = None) -> NDArray[Any]:
         """Pixels of ``window`` (default: all), bands x rows x columns; outside the image they are 0."""
         window = window or Window(0, 0, *self.size)
@@ -55,18 +62,30 @@ class Raster:
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[Raster]:
+def open_raster(path: Path, classes: Sequence[str] | None = None) -> Iterator[Raster]:
     """Open a TIFF written by ``create_raster``.
 
+    Args:
+        path: the file.
+        classes: what its bits or bands must stand for; None: anything.
+
     Raises:
-        DataError: the file is missing or damaged.
+        DataError: the file is missing or damaged, or holds other classes.
     """
     _require_seal(path)
     try:
-        with _quiet(), rasterio.open(path) as dataset:
-            yield Raster(dataset)
+        with quiet(), rasterio.open(path) as dataset:
+            raster = Raster(dataset)
+            if classes is not None and raster.classes != list(classes):
+                what = f"holds the classes {_listed(raster.classes)}, not {_listed(classes)}."
+                raise _unreadable(path, what)
+            yield raster
     except RasterioIOError as error:
         raise _unreadable(path, f"cannot be read ({error}).") from error
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(classes) or "of no name"
 
 
 def _require_seal(path: Path) -> None:
@@ -107,7 +126,7 @@ def create_raster(
     level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
     options = {"photometric": "rgb"} if bands == 3 else {}
     with atomic_path(path) as private:
-        with _quiet(), rasterio.open(
+        with quiet(), rasterio.open(
             private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
             tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compression, interleave="pixel",
             sparse_ok=True, bigtiff="if_safer", num_threads=threads, **level, **options,
@@ -118,7 +137,7 @@ def create_raster(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Slides have no place on Earth; rasterio's warning about that is noise here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -1,6 +1,7 @@
 """Run-length encodings as text, in the dialects of competitions and tools.
 
-- column-major: "start length start length ...", starts from 1, pixels counted down the columns (HuBMAP kidney, DSB 2018);
+- column-major: "start length start length ...", starts from 1, pixels counted down the columns (HuBMAP kidney, DSB
+  2018);
 - row-major: the same, pixels counted along the rows (Sartorius);
 - COCO counts: lengths of alternating background and mask, down the columns, as a list or as COCO's compressed text
   (pycocotools, ``rleToString`` of maskApi.c);
@@ -14,8 +15,8 @@ import binascii
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,46 @@ WHERE = "run-length encoding"
 TEXT_NUMBERS = 1 << 20
 _BYTES_LITERAL = re.compile(r"""^b(['"]).*\1?$""", re.DOTALL)
 _COCO_DIGITS = 13  # of 5 bits, for any 64-bit number
+
+
+def encode_rle(mask: NDArray[np.bool_], dialect: "RunLengths" = "column_major") -> str:
+    """A mask as run lengths.
+
+    Args:
+        mask: bool[rows, columns].
+        dialect: column_major, row_major, coco_counts or coco, as above.
+
+    Examples:
+        >>> mask = np.zeros((3, 4), bool)
+        >>> mask[1:, 2] = True
+        >>> encode_rle(mask), encode_rle(mask, "row_major"), encode_rle(mask, "coco_counts")
+        ('8 2', '7 1 11 1', '723')
+    """
+    return ENCODERS[dialect](Runs.from_mask(mask))
+
+
+def decode_rle(text: str, height: int, width: int, dialect: "RunLengths" = "column_major") -> NDArray[np.bool_]:
+    """The mask of run lengths.
+
+    Args:
+        text: the run lengths; not trusted.
+        height: rows of the mask.
+        width: columns of the mask.
+        dialect: as of ``encode_rle``.
+
+    Returns:
+        bool[height, width].
+
+    Raises:
+        DataError: the text is malformed, or does not fit the size.
+
+    Examples:
+        >>> decode_rle("8 2", height=3, width=4).astype(int)
+        array([[0, 0, 0, 0],
+               [0, 0, 1, 0],
+               [0, 0, 1, 0]])
+    """
+    return DECODERS[dialect](text, height, width).to_mask()
 
 
 def encode_row_major(runs: Runs) -> str:
@@ -129,6 +170,21 @@ def decode_coco(text: str, height: int, width: int, *, where: str = WHERE) -> Ru
         return decode_coco_counts(counts.decode("ascii"), height, width, where=where)
     except UnicodeDecodeError as error:
         raise _error(where, "the zlib data holds no COCO counts (it is not ASCII).") from error
+
+
+RunLengths = Literal["column_major", "row_major", "coco_counts", "coco"]
+ENCODERS: Mapping[RunLengths, Callable[[Runs], str]] = {
+    "column_major": encode_column_major,
+    "row_major": encode_row_major,
+    "coco_counts": encode_coco_counts,
+    "coco": encode_coco,
+}
+DECODERS: Mapping[RunLengths, Callable[[str, int, int], Runs]] = {
+    "column_major": decode_column_major,
+    "row_major": decode_row_major,
+    "coco_counts": decode_coco_counts,
+    "coco": decode_coco,
+}
 
 
 def numbers_as_text(numbers: Ints) -> str:

@@ -1,8 +1,8 @@
 """Masks as row runs: the form in which masks travel, whose memory grows with outlines and not with pixels.
 
 A run is a row and a half-open range of columns, in pixels. Most operations see the runs as intervals of a line on which
-row ``r``, column ``c`` has the key ``r * (width + 1) + c``: the spare key at the end of a row keeps runs of neighbouring
-rows apart, so that one-dimensional interval arithmetic is exact.
+row ``r``, column ``c`` has the key ``r * (width + 1) + c``: the spare key at the end of a row keeps runs of
+neighbouring rows apart, so that one-dimensional interval arithmetic is exact.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Runs:
         if rows.size and (rows.min() < 0 or rows.max() >= height or starts.min() < 0 or stops.max() > width):
             raise ValueError(f"runs outside a mask of {width} x {height} pixels")
         base = rows * (width + 1)
-        return cls._of_keys(*_merged(base + starts, base + stops), height, width)
+        return cls._of_keys(*merged(base + starts, base + stops), height, width)
 
     @classmethod
     def from_mask(cls, mask: NDArray[np.bool_]) -> Self:
@@ -187,7 +187,7 @@ def union(a: Runs, b: Runs) -> Runs:
     """Pixels of either mask; both have the same size."""
     _same_size(a, b)
     starts, stops = (np.concatenate(pair) for pair in zip(a.intervals(), b.intervals(), strict=True))
-    return Runs._of_keys(*_merged(starts, stops), a.height, a.width)
+    return Runs._of_keys(*merged(starts, stops), a.height, a.width)
 
 
 def intersection(a: Runs, b: Runs) -> Runs:
@@ -208,19 +208,6 @@ def difference(a: Runs, b: Runs) -> Runs:
 def intersection_area(a: Runs, b: Runs) -> int:
     """Number of pixels in both masks; both have the same size."""
     return intersection(a, b).area()
-
-
-def iou(a: Runs, b: Runs) -> float:
-    """Intersection over union of two masks of the same size; 1 where both are empty."""
-    common = intersection_area(a, b)
-    either = a.area() + b.area() - common
-    return common / either if either else 1.0
-
-
-def dice(a: Runs, b: Runs) -> float:
-    """Twice the intersection over the sum of the areas of two masks of the same size; 1 where both are empty."""
-    total = a.area() + b.area()
-    return 2 * intersection_area(a, b) / total if total else 1.0
 
 
 def overlaps(starts: Ints, stops: Ints, others_start: Ints, others_stop: Ints) -> tuple[Ints, Ints]:
@@ -259,8 +246,8 @@ def _edges(mask: NDArray[np.bool_]) -> Ints:
     return np.flatnonzero(changes).astype(np.int64, copy=False)
 
 
-def _merged(starts: Ints, stops: Ints) -> tuple[Ints, Ints]:
-    """Intervals in any order as increasing ones that neither overlap nor touch."""
+def merged(starts: Ints, stops: Ints) -> tuple[Ints, Ints]:
+    """Intervals in any order as increasing ones that neither overlap nor touch; empty ones may stay."""
     if not len(starts):
         return starts, stops
     order = np.argsort(starts, kind="stable")

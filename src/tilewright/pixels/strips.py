@@ -23,14 +23,15 @@ class Strip(NamedTuple):
     runs: Runs
 
 
-def strips_of_bits(path: Path, bits: Sequence[int]) -> Iterator[list[Strip]]:
+def strips_of_bits(path: Path, bits: Sequence[int], classes: Sequence[str] | None = None) -> Iterator[list[Strip]]:
     """The strips of a mask file from top to bottom, a row of blocks at a time, each as one ``Strip`` for each bit.
 
     Args:
         path: a mask written by ``create_raster``; one band of unsigned integers.
         bits: numbers of the bits, 0 the lowest.
+        classes: what the bits must stand for; None: anything.
     """
-    with open_raster(path) as raster:
+    with open_raster(path, classes) as raster:
         width, height = raster.size
         for window in blocks(raster.size, (width, BLOCK)):
             pixels = raster.read(window)[0]
@@ -45,14 +46,9 @@ def strips_of_bits(path: Path, bits: Sequence[int]) -> Iterator[list[Strip]]:
             yield strip
 
 
-def runs_of_bits(path: Path, bits: Sequence[int]) -> list[Runs]:
+def runs_of_bits(path: Path, bits: Sequence[int], classes: Sequence[str] | None = None) -> list[Runs]:
     """The runs of some bits of a mask file, which is read once; arguments as of ``strips_of_bits``."""
     with open_raster(path) as raster:
         width, height = raster.size
-    strips = list(strips_of_bits(path, bits))
+    strips = list(strips_of_bits(path, bits, classes))
     return [Runs.concatenate(((0, each[place].runs) for each in strips), height, width) for place in range(len(bits))]
-
-
-def runs_of_raster(path: Path, bit: int) -> Runs:
-    """The runs of one bit of a mask file; see ``runs_of_bits``."""
-    return runs_of_bits(path, [bit])[0]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.pixels.components import label
+from tilewright.pixels.components import components_of
 from tilewright.pixels.runs import Ints, Runs
 
 
-def outlines(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[str, Any]]:
+def trace(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[str, Any]]:
     """The outline of each object: a Polygon, or a MultiPolygon where parts meet at a corner only.
 
     Every polygon is valid: a ring bounds one part whose pixels share edges on one side and one such part of the
@@ -25,7 +25,7 @@ def outlines(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict
         x: added to all columns.
         y: added to all rows.
     """
-    pieces = label(runs, connectivity=4)
+    pieces = components_of(runs, connectivity=4)
     edges = _edges(runs, pieces)
     # Edges are sorted by row, so the first ring met of a piece is its exterior.
     rings: list[list[list[int]]] = [[] for _ in range(int(pieces.max(initial=-1)) + 1)]
@@ -73,6 +73,13 @@ class _Edges:
 
 def _edges(runs: Runs, pieces: Ints) -> _Edges:
     """The horizontal edges: the columns in which neighbouring rows differ, sorted by row and column."""
+    # Of all ends of runs in the two rows at a line, sorted, every two bound an edge. It runs to +x under pixels of the
+    # background and over pixels of the mask; where runs of both rows end together, it has no length.
+    #
+    #     ends         0   4   8     14  18      26
+    #     row above    ########......############
+    #     row below    ....##############........
+    #     edges        <<<<    >>>>>>    <<<<<<<<
     starts, stops = runs.intervals()
     below = runs.width + 1
     ends = np.sort(np.concatenate([starts, stops, starts + below, stops + below])).reshape(-1, 2)
@@ -90,9 +97,15 @@ def _edges(runs: Runs, pieces: Ints) -> _Edges:
 def _following(tail: Ints, head: Ints, row: Ints, piece: Ints, height: int) -> Ints:
     """The horizontal edge that comes after each: consecutive ends of edges in a column bound a vertical edge.
 
-    Where two pixels meet at a corner only, two edges end at the same point. The one sorted first joins the vertical edge
-    above, the other the one below: so that the outline stays with its pixel where the pixels belong to different pieces,
-    and with the background where they belong to the same one.
+    Where two pixels meet at a corner only, two edges end at the same point P. The end that is sorted first belongs to
+    the vertical edge above P, the other to the one below::
+
+        two pieces:  a ring goes round its pixel     one piece:  a ring crosses, and goes round the background
+            ######|                                      ######|
+            ######|                                      ######|
+            ------P                                      ------P------
+                  P------                                      |######
+                  |######                                      |######
     """
     count = len(tail)
     forward = np.tile(tail < head, 2)

@@ -1,1 +1,4 @@
-"""What a user wrote, checked: the config, the slide sheet, and what of them reaches each step. No result depends on this code."""
+"""What a user wrote, checked: the config, the slide sheet, and what of them reaches each step.
+
+No result depends on this code.
+"""

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tilewright.project.config import Config, Model
+from tilewright.project.places import Places
 from tilewright.project.rows import Sheet
 from tilewright.runtime.errors import Problem, did_you_mean
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
-    """Names of slides, sources, groups and roles in the models that the sheet does not have; folds read from their own output."""
-    written = Path(config.pathvars.get("results", "results"), "folds.csv")
+    """Names of slides, sources, groups and roles in the models that the sheet does not have.
+
+    Folds read from their own output.
+    """
+    written = Path(Places.of(config.pathvars).folds())
     if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
         remedy = "Copy the file to another place, and name that."
         yield Problem("config, folds.file", "is the file that the step split writes.", remedy)

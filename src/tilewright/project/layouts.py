@@ -1,6 +1,7 @@
 """Folders whose layout is known: those of three competitions, and QuPath's.
 
-In: a folder. Out: the records of a slide sheet, by column, whose files are named from that folder (the config's ``data``).
+In: a folder. Out: the records of a slide sheet, by column, whose files are named from that folder (the config's
+    ``data``).
 """
 
 import re
@@ -8,25 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NoReturn, cast
 
+from tilewright.project.rows import IMAGE_SUFFIXES
 from tilewright.runtime.errors import Problem, UserError
 
 Layout = Literal["kidney", "vasculature", "sartorius", "dsb2018", "qupath"]
 Record = dict[str, str]
-IMAGES = (
-    ".tif",
-    ".tiff",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".svs",
-    ".ndpi",
-    ".mrxs",
-    ".scn",
-    ".bif",
-    ".vms",
-    ".vmu",
-    ".svslide",
-)
 OUTLINES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 SHARD = 32
 EVERY, FOLDS = 6, 5
@@ -70,11 +57,14 @@ _VASCULATURE_LABELLED = {
 
 
 def _vasculature(folder: Path) -> list[Record]:
-    """``train/`` and ``test/`` tiles with ``tile_meta.csv`` and ``polygons*.jsonl``. One shard and group for a whole slide.
+    """``train/`` and ``test/`` tiles with ``tile_meta.csv`` and ``polygons*.jsonl``.
+
+    One shard and group for a whole slide.
 
     A tile that is completely annotated in one of the files is for training, whichever folder it lies in; the most
-    complete file wins. Tiles without outlines, or in ``polygons_partial.jsonl`` only, are for testing, in shards of their
-    own. The source is ``dataset{d}_wsi{w}``; for a tile that the table does not list (the public test tile), "unlisted".
+    complete file wins. Tiles without outlines, or in ``polygons_partial.jsonl`` only, are for testing, in shards of
+    their own. The source is ``dataset{d}_wsi{w}``; for a tile that the table does not list (the public test tile),
+    "unlisted".
     """
     meta = {row["id"]: row for row in _table(folder / "tile_meta.csv")}
     found = [name for name in _VASCULATURE_LABELLED if (folder / name).is_file()]
@@ -102,8 +92,8 @@ def _vasculature(folder: Path) -> list[Record]:
 def _sartorius(folder: Path) -> list[Record]:
     """``train.csv`` (row-major run lengths: set ``annotations.rle_order: row_major``), ``train/*.png``, ``test/*.png``.
 
-    Images of one sample (``sample_id``) look alike and stay together: whole samples of one cell type fill a shard of about
-    32 images, and a shard is a group. Images without rows are for testing. The source is the cell type.
+    Images of one sample (``sample_id``) look alike and stay together: whole samples of one cell type fill a shard of
+    about 32 images, and a shard is a group. Images without rows are for testing. The source is the cell type.
     """
     table = _table(folder / "train.csv")
     if not table or not {"id", "annotation"} <= set(table[0]):
@@ -124,10 +114,12 @@ def _sartorius(folder: Path) -> list[Record]:
 
 
 def _dsb2018(folder: Path) -> list[Record]:
-    """``images/ID.png`` with ``labels/ID.png``, an object a value, and ``meta.csv`` (id, group: what an image looks like).
+    """``images/ID.png`` with ``labels/ID.png``, an object a value, and ``meta.csv``.
 
-    The source is the look. Of each look every sixth image is for testing; the others are dealt to at most five shards, each
-    a group, so that five folds can share every look.
+    ``meta.csv`` has the columns id and group: what an image looks like.
+
+    The source is the look. Of each look every sixth image is for testing; the others are dealt to at most five
+    shards, each a group, so that five folds can share every look.
     """
     images = list(_images(folder / "images"))
     if not images or not (folder / "labels").is_dir():
@@ -179,7 +171,7 @@ def _qupath(folder: Path) -> list[Record]:
     records = []
     images = [*_images(folder), *_images(folder / "images")]
     if not images:
-        _refuse(folder, "qupath", f"images ({', '.join(IMAGES)}) in the folder itself or in images/")
+        _refuse(folder, "qupath", f"images ({', '.join(IMAGE_SUFFIXES)}) in the folder itself or in images/")
     for image in images:
         places = (image.parent, folder, folder / "annotations", image.parent / "annotations")
         names = dict.fromkeys((image.name, _name(image)))
@@ -203,7 +195,7 @@ def _train_and_test(folder: Path, layout: Layout, suffix: str) -> list[tuple[str
 def _images(folder: Path) -> Iterable[Path]:
     if not folder.is_dir():
         return []
-    return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGES and entry.is_file())
+    return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
 
 
 def _name(image: Path) -> str:

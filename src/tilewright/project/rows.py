@@ -1,40 +1,30 @@
-"""The slide sheet: one row a slide, checked row by row. Imports nothing heavy, because the Snakefile reads it.
+"""The slide sheet: one row a slide. Each column is described here and nowhere else.
 
-Columns: ``slide``, ``image``, ``annotations``, ``role`` (train, test, external), ``group``, ``shard``, ``source``,
-``labelled`` (classes completely annotated, separated by ``;``; empty: all; ``none``: none), ``mpp`` (micrometres a
-pixel), ``region`` (x,y,width,height in pixels of the slide), ``anatomy`` (a file of outlines of larger structures). Only ``slide`` and ``image`` are needed. Other columns are
-kept as text.
+From ``Row`` come what a step is told, the schema, ``config/README.md``, and the errors for wrong values. Only
+``slide`` and ``image`` are needed; columns that are not described here are kept as text. Imports nothing heavy,
+because the Snakefile reads it.
 """
 
-import csv
-import hashlib
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from tilewright.project.storage import local_path
-from tilewright.runtime.errors import Problem, UserError, did_you_mean, nearest, raise_all
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from tilewright.project.storage import local_path, url_of
+from tilewright.runtime.errors import did_you_mean
 
 Role = Literal["train", "test", "external"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-COLUMN_HELP = {
-    "slide": "Name of the slide, unique; case does not count.",
-    "image": "Image file, looked for in the config's data, beside the sheet and in the working directory, or a URL such as "
-    "s3://bucket/slide.svs.",
-    "annotations": "File of its outlines; empty for a test slide without outlines.",
-    "role": "train (default), test, or external: trained on and never validated on.",
-    "group": "Patient or block, never split across folds; default: the slide.",
-    "shard": "Unit of work; give many small images one shard, within one group and role; default: the slide.",
-    "source": "Scanner, site or data set, for balance and error analysis; default: all.",
-    "labelled": "Classes that are completely annotated, separated by ;. Empty: all. none: none.",
-    "mpp": "Micrometres in a pixel, if the file does not say or says it wrongly.",
-    "region": "x,y,width,height in pixels, in quotes: the only part that is used.",
-    "anatomy": "File of outlines of larger structures, such as cortex, in which objects must lie (segmentation.inside) or tiles of background (background_inside).",
-}
-COLUMNS = tuple(COLUMN_HELP)
+NO_CLASS = "none"
+"""Text of the column labelled for a slide on which no class is completely annotated."""
+IMAGE_SUFFIXES = (
+    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide",
+)  # fmt: skip
+"""How the names of images end, in lower case; what a file is, its content says."""
 
 
 class Region(NamedTuple):
@@ -46,51 +36,165 @@ class Region(NamedTuple):
     height: int
 
 
-@dataclass(frozen=True)
-class Row:
-    """A slide of the sheet.
+def wrong(what: str, remedy: str = "") -> PydanticCustomError:
+    """The error of a value: what is wrong, and what to do."""
+    return PydanticCustomError("cell", "{what}", {"what": what, "remedy": remedy})
 
-    Attributes:
-        slide: its name, unique in the sheet.
-        image: path of the image, as found, or where it will lie once Snakemake has fetched it.
-        annotations: path of its outlines, as found, or None.
-        role: train; test; external (trained on, never validated on).
-        group: patient or block; never split across folds.
-        shard: the unit of work that it belongs to.
-        source: scanner, site or data set.
-        labelled: classes that are completely annotated; None: all.
-        mpp: micrometres a pixel, overriding the file's; None: the file's.
-        region: the only part that is used; None: the whole slide.
-        number: line in the sheet, the header being 1.
-        extra: the other columns.
-        anatomy: path of the outlines of larger structures, as found, or None.
-    """
 
-    slide: str
-    image: Path
-    annotations: Path | None
-    role: Role
-    group: str
-    shard: str
-    source: str
-    labelled: tuple[str, ...] | None
-    mpp: float | None
-    region: Region | None
-    number: int
-    extra: dict[str, str] = field(default_factory=dict)
-    anatomy: Path | None = None
+def _column(info: ValidationInfo) -> str:
+    return info.field_name or ""
+
+
+def _name(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str) and not NAME.fullmatch(value):
+        remedy = "Names start with a letter or digit and hold letters, digits, dots, hyphens and underscores."
+        raise wrong(f'{_column(info)} "{value}" is not a valid name.', remedy)
+    return value
+
+
+def _file(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str) and "://" in value:
+        if (stored := local_path(value)) is None:
+            remedy = "Write it as s3://bucket/folder/file."
+            raise wrong(f'{_column(info)} "{value}" is no URL of a file.', remedy)
+        return stored
+    return value
+
+
+def _role(value: Any) -> Any:
+    if value not in get_args(Role):
+        raise wrong(f'role "{value}" is unknown.', did_you_mean(str(value), get_args(Role)))
+    return value
+
+
+def _labelled(value: Any, info: ValidationInfo) -> Any:
+    """Classes by name; the context may name those that there are."""
+    names = value
+    if isinstance(value, str):
+        names = () if value == NO_CLASS else tuple(part.strip() for part in value.split(";"))
+    known: Collection[str] | None = (info.context or {}).get("classes")
+    if known is not None and (others := [name for name in names if name not in known]):
+        raise wrong(f'labelled: "{others[0]}" is no class of the config.', did_you_mean(others[0], known))
+    return names
+
+
+def _mpp(value: Any) -> Any:
+    try:
+        mpp = float(value)
+    except ValueError:
+        mpp = 0.0
+    if not 0.01 <= mpp <= 100:
+        raise wrong(f'mpp "{value}" is no pixel size.', "Give micrometres a pixel, between 0.01 and 100.")
+    return mpp
+
+
+def _region(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts) or 0 in map(int, parts[2:]):
+        remedy = "Give x,y,width,height in pixels, in quotes in a csv."
+        raise wrong(f'region "{value}" is no rectangle.', remedy)
+    return Region(*map(int, parts))
+
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$"), BeforeValidator(_name)]
+File = Annotated[Path, BeforeValidator(_file)]
+FILES = ("image", "annotations", "anatomy")
+"""Columns that name files."""
+
+
+class Row(BaseModel):
+    """A slide of the sheet. Values are texts, as a csv has them, or what they were read as."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    slide: Name = Field(description="Name of the slide, unique; case does not count.")
+    image: File = Field(
+        description="Image file, looked for in the config's data, beside the sheet and in the working directory, or a "
+        "URL such as s3://bucket/slide.svs."
+    )
+    annotations: File | None = Field(None, description="File of its outlines; empty for a test slide without outlines.")
+    role: Annotated[Role, BeforeValidator(_role)] = Field(
+        "train", description="train (default), test, or external: trained on and never validated on."
+    )
+    group: Name = Field("", description="Patient or block, never split across folds; default: the slide.")
+    shard: Name = Field(
+        "",
+        description="Unit of work; give many small images one shard, within one group and role; default: the slide.",
+    )
+    source: str = Field("all", description="Scanner, site or data set, for balance and error analysis; default: all.")
+    labelled: Annotated[tuple[str, ...], BeforeValidator(_labelled)] = Field(
+        (), description="Classes that are completely annotated, separated by ;. Empty: all. none: none."
+    )
+    mpp: Annotated[float, BeforeValidator(_mpp)] | None = Field(
+        None, description="Micrometres in a pixel, if the file does not say or says it wrongly."
+    )
+    region: Annotated[Region, BeforeValidator(_region)] | None = Field(
+        None, description="x,y,width,height in pixels, in quotes: the only part that is used."
+    )
+    anatomy: File | None = Field(
+        None,
+        description="File of outlines of larger structures, such as cortex, in which objects must lie "
+        "(segmentation.inside) or tiles of background (background_inside).",
+    )
+    _number: int = PrivateAttr(0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, values: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Empty values are as good as none; a name that is not given is the slide's, and every class is labelled."""
+        given = {name: value for name, value in values.items() if value != "" or name not in cls.model_fields}
+        slide = given.get("slide", "")
+        if NAME.fullmatch(slide):
+            given = {"group": slide, "shard": slide, **given}
+        return {"labelled": tuple((info.context or {}).get("classes") or ()), **given}
+
+    @model_validator(mode="after")
+    def _with_outlines(self) -> Self:
+        if self.role != "test" and self.annotations is None:
+            what = f"a slide with the role {self.role} needs annotations."
+            raise wrong(what, 'Name a file, or use the role "test".')
+        return self
+
+    @property
+    def number(self) -> int:
+        """Line in the sheet, the header being 1."""
+        return self._number
+
+    def numbered(self, number: int) -> Self:
+        """The same row, of a line of the sheet."""
+        row = self.model_copy()
+        row._number = number
+        return row
 
     def column(self, name: str) -> str:
-        """The value of a column as text, whether the sheet defines it or the user added it."""
-        return self.extra[name] if name in self.extra else str(getattr(self, name))
+        """The value of a column as text, whether it is described here or the user added it."""
+        extra = self.model_extra or {}
+        return str(extra[name] if name in extra else getattr(self, name))
+
+    def has_column(self, name: str) -> bool:
+        """Whether the sheet has a column."""
+        return name in type(self).model_fields or name in (self.model_extra or {})
+
+
+COLUMNS = tuple(Row.model_fields)
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """All rows, in the order of the file."""
+    """All rows, in the order of the file.
+
+    Attributes:
+        path: the file.
+        rows: its rows; files are named by the paths where they were found.
+        missing: of each slide the columns whose files were not found, with what the sheet names there. Such a path
+            counts from the first folder in which files are looked for.
+    """
 
     path: Path
     rows: tuple[Row, ...]
+    missing: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -99,231 +203,21 @@ class Sheet:
         """Names of the shards with one of the roles (default: any), in order of appearance."""
         return list(dict.fromkeys(row.shard for row in self.rows if not roles or row.role in roles))
 
-    def shard(self, name: str) -> list[Row]:
-        """The rows of a shard.
+    def where(self, row: Row) -> str:
+        """File, line and slide of a row, for messages."""
+        return f"{self.path}, row {row.number} (slide {row.slide})"
 
-        Raises:
-            UserError: no row names this shard.
-        """
-        rows = [row for row in self.rows if row.shard == name]
-        if not rows:
-            known = did_you_mean(name, self.shards())
-            raise UserError(Problem(str(self.path), f'no row has the shard "{name}".', known))
-        return rows
+    def files(self, rows: Iterable[Row], column: str) -> list[str]:
+        """The files that a column of some rows names, each once; those that were not found are left out."""
+        found = ((row, getattr(row, column)) for row in rows if column not in self.missing.get(row.slide, ()))
+        return list(dict.fromkeys(str(path) for _, path in found if path is not None))
 
-
-def open_sheet(sheet: Path, data: Path, classes: Sequence[str] | None = None) -> Sheet:
-    """The sheet of a step, which looks for images and outlines in ``data``, beside the sheet, and where it runs.
-
-    Args:
-        sheet: the slide sheet.
-        data: folder in which images and outlines are looked for first.
-        classes: names that the column labelled may hold; None: any.
-    """
-    return read_sheet(sheet, [data, sheet.parent, Path()], classes)
-
-
-def read_shard(sheet: Path, data: Path, shard: str) -> list[Row]:
-    """The rows of a shard, for a step that works on it.
-
-    Args:
-        sheet: the slide sheet.
-        data: folder in which images and outlines are looked for first.
-        shard: name of the shard.
-    """
-    return open_sheet(sheet, data).shard(shard)
-
-
-def digest(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """A short hash of some columns of rows: it changes when, and only when, one of their values does."""
-    values = [[row.column(column) for column in columns] for row in rows]
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
-
-
-def read_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None) -> Sheet:
-    """Read and check a slide sheet.
-
-    Args:
-        path: csv, or tsv by its suffix.
-        roots: folders in which images and outlines are looked for.
-        classes: names of the config's classes; None: not compared with the column labelled.
-
-    Raises:
-        UserError: everything that is wrong with the sheet, row by row.
-    """
-    sheet, problems = examine_sheet(path, roots, classes)
-    raise_all(UserError, problems)
-    return sheet
-
-
-def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None) -> tuple[Sheet, list[Problem]]:
-    """As ``read_sheet``, but return the problems beside the rows that could be read."""
-    problems: list[Problem] = []
-    rows: list[Row] = []
-    for number, record in _records(path):
-        reader = _RowReader(path, number, record, roots, classes)
-        if row := reader.read():
-            rows.append(row)
-        problems += reader.problems
-    if not rows and not problems:
-        problems.append(Problem(str(path), "the sheet has no rows.", "Add one row for each slide."))
-    sheet = Sheet(path, tuple(rows))
-    return sheet, problems + list(_problems_between(sheet))
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise UserError(
-            Problem(str(path), "the slide sheet does not exist.", "Write it with `tilewright sheet LAYOUT FOLDER`.")
-        )
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", restkey="", restval="")
-        header = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = header
-        missing = [name for name in ("slide", "image") if name not in header]
-        raise_all(
-            UserError,
-            [
-                Problem(f"{path}, header", f'the column "{name}" is missing.', f"Columns found: {', '.join(header)}.")
-                for name in missing
-            ],
-        )
-        for record in reader:
-            if any(value for value in record.values()):
-                where = reader.line_num
-                surplus = record.pop("", None)
-                if surplus:
-                    record["surplus"] = ",".join(surplus)
-                yield where, {key: (value or "").strip() for key, value in record.items()}
-
-
-class _RowReader:
-    """Reads one row and collects what is wrong with it."""
-
-    def __init__(
-        self, path: Path, number: int, record: dict[str, str], roots: Sequence[Path], classes: Sequence[str] | None
-    ) -> None:
-        self.path, self.number, self.record, self.roots, self.classes = path, number, record, roots, classes
-        self.problems: list[Problem] = []
-
-    def read(self) -> Row | None:
-        slide = self._name("slide")
-        row = Row(
-            slide=slide,
-            image=self._file("image", needed=True) or Path(),
-            annotations=self._file("annotations", needed=False),
-            role=self._role(),
-            group=self._name("group", slide),
-            shard=self._name("shard", slide),
-            source=self.record.get("source", "") or "all",
-            labelled=self._labelled(),
-            mpp=self._mpp(),
-            region=self._region(),
-            number=self.number,
-            extra={key: value for key, value in self.record.items() if key not in COLUMNS},
-            anatomy=self._file("anatomy", needed=False),
-        )
-        if "surplus" in self.record:
-            self._problem("there are more values than columns.", "A value that holds commas needs quotes.")
-        if row.role != "test" and row.annotations is None and not self.problems:
-            self._problem(
-                f"a slide with the role {row.role} needs annotations.", 'Name a file, or use the role "test".'
-            )
-        return None if self.problems else row
-
-    def _problem(self, what: str, remedy: str = "") -> None:
-        slide = self.record.get("slide", "")
-        self.problems.append(Problem(f"{self.path}, row {self.number} (slide {slide or '?'})", what, remedy))
-
-    def _name(self, column: str, default: str = "") -> str:
-        given = self.record.get(column, "")
-        value = given or default
-        if not NAME.fullmatch(value) and (given or not default):
-            remedy = "Names start with a letter or digit and hold letters, digits, dots, hyphens and underscores."
-            self._problem(f'{column} "{value}" is not a valid name.', remedy)
-        return value
-
-    def _file(self, column: str, *, needed: bool) -> Path | None:
-        value = self.record.get(column, "")
-        if not value:
-            if needed:
-                self._problem(f"{column} is empty.", "Name a file.")
-            return None
-        if "://" in value:
-            stored = local_path(value)
-            if stored is None:
-                self._problem(f'{column} "{value}" is no URL of a file.', "Write it as s3://bucket/folder/file.")
-            return stored
-        if found := next((root / value for root in self.roots if (root / value).exists()), None):
-            return found
-        looked = " and in ".join(f"{root}/" for root in dict.fromkeys(self.roots))
-        near = _nearest_file(value, self.roots)
-        self._problem(
-            f'{column} "{value}" not found.', f"Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
-        )
-        return None
-
-    def _role(self) -> Role:
-        value = self.record.get("role", "") or "train"
-        if value not in get_args(Role):
-            self._problem(f'role "{value}" is unknown.', did_you_mean(value, get_args(Role)))
-        return value  # type: ignore[return-value]
-
-    def _labelled(self) -> tuple[str, ...] | None:
-        value = self.record.get("labelled", "")
-        if not value:
-            return None
-        names = () if value == "none" else tuple(part.strip() for part in value.split(";"))
-        for name in names:
-            if self.classes is not None and name not in self.classes:
-                self._problem(f'labelled: "{name}" is no class of the config.', did_you_mean(name, self.classes))
-        return names
-
-    def _mpp(self) -> float | None:
-        value = self.record.get("mpp", "")
-        try:
-            mpp = float(value) if value else None
-        except ValueError:
-            mpp = 0.0
-        if mpp is not None and not 0.01 <= mpp <= 100:
-            self._problem(f'mpp "{value}" is no pixel size.', "Give micrometres a pixel, between 0.01 and 100.")
-        return mpp
-
-    def _region(self) -> Region | None:
-        value = self.record.get("region", "")
-        if not value:
-            return None
-        parts = [part.strip() for part in value.split(",")]
-        if len(parts) != 4 or not all(part.isdecimal() for part in parts) or 0 in map(int, parts[2:]):
-            self._problem(f'region "{value}" is no rectangle.', "Give x,y,width,height in pixels, in quotes in a csv.")
-            return None
-        return Region(*map(int, parts))
-
-
-def _nearest_file(value: str, roots: Sequence[Path]) -> str:
-    wanted = Path(value)
-    folders = [root / wanted.parent for root in roots]
-    names = {entry.name: str(entry) for folder in folders if folder.is_dir() for entry in folder.iterdir()}
-    return names.get(nearest(wanted.name, names), "")
-
-
-def _problems_between(sheet: Sheet) -> Iterator[Problem]:
-    """What is wrong between rows: names used twice, shards that mix groups or roles, groups that mix roles."""
-    seen: dict[str, Row] = {}
-    first: dict[str, Row] = {}
-    for row in sheet:
-        where = f"{sheet.path}, row {row.number} (slide {row.slide})"
-        other = seen.setdefault(row.slide.lower(), row)
-        if other is not row:
-            what = f'slide "{row.slide}" is named in row {other.number} already.'
-            yield Problem(where, what, "Give each slide a name of its own; case does not count.")
-        start = first.setdefault(row.shard, row)
-        for column in ("group", "role"):
-            if row.column(column) != start.column(column):
-                what = f'shard "{row.shard}" has the {column} "{row.column(column)}" here and "{start.column(column)}" in row {start.number}.'
-                yield Problem(where, what, "A shard lies in one group and one role; use another shard name.")
+    def is_away(self, row: Row) -> bool:
+        """Whether a file of a slide lies on object storage and has not been fetched."""
+        paths = (getattr(row, column) for column in FILES)
+        return any(path is not None and bool(url_of(path)) and not path.exists() for path in paths)
 
 
 def pseudo_shards(sheet: Iterable[Row], validated: Collection[str]) -> dict[str, str]:
-    """Test shards that a fold may be pseudo-labelled on, with their groups: those of groups that it does not validate on."""
+    """Test shards that a fold may be pseudo-labelled on, with their groups: those that it does not validate on."""
     return {row.shard: row.group for row in sheet if row.role == "test" and row.group not in validated}

@@ -15,15 +15,17 @@ def sheet(layout: Layout, folder: Path, *, out: Path, per_shard: int | None = No
 
     Args:
         layout: kidney (HuBMAP kidney competition), vasculature (HuBMAP vasculature competition), sartorius (Sartorius
-            cell competition), dsb2018 (nuclei of the Data Science Bowl, a label image each) or qupath (images with ``NAME.geojson`` or ``NAME.json`` beside them or in ``annotations/``).
+            cell competition), dsb2018 (nuclei of the Data Science Bowl, a label image each) or qupath (images with
+            ``NAME.geojson`` or ``NAME.json`` beside them or in ``annotations/``).
         folder: the folder; files are named from it.
         out: the csv to write.
-        per_shard: for kidney and qupath, how many slides one job may work on: whole groups fill shards of at most so many
-            slides, and each shard becomes a group. Thousands of slides make a graph that is planned in seconds then; a
-            damaged slide stops its shard. Default: one slide a shard.
+        per_shard: for kidney and qupath, how many slides one job may work on: whole groups fill shards of at most so
+            many slides, and each shard becomes a group. Thousands of slides make a graph that is planned in seconds
+            then; a damaged slide stops its shard. Default: one slide a shard.
 
     Raises:
-        UserError: the folder does not have the layout; names what was looked for. Or a layout that has shards of its own.
+        UserError: the folder does not have the layout; names what was looked for. Or a layout that has shards of its
+            own.
     """
     if not folder.is_dir():
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
@@ -42,7 +44,8 @@ def sheet(layout: Layout, folder: Path, *, out: Path, per_shard: int | None = No
 def _share(records: list[Record], layout: Layout, size: int) -> None:
     """Put slides into shards of at most ``size``.
 
-    A group stays undivided. One with slides of both roles becomes a group with shards of both, so that the link is kept.
+    A group stays undivided. One with slides of both roles becomes a group with shards of both, so that the link is
+    kept.
     """
     if size < 1 or any("shard" in record for record in records):
         what = f"{size} slides a shard are too few." if size < 1 else f"the layout {layout} has shards of its own."

@@ -1,4 +1,7 @@
-"""Files on object storage: the sheet names them by URL, Snakemake fetches them once, steps find them where it puts them."""
+"""Files on object storage.
+
+The sheet names them by URL, Snakemake fetches them once, steps find them where it puts them.
+"""
 
 import re
 from pathlib import Path

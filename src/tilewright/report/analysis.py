@@ -152,7 +152,8 @@ def _amount_panel(
     for source, amount, own_dice, label in zip(sources, amounts, dice, apart(dice, gap), strict=True):
         axes.annotate(
             source, (amount, own_dice), (1.06, label), textcoords=axes.get_yaxis_transform(), fontsize=8, va="center",
-            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7, "relpos": (0, 0.5)}, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7, "relpos": (0, 0.5)},
+            annotation_clip=False,
         )  # fmt: skip
     axes.set(ylim=(0, 1.02), xlabel="training slides of the source", ylabel="Dice, pooled")
     axes.margins(x=0.1)

@@ -11,6 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tilewright.evaluation.summary import OUT_OF_FOLD, TEST
+from tilewright.project.config import ANY
+from tilewright.training.curves import draw_line
+
 DPI = 150
 ALL_COLOR = "#222222"
 STYLE: Any = {
@@ -32,8 +36,8 @@ STYLE: Any = {
     "ytick.labelsize": 8.5,
     "lines.solid_capstyle": "round",
 }
-SET_NAMES = {"test": "test", "out_of_fold": "out of fold"}
-MARKERS = {"test": "o", "out_of_fold": "D"}
+SET_NAMES = {TEST: "test", OUT_OF_FOLD: "out of fold"}
+MARKERS = {TEST: "o", OUT_OF_FOLD: "D"}
 
 
 def draw_model(histories: Mapping[int, pd.DataFrame], colors: Mapping[str, str], out: Path) -> None:
@@ -64,9 +68,8 @@ def _dice_panel(axes: Axes, history: pd.DataFrame, colors: Mapping[str, str]) ->
     epochs = history["epoch"] + 1
     marker = "." if len(epochs) < 15 else ""
     for name, color in colors.items():
-        if (column := f"dice_{name}") in history:
-            axes.plot(epochs, history[column], color=color, linewidth=1.3, marker=marker, label=name)
-    axes.plot(epochs, history["dice"], color=ALL_COLOR, linewidth=2, marker=marker, label="mean of classes")
+        draw_line(axes, history, f"dice_{name}", color=color, linewidth=1.3, marker=marker, label=name)
+    draw_line(axes, history, "dice", color=ALL_COLOR, linewidth=2, marker=marker, label="mean of classes")
     if history["dice"].notna().any():
         best = int(history["dice"].argmax())
         value = float(history["dice"][best])
@@ -83,9 +86,8 @@ def _dice_panel(axes: Axes, history: pd.DataFrame, colors: Mapping[str, str]) ->
 
 
 def _loss_panel(axes: Axes, history: pd.DataFrame) -> None:
-    epochs = history["epoch"] + 1
-    axes.plot(epochs, history["train_loss"], color="#7a7a7a", linewidth=1.5, label="training")
-    axes.plot(epochs, history["val_loss"], color=ALL_COLOR, linewidth=1.5, linestyle="--", label="validation")
+    draw_line(axes, history, "train_loss", color="#7a7a7a", linewidth=1.5, label="training")
+    draw_line(axes, history, "val_loss", color=ALL_COLOR, linewidth=1.5, linestyle="--", label="validation")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
@@ -127,9 +129,9 @@ def spread_dots(axes: Axes, place: int, values: np.ndarray[Any, Any], look: dict
 
 
 def _title(name: str) -> str:
-    return "all classes" if name == "any" else name
+    return "all classes" if name == ANY else name
 
 
 def class_lines(colors: Mapping[str, str], present: Sequence[str]) -> dict[str, str]:
     """Colours of the lines of ``draw_dice``: all classes together first, then each class."""
-    return {"any": ALL_COLOR, **colors} if "any" in present else dict(colors)
+    return {ANY: ALL_COLOR, **colors} if ANY in present else dict(colors)

@@ -1,7 +1,8 @@
 """Pictures of slides with the outlines of truth and prediction.
 
 In: a slide, its true mask and its predicted one. Out: pictures whose longest edge is bounded. Rasters are read at the
-resolution of the picture, so memory depends on the picture, not on the slide. Arrays are rows x columns, lines x before y.
+resolution of the picture, so memory depends on the picture, not on the slide. Arrays are rows x columns, lines x
+before y.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from rasterio.enums import Resampling
 
 from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
-from tilewright.project.rows import Row
+from tilewright.project.orders import ReportRow
 from tilewright.slides import open_slide
 
 DPI = 100
@@ -73,7 +74,10 @@ class View:
 
 
 def picture_size(slide: Size, max_edge: int) -> Size:
-    """Size of the picture of a slide: reduced to ``max_edge``, or enlarged a whole number of times where it is small."""
+    """Size of the picture of a slide.
+
+    Reduced to ``max_edge``, or enlarged a whole number of times where it is small.
+    """
     longest = max(slide)
     if longest <= max_edge:
         zoom = min(max_edge // longest, LARGEST_ZOOM)
@@ -82,7 +86,7 @@ def picture_size(slide: Size, max_edge: int) -> Size:
 
 
 def read_view(
-    row: Row,
+    row: ReportRow,
     truth: Path | None,
     predicted: Path,
     scaled: Path,
@@ -111,27 +115,26 @@ def read_view(
     else:
         image = _resized(_reduced(scaled, picture, Resampling.average), picture)
     masks = Size(*map(min, picture, slide))
-    labelled = classes if row.labelled is None else row.labelled
     return View(
         image=image,
-        truth=_bits(truth, masks, [name for name in classes if name in labelled], classes) if truth else {},
+        truth=_bits(truth, masks, [name for name in classes if name in row.labelled], classes) if truth else {},
         predicted=_bits(predicted, masks, classes, classes),
     )
 
 
-def _whole_slide(row: Row, picture: Size, *, crop_to_bounds: bool) -> Pixels:
+def _whole_slide(row: ReportRow, picture: Size, *, crop_to_bounds: bool) -> Pixels:
     with open_slide(row.image, region=row.region, mpp=row.mpp, crop_to_bounds=crop_to_bounds) as slide:
         return _resized(slide.read(Window(0, 0, *slide.size)), picture)
 
 
 def _bits(path: Path, size: Size, names: Sequence[str], classes: Sequence[str]) -> dict[str, Mask]:
-    pixels = _reduced(path, size, Resampling.nearest)[..., 0]
+    pixels = _reduced(path, size, Resampling.nearest, classes)[..., 0]
     return {name: ((pixels >> classes.index(name)) & 1).astype(bool) for name in names}
 
 
-def _reduced(path: Path, size: Size, resampling: Resampling) -> NDArray[Any]:
+def _reduced(path: Path, size: Size, resampling: Resampling, classes: Sequence[str] | None = None) -> NDArray[Any]:
     """A TIFF at most as large as ``size``, rows x columns x bands; GDAL holds only some of its blocks at a time."""
-    with open_raster(path), rasterio.open(path) as dataset:
+    with open_raster(path, classes), rasterio.open(path) as dataset:
         shape = (dataset.count, min(size.height, dataset.height), min(size.width, dataset.width))
         return np.moveaxis(dataset.read(out_shape=shape, resampling=resampling), 0, -1)
 

@@ -1,7 +1,7 @@
 """Outputs that appear whole or not at all.
 
-A file or folder is written under a private name beside its destination, synced, and renamed. A killed process leaves the
-destination as it was; its private leftovers are removed by the next writer of the same destination.
+A file or folder is written under a private name beside its destination, synced, and renamed. A killed process leaves
+the destination as it was; its private leftovers are removed by the next writer of the same destination.
 """
 
 import errno

@@ -1,8 +1,8 @@
 """What a step gets when it is tried again: more memory if it was killed, more time if it was told to stop.
 
-A step that ended with an error of its own gets neither. Memory doubles where the log of the last attempt ends with nothing
-or with a lack of memory; time doubles where it ends with SIGTERM, as batch systems send at the time limit. A training goes
-on from its last epoch and needs no more time than the partition allows. Imports no numpy.
+A step that ended with an error of its own gets neither. Memory doubles where the log of the last attempt ends with
+nothing or with a lack of memory; time doubles where it ends with SIGTERM, as batch systems send at the time limit. A
+training goes on from its last epoch and needs no more time than the partition allows. Imports no numpy.
 """
 
 from collections.abc import Callable

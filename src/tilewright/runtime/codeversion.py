@@ -1,4 +1,6 @@
-"""Which code a step runs, as a hash: an edit of it runs the step again, an edit of comments or of other modules does not.
+"""Which code a step runs, as a hash.
+
+An edit of it runs the step again, an edit of comments or of other modules does not.
 
 Imports nothing heavy, because every cluster job parses the Snakefile.
 """
@@ -11,7 +13,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 RESULTLESS = {"runtime", "project", "check", "cli", "graph"}
-"""Packages and doors that cannot change a result: values of the config and the sheet reach the steps through parameters."""
+"""Packages and doors that cannot change a result.
+
+Values of the config and the sheet reach the steps through parameters.
+"""
 
 
 def code_version(module: str) -> str:
@@ -28,8 +33,8 @@ def code_version(module: str) -> str:
 def reached_modules(module: str) -> dict[str, str]:
     """The syntax trees of a module and of the modules of this package that it imports, by their names.
 
-    Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the same
-    stem, such as the template of a page, counts with it.
+    Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the
+    same stem, such as the template of a page, counts with it.
     """
     reached: dict[str, str] = {}
     waiting = [module]

@@ -9,7 +9,7 @@ from tilewright.runtime.atomic import private_path, settle
 DIGITS = 16
 
 
-def write_sealed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> Path:
+def write_hashed(folder: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> Path:
     """Write ``{stem}-{hash}{suffix}``, whole or not at all, and return its path.
 
     Args:
@@ -18,7 +18,7 @@ def write_sealed(folder: Path, stem: str, suffix: str, write: Callable[[Path], o
         suffix: the name after it, with its dot.
         write: writes the file that it is given.
     """
-    with private_path(folder / f"unsealed{suffix}") as private:
+    with private_path(folder / f"unnamed{suffix}") as private:
         write(private)
         path = folder / f"{stem}-{file_hash(private)[:DIGITS]}{suffix}"
         settle(private, path)

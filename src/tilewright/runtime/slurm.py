@@ -1,7 +1,7 @@
 """Watching jobs on a SLURM cluster whose controller is away for a while.
 
-snakemake-executor-plugin-slurm (seen in 2.8.0) forgets all jobs when it cannot ask for their state, and snakemake then waits
-for ever. Here they are kept and asked for again.
+snakemake-executor-plugin-slurm (seen in 2.8.0) forgets all jobs when it cannot ask for their state, and snakemake
+then waits for ever. Here they are kept and asked for again.
 """
 
 import sys

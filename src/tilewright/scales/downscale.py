@@ -1,8 +1,8 @@
 """Slides and masks at lower resolutions.
 
 One pixel of a scaled raster covers ``factor`` x ``factor`` pixels of the slide, counted from the corner of the slide's
-region. Images are averaged over that area; of masks, the pixel in its centre is taken. A slide is read once for all scales
-whose blocks can be filled from the same windows of it.
+region. Images are averaged over that area; of masks, the pixel in its centre is taken. A slide is read once for all
+scales whose blocks can be filled from the same windows of it.
 """
 
 import math
@@ -16,8 +16,8 @@ import numpy as np
 from tilewright.pixels.grid import BLOCK, Frame, Size, Window, blocks
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import DEFAULT_LIMITS, Limits, Scale
-from tilewright.project.rows import Row, read_shard
-from tilewright.project.settings import DownscaleSettings
+from tilewright.project.orders import DownscaleOrder, DownscaleRow
+from tilewright.project.places import image_file, mask_file, scaled_mask_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.runtime.progress import track
@@ -30,12 +30,9 @@ MOST_CELLS = 4096
 
 
 def downscale(
-    shard: str,
+    order: DownscaleOrder,
     *,
-    sheet: Path,
-    data: Path,
     masks: Path,
-    settings: DownscaleSettings,
     out: Sequence[Path],
     limits: Limits = DEFAULT_LIMITS,
     threads: int = 1,
@@ -43,11 +40,8 @@ def downscale(
     """Write image, mask and tissue of every slide of a shard at some scales.
 
     Args:
-        shard: name of the shard.
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
+        order: the slides, the scales, and what counts as tissue.
         masks: the shard's folder of masks, as ``rasterize`` writes it.
-        settings: the scales and what counts as tissue.
         out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
             and ``{slide}.tissue.tif``.
         limits: the most pixels and vertices that are read; they refuse input and change no result.
@@ -58,25 +52,24 @@ def downscale(
     """
     with ExitStack() as stack:
         folders = [stack.enter_context(atomic_directory(folder)) for folder in out]
-        scales = dict(zip(folders, (settings.scales[name] for name in sorted(settings.scales)), strict=True))
-        for row in read_shard(sheet, data, shard):
-            _downscale_slide(row, masks, settings, scales, limits, threads)
+        scales = dict(zip(folders, (order.scales[name] for name in sorted(order.scales)), strict=True))
+        for row in order.rows:
+            _downscale_slide(row, masks, order, scales, limits, threads)
 
 
 def _downscale_slide(
-    row: Row, masks: Path, settings: DownscaleSettings, scales: Mapping[Path, Scale], limits: Limits, threads: int
+    row: DownscaleRow, masks: Path, order: DownscaleOrder, scales: Mapping[Path, Scale], limits: Limits, threads: int
 ) -> None:
     """Write the files of a slide into the folder of each scale."""
-    limit, crop = limits.max_pixels, settings.slides.crop_to_bounds
+    limit, crop = limits.max_pixels, order.slides.crop_to_bounds
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
     ) as slide:
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
-        downscale_image(slide, {folder / f"{row.slide}.image.tif": frame for folder, frame in frames.items()}, threads)
+        downscale_image(slide, {image_file(folder, row.slide): frame for folder, frame in frames.items()}, threads)
     for folder, frame in frames.items():
-        downscale_mask(masks / f"{row.slide}.tif", frame, folder / f"{row.slide}.mask.tif")
-        image = folder / f"{row.slide}.image.tif"
-        find_tissue(image, frame, settings.tissue, folder / f"{row.slide}.tissue.tif")
+        downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
+        find_tissue(image_file(folder, row.slide), frame, order.tissue, tissue_file(folder, row.slide))
 
 
 def scale_factor(scale: Scale, slide: Slide) -> float:
@@ -123,8 +116,8 @@ def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) 
 def passes(factors: Sequence[float]) -> list[list[float]]:
     """Factors that are computed in one pass over the slide.
 
-    Whole factors share a pass: of a square of ``step(factors)`` pixels each fills whole blocks, as long as no scale fills
-    more than ``MOST_CELLS`` cells along its edge. Other factors have windows of their own.
+    Whole factors share a pass: of a square of ``step(factors)`` pixels each fills whole blocks, as long as no scale
+    fills more than ``MOST_CELLS`` cells along its edge. Other factors have windows of their own.
     """
     result: list[list[float]] = []
     for factor in sorted(set(factors)):
@@ -203,7 +196,7 @@ def _cells(window: Window, factor: float, frame: Frame) -> Window:
     return Window(left, top, right - left, bottom - top)
 
 
-def downscale_mask(source: Path, frame: Frame, out: Path) -> None:
+def downscale_mask(source: Path, frame: Frame, out: Path, classes: Sequence[str]) -> None:
     """Write a mask at the scale of ``frame``: each cell has the bits of the pixel in its centre.
 
     Of real nuclei and vessels, that keeps the area within 0.5 % and nearly all thin objects at factors from 2 to 16; a
@@ -213,8 +206,12 @@ def downscale_mask(source: Path, frame: Frame, out: Path) -> None:
         source: the full-size bit mask.
         frame: the place and factor of the result.
         out: the bit mask to write; blocks without any bit are left out.
+        classes: what the bits stand for.
     """
-    with open_raster(source) as full, create_raster(out, frame.size, dtype=full.dtype, tags=frame.tags()) as small:
+    with (
+        open_raster(source, classes) as full,
+        create_raster(out, frame.size, dtype=full.dtype, tags=frame.tags(classes)) as small,
+    ):
         for cells in blocks(frame.size, _multiple(READ / frame.factor, BLOCK)):
             under = source_window(cells, frame.factor, *full.size)
             pixels = full.read(under)[0]

@@ -1,7 +1,7 @@
 """Pixels averaged over the area that each covers at a coarser scale.
 
-A cell of a scale with the factor ``f`` covers ``f`` x ``f`` pixels of the slide, also where its edges cut pixels; at the
-end of a slide it covers what is there.
+A cell of a scale with the factor ``f`` covers ``f`` x ``f`` pixels of the slide, also where its edges cut pixels; at
+the end of a slide it covers what is there.
 """
 
 from typing import Any

@@ -12,12 +12,11 @@ import numpy as np
 
 from tilewright.pixels.components import groups
 from tilewright.pixels.grid import Frame
-from tilewright.pixels.rle import encode_coco, encode_column_major, encode_row_major
+from tilewright.pixels.rle import ENCODERS, encode_coco
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import Strip
 from tilewright.project.config import Submission
-from tilewright.project.rows import open_sheet
-from tilewright.project.settings import EncodeSettings
+from tilewright.project.orders import EncodeOrder
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.progress import track
 from tilewright.segments.overlaps import without_overlaps
@@ -25,69 +24,66 @@ from tilewright.segments.predictions import Prediction, open_prediction
 from tilewright.segments.rlestream import stream_column_major, stream_row_major
 
 
-def encode(*, sheet: Path, data: Path, segments: Path, settings: EncodeSettings, out: Path) -> None:
+def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
     """Write the predictions of all slides with the role test, in the order of the sheet.
 
     Args:
-        sheet: the slide sheet.
-        data: folder in which images and outlines are looked for first.
+        order: the slides; the dialect, the rows and the classes to write.
         segments: folder with ``{shard}/{slide}.mask.tif``.
-        settings: the dialect, the rows and the classes to write.
         out: the csv to write; appears whole or not at all.
 
     Raises:
         UserError: a class that the masks do not hold.
         DataError: a mask is missing or does not belong to its objects.
     """
-    rows = [row for row in open_sheet(sheet, data) if row.role == "test"]
-    write = _writer(settings.submission)
+    write = _writer(order.submission)
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(",".join(_header(settings)) + "\n")
-        for row in track(rows, "encode"):
-            prediction = open_prediction(segments / row.shard, row.slide, settings.classes)
-            write(stream, prediction, settings, out.parent)
+        stream.write(",".join(_header(order)) + "\n")
+        for row in track(order.rows, "encode"):
+            prediction = open_prediction(segments / row.shard, row.slide, order.classes)
+            write(stream, prediction, order, out.parent)
 
 
-def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeSettings, Path], None]:
+def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeOrder, Path], None]:
     if submission.dialect == "coco":
         return _write_coco
     return _write_objects if submission.rows == "object" else _write_masks
 
 
-def _header(settings: EncodeSettings) -> list[str]:
-    if settings.submission.dialect == "coco":
+def _header(order: EncodeOrder) -> list[str]:
+    if order.submission.dialect == "coco":
         return ["id", "height", "width", "prediction_string"]
-    return ["id", "class", "predicted"] if len(settings.classes) > 1 else ["id", "predicted"]
+    return ["id", "class", "predicted"] if len(order.classes) > 1 else ["id", "predicted"]
 
 
-def _write_masks(stream: TextIO, prediction: Prediction, settings: EncodeSettings, folder: Path) -> None:
+def _write_masks(stream: TextIO, prediction: Prediction, order: EncodeOrder, folder: Path) -> None:
     """A row for each class. Neither names nor encodings hold a character that a csv quotes."""
     image = prediction.frame.image
     for name in prediction.classes:
-        stream.write(_start(prediction.slide, name, settings))
+        stream.write(_start(prediction.slide, name, order))
         strips = _strips_in_image(prediction.strips(name), prediction.frame)
-        if settings.submission.dialect == "row_major":
+        if order.submission.dialect == "row_major":
             stream.writelines(stream_row_major(strips))
         else:
             stream.writelines(stream_column_major(strips, image.height, image.width, folder))
         stream.write("\n")
 
 
-def _write_objects(stream: TextIO, prediction: Prediction, settings: EncodeSettings, _folder: Path) -> None:
+def _write_objects(stream: TextIO, prediction: Prediction, order: EncodeOrder, _folder: Path) -> None:
     """A row for each object, without overlaps; a slide without objects has an empty row."""
-    encoder = encode_row_major if settings.submission.dialect == "row_major" else encode_column_major
+    encoder = ENCODERS[order.submission.dialect]
     written = False
     for layers in prediction.batches():
         for name, objects in zip(prediction.classes, without_overlaps(layers), strict=True):
             for runs in objects:
                 written = True
                 code = encoder(_in_image(runs, prediction.frame))
-                stream.write(f"{_start(prediction.slide, name, settings)}{code}\n")
+                stream.write(f"{_start(prediction.slide, name, order)}{code}\n")
     if not written:
-        stream.write(f"{_start(prediction.slide, '', settings)}\n")
+        stream.write(f"{_start(prediction.slide, '', order)}\n")
 
 
-def _write_coco(stream: TextIO, prediction: Prediction, _settings: EncodeSettings, _folder: Path) -> None:
+def _write_coco(stream: TextIO, prediction: Prediction, _order: EncodeOrder, _folder: Path) -> None:
     """A row for each slide: of each object the number of its class, its confidence and its code."""
     image = prediction.frame.image
     stream.write(f"{prediction.slide},{image.height},{image.width},")
@@ -98,15 +94,15 @@ def _write_coco(stream: TextIO, prediction: Prediction, _settings: EncodeSetting
     stream.write("\n")
 
 
-def _start(slide: str, name: str, settings: EncodeSettings) -> str:
-    return f"{slide},{name}," if len(settings.classes) > 1 else f"{slide},"
+def _start(slide: str, name: str, order: EncodeOrder) -> str:
+    return f"{slide},{name}," if len(order.classes) > 1 else f"{slide},"
 
 
 def _coco_words(prediction: Prediction) -> Iterator[str]:
     for layers in prediction.batches():
         for number, layer in enumerate(layers):
             runs = _in_image(layer.runs, prediction.frame)
-            order, first = groups(layer.labels)
+            order, first = groups(layer.owner)
             for members, confidence in zip(np.split(order, first[1:]), layer.confidence.tolist(), strict=False):
                 yield f"{number} {round(confidence, 4)} {encode_coco(runs.take(members))}"
 

@@ -1,11 +1,12 @@
 """Small holes of a mask filled while its strips pass from top to bottom."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tilewright.pixels.components import ComponentTracker
 from tilewright.pixels.runs import Ints, Runs, difference, union
 from tilewright.pixels.strips import Strip
-from tilewright.pixels.thresholds import Floats, Scored
+from tilewright.pixels.thresholds import SCORES, Scored
 
 
 class HoleFiller:
@@ -25,8 +26,8 @@ class HoleFiller:
             largest: pixels of the largest hole that is filled; 0: none is.
         """
         self._largest, self._written = largest, 0
-        self._background = ComponentTracker(height, width, values=1, connectivity=4)
-        self._waiting = Scored(Strip(0, 0, Runs.empty(height, width)), np.empty((0, 3)))
+        self._background = ComponentTracker(height, width, values=np.int64, connectivity=4)
+        self._waiting = Scored(Strip(0, 0, Runs.empty(height, width)), np.empty(0, SCORES))
 
     def push(self, scored: Scored) -> Scored:
         """Add the next strip.
@@ -39,15 +40,15 @@ class HoleFiller:
             return scored
         gaps = _complement(scored.strip)
         closed = self._background.push(scored.strip._replace(runs=gaps), self._sizes(gaps))
-        sizes = np.bincount(closed.labels, closed.values[:, 0])
-        holes = closed.runs.take((sizes <= self._largest)[closed.labels])
+        sizes = np.bincount(closed.owner, closed.values)
+        holes = closed.runs.take((sizes <= self._largest)[closed.owner])
         unsettled = self._background.forget_upper_rows(self._largest + 1)
         return self._settle(scored, holes, scored.strip.bottom if unsettled < 0 else unsettled)
 
-    def _sizes(self, gaps: Runs) -> Floats:
+    def _sizes(self, gaps: Runs) -> Ints:
         """Pixels of each run, so many that it cannot be a hole where it touches the border."""
         outer = (gaps.start == 0) | (gaps.stop == gaps.width) | (gaps.row == 0) | (gaps.row == gaps.height - 1)
-        return (gaps.lengths() + np.where(outer, self._largest + 1, 0)).astype(np.float64)[:, np.newaxis]
+        return gaps.lengths() + np.where(outer, self._largest + 1, 0)
 
     def _settle(self, scored: Scored, holes: Runs, bottom: int) -> Scored:
         """Take up a strip and holes; give out the rows above ``bottom``."""
@@ -71,13 +72,13 @@ def _complement(strip: Strip) -> Runs:
     return difference(everything, strip.runs)
 
 
-def _joined(runs: Runs, values: Floats, holes: Runs) -> tuple[Runs, Floats]:
-    """The union of runs and holes; a run's values are those of the runs in it: sum, largest, number."""
+def _joined(runs: Runs, values: NDArray[np.void], holes: Runs) -> tuple[Runs, NDArray[np.void]]:
+    """The union of runs and holes; a run's values are those of the runs in it."""
     whole = union(runs, holes)
     starts, _ = whole.intervals()
     place = np.searchsorted(starts, runs.intervals()[0], side="right") - 1
-    found = np.zeros((len(whole), values.shape[1]))
-    np.add.at(found[:, 0], place, values[:, 0])
-    np.maximum.at(found[:, 1], place, values[:, 1])
-    np.add.at(found[:, 2], place, values[:, 2])
+    found = np.zeros(len(whole), SCORES)
+    np.add.at(found["sum"], place, values["sum"])
+    np.maximum.at(found["largest"], place, values["largest"])
+    np.add.at(found["count"], place, values["count"])
     return whole, found

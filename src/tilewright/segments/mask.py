@@ -1,7 +1,6 @@
 """Predicted masks as tiled TIFF, one bit a class, written from row runs; rows may become known late."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,25 +13,20 @@ from tilewright.pixels.runs import Ints, Runs, difference
 CHUNK = 8 * BLOCK
 
 
-def write_mask(path: Path, frame: Frame, layers: Mapping[str, Runs]) -> None:
-    """Write a mask of the size of ``frame`` at factor 1, one bit a class; blocks without a pixel are left out.
+@contextmanager
+def mask_writer(path: Path, frame: Frame, classes: Sequence[str]) -> Iterator["MaskWriter"]:
+    """Create a mask of the size of ``frame`` at factor 1, one bit a class; blocks without a pixel are left out.
+
+    Rows that were not written before are written at the end.
 
     Args:
         path: the TIFF; appears whole or not at all.
         frame: its place; the factor is not used.
-        layers: the pixels of each class; the names go into the tag "classes" in the order of the bits.
+        classes: the names of the bits, in their order.
     """
-    with mask_writer(path, frame, list(layers)) as writer:
-        for bit, runs in enumerate(layers.values()):
-            writer.add(bit, runs)
-
-
-@contextmanager
-def mask_writer(path: Path, frame: Frame, classes: Sequence[str]) -> Iterator["MaskWriter"]:
-    """Create a mask as ``write_mask`` does; rows that were not written before are written at the end."""
     full = frame.scaled(1.0)
-    tags = full.tags() | {"classes": json.dumps(list(classes))}
-    with create_raster(path, full.size, dtype=mask_dtype(len(classes)), tags=tags, compression="deflate") as raster:
+    kind, tags = mask_dtype(len(classes)), full.tags(classes)
+    with create_raster(path, full.size, dtype=kind, tags=tags, compression="deflate") as raster:
         writer = MaskWriter(raster, len(classes))
         yield writer
         writer.write_until(full.size.height)

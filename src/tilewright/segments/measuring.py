@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tilewright.pixels.components import Components, groups
 from tilewright.pixels.runs import Ints, Runs
-from tilewright.pixels.thresholds import Floats
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Objects:
 
     Attributes:
         runs: their pixels.
-        labels: the object of each run, int64[runs], from 0.
+        owner: the object of each run, int64[runs], from 0.
         area: pixels of each object, int64[n].
         x: column of the centre of mass, float64[n]; the centre of the first pixel is 0.5.
         y: row of it.
@@ -29,7 +30,7 @@ class Objects:
     """
 
     runs: Runs
-    labels: Ints
+    owner: Ints
     area: Ints
     x: Floats
     y: Floats
@@ -49,38 +50,40 @@ class Objects:
         Args:
             chosen: bool[n].
         """
-        inside = chosen[self.labels]
+        inside = chosen[self.owner]
         own = {
             field.name: getattr(self, field.name)[chosen]
             for field in fields(self)
-            if field.name not in ("runs", "labels")
+            if field.name not in ("runs", "owner")
         }
-        return replace(self, runs=self.runs.take(inside), labels=(np.cumsum(chosen) - 1)[self.labels[inside]], **own)
+        return replace(self, runs=self.runs.take(inside), owner=(np.cumsum(chosen) - 1)[self.owner[inside]], **own)
 
 
 def measure(components: Components, *, use_max: bool) -> Objects:
-    """The components as objects; their confidence is the mean or the largest value of the pixels at or above the threshold.
+    """The components as objects.
+
+    Their confidence is the mean or the largest value of the pixels at or above the threshold.
 
     Args:
-        components: with the sum, the largest and the number of the values (probabilities times 255) of each run.
+        components: with the ``SCORES`` of each run.
         use_max: whether the confidence is the largest value.
     """
-    runs, labels = components.runs, components.labels
-    order, first = groups(labels)
+    runs, owner = components.runs, components.owner
+    order, first = groups(owner)
     start, stop, row = runs.start[order], runs.stop[order], runs.row[order]
     if not len(first):
         nothing, none = np.empty(0), np.empty(0, np.int64)
-        return Objects(runs, labels, none, nothing, nothing, none, none, none, none, none, nothing)
+        return Objects(runs, owner, none, nothing, nothing, none, none, none, none, none, nothing)
     length, area = stop - start, np.add.reduceat(stop - start, first)
-    total, highest, count = components.values[order].T
+    values = components.values[order]
     value = (
-        np.maximum.reduceat(highest, first)
+        np.maximum.reduceat(values["largest"], first)
         if use_max
-        else np.add.reduceat(total, first) / np.add.reduceat(count, first)
+        else np.add.reduceat(values["sum"], first) / np.add.reduceat(values["count"], first)
     )
     return Objects(
         runs=runs,
-        labels=labels,
+        owner=owner,
         area=area,
         x=np.add.reduceat(length * (start + stop), first) / (2 * area),
         y=np.add.reduceat(length * (2 * row + 1), first) / (2 * area),

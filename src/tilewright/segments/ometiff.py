@@ -1,7 +1,7 @@
 """Masks as pyramidal OME-TIFF, for QuPath, napari and other viewers.
 
-One channel a class, 255 where a pixel belongs to it, with name, colour and pixel size; each level has half the size of the
-one before (in SubIFDs), and a pixel of it is set where one of its four is.
+One channel a class, 255 where a pixel belongs to it, with name, colour and pixel size; each level has half the size
+of the one before (in SubIFDs), and a pixel of it is set where one of its four is.
 """
 
 import tempfile

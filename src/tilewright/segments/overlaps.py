@@ -13,8 +13,8 @@ from tilewright.segments.predictions import Layer
 def without_overlaps(layers: Sequence[Layer]) -> list[list[Runs]]:
     """The objects of each layer, where a pixel of several goes to the one with the highest confidence.
 
-    Of equally confident objects the first takes the pixel, in the order of the layers. Objects that lose every pixel are
-    left out.
+    Of equally confident objects the first takes the pixel, in the order of the layers. Objects that lose every pixel
+    are left out.
 
     Args:
         layers: masks of the same size; the objects of one layer do not overlap.
@@ -50,7 +50,7 @@ def _winners(layers: Sequence[Layer], rank: Ints) -> tuple[Ints, Ints, Ints]:
     per_layer = np.split(rank, np.cumsum([len(layer.confidence) for layer in layers])[:-1])
     for ranks, layer in zip(per_layer, layers, strict=True):
         inside, run = overlaps(starts, stops, *layer.runs.intervals())
-        best[inside] = np.minimum(best[inside], ranks[layer.labels[run]])
+        best[inside] = np.minimum(best[inside], ranks[layer.owner[run]])
     taken = best < len(rank)
     return starts[taken], stops[taken], best[taken]
 

@@ -1,6 +1,5 @@
 """What ``segment`` wrote of a slide, read back: masks as runs, with the objects that they belong to."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tilewright.pixels.components import ComponentTracker, label
+from tilewright.pixels.components import ComponentTracker, components_of
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Ints, Runs, union
 from tilewright.pixels.strips import Strip, runs_of_bits, strips_of_bits
+from tilewright.project.places import objects_file, segment_file
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 
 REMEDY = "Delete the folder and run the same command again."
@@ -27,13 +27,13 @@ class Layer:
 
     Attributes:
         runs: pixels of the slide, counted from the corner of its used part.
-        labels: the object of each run, int64[runs].
+        owner: the object of each run, int64[runs].
         number: of each object in the table of its slide, int64[objects].
         confidence: of each object, float64[objects].
     """
 
     runs: Runs
-    labels: Ints
+    owner: Ints
     number: Ints
     confidence: NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class Prediction:
     @property
     def mask(self) -> Path:
         """The mask file."""
-        return self.folder / f"{self.slide}.mask.tif"
+        return segment_file(self.folder, self.slide)
 
     def strips(self, name: str) -> Iterator[Strip]:
         """The mask of a class from top to bottom."""
@@ -119,17 +119,17 @@ class Prediction:
         self._check_counts(counts, listed)
 
     def _layer(self, runs: Runs, listed: _Listed) -> Layer:
-        labels = label(runs)
-        _, first = np.unique(labels, return_index=True)
+        owner = components_of(runs)
+        _, first = np.unique(owner, return_index=True)
         keys = runs.row[first] * runs.width + runs.start[first]
         places = np.minimum(np.searchsorted(listed.first, keys), max(len(listed.first) - 1, 0))
         if len(keys) and (not len(listed.first) or (listed.first[places] != keys).any()):
             raise DataError(Problem(str(self.mask), "holds an object that is not in the table beside it.", REMEDY))
-        return Layer(runs, labels, listed.number[places[: len(keys)]], listed.confidence[places[: len(keys)]])
+        return Layer(runs, owner, listed.number[places[: len(keys)]], listed.confidence[places[: len(keys)]])
 
     def _listed(self) -> list[_Listed]:
         columns = ("class", "object", "top", "first_x", "confidence")
-        table = read_columns(self.folder / f"{self.slide}.objects.parquet", columns)
+        table = read_columns(objects_file(self.folder, self.slide), columns)
         first = table["top"] * self.frame.width + table["first_x"]
         result = []
         for name in self.classes:
@@ -157,9 +157,9 @@ def open_prediction(folder: Path, slide: str, classes: Sequence[str]) -> Predict
         UserError: a class that the mask does not hold.
         DataError: the mask is missing or damaged.
     """
-    path = folder / f"{slide}.mask.tif"
+    path = segment_file(folder, slide)
     with open_raster(path) as raster:
-        frame, known = Frame.of(raster), json.loads(raster.tags["classes"])
+        frame, known = Frame.of(raster), raster.classes
     for name in classes:
         if name not in known:
             raise UserError(Problem(str(path), f'holds no class "{name}".', did_you_mean(name, known)))

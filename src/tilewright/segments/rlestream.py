@@ -1,7 +1,7 @@
 """Run-length encodings of masks that arrive strip by strip, as pieces of text; ``rle`` describes the dialects.
 
-Memory grows neither with the height of the mask nor with the number of its runs: row-major runs are written as they come;
-for column-major ones, the pixels at which a column changes wait on disk, sorted by columns within each strip.
+Memory grows neither with the height of the mask nor with the number of its runs: row-major runs are written as they
+come; for column-major ones, the pixels at which a column changes wait on disk, sorted by columns within each strip.
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,7 +48,10 @@ def stream_column_major(strips: Iterable[Strip], height: int, width: int, folder
 
 
 class _Changes:
-    """Pixels at which a column changes, as keys ``column * (height + 1) + row``, on disk by strip and slice of columns."""
+    """Pixels at which a column changes, on disk by strip and slice of columns.
+
+    As keys ``column * (height + 1) + row``.
+    """
 
     def __init__(self, stream: BinaryIO, height: int, width: int) -> None:
         self._stream, self._height = stream, height

@@ -1,11 +1,12 @@
 """Slides: open an image file and read windows of it as RGB.
 
 Coordinates are pixels of level 0, x before y, counted from the corner of the slide's region. Windows come back as
-``uint8`` arrays of rows x columns x 3, whatever the file holds: grey is repeated, palettes are looked up, alpha is laid on
-white, and deeper pixels are reduced to 8 bits.
+``uint8`` arrays of rows x columns x 3, whatever the file holds: grey is repeated, palettes are looked up, alpha is
+laid on white, and deeper pixels are reduced to 8 bits.
 
-What a file is, its content says and not its name. Vendors' formats are read by OpenSlide (``vendors``), all others by GDAL
-(``gdal``); which pages of a TIFF make up the image is found in ``stacks``. A file that could be read in two ways is refused.
+What a file is, its content says and not its name. Vendors' formats are read by OpenSlide (``vendors``), all others by
+GDAL (``gdal``); which pages of a TIFF make up the image is found in ``stacks``. A file that could be read in two ways
+is refused.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.pixels.grid import Frame, Size, Window
+from tilewright.project.config import DEFAULT_LIMITS
 from tilewright.project.rows import Region
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.slides.formats import look_at
@@ -23,9 +25,7 @@ from tilewright.slides.gdal import open_gdal
 from tilewright.slides.source import RGB, Source, damaged, reason
 from tilewright.slides.vendors import find_vendor, open_vendor
 
-MAX_PIXELS = 20_000_000_000
-
-__all__ = ["MAX_PIXELS", "Slide", "open_slide"]
+__all__ = ["Slide", "open_slide"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def open_slide(
     *,
     region: Region | None = None,
     mpp: float | None = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = DEFAULT_LIMITS.max_pixels,
     crop_to_bounds: bool = True,
     threads: int = 1,
 ) -> Iterator[Slide]:
@@ -97,6 +97,11 @@ def open_slide(
 
     Raises:
         SlideError: the file cannot be read, is too large, or does not hold the region.
+
+    Examples:
+        >>> with open_slide(Path("config/demo/hgsc_nest.jpg")) as slide:
+        ...     slide.size, slide.read(Window(700, 700, 4, 2)).shape
+        (Size(width=1500, height=1500), (2, 4, 3))
     """
     with ExitStack() as stack:
         source = _open(path, stack, crop_to_bounds=crop_to_bounds, threads=threads)
@@ -105,7 +110,8 @@ def open_slide(
             raise SlideError(Problem(str(path), what, "Raise the limit if the image is meant to be so large."))
         part = region or Region(0, 0, *source.size)
         if part.x + part.width > source.size.width or part.y + part.height > source.size.height:
-            what = f"the region {','.join(map(str, part))} reaches beyond the image of {source.size.width} x {source.size.height}."
+            image = f"the image of {source.size.width} x {source.size.height}"
+            what = f"the region {','.join(map(str, part))} reaches beyond {image}."
             raise SlideError(Problem(str(path), what, "Correct the region in the sheet."))
         yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.mpp), source)
 

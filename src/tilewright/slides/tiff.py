@@ -1,7 +1,7 @@
 """The pages of a TIFF and their tags, without pixels: classic and BigTIFF, either byte order.
 
-GDAL and libvips name neither the kind of a page (reduced, mask) nor where its data lie, which tells channels from a pyramid
-and a whole file from one that is cut short.
+GDAL and libvips name neither the kind of a page (reduced, mask) nor where its data lie, which tells channels from a
+pyramid and a whole file from one that is cut short.
 """
 
 import struct
@@ -25,7 +25,8 @@ REDUCED, MASK = 1, 4
 # code of a type: as numpy writes it, and numbers in one value
 TYPES = {
     1: ("u1", 1), 2: ("u1", 1), 3: ("u2", 1), 4: ("u4", 1), 5: ("u4", 2), 6: ("i1", 1), 7: ("u1", 1), 8: ("i2", 1),
-    9: ("i4", 1), 10: ("i4", 2), 11: ("f4", 1), 12: ("f8", 1), 13: ("u4", 1), 16: ("u8", 1), 17: ("i8", 1), 18: ("u8", 1),
+    9: ("i4", 1), 10: ("i4", 2), 11: ("f4", 1), 12: ("f8", 1), 13: ("u4", 1), 16: ("u8", 1), 17: ("i8", 1),
+    18: ("u8", 1),
 }  # fmt: skip
 Numbers = NDArray[np.generic]
 

@@ -45,7 +45,10 @@ class _OpenSlideSource:
 
 
 def find_vendor(path: Path) -> str | None:
-    """The vendor of a slide by its content; None: not one of OpenSlide's, or a plain tiled TIFF, which GDAL reads too."""
+    """The vendor of a slide by its content.
+
+    None: not one of OpenSlide's, or a plain tiled TIFF, which GDAL reads too.
+    """
     from openslide import OpenSlide
 
     vendor = OpenSlide.detect_format(path)

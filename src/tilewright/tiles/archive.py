@@ -1,23 +1,41 @@
-"""Tile archives: what training reads.
+"""Tile archives: what ``tile`` and ``pseudo`` write and training reads.
 
-An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a class,
-bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in pixels of
-the scale), kind (grid, background: a grid tile without any class, object), tissue (share), mpp (micrometres in a pixel of the
-tile, not a number where unknown), coverage (share of each
-class), labelled (whether each class is completely annotated).
+An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a
+class, bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in
+pixels of the scale), kind (grid, background: a grid tile without any class, object), tissue (share), mpp (micrometres
+in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each class is
+completely annotated).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from tilewright.pixels.grid import Frame, Window, mask_dtype
+from tilewright.pixels.rasters import Raster
+from tilewright.project.orders import TileRow
+from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.errors import DataError, Problem
+
+Kind = Literal["grid", "background", "object"]
+UNWRITTEN = 32 << 20
+"""Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
+ROWS = 1024
+
+
+class TilePlace(NamedTuple):
+    """Where a tile is cut: its left and top in pixels of the scale, and why."""
+
+    x: int
+    y: int
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -71,15 +89,22 @@ class TrainingShard:
     role: str = "train"
 
 
-def read_table(shards: Sequence[TrainingShard]) -> TileTable:
+def read_table(shards: Sequence[TrainingShard], classes: Sequence[str]) -> TileTable:
     """Read the tables of archives, in the order of the shards.
 
+    Args:
+        shards: the archives.
+        classes: names of the classes, in the order of the bits.
+
     Raises:
-        DataError: an archive is missing or damaged.
+        DataError: an archive is missing or damaged, or holds other classes.
     """
     parts: list[dict[str, NDArray[Any]]] = []
     for number, shard in enumerate(shards):
         with open_archive(shard.archive) as archive, reading(shard.archive):
+            if (held := list(archive.attrs["classes"])) != list(classes):
+                what = f"holds the classes {', '.join(held)}, not {', '.join(classes)}."
+                raise DataError(Problem(str(shard.archive), what, "Delete the file and run the same command again."))
             count = len(archive["images"])
             parts.append(
                 {
@@ -116,3 +141,94 @@ def reading(path: Path) -> Iterator[None]:
     except (OSError, KeyError) as error:
         remedy = "Delete the file and run the same command again."
         raise DataError(Problem(str(path), f"cannot be read as a tile archive ({error}).", remedy)) from error
+
+
+@contextmanager
+def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["ArchiveWriter"]:
+    """Write an archive, which appears whole or not at all.
+
+    Args:
+        out: the archive.
+        classes: names of the classes.
+        edge: edge of its tiles, in pixels.
+    """
+    with atomic_path(out) as private:
+        require_space(private.parent, UNWRITTEN)
+        with h5py.File(private, "w") as archive:
+            writer = ArchiveWriter(archive, classes, edge)
+            yield writer
+            writer.finish()
+
+
+class ArchiveWriter:
+    """Appends tiles to an archive, and rows to its table some at a time; made by ``tile_archive``."""
+
+    def __init__(self, archive: h5py.File, classes: Sequence[str], edge: int) -> None:
+        self.archive, self._classes, self._edge = archive, classes, edge
+        bits, each = mask_dtype(len(classes)), (len(classes),)
+        text = h5py.string_dtype()
+        # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
+        self._images = _growing(archive, "images", (edge, edge, 3), np.uint8, 1)
+        self._masks = _growing(archive, "masks", (edge, edge), bits, 1, compression="lzf")
+        self._table = {
+            **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
+            **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
+            **{name: _growing(archive, name, (), np.float32, ROWS) for name in ("tissue", "mpp")},
+            "coverage": _growing(archive, "coverage", each, np.float32, ROWS),
+            "labelled": _growing(archive, "labelled", each, np.bool_, ROWS),
+        }
+        self._rows: list[dict[str, Any]] = []
+        archive.attrs["classes"] = list(classes)
+
+    def add(self, row: TileRow, corner: TilePlace, image: Raster, mask: Raster, tissue: Raster) -> None:
+        """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
+        require_space(Path(self.archive.filename).parent, UNWRITTEN)
+        frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
+        inside = window.clipped(image.size)
+        pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
+        pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
+        bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
+        bits[: inside.height, : inside.width] = mask.read(inside)[0]
+        _append(self._images, [pixels])
+        _append(self._masks, [bits])
+        self._rows.append(
+            {
+                "slide": row.slide,
+                "source": row.source,
+                "kind": corner.kind,
+                "x": corner.x,
+                "y": corner.y,
+                "tissue": tissue.read(inside).mean(),
+                "mpp": frame.mpp * frame.factor if frame.mpp else math.nan,
+                "coverage": [((bits >> bit) & 1).mean() for bit in range(len(self._classes))],
+                "labelled": [name in row.labelled for name in self._classes],
+            }
+        )
+        if len(self._rows) == ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the rows that wait."""
+        if self._rows:
+            for name, column in self._table.items():
+                _append(column, [row[name] for row in self._rows])
+            self._rows.clear()
+
+
+def _growing(
+    archive: h5py.File, name: str, shape: tuple[int, ...], kind: DTypeLike, together: int, **options: str
+) -> h5py.Dataset:
+    """An empty column of items of a shape, stored some together.
+
+    Numbers with checksums that are looked at when read.
+    """
+    sums = h5py.check_string_dtype(np.dtype(kind)) is None
+    return archive.create_dataset(
+        name, (0, *shape), kind, maxshape=(None, *shape), chunks=(together, *shape), fletcher32=sums, **options
+    )
+
+
+def _append(column: h5py.Dataset, items: Sequence[Any]) -> None:
+    count = len(column)
+    column.resize(count + len(items), axis=0)
+    column[count:] = items

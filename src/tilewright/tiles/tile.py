@@ -1,95 +1,47 @@
-"""Tiles: squares cut from scaled slides, written to one archive a shard (``archives`` says what it holds)."""
+"""Tiles: squares cut from scaled slides, written to one archive a shard (``archive`` says what it holds)."""
 
 import hashlib
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
-import h5py
-import numpy as np
 import shapely
-from numpy.typing import DTypeLike
 
 from tilewright.annotations.anatomy import structure
-from tilewright.masks.outlines import IGNORE, read_outlines
-from tilewright.pixels.grid import Frame, Window, grid, mask_dtype
+from tilewright.masks.outlines import recorded_outlines
+from tilewright.pixels.grid import Frame, Window, grid
 from tilewright.pixels.rasters import Raster, open_raster
-from tilewright.project.config import DEFAULT_LIMITS, Limits, TileSet
-from tilewright.project.rows import Row, read_shard
-from tilewright.project.settings import TileSettings
-from tilewright.runtime.atomic import atomic_path, require_space
+from tilewright.project.config import DEFAULT_LIMITS, IGNORE, Limits, TileSet
+from tilewright.project.orders import TileOrder
+from tilewright.project.places import image_file, outlines_file, scaled_mask_file, tissue_file
 from tilewright.runtime.progress import track
-
-Kind = Literal["grid", "background", "object"]
-UNWRITTEN = 32 << 20
-"""Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
-ROWS = 1024
+from tilewright.tiles.archive import TilePlace, tile_archive
 
 
-class TilePlace(NamedTuple):
-    """Where a tile is cut: its left and top in pixels of the scale, and why."""
-
-    x: int
-    y: int
-    kind: Kind
-
-
-def tile(
-    shard: str,
-    *,
-    sheet: Path,
-    data: Path,
-    scaled: Path,
-    masks: Path,
-    settings: TileSettings,
-    out: Path,
-    limits: Limits = DEFAULT_LIMITS,
-) -> None:
+def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limits = DEFAULT_LIMITS) -> None:
     """Cut the tiles of a shard into one archive.
 
     Args:
-        shard: name of the shard.
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
+        order: the slides, the tile set and the classes.
         scaled: the shard's folder of scaled images, as ``downscale`` writes it.
         masks: the shard's folder of masks and outlines, as ``rasterize`` writes it.
-        settings: the tile set and the classes.
         out: the archive to write.
         limits: the most vertices of an anatomy that are read; they refuse input and change no result.
     """
-    with tile_archive(out, settings.classes, settings.tiles.size) as writer:
-        for row in read_shard(sheet, data, shard):
+    tiles = order.tiles
+    with tile_archive(out, order.classes, tiles.size) as writer:
+        for row in order.rows:
             with (
-                open_raster(scaled / f"{row.slide}.image.tif") as image,
-                open_raster(scaled / f"{row.slide}.mask.tif") as mask,
-                open_raster(scaled / f"{row.slide}.tissue.tif") as tissue,
+                open_raster(image_file(scaled, row.slide)) as image,
+                open_raster(scaled_mask_file(scaled, row.slide), order.classes) as mask,
+                open_raster(tissue_file(scaled, row.slide)) as tissue,
             ):
-                allowed = structure(row, settings.tiles.background_inside, Frame.of(image), limits)
-                corners = list(grid_corners(row.slide, mask, tissue, settings.tiles, len(settings.classes), allowed))
-                if settings.tiles.objects:
-                    outlines = masks / f"{row.slide}.outlines.parquet"
-                    corners += _object_corners(outlines, Frame.of(image), settings.tiles.size)
+                frame = Frame.of(image)
+                allowed = structure(row.slide, row.anatomy, tiles.background_inside, frame, limits)
+                corners = list(grid_corners(row.slide, mask, tissue, tiles, len(order.classes), allowed))
+                if tiles.objects:
+                    corners += _object_corners(outlines_file(masks, row.slide), frame, tiles.size)
                 for corner in track(corners, f"tiles of {row.slide}"):
                     writer.add(row, corner, image, mask, tissue)
-
-
-@contextmanager
-def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["ArchiveWriter"]:
-    """Write an archive, which appears whole or not at all.
-
-    Args:
-        out: the archive.
-        classes: names of the classes.
-        edge: edge of its tiles, in pixels.
-    """
-    with atomic_path(out) as private:
-        require_space(private.parent, UNWRITTEN)
-        with h5py.File(private, "w") as archive:
-            writer = ArchiveWriter(archive, classes, edge)
-            yield writer
-            writer.finish()
 
 
 def grid_corners(
@@ -128,7 +80,7 @@ def _keeps_background(slide: str, x: int, y: int, tiles: TileSet) -> bool:
 
 def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[TilePlace]:
     """One tile centred on every outline, pushed back inside the slide."""
-    table = read_outlines(outlines, ("class", "x", "y"))
+    table = recorded_outlines(outlines, ("class", "x", "y"))
     table = table[table["class"] != IGNORE]
 
     def start(center: float, length: int) -> int:
@@ -136,74 +88,3 @@ def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[TilePlace]:
 
     width, height = frame.size
     return [TilePlace(start(x, width), start(y, height), "object") for x, y in zip(table["x"], table["y"], strict=True)]
-
-
-class ArchiveWriter:
-    """Appends tiles to an archive, and rows to its table some at a time; made by ``tile_archive``."""
-
-    def __init__(self, archive: h5py.File, classes: Sequence[str], edge: int) -> None:
-        self.archive, self._classes, self._edge = archive, classes, edge
-        bits, each = mask_dtype(len(classes)), (len(classes),)
-        text = h5py.string_dtype()
-        # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
-        self._images = _growing(archive, "images", (edge, edge, 3), np.uint8, 1)
-        self._masks = _growing(archive, "masks", (edge, edge), bits, 1, compression="lzf")
-        self._table = {
-            **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
-            **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
-            **{name: _growing(archive, name, (), np.float32, ROWS) for name in ("tissue", "mpp")},
-            "coverage": _growing(archive, "coverage", each, np.float32, ROWS),
-            "labelled": _growing(archive, "labelled", each, np.bool_, ROWS),
-        }
-        self._rows: list[dict[str, Any]] = []
-        archive.attrs["classes"] = list(classes)
-
-    def add(self, row: Row, corner: TilePlace, image: Raster, mask: Raster, tissue: Raster) -> None:
-        """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
-        require_space(Path(self.archive.filename).parent, UNWRITTEN)
-        frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
-        inside = window.clipped(image.size)
-        pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
-        pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
-        bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
-        bits[: inside.height, : inside.width] = mask.read(inside)[0]
-        _append(self._images, [pixels])
-        _append(self._masks, [bits])
-        self._rows.append(
-            {
-                "slide": row.slide,
-                "source": row.source,
-                "kind": corner.kind,
-                "x": corner.x,
-                "y": corner.y,
-                "tissue": tissue.read(inside).mean(),
-                "mpp": frame.mpp * frame.factor if frame.mpp else math.nan,
-                "coverage": [((bits >> bit) & 1).mean() for bit in range(len(self._classes))],
-                "labelled": [row.labelled is None or name in row.labelled for name in self._classes],
-            }
-        )
-        if len(self._rows) == ROWS:
-            self.finish()
-
-    def finish(self) -> None:
-        """Write the rows that wait."""
-        if self._rows:
-            for name, column in self._table.items():
-                _append(column, [row[name] for row in self._rows])
-            self._rows.clear()
-
-
-def _growing(
-    archive: h5py.File, name: str, shape: tuple[int, ...], kind: DTypeLike, together: int, **options: str
-) -> h5py.Dataset:
-    """An empty column of items of a shape, stored some together; numbers with checksums that are looked at when read."""
-    sums = h5py.check_string_dtype(np.dtype(kind)) is None
-    return archive.create_dataset(
-        name, (0, *shape), kind, maxshape=(None, *shape), chunks=(together, *shape), fletcher32=sums, **options
-    )
-
-
-def _append(column: h5py.Dataset, items: Sequence[Any]) -> None:
-    count = len(column)
-    column.resize(count + len(items), axis=0)
-    column[count:] = items

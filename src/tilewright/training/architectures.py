@@ -147,7 +147,10 @@ def _blocks(model: Any) -> list[nn.Module]:
 
 
 def normalisation(network: Network) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the channels: the config's, else those that the encoder's weights were trained with."""
+    """Mean and standard deviation of the channels.
+
+    The config's, else those that the encoder's weights were trained with.
+    """
     mean: Sequence[float] = [0.5, 0.5, 0.5]
     std: Sequence[float] = [0.5, 0.5, 0.5]
     if network.encoder_weights == "imagenet":

@@ -1,7 +1,7 @@
 """Augmentations, as named sets. The only module that knows albumentations.
 
-A set moves the whole tile first, then crops it, then changes colours: what a rotation brings in from beyond the tile lies
-outside the crop where tiles are larger, and colours are computed for the crop alone.
+A set moves the whole tile first, then crops it, then changes colours: what a rotation brings in from beyond the tile
+lies outside the crop where tiles are larger, and colours are computed for the crop alone.
 """
 
 import os
@@ -150,7 +150,10 @@ def jitter_stains(image: Image, generator: np.random.Generator, scale: float = 0
 
 
 def zoom(image: Image, mask: Mask, generator: np.random.Generator, probability: float = 0.3) -> tuple[Image, Mask]:
-    """At times enlarge a square of a tile: its corner lies in the first fifth, its edge is 80 to 100 % of what is left."""
+    """At times enlarge a square of a tile.
+
+    Its corner lies in the first fifth, its edge is 80 to 100 % of what is left.
+    """
     if generator.random() >= probability:
         return image, mask
     edge = image.shape[0]
@@ -182,7 +185,8 @@ def _strong() -> _Set:
             A.D4(p=1),
             A.Affine(
                 scale=(0.8, 1.25), rotate=(-45, 45), shear=(-5, 5), p=0.5,
-                border_mode=cv2.BORDER_REFLECT_101, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST,
+                border_mode=cv2.BORDER_REFLECT_101, interpolation=cv2.INTER_LINEAR,
+                mask_interpolation=cv2.INTER_NEAREST,
             ),
         ],
         recoloring=jitter_stains,

@@ -18,25 +18,24 @@ def draw_curves(history: pd.DataFrame, best: int, out: Path) -> None:
     """Draw loss and Dice over the epochs.
 
     Args:
-        history: columns epoch, train_loss, val_loss, dice, dice_{class}, ema_dice and swa_dice; some may be missing, and
-            epochs that were not validated have no values.
+        history: columns epoch, train_loss, val_loss, dice, dice_{class}, ema_dice and swa_dice; some may be missing,
+            and epochs that were not validated have no values.
         best: the epoch whose weights are kept.
         out: the PNG to write.
     """
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}):
         figure = Figure(figsize=(10, 4), layout="constrained")
         loss, dice = figure.subplots(1, 2)
-        epoch = history["epoch"] + 1
-        loss.plot(epoch, history["train_loss"], label="training")
+        draw_line(loss, history, "train_loss", label="training")
         for column, name in LOSSES.items():
-            _plot(loss, history, column, name)
+            draw_line(loss, history, column, label=name)
         loss.set(xlabel="epoch", ylabel="loss", title="Loss")
         loss.legend()
         for column in history.columns:
             if column.startswith("dice_"):
-                _plot(dice, history, column, column.removeprefix("dice_"), lw=1, alpha=0.8)
+                draw_line(dice, history, column, label=column.removeprefix("dice_"), lw=1, alpha=0.8)
         for column, (name, color) in MEANS.items():
-            _plot(dice, history, column, name, lw=2, color=color)
+            draw_line(dice, history, column, label=name, lw=2, color=color)
         if best in set(history["epoch"]):
             dice.axvline(best + 1, color="grey", ls=":", label="kept")
         dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles, best threshold")
@@ -46,7 +45,11 @@ def draw_curves(history: pd.DataFrame, best: int, out: Path) -> None:
             figure.savefig(private, dpi=100)
 
 
-def _plot(axes: Axes, history: pd.DataFrame, column: str, name: str, **style: Any) -> None:
+def draw_line(axes: Axes, history: pd.DataFrame, column: str, **style: Any) -> None:
+    """Draw a column of a history over the epochs, counted from 1, that have a value.
+
+    Nothing where there is no such column.
+    """
     if column in history.columns:
         known = history[column].notna()
-        axes.plot(history["epoch"][known] + 1, history[column][known], label=name, **style)
+        axes.plot(history["epoch"][known] + 1, history[column][known], **style)

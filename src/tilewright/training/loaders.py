@@ -35,15 +35,13 @@ class Tiles:
 def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingShard], classes: Sequence[str]) -> Tiles:
     """Read the tables of the shards of a training.
 
-    Tiles of slides in which no class is labelled are left out; so are, of the validation shards, tiles that are centred on
-    an outline, because their pixels come in the grid too.
+    Tiles of slides in which no class is labelled are left out; so are, of the validation shards, tiles that are
+    centred on an outline, because their pixels come in the grid too.
 
     Raises:
         DataError: archives of other classes, or nothing to train or to validate on.
     """
-    table = read_table([*training, *validation])
-    if table.labelled.shape[1] != len(classes):
-        raise DataError(Problem("tile archives", "hold other classes than the config.", "Run the graph again."))
+    table = read_table([*training, *validation], classes)
     table = table.select(np.logical_or.reduce(table.labelled, axis=1))
     held_out = table.archive >= len(training)
     archives = [shard.archive for shard in (*training, *validation)]
@@ -69,7 +67,8 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices
     common = {
-        "num_workers": network.workers, "persistent_workers": network.workers > 0, "pin_memory": torch.cuda.is_available(),
+        "num_workers": network.workers, "persistent_workers": network.workers > 0,
+        "pin_memory": torch.cuda.is_available(),
     }  # fmt: skip
     return (
         DataLoader(training, size, sampler=drawn, **common),  # type: ignore[arg-type]

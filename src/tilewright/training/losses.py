@@ -1,8 +1,8 @@
 """Losses on logits, by name. Pixels that do not count have a weight of 0 and reach no term.
 
-All tensors are batch x classes x rows x columns, float32: ``logits``, ``truth`` (0 or 1) and ``valid`` (1 where the pixel
-counts for the class, else 0). A loss gives one value a class, over the whole batch; it is 0 where nothing of the class is
-valid, and finite where nothing is positive. Defaults of the parameters stand in ``LOSS_PARAMETERS``.
+All tensors are batch x classes x rows x columns, float32: ``logits``, ``truth`` (0 or 1) and ``valid`` (1 where the
+pixel counts for the class, else 0). A loss gives one value a class, over the whole batch; it is 0 where nothing of
+the class is valid, and finite where nothing is positive. Defaults of the parameters stand in ``LOSS_PARAMETERS``.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,10 @@ def bce(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 
 def soft_bce(logits: Tensor, truth: Tensor, valid: Tensor, *, smoothing: float) -> Tensor:
-    """Binary cross-entropy against ``smoothing`` instead of 0 and ``1 - smoothing`` instead of 1, mean over the pixels."""
+    """Binary cross-entropy against ``smoothing`` instead of 0 and ``1 - smoothing`` instead of 1.
+
+    Mean over the pixels.
+    """
     return _mean(_entropy(logits, truth * (1 - 2 * smoothing) + smoothing), valid)
 
 

@@ -1,7 +1,8 @@
 """Networks of this project, beside those of segmentation_models_pytorch.
 
-All take batch x 3 x rows x columns and give logits, batch x classes x rows x columns. ``deepest`` is the module with the
-coarsest features, ``decoder_blocks`` are those of the decoder from coarse to fine; other heads are put on their outputs.
+All take batch x 3 x rows x columns and give logits, batch x classes x rows x columns. ``deepest`` is the module with
+the coarsest features, ``decoder_blocks`` are those of the decoder from coarse to fine; other heads are put on their
+outputs.
 """
 
 from itertools import pairwise

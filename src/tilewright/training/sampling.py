@@ -1,7 +1,7 @@
 """Which tiles an epoch draws, and in which order.
 
-The draws of an epoch depend on (seed, epoch) alone, and what a sample looks like on (seed, epoch, place in the epoch): not
-on the number of workers or devices nor on whether the training was interrupted.
+The draws of an epoch depend on (seed, epoch) alone, and what a sample looks like on (seed, epoch, place in the
+epoch): not on the number of workers or devices nor on whether the training was interrupted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,9 @@ class Draw(NamedTuple):
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draws the tiles of each epoch and gives those of one device; without weights every tile comes once before any twice.
+    """Draws the tiles of each epoch and gives those of one device.
+
+    Without weights every tile comes once before any twice.
 
     Batches are full: where the draws of an epoch do not fill the last one, some come again but do not count. A batch of
     one tile would have no statistics where the deepest features are a single pixel. Of each batch a device takes every

@@ -1,9 +1,10 @@
 """State of a training: written after every epoch, read when an interrupted training goes on.
 
-The folder holds ``epoch{n}-{hash}.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values only) of
-the last two epochs, ``best-{hash}.safetensors`` (the best weights so far, as each of them knows them) and ``fingerprint`` (what the
-state belongs to). A file that is not what its hash says is not used: the training goes on from the epoch before, or begins
-anew. The folder is no output of a rule, so Snakemake leaves it alone when a job fails.
+The folder holds ``epoch{n}-{hash}.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values
+only) of the last two epochs, ``best-{hash}.safetensors`` (the best weights so far, as each of them knows them) and
+``fingerprint`` (what the state belongs to). A file that is not what its hash says is not used: the training goes on
+from the epoch before, or begins anew. The folder is no output of a rule, so Snakemake leaves it alone when a job
+fails.
 """
 
 import math
@@ -21,7 +22,7 @@ from torch import Tensor
 from tilewright.project.config.training import Network
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.hashed import is_intact, write_sealed
+from tilewright.runtime.hashed import is_intact, write_hashed
 from tilewright.runtime.progress import note
 from tilewright.training.curves import draw_curves
 from tilewright.training.schedules import lulls
@@ -155,7 +156,7 @@ class TrainingState(lightning.Callback):
             weights = _plain(task.weights(kind))
             file = ""
             if trainer.is_global_zero:
-                file = write_sealed(self.folder, "best", ".safetensors", partial(save_file, weights)).name
+                file = write_hashed(self.folder, "best", ".safetensors", partial(save_file, weights)).name
             self.best = Best(trainer.current_epoch, kind, scores[kind], file)
 
     def _judge(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
@@ -171,7 +172,7 @@ class TrainingState(lightning.Callback):
     def _save(self, trainer: lightning.Trainer) -> None:
         stem = f"epoch{trainer.current_epoch}"
         if trainer.is_global_zero:
-            write_sealed(self.folder, stem, ".ckpt", trainer.save_checkpoint).chmod(0o644)
+            write_hashed(self.folder, stem, ".ckpt", trainer.save_checkpoint).chmod(0o644)
         else:
             trainer.save_checkpoint(self.folder / stem)  # gathers what the first process writes
 

@@ -27,10 +27,10 @@ class SegmentationTask(lightning.LightningModule):
     """Trains a ``Segmenter``; logs ``train_loss``, ``val_loss``, ``dice``, ``iou``, and both by class, once an epoch.
 
     The Dice of a class is pooled over all valid pixels of the validation tiles, at the threshold that is best for the
-    class, because thresholds are fitted after the training: at one half, a network that finds a rare class well but with
-    little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there. IoU is that
-    at the same threshold: both are pooled, so IoU = Dice / (2 - Dice). Averages of the weights are validated too, as
-    ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
+    class, because thresholds are fitted after the training: at one half, a network that finds a rare class well but
+    with little confidence would lose to one that guesses. ``dice`` is the mean over the classes that occur there. IoU
+    is that at the same threshold: both are pooled, so IoU = Dice / (2 - Dice). Averages of the weights are validated
+    too, as ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
 
     Attributes:
         averages: averages of the weights, by name.
@@ -69,8 +69,8 @@ class SegmentationTask(lightning.LightningModule):
         """Loss of a batch.
 
         Dropout and mixing are seeded by seed, epoch, step and device, so that an interrupted training draws what an
-        uninterrupted one does. Once an epoch would not do: loaders draw from the same generator, at another moment in the
-        first epoch of a process.
+        uninterrupted one does. Once an epoch would not do: loaders draw from the same generator, at another moment in
+        the first epoch of a process.
         """
         seeds = np.random.SeedSequence([self.spec.seed, self.current_epoch, index, self.global_rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))

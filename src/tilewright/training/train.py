@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from tilewright.project.config.training import Network
-from tilewright.project.rows import open_sheet, pseudo_shards
-from tilewright.project.settings import TrainSettings
+from tilewright.project.orders import TrainOrder
+from tilewright.project.places import CARD, CURVES, HISTORY, NETWORK, archive_file
+from tilewright.project.project import Assignment
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.documents import write_document
@@ -27,7 +28,7 @@ from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.tiles.archive import TrainingShard
-from tilewright.tiles.split import EXTERNAL, Assignment, agreed_folds
+from tilewright.tiles.split import EXTERNAL, require_folds
 from tilewright.training.architectures import spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
@@ -38,15 +39,13 @@ PACKAGES = ("tilewright", "torch", "lightning", "segmentation-models-pytorch", "
 
 
 def train(
-    model: str,
+    order: TrainOrder,
     *,
+    model: str,
     fold: int,
     folds: Path,
     tiles: Path,
-    sheet: Path,
-    data: Path,
     pseudo: Path,
-    settings: TrainSettings,
     out: Path,
     workers: int = 0,
 ) -> None:
@@ -56,34 +55,31 @@ def train(
     devices, Lightning starts this program again for each further one.
 
     Args:
+        order: network, classes, scale, where each shard stands, and which shards pseudo-labels come from.
         model: name of the model.
         fold: the fold that is validated on.
         folds: ``folds.csv``.
         tiles: folder of the tile archives, ``{shard}.h5``.
-        sheet: the slide sheet.
-        data: folder in which images are looked for first.
         pseudo: folder of the archives that ``pseudo`` writes for this fold, ``{shard}.h5``; used if the network has
             pseudo-labels.
-        settings: network, classes, scale, and how groups are divided.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
         workers: processes that load tiles, for each device; they change no result.
 
     Raises:
         UserError: a network that cannot be built, or another process that trains the same fold.
-        DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training that
-            diverges.
+        DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training
+            that diverges.
     """
-    network = settings.network.model_copy(update={"workers": workers})
+    network = order.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
-    rows = open_sheet(sheet, data)
-    training, validation = _shards(agreed_folds(folds, rows, settings.folds), fold, tiles)
-    if network.pseudo:
-        shards = pseudo_shards(rows, {one.group for one in validation})
-        training += [TrainingShard(pseudo / f"{shard}.h5", group, "pseudo") for shard, group in shards.items()]
+    require_folds(folds, order.folds)
+    training, validation = _shards(order.folds, fold, tiles)
+    labelled = ((archive_file(pseudo, shard), group) for shard, group in order.pseudo.items())
+    training += [TrainingShard(archive, group, "pseudo") for archive, group in labelled]
     with _sole_process(out / "state", network.devices):
-        parts = read_tiles(training, validation, settings.classes)
-        state = TrainingState(out / "state", network, out / "curves.png")
+        parts = read_tiles(training, validation, order.classes)
+        state = TrainingState(out / "state", network, out / CURVES)
         prints: list[str] = []
         if device_number() == 0:
             note(
@@ -91,11 +87,11 @@ def train(
             )
             prints = _prints(training, validation)
             state.prepare(
-                _digest(_told(settings), code_version("training.train"), str(fold), *prints, *_of_weights(network))
+                _digest(_told(order), code_version("training.train"), str(fold), *prints, *_of_weights(network))
             )
-        run_training(parts, network, settings.classes, state, out)
+        run_training(parts, network, order.classes, state, out)
         if device_number() == 0:
-            _write_outputs(state, _card(settings, parts, prints), fold, out)
+            _write_outputs(state, _card(order, parts, prints), fold, out)
             state.clear()
 
 
@@ -104,7 +100,7 @@ def _shards(folds: Sequence[Assignment], fold: int, tiles: Path) -> tuple[list[T
     training: list[TrainingShard] = []
     validation: list[TrainingShard] = []
     for one in folds:
-        shard = TrainingShard(tiles / f"{one.shard}.h5", one.group, EXTERNAL if one.fold is None else "train")
+        shard = TrainingShard(archive_file(tiles, one.shard), one.group, EXTERNAL if one.fold is None else "train")
         (validation if one.fold == fold else training).append(shard)
     if not validation:
         raise UserError(
@@ -132,9 +128,9 @@ def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShar
     ]
 
 
-def _told(settings: TrainSettings) -> str:
-    """What the settings say of the training itself; the folds are in the prints."""
-    return settings.model_dump_json(exclude={"folds"})
+def _told(order: TrainOrder) -> str:
+    """What the order says of the training itself; the shards are in the prints."""
+    return order.model_dump_json(exclude={"folds", "pseudo"})
 
 
 def _of_weights(network: Network) -> list[str]:
@@ -148,14 +144,14 @@ def _digest(*parts: str) -> str:
 
 
 def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out: Path) -> None:
-    with atomic_path(out / "model.safetensors") as private:
+    with atomic_path(out / NETWORK) as private:
         shutil.copyfile(state.weights, private)
         weights = file_hash(private)
     history = state.table()
-    with atomic_path(out / "history.csv") as private:
+    with atomic_path(out / HISTORY) as private:
         history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
     best = state.best
-    draw_curves(history, best.epoch, out / "curves.png")
+    draw_curves(history, best.epoch, out / CURVES)
     content = {
         "format": 1,
         **card,
@@ -165,13 +161,13 @@ def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out
         "best_weights": best.kind,
     }
     content |= {f"best_{state.monitor}": abs(best.score)}
-    write_document(out / "model.json", content)
+    write_document(out / CARD, content)
 
 
-def _card(settings: TrainSettings, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
+def _card(order: TrainOrder, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
     """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
     return {
-        **settings.model_copy(update={"network": spelt_out(settings.network)}).model_dump(exclude={"folds"}),
+        **order.model_copy(update={"network": spelt_out(order.network)}).model_dump(exclude={"folds", "pseudo"}),
         "mpp": _pixel_sizes(tiles),
         "tiles": _digest(*prints),
         "versions": {name: version(name) for name in PACKAGES},

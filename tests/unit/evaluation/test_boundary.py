@@ -5,6 +5,7 @@ from scipy import ndimage
 from tilewright.evaluation import boundary
 from tilewright.evaluation.boundary import boundary_agreement
 from tilewright.evaluation.metrics import Agreement, center_agreement, instances_of_outlines, overlapping
+from tilewright.pixels.grid import Window
 from tilewright.pixels.runs import Runs
 
 NONE = Runs.empty(150, 130)
@@ -55,7 +56,7 @@ def test_objects_are_found_by_their_centres():
     from shapely import Point, box
 
     def instances(*shapes):
-        return instances_of_outlines(np.array(shapes, dtype=object), 150, 130)
+        return instances_of_outlines(np.array(shapes, dtype=object), Window(0, 0, 130, 150))
 
     truth = instances(Point(30, 30).buffer(10), box(60, 60, 100, 100), Point(20, 120).buffer(5))
     ring = Point(80, 80).buffer(25).difference(Point(80, 80).buffer(15))

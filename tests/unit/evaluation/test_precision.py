@@ -11,7 +11,8 @@ from shapely import box
 
 from tilewright.evaluation.metrics import Instances, instances_of_outlines, overlapping
 from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, coco_map, coco_precision
-from tilewright.pixels.components import label
+from tilewright.pixels.components import components_of
+from tilewright.pixels.grid import Window
 from tilewright.pixels.runs import Runs
 
 EDGE = 120
@@ -32,13 +33,13 @@ def scene(seed):
                 mask[y + dy : y + dy + max(3, height + dh), x + dx : x + dx + max(3, width + dw)] = True
     truth.append((5, 5, 20, 20))
     runs = Runs.from_mask(mask)
-    labels = label(runs)
+    labels = components_of(runs)
     confidence = np.round(draw.random(int(labels.max()) + 1), 2)
     return truth, runs, labels, confidence
 
 
 def detections(truth, runs, labels, confidence):
-    outlines = instances_of_outlines(np.array([box(*each) for each in truth], dtype=object), EDGE, EDGE)
+    outlines = instances_of_outlines(np.array([box(*each) for each in truth], dtype=object), Window(0, 0, EDGE, EDGE))
     return Detections.of(overlapping(outlines, Instances.of(runs, labels), NOTHING), confidence)
 
 

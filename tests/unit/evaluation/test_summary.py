@@ -1,14 +1,12 @@
 """Scores of slides together, against sums and draws written out."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, coco_map
 from tilewright.evaluation.summary import RESAMPLES, Score, pooled, summarize
-from tilewright.project.rows import Row
+from tilewright.project.orders import EvaluateRow
 
 
 def score(seed, source="one", role="train", name="gland"):
@@ -19,7 +17,7 @@ def score(seed, source="one", role="train", name="gland"):
     matches = Matches(partner, draw.random(12), np.ones(15, bool), np.ones(12, bool))
     correct = np.sort(draw.random((12, 10)) < 0.5, axis=1)[:, ::-1]
     sides = Agreement(20, int(draw.integers(21)), 18, int(draw.integers(19)))
-    row = Row(f"s{seed}", Path(), Path(), role, "g", "s", source, None, None, None, seed)
+    row = EvaluateRow(slide=f"s{seed}", shard="s", role=role, source=source, labelled=[name])
     overlap = Overlap(int(truth), int(predicted), int(draw.integers(100, 500)))
     return Score(row, name, overlap, matches, sides, sides, Detections(draw.random(12), correct, 15), None)
 
@@ -46,7 +44,10 @@ def test_scores_are_those_of_all_slides_together():
 
 @pytest.mark.parametrize("key", ["pooled_dice", "mean_slide_iou", "map"])
 def test_intervals_are_those_of_slides_drawn_one_by_one(key):
-    """Slides drawn with replacement and scored as a list; another generator, so the ends differ by what chance allows."""
+    """Slides drawn with replacement and scored as a list.
+
+    Another generator, so the ends differ by what chance allows.
+    """
     draw = np.random.default_rng(9)
     values = [pooled_of([SCORES[place] for place in draw.integers(0, 8, 8)], key) for _ in range(RESAMPLES)]
     low, high = pooled(SCORES)["intervals"][key]

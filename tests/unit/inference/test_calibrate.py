@@ -3,22 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ordering import order_of
 from scipy import ndimage
 
 from tilewright.inference.calibrate import calibrate, slide_histograms
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.histograms import Histogram, bin_threshold, dice_curve
 from tilewright.pixels.rasters import create_raster
-from tilewright.project.config import Calibration, Folds
-from tilewright.project.rows import Row
-from tilewright.project.settings import CalibrateSettings
+from tilewright.project.config import Calibration
+from tilewright.project.orders import CalibrateOrder
 from tilewright.runtime.errors import DataError
+from tilewright.tiles.split import read_folds
 
 CLASSES = ["gland", "vessel"]
-
-
-def row(slide, labelled=None, role="train"):
-    return Row(slide, Path(), None, role, slide, slide, "all", labelled, None, None, 2)
 
 
 def save(path, values):
@@ -49,7 +46,7 @@ def plain_dice(predicted, truth):
 def test_dice_from_counts_is_the_plain_dice_at_every_threshold(tmp_path, aim):
     slides = [slide(0), slide(1, 64, 30)]
     histograms = [
-        slide_histograms(row("a"), save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits), CLASSES)["vessel"]
+        slide_histograms(CLASSES, save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits), CLASSES)["vessel"]
         for values, bits in slides
     ]
     curve = dice_curve(histograms, aim)
@@ -79,8 +76,8 @@ def test_a_threshold_lies_between_two_values():
 def test_a_class_that_is_not_labelled_is_not_counted(tmp_path):
     values, bits = slide(0, 20, 20)
     paths = save(tmp_path / "p.tif", values), save(tmp_path / "m.tif", bits)
-    assert slide_histograms(row("a", labelled=("vessel",)), *paths, CLASSES).keys() == {"vessel"}
-    assert slide_histograms(row("a", labelled=()), *paths, CLASSES) == {}
+    assert slide_histograms(["vessel"], *paths, CLASSES).keys() == {"vessel"}
+    assert slide_histograms([], *paths, CLASSES) == {}
 
 
 def fitted(project, monkeypatch, classes=CLASSES, **calibration):
@@ -94,11 +91,12 @@ def fitted(project, monkeypatch, classes=CLASSES, **calibration):
     groups = {one["group"] for one in project.rows()}
     lines = [line for line in ("a,a,0", "b,b,1", "x1,x,external") if line.split(",")[1] in groups]
     Path("folds.csv").write_text("\n".join(["shard,group,fold", *lines, ""]))
-    settings = CalibrateSettings(calibration=Calibration(**calibration), classes=classes, folds=Folds(file="folds.csv"))
-    calibrate(
-        sheet=Path("slides/slides.csv"), data=Path(), folds=Path("folds.csv"), probabilities=Path("p"), scaled=Path("s"),
-        masks=Path("m"), settings=settings, out=Path("c.json"),
+    order = order_of(
+        CalibrateOrder, Path("slides/slides.csv"), "", classes, ["train"],
+        folds=read_folds(Path("folds.csv")), calibration=Calibration(**calibration),
     )  # fmt: skip
+    places = {"probabilities": Path("p"), "scaled": Path("s"), "masks": Path("m")}
+    calibrate(order, folds=Path("folds.csv"), **places, out=Path("c.json"))
     return json.loads(Path("c.json").read_text())
 
 

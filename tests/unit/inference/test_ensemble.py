@@ -7,7 +7,7 @@ import pytest
 from tilewright.inference.ensemble import blend, ensemble
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
-from tilewright.project.settings import EnsembleSettings
+from tilewright.project.orders import EnsembleOrder
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 
@@ -68,18 +68,17 @@ def test_a_missing_map_is_named(tmp_path):
         blend([tmp_path / "none.tif"], [1], tmp_path / "out.tif")
 
 
-def test_folds_share_the_weight_of_their_model(project, monkeypatch):
-    monkeypatch.chdir(project.folder)
+def test_folds_share_the_weight_of_their_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     values = {"near/fold0": 0, "near/fold1": 100, "far/fold0": 200}
     members = [Path("p") / name / "x1" for name in values]
     for member, value in zip(members, values.values(), strict=True):
         save(member / "x1.tif", np.full((1, 96, 96), value, np.uint8))
-    settings = EnsembleSettings(weights={"near": 3, "far": 1})
-    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
-             weights=Path("w.json"), settings=settings, out=Path("e"))  # fmt: skip
+    given = {"slides": ["x1"], "members": ["near", "near", "far"]}
+    order = EnsembleOrder(**given, weights={"near": 3, "far": 1})
+    ensemble(order, members=members, weights=Path("w.json"), out=Path("e"))
     assert np.unique(load(Path("e/x1.tif"))[0]).tolist() == [round((3 * 50 + 200) / 4)]
     write_document(Path("w.json"), {"weights": {"near": 0.2, "far": 0.8}})
-    settings = EnsembleSettings(weights={"near": 1, "far": 1}, fit=True)
-    ensemble("x1", sheet=Path("slides/slides.csv"), data=Path(), members=members,
-             weights=Path("w.json"), settings=settings, out=Path("f"))  # fmt: skip
+    order = EnsembleOrder(**given, weights={"near": 1, "far": 1}, fit=True)
+    ensemble(order, members=members, weights=Path("w.json"), out=Path("f"))
     assert np.unique(load(Path("f/x1.tif"))[0]).tolist() == [round((50 + 4 * 200) / 5)]

@@ -117,7 +117,7 @@ def test_a_network_that_looks_at_single_pixels_gives_them_back(tmp_path, size, b
 
 
 def test_the_minimum_reaches_a_threshold_where_all_windows_do(tmp_path):
-    """Any other window would do for a maximum; a logical AND of binarised windows is what S1 stitches by."""
+    """The kidney inference notebook stitches binarised windows by a logical AND."""
     image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
     found = predicted(tmp_path, Shifted(), image, overlap=0.5, blend="minimum")
     votes = np.ones(image.shape[1:], np.bool_)

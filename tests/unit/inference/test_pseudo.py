@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from tilewright.inference.pseudo import label, labels_of, pseudo
+from tilewright.inference.pseudo import mark_sure, pseudo, sure_bits
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config.data import TileSet
-from tilewright.project.settings import PseudoSettings
+from tilewright.project.orders import PseudoOrder, TileRow
 from tilewright.tiles.archive import TrainingShard, open_archive, read_table
 
 CLASSES = ["gland", "vessel"]
@@ -16,13 +16,13 @@ CLASSES = ["gland", "vessel"]
 def test_what_is_sure_is_labelled_and_the_rest_does_not_count():
     sure, unsure = 250, 128
     values = np.array([[sure, 5, sure, unsure], [sure, 5, 5, 5]], np.float32)[:, None]
-    assert labels_of(values, 0.9).tolist() == [[0b011, 0, 0b001, 0b100]]
+    assert sure_bits(values, 0.9).tolist() == [[0b011, 0, 0b001, 0b100]]
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.75, 1.0])
 def test_the_bounds_are_those_of_the_confidence(confidence):
     values = np.arange(256, dtype=np.float32).reshape(1, 1, 256)
-    bits = labels_of(values, confidence)[0]
+    bits = sure_bits(values, confidence)[0]
     share = np.arange(256) / 255
     assert ((bits == 1) == (share >= confidence)).all()
     assert ((bits == 0) == ((share <= 1 - confidence) & (share < confidence))).all()
@@ -44,7 +44,7 @@ def test_labels_of_a_coarser_probability_have_the_frame_of_the_image(tmp_path):
     probability[:, :, 16:] = 255
     coarse = save(tmp_path / "p.tif", probability, factor=2.0, classes=json.dumps(["gland"]))
     image = save(tmp_path / "i.tif", np.zeros((3, 64, 64), np.uint8))
-    label([coarse], [1], image, 0.9, tmp_path / "l.tif")
+    mark_sure([coarse], [1], image, 0.9, tmp_path / "l.tif")
     with open_raster(tmp_path / "l.tif") as raster:
         assert raster.size == (64, 64)
         row = raster.read()[0, 30]
@@ -58,8 +58,6 @@ def test_labels_of_a_coarser_probability_have_the_frame_of_the_image(tmp_path):
 def shard(tmp_path):
     """A test slide at full size, with tissue everywhere, and the probabilities of two models."""
     width, height = 96, 64
-    (tmp_path / "slides.csv").write_text("slide,image,role,labelled\nt,t.png,test,none\n")
-    (tmp_path / "t.png").write_bytes(b"")
     draw = np.random.default_rng(0)
     image = draw.integers(0, 256, (3, height, width), np.uint8)
     save(tmp_path / "scaled" / "t.image.tif", image)
@@ -74,18 +72,17 @@ def shard(tmp_path):
 
 def test_tiles_hold_the_image_and_what_the_ensemble_is_sure_of(shard):
     folder, image = shard
-    settings = PseudoSettings(
+    order = PseudoOrder(
+        rows=[TileRow(slide="t", labelled=CLASSES)],
         tiles=TileSet(scale="s", size=32, min_tissue=0.5),
         classes=CLASSES,
+        members=["one", "two"],
         weights={"one": 3, "two": 1},
         min_confidence=0.9,
     )
     members = [folder / name / "fold0" / "t" for name in ("one", "two")]
-    pseudo(
-        "t", sheet=folder / "slides.csv", data=folder, members=members, scaled=folder / "scaled", settings=settings,
-        out=folder / "t.h5",
-    )  # fmt: skip
-    table = read_table([TrainingShard(folder / "t.h5", "t", "pseudo")])
+    pseudo(order, members=members, scaled=folder / "scaled", out=folder / "t.h5")
+    table = read_table([TrainingShard(folder / "t.h5", "t", "pseudo")], CLASSES)
     assert len(table) == 6
     assert table.labelled.all()
     assert table.mpp.tolist() == [0.25] * 6
@@ -96,4 +93,4 @@ def test_tiles_hold_the_image_and_what_the_ensemble_is_sure_of(shard):
             # the weighted mean of 255 and 100 is 216, which is 0.85: not sure enough
             expected = np.where(columns < 48, 1, np.where(columns < 80, 0, 4))
             assert (archive["masks"][index] == expected).all()
-    assert sorted(path.name for path in folder.iterdir()) == ["one", "scaled", "slides.csv", "t.h5", "t.png", "two"]
+    assert sorted(path.name for path in folder.iterdir()) == ["one", "scaled", "t.h5", "two"]

@@ -3,22 +3,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ordering import order_of
 from scipy.optimize import minimize
 
 from tilewright.inference.weigh import Sums, best_weights, slide_sums, table, weigh
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster
-from tilewright.project.config import Folds
-from tilewright.project.rows import Row
-from tilewright.project.settings import WeighSettings
+from tilewright.project.orders import WeighOrder
+from tilewright.project.project import Assignment
 from tilewright.runtime.errors import DataError
 
 CLASSES = ["gland", "vessel"]
-FOLDS = Folds(count=2, file="folds.csv")
+FOLDS = [
+    Assignment(shard="a", group="a", fold=0),
+    Assignment(shard="b", group="b", fold=1),
+    Assignment(shard="x1", group="x", fold=None),
+]
+SHEET = Path("slides/slides.csv")
 
 
 def members(seed, count=3, height=40, width=50, skill=(1.0, 0.9, 0.6)):
-    """Truth bits (2 is ignored) and maps of members that know it more or less well, uint8[members, classes, rows, columns]."""
+    """Truth bits, and maps of members that know it more or less well, uint8[members, classes, rows, columns].
+
+    Bit 2 is ignored.
+    """
     draw = np.random.default_rng(seed)
     bits = draw.integers(0, 2, (3, height, width)) & draw.integers(0, 2, (3, height, width))
     truth, noise = bits[:2], draw.standard_normal((count, 2, height, width))
@@ -37,14 +45,14 @@ def save(path, values, factor=1.0):
     return path
 
 
-def row(labelled=None):
-    return Row("s", Path(), None, "train", "s", "s", "all", labelled, None, None, 2)
+def order(models):
+    return order_of(WeighOrder, SHEET, classes=CLASSES, roles=["train"], folds=FOLDS, models=models)
 
 
-def sums_of(tmp_path, seed, labelled=None):
+def sums_of(tmp_path, seed, labelled=CLASSES):
     bits, maps = members(seed)
     paths = [save(tmp_path / f"{seed}-{place}.tif", each) for place, each in enumerate(maps)]
-    return slide_sums(row(labelled), paths, save(tmp_path / f"{seed}.tif", bits), CLASSES)
+    return slide_sums(labelled, paths, save(tmp_path / f"{seed}.tif", bits), CLASSES)
 
 
 def plain_error(seeds, weights):
@@ -114,9 +122,8 @@ def test_weights_are_fitted_on_training_slides_by_the_fold_that_did_not_see_them
             save(Path("s") / one["shard"] / f"{one['slide']}.mask.tif", bits)
             for name, values in zip(("near", "far", "odd"), maps, strict=True):
                 save(Path("p") / name / f"fold{fold_of[one['shard']]}" / one["shard"] / f"{one['slide']}.tif", values)
-    settings = WeighSettings(models=["near", "far", "odd"], classes=CLASSES, folds=FOLDS)
-    places = {"sheet": Path("slides/slides.csv"), "data": Path(), "folds": Path("folds.csv"), "scaled": Path("s")}
-    weigh(**places, probabilities=Path("p"), settings=settings, out=Path("w.json"))
+    places = {"folds": Path("folds.csv"), "scaled": Path("s"), "probabilities": Path("p")}
+    weigh(order(["near", "far", "odd"]), **places, out=Path("w.json"))
     found = json.loads(Path("w.json").read_text())
     assert sum(found["weights"].values()) == pytest.approx(1, abs=1e-5)
     assert found["weights"]["near"] == max(found["weights"].values())
@@ -131,11 +138,6 @@ def test_slides_without_any_object_give_no_weights(project, monkeypatch):
                 Path("p") / "near" / f"fold{fold}" / one["shard"] / f"{one['slide']}.tif", np.zeros((2, 9, 9), np.uint8)
             )
         save(Path("s") / one["shard"] / f"{one['slide']}.mask.tif", np.zeros((9, 9), np.uint8))
-    places = {"sheet": Path("slides/slides.csv"), "data": Path(), "folds": Path("folds.csv"), "scaled": Path("s")}
+    places = {"folds": Path("folds.csv"), "scaled": Path("s"), "probabilities": Path("p")}
     with pytest.raises(DataError, match="no training slide shows a class"):
-        weigh(
-            **places,
-            probabilities=Path("p"),
-            settings=WeighSettings(models=["near"], classes=CLASSES, folds=FOLDS),
-            out=Path("w"),
-        )
+        weigh(order(["near"]), **places, out=Path("w"))

@@ -3,15 +3,16 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from ordering import order_of
 from shapely import MultiPolygon, Point, Polygon, box
 
 from tilewright.annotations import Annotation
-from tilewright.masks.outlines import outline_writer, read_outlines
+from tilewright.masks.outlines import outline_writer, recorded_outlines
 from tilewright.masks.rasterize import draw, rasterize
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.config import Annotations
-from tilewright.project.settings import RasterizeSettings
+from tilewright.project.orders import RasterizeOrder
 from tilewright.runtime.errors import AnnotationError, DataError
 
 FRAME = Frame(0, 0, 100, 80, Size(100, 80))
@@ -123,7 +124,7 @@ def test_discarded_labels_are_not_drawn(tmp_path):
 # The step
 
 
-SETTINGS = RasterizeSettings(classes={"a": ["a"], "b": ["b"]}, annotations=Annotations(ignore=["blur"]))
+SETTINGS = {"classes": {"a": ["a"], "b": ["b"]}, "annotations": Annotations(ignore=["blur"])}
 
 
 def feature(shape, label):
@@ -143,8 +144,8 @@ def project(tmp_path, features, rows=("s1,s1.tif,s1.geojson,train,",)):
     (tmp_path / "slides.csv").write_text("\n".join([header, *(f"{row},all,all" for row in rows)]) + "\n")
 
 
-def run(tmp_path, settings=SETTINGS):
-    rasterize("all", sheet=tmp_path / "slides.csv", data=tmp_path, settings=settings, out=tmp_path / "out")
+def run(tmp_path, **changes):
+    rasterize(order_of(RasterizeOrder, tmp_path / "slides.csv", **{**SETTINGS, **changes}), out=tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -159,7 +160,7 @@ def test_the_step_writes_a_mask_and_a_table_for_each_slide(tmp_path):
         mask = raster.read()[0]
         assert (mask == 2).sum() == 100
         assert (mask == 4).sum() == 4
-    first, second = read_outlines(out / "s1.outlines.parquet").to_dict("records")
+    first, second = recorded_outlines(out / "s1.outlines.parquet").to_dict("records")
     assert first.pop("geometry").equals(box(10, 20, 30, 25))
     assert first == {
         "class": "b", "label": "b", "x": 20, "y": 22.5, "left": 10, "top": 20, "width": 20, "height": 5, "area": 100,
@@ -170,7 +171,7 @@ def test_the_step_writes_a_mask_and_a_table_for_each_slide(tmp_path):
 def test_a_slide_without_outlines_gets_an_empty_mask_and_table(tmp_path):
     project(tmp_path, [], ["s2,s2.tif,,test,"])
     out = run(tmp_path)
-    assert read_outlines(out / "s2.outlines.parquet").empty
+    assert recorded_outlines(out / "s2.outlines.parquet").empty
     with open_raster(out / "s2.tif") as raster:
         assert not raster.read().any()
 
@@ -178,7 +179,7 @@ def test_a_slide_without_outlines_gets_an_empty_mask_and_table(tmp_path):
 def test_the_table_of_a_region_holds_what_lies_in_it_from_its_corner(tmp_path):
     shapes = box(40, 30, 60, 50), box(0, 0, 5, 5), box(70, 60, 71, 61)
     project(tmp_path, [feature(shape, "a") for shape in shapes], ['s1,s1.tif,s1.geojson,train,"50,40,30,30"'])
-    table = read_outlines(run(tmp_path) / "s1.outlines.parquet")
+    table = recorded_outlines(run(tmp_path) / "s1.outlines.parquet")
     assert table[["x", "y", "left", "top"]].to_numpy().tolist() == [[0, 0, -10, -10], [20.5, 20.5, 20, 20]]
 
 
@@ -214,7 +215,7 @@ def test_the_point_of_a_crescent_lies_inside_it(tmp_path):
     crescent = box(0, 0, 20, 20).difference(box(1, 1, 20, 19))
     with outline_writer(tmp_path / "t.parquet", FRAME, {"a": ["a"]}) as writer:
         writer.write([Annotation("a", crescent)])
-    row = read_outlines(tmp_path / "t.parquet").iloc[0]
+    row = recorded_outlines(tmp_path / "t.parquet").iloc[0]
     point = Point(row.x, row.y)
     assert crescent.intersects(point)
 
@@ -222,7 +223,7 @@ def test_the_point_of_a_crescent_lies_inside_it(tmp_path):
 def test_a_damaged_table_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match=r"t.parquet: cannot be read"):
-        read_outlines(tmp_path / "t.parquet")
+        recorded_outlines(tmp_path / "t.parquet")
 
 
 def test_more_outlines_than_a_batch_are_all_drawn(tmp_path):

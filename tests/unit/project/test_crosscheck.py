@@ -2,7 +2,7 @@ import pytest
 
 from tilewright.project.config import Config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.rows import read_sheet
+from tilewright.project.sheetfile import read_sheet
 
 
 def problems(project, **options):

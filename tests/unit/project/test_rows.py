@@ -1,6 +1,7 @@
 import pytest
 
-from tilewright.project.rows import Region, digest, examine_sheet, read_shard, read_sheet
+from tilewright.project.rows import COLUMNS, Region
+from tilewright.project.sheetfile import examine_sheet, missing_files, read_sheet
 from tilewright.runtime.errors import UserError
 
 HEADER = "slide,image,annotations,role,group,shard,source,labelled,mpp,region"
@@ -21,13 +22,15 @@ def read(folder, *lines, header=HEADER, name="slides.csv", classes=CLASSES):
 
 def problems(folder, *lines, header=HEADER):
     (folder / "slides.csv").write_text("\n".join((header, *lines)) + "\n")
-    _, found = examine_sheet(folder / "slides.csv", [folder], CLASSES)
+    sheet, found = examine_sheet(folder / "slides.csv", [folder], CLASSES)
+    found += missing_files(sheet, [folder])
     return [str(problem).replace(f"{folder}/", "") for problem in found]
 
 
 def test_only_slide_and_image_are_needed_and_the_rest_has_defaults(folder):
     (row,) = read(folder, "a,a.png,test", header="slide,image,role")
-    assert (row.group, row.shard, row.source, row.labelled, row.mpp, row.region) == ("a", "a", "all", None, None, None)
+    assert (row.group, row.shard, row.source, row.mpp, row.region) == ("a", "a", "all", None, None)
+    assert list(row.labelled) == CLASSES
     assert row.image == folder / "a.png"
     assert row.annotations is None
 
@@ -49,13 +52,21 @@ def test_tabs_bom_and_spaces_do_no_harm(folder):
 def test_labelled_none_means_no_class_and_empty_means_all(folder):
     none, every = read(folder, "a,a.png,a.geojson,,,,,none", "b,b.png,a.geojson")
     assert none.labelled == ()
-    assert every.labelled is None
+    assert list(every.labelled) == CLASSES
 
 
 def test_other_columns_are_kept(folder):
     (row,) = read(folder, "a,a.png,test,female", header="slide,image,role,sex")
-    assert row.extra == {"sex": "female"}
     assert row.column("sex") == "female"
+    assert row.has_column("sex")
+    assert not row.has_column("age")
+
+
+@pytest.mark.parametrize("name", ["number", "column", "copy", "model_config", "0", "a b"])
+def test_other_columns_may_have_any_name(folder, name):
+    (row,) = read(folder, "a,a.png,test,7", header=f"slide,image,role,{name}")
+    assert row.column(name) == "7"
+    assert row.number == 2
 
 
 @pytest.mark.parametrize(
@@ -126,13 +137,23 @@ def test_a_missing_sheet_says_how_to_write_one(folder):
         read_sheet(folder / "none.csv", [folder], CLASSES)
 
 
-def test_an_unknown_shard_names_the_nearest(folder):
-    read(folder, "a,a.png,,test,,kidney")
-    with pytest.raises(UserError, match='Did you mean "kidney"'):
-        read_shard(folder / "slides.csv", folder, "kidny")
+def test_missing_files_are_told_and_stop_no_other_row(folder):
+    (folder / "slides.csv").write_text("slide,image,annotations,role\na,a.png,none.geojson,train\nb,none.png,,test\n")
+    sheet = read_sheet(folder / "slides.csv", [folder / "data", folder], CLASSES)
+    first, second = sheet
+    assert sheet.files([first, second], "image") == [str(folder / "a.png")]
+    assert sheet.files([first, second], "annotations") == []
+    assert second.image == folder / "data" / "none.png"
+    told = [str(problem) for problem in missing_files(sheet, [folder / "data", folder])]
+    assert 'slides.csv, row 2 (slide a): annotations "none.geojson" not found.' in told[0]
+    assert 'slides.csv, row 3 (slide b): image "none.png" not found.' in told[1]
+    assert f"Looked in {folder}/data/ and in {folder}/." in told[1]
 
 
-def test_the_digest_changes_with_its_columns_only(folder):
-    before = digest(read(folder, "a,a.png,,test"), ["slide", "role"])
-    assert digest(read(folder, "a,a.png,,test,,,scanner"), ["slide", "role"]) == before
-    assert digest(read(folder, "a,a.png,a.geojson,train"), ["slide", "role"]) != before
+def test_a_sheet_none_of_whose_images_is_there_is_refused(folder):
+    with pytest.raises(UserError, match="not one of its images was found"):
+        read(folder, "a,x.png,,test", "b,y.png,,test")
+
+
+def test_the_columns_are_those_of_the_model(folder):
+    assert set(HEADER.split(",")) | {"anatomy"} == set(COLUMNS)

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from tilewright.pixels.grid import Frame, Size
-from tilewright.pixels.runs import Runs
-from tilewright.project.rows import Row
+from tilewright.project.orders import ReportRow
+from tilewright.project.places import Places
 from tilewright.report.analysis import Labels, apart, draw_labels, draw_reliability, draw_seams, draw_sources
-from tilewright.report.report import _labels
-from tilewright.segments.mask import write_mask
+from tilewright.report.reading import labels_of
+from tilewright.segments.mask import mask_writer
 
 COLORS = {"gland": "#1b9e77", "vessel": "#d95f02"}
 DRAW = np.random.default_rng(0)
@@ -64,15 +64,17 @@ def test_every_source_and_every_blend_is_drawn(tmp_path, monkeypatch):
 
 def test_labels_are_the_outlines_of_each_slide_and_class_that_is_labelled(tmp_path):
     frame = Frame(0, 0, 50, 40, Size(50, 40))
-    write_mask(tmp_path / "masks" / "s" / "s.tif", frame, {"gland": Runs.empty(40, 50)})
+    with mask_writer(tmp_path / "masks" / "s" / "s.tif", frame, ["gland"]):
+        pass
     shapes = [shapely.box(0, 0, 4, 4), shapely.box(9, 9, 12, 12), shapely.box(20, 20, 21, 21)]
     table = pd.DataFrame({"class": ["gland", "gland", "vessel"], "geometry": shapely.to_wkb(shapes)})
     table.to_parquet(tmp_path / "masks" / "s" / "s.outlines.parquet")
 
     def row(slide, labelled):
-        return Row(slide, tmp_path, tmp_path, "train", "g", slide, "one", labelled, None, None, 2)
+        told = {"shard": slide, "group": "g", "role": "train", "source": "one", "labelled": labelled}
+        return ReportRow(slide=slide, image=tmp_path, annotated=True, **told)
 
-    found = list(_labels([row("s", ("gland",)), row("missing", None)], tmp_path, COLORS))
+    found = list(labels_of([row("s", ["gland"]), row("missing", list(COLORS))], Places(str(tmp_path)), COLORS))
     (only,) = found
     assert (only.source, only.name, only.pixels, only.areas.tolist()) == ("one", "gland", 2000, [16.0, 9.0])
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tilewright.project.rows import Row
-from tilewright.report.report import choose_slides
+from tilewright.project.orders import ReportRow
+from tilewright.report.shown import choose_slides
 
 
 def row(slide, role):
-    return Row(slide, Path(), None, role, slide, slide, "one", None, None, None, 1)
+    return ReportRow(
+        slide=slide, image=Path(), shard=slide, group=slide, role=role, source="one", labelled=[], annotated=False
+    )
 
 
 SHEET = [row("good", "test"), row("bad", "test"), row("blind", "test"), row("own", "train"), row("other", "external")]

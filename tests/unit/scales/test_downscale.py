@@ -96,12 +96,15 @@ def test_the_scaled_image_says_where_it_lies(tmp_path, save_image):
     assert "frame" in tags
 
 
+CLASSES = ("a", "b")
+
+
 def masked(tmp_path, mask, factor):
     height, width = mask.shape
     frame = Frame(0, 0, width, height, Size(width, height))
-    with create_raster(tmp_path / "m.tif", frame.size, dtype=mask.dtype, tags=frame.tags()) as raster:
+    with create_raster(tmp_path / "m.tif", frame.size, dtype=mask.dtype, tags=frame.tags(CLASSES)) as raster:
         raster.write(mask, 0, 0)
-    downscale_mask(tmp_path / "m.tif", frame.scaled(factor), tmp_path / "s.tif")
+    downscale_mask(tmp_path / "m.tif", frame.scaled(factor), tmp_path / "s.tif", CLASSES)
     return pixels(tmp_path / "s.tif")[0][0]
 
 

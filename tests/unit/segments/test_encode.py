@@ -9,13 +9,13 @@ import pytest
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from tilewright.pixels.components import label
+from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster
 from tilewright.pixels.rle import decode_column_major, decode_row_major, encode_column_major, encode_row_major
 from tilewright.pixels.runs import Runs
 from tilewright.project.config import Segmentation, Submission
-from tilewright.project.settings import EncodeSettings, SegmentSettings
+from tilewright.project.orders import EncodeOrder, EncodeRow, SegmentOrder, SegmentRow
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.segments.encode import encode
@@ -39,25 +39,27 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    (tmp_path / "x.png").touch()
-    (tmp_path / "x.json").touch()
-    (tmp_path / "slides.csv").write_text(
-        "slide,image,annotations,role\nt2,x.png,,test\ntrain,x.png,x.json,train\nt1,x.png,,test\n"
-    )
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
     write_document(tmp_path / "c.json", limits)
-    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
     for slide, values in (("t2", pixels()), ("t1", np.zeros_like(pixels()))):
-        with create_raster(tmp_path / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags()) as raster:
+        with create_raster(tmp_path / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags(CLASSES)) as raster:
             raster.write(values, 0, 0)
-        segment(slide, sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
-                calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / slide)  # fmt: skip
+        segments(tmp_path, slide)
     return tmp_path
 
 
+def segments(folder: Path, slide: str) -> None:
+    """Make the objects of a slide, which is a shard of its own."""
+    colors = dict.fromkeys(CLASSES, "#ff0000")
+    order = SegmentOrder(rows=[SegmentRow(slide=slide)], colors=colors, segmentation=Segmentation())
+    segment(order, probabilities=folder / "p", calibration=folder / "c.json", out=folder / "segments" / slide)
+
+
 def submission(study: Path, classes: list[str], **options) -> list[dict[str, str]]:
-    settings = EncodeSettings(submission=Submission(**options), classes=classes)
-    encode(sheet=study / "slides.csv", data=study, segments=study / "segments", settings=settings, out=study / "s.csv")
+    names = ["tall"] if (study / "segments" / "tall").exists() else ["t2", "t1"]
+    rows = [EncodeRow(slide=slide, shard=slide) for slide in names]
+    order = EncodeOrder(rows=rows, submission=Submission(**options), classes=classes)
+    encode(order, segments=study / "segments", out=study / "s.csv")
     with (study / "s.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -105,7 +107,7 @@ def test_objects_do_not_overlap_and_the_more_confident_one_wins(study):
 
 def test_of_equal_objects_the_first_keeps_the_pixel_and_empty_ones_vanish():
     runs = Runs.of([0], [0], [4], 1, 8)
-    layer = Layer(runs, label(runs), np.array([1]), np.array([0.5]))
+    layer = Layer(runs, components_of(runs), np.array([1]), np.array([0.5]))
     assert without_overlaps([layer, layer]) == [[runs], []]
 
 
@@ -137,19 +139,15 @@ LARGE = Frame(30, 20, 600, 1500, Size(700, 1600))
 @pytest.fixture
 def tall(tmp_path: Path) -> Path:
     """A slide of three strips with many objects of two classes, which overlap and cross the borders of strips."""
-    (tmp_path / "x.png").touch()
-    (tmp_path / "slides.csv").write_text("slide,image,role\ntall,x.png,test\n")
     noise = np.random.default_rng(0).standard_normal((2, 1500, 600))
     smooth = ndimage.gaussian_filter(noise, (0, 6, 6))
     values = np.clip(128 + 1500 * smooth, 0, 255).astype(np.uint8)
     values[0, 100:1400, 300:310] = 255
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.7), "min_area": dict.fromkeys(CLASSES, 100)}
     write_document(tmp_path / "c.json", limits)
-    with create_raster(tmp_path / "p" / "tall.tif", LARGE.size, bands=2, tags=LARGE.tags()) as raster:
+    with create_raster(tmp_path / "p" / "tall.tif", LARGE.size, bands=2, tags=LARGE.tags(CLASSES)) as raster:
         raster.write(values, 0, 0)
-    settings = SegmentSettings(colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation())
-    segment("tall", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
-            calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "segments" / "tall")  # fmt: skip
+    segments(tmp_path, "tall")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster
 from tilewright.project.config import Segmentation
 from tilewright.project.configfile import read_config
-from tilewright.project.settings import EncodeSettings, SegmentSettings
+from tilewright.project.orders import EncodeOrder, EncodeRow, SegmentOrder, SegmentRow
 from tilewright.runtime.documents import write_document
 from tilewright.segments.encode import encode
 from tilewright.segments.segment import segment
@@ -45,19 +45,21 @@ def rows(tmp_path, request):
     """The rows of the submission that a preset makes of the slides, all of whose classes are the same."""
     config = read_config(REPOSITORY / "config" / "presets" / f"{request.param}.yaml")
     classes = sorted(config.classes)
-    (tmp_path / "x.png").touch()
-    (tmp_path / "slides.csv").write_text("slide,image,role\n" + "".join(f"{name},x.png,test\n" for name in slides()))
     limits = {"thresholds": dict.fromkeys(classes, 0.5), "min_area": dict.fromkeys(classes, 0)}
     write_document(tmp_path / "c.json", limits)
     frame = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT))
-    places = {"sheet": tmp_path / "slides.csv", "data": tmp_path}
-    settings = SegmentSettings(colors=dict.fromkeys(classes, "#ff0000"), segmentation=Segmentation())
+    looks = {"colors": dict.fromkeys(classes, "#ff0000"), "segmentation": Segmentation()}
     for name, values in slides().items():
-        with create_raster(tmp_path / "p" / f"{name}.tif", frame.size, bands=len(classes), tags=frame.tags()) as raster:
+        with create_raster(
+            tmp_path / "p" / f"{name}.tif", frame.size, bands=len(classes), tags=frame.tags(classes)
+        ) as raster:
             raster.write(np.stack([values] * len(classes)), 0, 0)
-        segment(name, **places, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", settings=settings,
-                out=tmp_path / "segments" / name)  # fmt: skip
-    encode(**places, segments=tmp_path / "segments", settings=EncodeSettings.of(config), out=tmp_path / "s.csv")
+        order = SegmentOrder(rows=[SegmentRow(slide=name)], **looks)
+        out = tmp_path / "segments" / name
+        segment(order, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", out=out)
+    told = [EncodeRow(slide=name, shard=name) for name in slides()]
+    order = EncodeOrder(rows=told, submission=config.submission, classes=config.submission.classes or classes)
+    encode(order, segments=tmp_path / "segments", out=tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 

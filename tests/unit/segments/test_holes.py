@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import Strip
-from tilewright.pixels.thresholds import Scored
+from tilewright.pixels.thresholds import SCORES, Scored
 from tilewright.segments.holes import HoleFiller
 
 EDGES = ndimage.generate_binary_structure(2, 1)
@@ -33,7 +33,7 @@ def streamed(mask, largest, heights, scores=None):
         part = Runs.from_mask(mask[top:bottom])
         runs = Runs(part.row + top, part.start, part.stop, *mask.shape)
         spans = [scores[row, a:b] for row, a, b in zip(runs.row, runs.start, runs.stop, strict=True)]
-        values = np.array([(span.sum(), span.max(), len(span)) for span in spans]).reshape(-1, 3)
+        values = np.array([(span.sum(), span.max(), len(span)) for span in spans], SCORES)
         found.append(filler.push(Scored(Strip(top, bottom, runs), values)))
         top = bottom
     return found
@@ -64,19 +64,19 @@ def test_rows_are_held_back_no_longer_than_a_hole_may_be(monkeypatch):
 def test_a_filled_pixel_adds_nothing_to_the_values():
     mask, scores = noise(1), np.random.default_rng(0).random((90, 70))
     found = streamed(mask, 40, iter(lambda: 9, 0), scores)
-    total, highest, count = np.concatenate([each.values for each in found]).T
+    values = np.concatenate([each.values for each in found])
     spans = [
         (row, slice(a, b))
         for each in found
         for row, a, b in zip(each.strip.runs.row, each.strip.runs.start, each.strip.runs.stop, strict=True)
     ]
-    assert total == pytest.approx([scores[place][mask[place]].sum() for place in spans])
-    assert highest == pytest.approx([scores[place][mask[place]].max(initial=0) for place in spans])
-    assert count.tolist() == [mask[place].sum() for place in spans]
+    assert values["sum"] == pytest.approx([scores[place][mask[place]].sum() for place in spans])
+    assert values["largest"] == pytest.approx([scores[place][mask[place]].max(initial=0) for place in spans])
+    assert values["count"].tolist() == [mask[place].sum() for place in spans]
 
 
 def test_background_that_is_no_hole_is_forgotten():
     filler = HoleFiller(4000, 50, 10)
     for top in range(0, 4000, 10):
-        filler.push(Scored(Strip(top, top + 10, Runs.empty(4000, 50)), np.empty((0, 3))))
+        filler.push(Scored(Strip(top, top + 10, Runs.empty(4000, 50)), np.empty(0, SCORES)))
         assert len(filler._background._runs) <= 1

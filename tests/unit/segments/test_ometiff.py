@@ -6,7 +6,7 @@ import tifffile
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Runs
-from tilewright.segments.mask import write_mask
+from tilewright.segments.mask import mask_writer
 from tilewright.segments.ometiff import halved, write_ome_tiff
 
 COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
@@ -20,8 +20,9 @@ def saved(tmp_path, height=1300, width=1100, mpp=0.25):
         for x, y in draw.integers(0, (width, height), (20, 2)):
             mask[y : y + 90, x : x + 70] = True
     frame = Frame(0, 0, width, height, Size(width, height), 1.0, mpp)
-    layers = {name: Runs.from_mask(mask) for name, mask in zip(COLORS, masks, strict=True)}
-    write_mask(tmp_path / "m.tif", frame, layers)
+    with mask_writer(tmp_path / "m.tif", frame, list(COLORS)) as writer:
+        for bit, mask in enumerate(masks):
+            writer.add(bit, Runs.from_mask(mask))
     write_ome_tiff(tmp_path / "m.tif", COLORS, tmp_path / "m.ome.tif")
     return masks, tmp_path / "m.ome.tif"
 
@@ -72,6 +73,7 @@ def test_without_a_pixel_size_none_is_written_and_a_small_mask_has_one_level(tmp
 def test_half_the_size_keeps_every_pixel_that_is_set(tmp_path, height, width):
     mask = np.random.default_rng(1).random((height, width)) < 0.05
     frame = Frame(0, 0, width, height, Size(width, height))
-    write_mask(tmp_path / "m.tif", frame, {"a": Runs.from_mask(mask)})
+    with mask_writer(tmp_path / "m.tif", frame, ["a"]) as writer:
+        writer.add(0, Runs.from_mask(mask))
     with open_raster(halved(tmp_path / "m.tif", tmp_path / "h.tif")) as raster:
         assert (raster.read()[0] == coarser(np.stack([mask, mask]))[0]).all()

@@ -11,15 +11,15 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely.geometry import mapping, shape
 
-from tilewright.annotations import read_annotations
-from tilewright.pixels.components import label
+from tilewright.annotations import read_outlines
+from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.thresholds import STRIP, scored_strips
-from tilewright.pixels.tracing import outlines
+from tilewright.pixels.tracing import trace
 from tilewright.project.config import Annotations, Limits, Segmentation
-from tilewright.project.settings import SegmentSettings
+from tilewright.project.orders import SegmentOrder, SegmentRow
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 from tilewright.segments.segment import segment
@@ -34,7 +34,8 @@ def blobs(height: int, width: int, bands: int, seed: int = 0) -> np.ndarray:
 
 
 def write_probabilities(path: Path, pixels: np.ndarray, frame: Frame) -> None:
-    with create_raster(path, frame.size, bands=len(pixels), tags=frame.tags()) as raster:
+    tags = frame.tags(list(COLORS)[: len(pixels)])
+    with create_raster(path, frame.size, bands=len(pixels), tags=tags) as raster:
         for top in range(0, pixels.shape[1], 512):
             raster.write(pixels[:, top : top + 512], 0, top)
 
@@ -55,20 +56,17 @@ def plain_full_size(pixels: np.ndarray, frame: Frame) -> np.ndarray:
 
 def run_segment(folder: Path, pixels, frame, *, min_area=0, thresholds=None, anatomy="", **segmentation):
     classes = list(COLORS)[: len(pixels)]
-    (folder / "s1.png").touch()
-    (folder / "slides.csv").write_text(f"slide,image,role,anatomy\ns1,s1.png,test,{anatomy}\n")
     write_probabilities(folder / "p" / "s1.tif", pixels, frame)
     thresholds = thresholds or dict.fromkeys(classes, 0.6)
     calibration = {"thresholds": thresholds, "min_area": dict.fromkeys(classes, min_area)}
     write_document(folder / "calibration.json", calibration)
-    settings = SegmentSettings(
-        colors={name: COLORS[name] for name in classes}, segmentation=Segmentation(**segmentation)
+    order = SegmentOrder(
+        rows=[SegmentRow(slide="s1", anatomy=folder / anatomy if anatomy else None)],
+        colors={name: COLORS[name] for name in classes},
+        segmentation=Segmentation(**segmentation),
     )
     out = folder / "out"
-    segment(
-        "s1", sheet=folder / "slides.csv", data=folder, probabilities=folder / "p",
-        calibration=folder / "calibration.json", settings=settings, out=out,
-    )  # fmt: skip
+    segment(order, probabilities=folder / "p", calibration=folder / "calibration.json", out=out)
     with open_raster(out / "s1.mask.tif") as raster:
         mask, tags = raster.read()[0], raster.tags
     table = pd.read_parquet(out / "s1.objects.parquet")
@@ -233,10 +231,10 @@ def test_geojson_lies_in_the_whole_image_and_keeps_holes(tmp_path):
 
 
 def test_the_outlines_read_back_as_annotations_with_the_same_mask(tmp_path):
-    """Through the reader of outlines and the rasterizer, with holes, corners that touch, and a frame inside its image."""
+    """Through the reader of outlines and the rasterizer: holes, corners that touch, a frame inside its image."""
     frame = Frame(40, 30, 600, 500, Size(700, 600))
     mask, tags, table, _ = run_segment(tmp_path, blobs(500, 600, 2, seed=5), frame)
-    found = read_annotations(tmp_path / "out" / "s1.geojson.gz", "s1", frame.image, Annotations(), Limits())
+    found = read_outlines(tmp_path / "out" / "s1.geojson.gz", "s1", frame.image, Annotations(), Limits())
     assert len(found.annotations) == len(table) > 100
     assert not found.findings
     for bit, name in enumerate(json.loads(tags["classes"])):
@@ -269,8 +267,8 @@ def test_outlines_are_valid_and_cover_the_pixels_of_their_object():
     for _ in range(200):
         mask = rng.random(rng.integers(1, 12, 2)) < rng.random()
         runs = Runs.from_mask(mask)
-        labels = label(runs)
-        for number, geometry in enumerate(map(shape, outlines(runs, labels))):
+        labels = components_of(runs)
+        for number, geometry in enumerate(map(shape, trace(runs, labels))):
             own = runs.take(labels == number)
             assert geometry.is_valid
             assert geometry.area == own.area()
@@ -285,12 +283,9 @@ def test_a_class_without_a_threshold_is_named(tmp_path):
 
 
 def test_probabilities_of_another_size_are_refused(tmp_path):
-    with create_raster(tmp_path / "p" / "s1.tif", Size(5, 5), tags=Frame(0, 0, 9, 9, Size(9, 9)).tags()):
+    with create_raster(tmp_path / "p" / "s1.tif", Size(5, 5), tags=Frame(0, 0, 9, 9, Size(9, 9)).tags(["gland"])):
         pass
-    (tmp_path / "s1.png").touch()
-    (tmp_path / "slides.csv").write_text("slide,image,role\ns1,s1.png,test\n")
     write_document(tmp_path / "c.json", {"thresholds": {"gland": 0.5}, "min_area": {"gland": 0}})
-    settings = SegmentSettings(colors={"gland": "#ff8000"}, segmentation=Segmentation())
-    with pytest.raises(DataError, match="1 classes of 5 x 5 pixels; expected 1 of 9 x 9"):
-        segment("s1", sheet=tmp_path / "slides.csv", data=tmp_path, probabilities=tmp_path / "p",
-                calibration=tmp_path / "c.json", settings=settings, out=tmp_path / "out")  # fmt: skip
+    order = SegmentOrder(rows=[SegmentRow(slide="s1")], colors={"gland": "#ff8000"}, segmentation=Segmentation())
+    with pytest.raises(DataError, match="holds 5 x 5 pixels; expected 9 x 9"):
+        segment(order, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", out=tmp_path / "out")

@@ -16,8 +16,8 @@ from tilewright.masks.rasterize import rasterize
 from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.config import Annotations, Slides
+from tilewright.project.orders import RasterizeOrder, RasterizeRow
 from tilewright.project.rows import Region
-from tilewright.project.settings import RasterizeSettings
 from tilewright.runtime.errors import SlideError
 from tilewright.slides import open_slide
 from tilewright.slides.tiff import Tiff
@@ -122,11 +122,13 @@ def test_outlines_lie_where_they_were_drawn(tmp_path, crop):
     shape = box(left + 144, top + 80, left + 240, top + 208)
     outline = {"type": "Feature", "geometry": mapping(shape), "properties": {"classification": {"name": "dark"}}}
     (tmp_path / "a.geojson").write_text(json.dumps(outline))
-    (tmp_path / "slides.csv").write_text("slide,image,annotations\na,a.scn,a.geojson\n")
-    settings = RasterizeSettings(
-        classes={"dark": ["dark"]}, annotations=Annotations(), slides=Slides(crop_to_bounds=crop)
+    order = RasterizeOrder(
+        rows=[RasterizeRow(slide="a", image=path, annotations=tmp_path / "a.geojson")],
+        classes={"dark": ["dark"]},
+        annotations=Annotations(),
+        slides=Slides(crop_to_bounds=crop),
     )
-    rasterize("a", sheet=tmp_path / "slides.csv", data=tmp_path, settings=settings, out=tmp_path / "out")
+    rasterize(order, out=tmp_path / "out")
     with open_raster(tmp_path / "out" / "a.tif") as raster:
         mask = raster.read()[0]
     assert ((read(path, crop_to_bounds=crop) < 128).all(axis=2) == (mask == 1)).all()

@@ -1,18 +1,16 @@
-import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tilewright.project.config import Folds
+from tilewright.project.orders import SplitOrder, SplitRow, split_rows
 from tilewright.project.rows import Row
-from tilewright.project.settings import SplitSettings
 from tilewright.runtime.errors import DataError, UserError
-from tilewright.tiles.split import agreed_folds, assign_folds, read_folds, split
+from tilewright.tiles.split import assign_folds, read_folds, require_folds, split
 
 
-def row(slide, group, role="train", shard="", **extra):
-    return Row(slide, Path(), None, role, group, shard or slide, "all", None, None, None, 0, extra)
+def row(shard, group, role="train", stratum=""):
+    return SplitRow(shard=shard, group=group, role=role, stratum=stratum)
 
 
 def folds_of(assignments):
@@ -33,14 +31,24 @@ def test_folds_are_of_equal_size_where_groups_allow_it():
 
 
 def test_each_fold_shares_evenly_what_is_stratified():
-    rows = [row(f"s{index}", f"g{index}", stain="he" if index < 6 else "pas") for index in range(18)]
-    placed = folds_of(assign_folds(rows, Folds(count=3, stratify="stain")))
+    rows = [row(f"s{index}", f"g{index}", stratum="he" if index < 6 else "pas") for index in range(18)]
+    placed = folds_of(assign_folds(rows, Folds(count=3)))
     assert Counter(placed[f"s{index}"] for index in range(6)) == dict.fromkeys(range(3), 2)
 
 
+@pytest.mark.parametrize(("column", "strata"), [("stain", ["he", "pas"]), ("source", ["one", "two"])])
+def test_slides_are_stratified_by_a_column_of_the_sheet_or_of_the_user(column, strata):
+    slides = [
+        Row(slide=name, image="x.png", annotations="x.json", source=source, stain=stain)
+        for name, source, stain in (("a", "one", "he"), ("b", "two", "pas"))
+    ]
+    assert [one.stratum for one in split_rows(slides, Folds(stratify=column))] == strata
+
+
 def test_stratifying_by_a_column_that_is_not_there_is_refused():
+    slides = [Row(slide=name, image="x.png", annotations="x.json") for name in "ab"]
     with pytest.raises(UserError, match='no column "stain"'):
-        assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, stratify="stain"))
+        split_rows(slides, Folds(count=2, stratify="stain"))
 
 
 def test_the_order_of_rows_does_not_matter_and_the_seed_does():
@@ -50,8 +58,8 @@ def test_the_order_of_rows_does_not_matter_and_the_seed_does():
     assert folds_of(assign_folds(rows, Folds(count=3, seed=1))) != first
 
 
-def test_external_shards_lie_in_no_fold_and_test_shards_do_not_appear():
-    rows = [row("a", "a"), row("b", "b"), row("x", "x", "external"), row("t", "t", "test")]
+def test_external_shards_lie_in_no_fold():
+    rows = [row("a", "a"), row("b", "b"), row("x", "x", "external")]
     placed = folds_of(assign_folds(rows, Folds(count=2)))
     assert placed.keys() == {"a", "b", "x"}
     assert placed["x"] is None
@@ -83,6 +91,7 @@ def test_a_group_on_both_sides_of_a_fold_is_refused(tmp_path):
         ("a,a,0\nb,b,one", 'row 3: fold "one" is no number'),
         ("a,a,0\nb,b,²", 'fold "²" is no number'),
         ("a,a,0\nb", 'fold "None" is no number'),
+        ("a,a,0\nb,b,0", "no training shard has the fold 1"),
     ],
 )
 def test_a_file_that_lacks_or_misnames_a_fold_is_refused(tmp_path, lines, says):
@@ -103,14 +112,15 @@ ROWS = [row("a", "a"), row("b", "b"), row("x", "x", role="external")]
 AGREED = "shard,group,fold\na,a,1\nb,b,0\nx,x,external\n"
 
 
-def agreed(folder, text):
+def agree(folder, text):
     (folder / "given.csv").write_text(AGREED)
     (folder / "folds.csv").write_text(text)
-    return agreed_folds(folder / "folds.csv", ROWS, Folds(count=2, file=str(folder / "given.csv")))
+    require_folds(folder / "folds.csv", assign_folds(ROWS, Folds(count=2, file=str(folder / "given.csv"))))
 
 
-def test_folds_that_the_graph_plans_by_are_read(tmp_path):
-    assert folds_of(agreed(tmp_path, AGREED)) == {"a": 1, "b": 0, "x": None}
+def test_folds_that_the_graph_plans_by_are_no_problem(tmp_path):
+    agree(tmp_path, AGREED)
+    agree(tmp_path, "shard,group,fold\nx,x,external\nb,b,0\na,a,1\n")
 
 
 @pytest.mark.parametrize(
@@ -125,29 +135,22 @@ def test_folds_that_the_graph_plans_by_are_read(tmp_path):
 )
 def test_folds_other_than_the_graph_plans_by_are_refused(tmp_path, old, new, says):
     with pytest.raises(DataError, match=f"{says}.*\n  Delete the file and run again.*folds.file"):
-        agreed(tmp_path, AGREED.replace(old, new))
+        agree(tmp_path, AGREED.replace(old, new))
 
 
-def test_extending_keeps_every_earlier_assignment(project, monkeypatch):
-    monkeypatch.chdir(project.folder)
-    settings = SplitSettings(folds=Folds(count=2))
-    common = {"sheet": Path("slides/slides.csv"), "data": Path(), "settings": settings}
-    earlier = {"a": 1, "b": 0}
-    Path("earlier.csv").write_text("shard,group,fold\na,a,1\nb,b,0\nx1,x,external\n")
-    first = project.rows()[0]
-    rows = [dict(first, slide=f"n{index}", group=f"n{index}", shard="") for index in range(7)]
-    project.write_sheet([*rows, *project.rows()])
-    split(out=Path("folds.csv"), extend=Path("earlier.csv"), **common)
-    placed = folds_of(read_folds(Path("folds.csv")))
-    assert {shard: placed[shard] for shard in earlier} == earlier
+def test_extending_keeps_every_earlier_assignment(tmp_path):
+    (tmp_path / "earlier.csv").write_text("shard,group,fold\na,a,1\nb,b,0\nx1,x,external\n")
+    rows = [*(row(f"n{index}", f"n{index}") for index in range(7)), *[row("a", "a")] * 2, *[row("b", "b")] * 2]
+    order = SplitOrder(rows=[*rows, row("x1", "x", "external")], folds=Folds(count=2))
+    split(order, out=tmp_path / "folds.csv", extend=tmp_path / "earlier.csv")
+    placed = folds_of(read_folds(tmp_path / "folds.csv"))
+    assert {shard: placed[shard] for shard in "ab"} == {"a": 1, "b": 0}
     assert placed["x1"] is None
-    slides = Counter(placed[row["shard"] or row["slide"]] for row in project.rows() if row["role"] == "train")
-    assert slides == {0: 6, 1: 5}
+    assert Counter(placed[one.shard] for one in rows) == {0: 6, 1: 5}
 
 
-def test_the_file_written_is_the_file_read(project, monkeypatch):
-    monkeypatch.chdir(project.folder)
-    settings = SplitSettings.model_validate_json(json.dumps({"folds": {"count": 2}}))
-    split(sheet=Path("slides/slides.csv"), data=Path(), settings=settings, out=Path("folds.csv"))
-    assert Path("folds.csv").read_text().splitlines()[0] == "shard,group,fold"
-    assert {one.shard for one in read_folds(Path("folds.csv"))} == {"a", "b", "x1"}
+def test_the_file_written_is_the_file_read(tmp_path):
+    rows = [row("a", "a"), row("b", "b"), row("x1", "x", "external")]
+    split(SplitOrder(rows=rows, folds=Folds(count=2)), out=tmp_path / "folds.csv")
+    assert (tmp_path / "folds.csv").read_text().splitlines()[0] == "shard,group,fold"
+    assert read_folds(tmp_path / "folds.csv") == assign_folds(rows, Folds(count=2))

@@ -4,18 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ordering import order_of
 
-from tilewright.masks.outlines import read_outlines
+from tilewright.masks.outlines import recorded_outlines
 from tilewright.masks.rasterize import rasterize
 from tilewright.project.config import Annotations, Scale, TileSet, Tissue
-from tilewright.project.settings import DownscaleSettings, RasterizeSettings, TileSettings
+from tilewright.project.orders import DownscaleOrder, RasterizeOrder, TileOrder
 from tilewright.runtime.errors import DataError
 from tilewright.scales.downscale import downscale
 from tilewright.tiles.archive import TrainingShard, open_archive, read_table, reading
 from tilewright.tiles.tile import tile
 
 CLASSES = ["gland", "vessel"]
-COMMON = {"sheet": Path("slides/slides.csv"), "data": Path()}
+SHEET = Path("slides/slides.csv")
 
 
 @pytest.fixture
@@ -24,13 +25,14 @@ def cut(project, monkeypatch):
     monkeypatch.chdir(project.folder)
 
     def steps(shard, factor=1, smooth=2.0, **options):
-        masks = RasterizeSettings(classes={name: [name] for name in CLASSES}, annotations=Annotations())
-        rasterize(shard, **COMMON, settings=masks, out=Path("m") / shard)
-        scale = DownscaleSettings(scales={"full": Scale(factor=factor)}, tissue=Tissue(smooth=smooth))
-        downscale(shard, **COMMON, masks=Path("m") / shard, settings=scale, out=[Path("s") / shard])
-        tiles = TileSettings(tiles=TileSet(**{"scale": "full", "size": 64, **options}), classes=CLASSES)
+        given = {"classes": {name: [name] for name in CLASSES}, "annotations": Annotations()}
+        rasterize(order_of(RasterizeOrder, SHEET, shard, **given), out=Path("m") / shard)
+        scale = {"scales": {"full": Scale(factor=factor)}, "tissue": Tissue(smooth=smooth)}
+        order = order_of(DownscaleOrder, SHEET, shard, CLASSES, **scale)
+        downscale(order, masks=Path("m") / shard, out=[Path("s") / shard])
+        order = order_of(TileOrder, SHEET, shard, CLASSES, tiles=TileSet(**{"scale": "full", "size": 64, **options}))
         out = Path("t") / f"{shard}.h5"
-        tile(shard, **COMMON, scaled=Path("s") / shard, masks=Path("m") / shard, settings=tiles, out=out)
+        tile(order, scaled=Path("s") / shard, masks=Path("m") / shard, out=out)
         return out
 
     return steps
@@ -92,8 +94,8 @@ def test_grid_tiles_cover_the_slide_and_lie_inside_it(cut):
 
 @pytest.mark.parametrize("factor", [1, 2])
 def test_there_is_one_object_tile_for_every_outline(cut, factor):
-    table = read_table([TrainingShard(cut("b", factor, objects=True))])
-    outlines = sum(len(read_outlines(Path(f"m/b/{name}.outlines.parquet"))) for name in ("b1", "b2"))
+    table = read_table([TrainingShard(cut("b", factor, objects=True))], CLASSES)
+    outlines = sum(len(recorded_outlines(Path(f"m/b/{name}.outlines.parquet"))) for name in ("b1", "b2"))
     assert outlines > 8
     assert (table.kind == "object").sum() == outlines
     assert (table.coverage[table.kind == "object"].sum(axis=1) > 0).all()
@@ -112,11 +114,11 @@ def test_an_image_smaller_than_a_tile_is_padded_with_white_that_does_not_count(c
 def test_a_tile_without_any_class_is_background_and_kept_by_its_share(cut, project):
     (project.sheet.parent / "b1.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (project.sheet.parent / "b2.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    every = read_table([TrainingShard(cut("b", overlap=0.9, background=1))])
+    every = read_table([TrainingShard(cut("b", overlap=0.9, background=1))], CLASSES)
     assert set(every.kind) == {"background"}
-    some = read_table([TrainingShard(cut("b", overlap=0.9, background=0.3))])
+    some = read_table([TrainingShard(cut("b", overlap=0.9, background=0.3))], CLASSES)
     assert 0.2 < len(some) / len(every) < 0.4
-    assert len(read_table([TrainingShard(cut("b", background=0))])) == 0
+    assert len(read_table([TrainingShard(cut("b", background=0))], CLASSES)) == 0
 
 
 def test_tiles_without_tissue_are_left_out(cut, project, save_image):
@@ -133,7 +135,7 @@ def test_tiles_without_tissue_are_left_out(cut, project, save_image):
 
 
 def test_the_table_says_which_classes_count_in_which_slide(cut):
-    table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))])
+    table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))], CLASSES)
     assert table.labelled[table.slide == "a1"].all()
     assert (table.labelled[table.slide == "a2"] == [True, False]).all()
     assert set(table.source[table.archive == 1]) == {"two"}
@@ -146,7 +148,7 @@ def test_the_same_slides_give_the_same_bytes(cut):
 def test_a_damaged_archive_is_named(tmp_path):
     (tmp_path / "a.h5").write_text("no archive")
     with pytest.raises(DataError, match=r"a\.h5"):
-        read_table([TrainingShard(tmp_path / "a.h5")])
+        read_table([TrainingShard(tmp_path / "a.h5")], CLASSES)
 
 
 def test_a_wrong_bit_of_a_tile_is_found_when_it_is_read(cut):

@@ -61,7 +61,8 @@ def test_weights_of_a_file_are_loaded(tmp_path):
         ),
         (
             {"architecture": "FPN", "deep_supervision": 1},
-            "deep_supervision is not possible with FPN.\n  Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet.",
+            "deep_supervision is not possible with FPN.\n  "
+            "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet.",
         ),
         (
             {"options": {"decoder_chanels": [1]}},
@@ -212,9 +213,9 @@ def test_every_architecture_of_the_library_is_known():
 
 
 def test_attention_of_the_decoder_is_an_option():
-    names = [type(each).__name__ for each in build(
-        network(**{**TINY, "options": {**TINY["options"], "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}}), 1, pretrained=False
-    ).modules()]  # fmt: skip
+    options = {**TINY["options"], "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}
+    built = build(network(**{**TINY, "options": options}), 1, pretrained=False)
+    names = [type(each).__name__ for each in built.modules()]
     assert "SCSEModule" in names
 
 

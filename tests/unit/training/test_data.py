@@ -9,13 +9,13 @@ from tilewright.training.sampling import sampler
 
 
 def draws(trained, table, epoch=0, **options):
-    drawn = sampler(table, [], trained.network(**options), trained.settings().classes)
+    drawn = sampler(table, [], trained.network(**options), trained.order().classes)
     drawn.set_epoch(epoch)
     return [draw for draw in drawn if draw.counts]
 
 
 def test_an_epoch_draws_every_tile_once_in_an_order_of_its_own(trained):
-    table = read_table(trained.shards())
+    table = read_table(trained.shards(), trained.order().classes)
     first, second = draws(trained, table), draws(trained, table, 1)
     assert sorted(draw.row for draw in first) == sorted(draw.row for draw in second) == list(range(len(table)))
     assert first != second
@@ -25,14 +25,14 @@ def test_an_epoch_draws_every_tile_once_in_an_order_of_its_own(trained):
 
 def test_what_a_sample_looks_like_does_not_depend_on_workers(trained):
     archives = [shard.archive for shard in trained.shards()]
-    table = read_table(trained.shards())
+    table = read_table(trained.shards(), trained.order().classes)
     network = trained.network()
 
     def batches(workers):
         dataset = TileDataset(archives, table, Augmentation("strong", Cropping(32)))
         return list(
             DataLoader(
-                dataset, 4, sampler=sampler(table, archives, network, trained.settings().classes), num_workers=workers
+                dataset, 4, sampler=sampler(table, archives, network, trained.order().classes), num_workers=workers
             )
         )
 

@@ -165,4 +165,4 @@ def test_validation_tiles_are_shared_in_order_and_each_counts_once():
 def test_group_and_role_of_a_tile_are_those_of_its_shard(tmp_path):
     with tile_archive(tmp_path / "a.h5", CLASSES, 32):
         pass
-    assert len(read_table([TrainingShard(tmp_path / "a.h5", "g", "external")])) == 0
+    assert len(read_table([TrainingShard(tmp_path / "a.h5", "g", "external")], CLASSES)) == 0

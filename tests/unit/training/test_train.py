@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from tilewright.inference.predict import load_model
+from tilewright.project.orders import write_order
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.tiles.archive import TrainingShard, read_table
 from tilewright.tiles.split import read_folds
@@ -39,12 +40,12 @@ def test_the_better_of_weights_and_average_is_kept(trained, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_two_processes_share_an_epoch(trained, tmp_path):
     """The Dice they log is that of all validation tiles, each counted once, with the weights that are kept."""
-    settings = trained.settings(devices=2, epochs=2, batch_size=4, ema=0.3)
-    command = ["train", "tiny", "--fold", "0"]
+    order = trained.order(devices=2, epochs=2, batch_size=4, ema=0.3)
+    command = ["train", "--model", "tiny", "--fold", "0"]
     for name, path in trained.places().items():
         command += [f"--{name}", path]
-    command += ["--settings", settings.model_dump_json(), "--out", tmp_path / "two"]
-    done = subprocess.run([sys.executable, "-m", "tilewright", *command], capture_output=True, text=True)
+    command += ["--order", write_order(order, lambda digest: f"{tmp_path}/{digest}.json"), "--out", tmp_path / "two"]
+    done = subprocess.run([sys.executable, "-m", "tilewright.cli", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("tiles to train on") == 1
     history = pd.read_csv(tmp_path / "two" / "history.csv")
@@ -57,10 +58,10 @@ def test_two_processes_share_an_epoch(trained, tmp_path):
         for one in read_folds(trained.folder / "folds.csv")
         if one.fold == 0
     ]
-    table = read_table(validation)
+    table = read_table(validation, order.classes)
     table = table.select(table.kind != "object")
     dataset = TileDataset([shard.archive for shard in validation], table, None)
-    task = SegmentationTask(segmenter, settings.network, settings.classes, steps=1)
+    task = SegmentationTask(segmenter, order.network, order.classes, steps=1)
     logged = {}
     task.log, task.log_dict = (lambda name, value, **_: logged.update({name: float(value)})), logged.update
     with torch.no_grad():
@@ -132,27 +133,22 @@ def test_a_compiled_network_trains_and_its_weights_have_their_usual_names(traine
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "used"), [("t", True), ("a", False), ("b", False)])
-def test_pseudo_labelled_tiles_are_trained_on_unless_their_group_is_validated(trained, tmp_path, capsys, group, used):
-    rows = (trained.folder / "slides" / "slides.csv").read_text().replace(",test,t,t,", f",test,{group},t,")
-    sheet = trained.folder / "slides" / f"{tmp_path.name}.csv"
-    sheet.write_text(rows)
-    settings = trained.settings(epochs=1, pseudo={"from": "first", "rate": 0.5})
+@pytest.mark.parametrize("labelled", [["t"], []])
+def test_pseudo_labelled_tiles_are_trained_on(trained, tmp_path, capsys, labelled):
+    order = trained.order(labelled=labelled, epochs=1, pseudo={"from": "first", "rate": 0.5})
     (tmp_path / "pseudo").mkdir()
     shutil.copy(trained.folder / "t" / "x1.h5", tmp_path / "pseudo" / "t.h5")
-    given = {**trained.places(), "sheet": sheet, "pseudo": tmp_path / "pseudo"}
-    fold = next(
-        one.fold for one in read_folds(trained.folder / "folds.csv") if one.group == ("a" if group == "t" else group)
-    )
-    train("tiny", fold=fold, **given, settings=settings, out=tmp_path / "one")
+    fold = 0
+    places = {**trained.places(), "pseudo": tmp_path / "pseudo"}
+    train(order, model="tiny", fold=fold, **places, out=tmp_path / "one")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "to train on" in line]
     trained_on = [
         TrainingShard(trained.folder / "t" / f"{one.shard}.h5")
         for one in read_folds(trained.folder / "folds.csv")
         if one.fold != fold
     ]
-    extra = len(read_table([TrainingShard(tmp_path / "pseudo" / "t.h5")])) if used else 0
-    assert int(line.split(": ")[1].split()[0]) == len(read_table(trained_on)) + extra
+    extra = len(read_table([TrainingShard(tmp_path / "pseudo" / "t.h5")], order.classes)) if labelled else 0
+    assert int(line.split(": ")[1].split()[0]) == len(read_table(trained_on, order.classes)) + extra
 
 
 @pytest.mark.slow
@@ -210,6 +206,6 @@ def test_a_fold_without_shards_is_refused(trained, tmp_path):
 
 
 def test_archives_of_other_classes_are_refused(trained, tmp_path):
-    settings = trained.settings().model_copy(update={"classes": ["gland"]})
-    with pytest.raises(DataError, match="other classes"):
-        train("tiny", fold=0, **trained.places(), settings=settings, out=tmp_path)
+    order = trained.order().model_copy(update={"classes": ["gland"]})
+    with pytest.raises(DataError, match="holds the classes gland, vessel, not gland"):
+        train(order, model="tiny", fold=0, **trained.places(), out=tmp_path)

@@ -1,21 +1,21 @@
 """The config: the one place that describes a parameter.
 
 From these models come the defaults, the JSON schema in ``workflow/schemas``, ``config/README.md``, and the error for a
-misspelt key. Data only: nothing here computes, so no result depends on this package (what a step depends on reaches it as
-the values in ``settings``).
+misspelt key. No result depends on this package: what a step depends on reaches it as the values of its order.
 """
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from tilewright.project.config.base import ClassName, Name, Section
+from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
     Folds,
     Limits,
     PixelClass,
+    PixelRule,
     Scale,
     Slides,
     TileSet,
@@ -37,9 +37,9 @@ from tilewright.project.config.results import (
 from tilewright.project.config.training import LossName, Network
 
 __all__ = [
-    "DEFAULT_LIMITS", "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits",
-    "LossName", "Model", "Network", "PixelClass", "Report", "Scale", "Seams", "Section", "Segmentation", "Slides", "Split", "Submission",
-    "TileSet", "Tissue",
+    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble",
+    "Evaluation", "Folds", "Inference", "Limits", "LossName", "Model", "Network", "PixelClass", "PixelRule", "Report",
+    "Scale", "Seams", "Section", "Segmentation", "Slides", "Split", "Submission", "TileSet", "Tissue",
 ]  # fmt: skip
 
 
@@ -78,6 +78,17 @@ class Config(Section):
     rerun_on_code_change: bool = Field(
         True, description="Run steps again when their code has changed; to switch it runs them all once."
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _sorted(cls, classes: dict[str, PixelClass]) -> dict[str, PixelClass]:
+        """Bits of masks and bands of probabilities follow the names, so that the order of keys means nothing."""
+        return dict(sorted(classes.items()))
+
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """The annotation labels that each class takes."""
+        return {name: spec.labels or [name] for name, spec in self.classes.items()}
 
     @property
     def roots(self) -> list[Path]:

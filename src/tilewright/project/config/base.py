@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+ANY, IGNORE = "any", "ignore"
+"""Names that no class may have: that of all classes together, and that of pixels that do not count."""
+
 
 def _not_reserved(name: str) -> str:
-    if name in ("any", "ignore"):
+    if name in (ANY, IGNORE):
         raise ValueError("is reserved: any stands for all classes together, ignore for pixels that do not count")
     return name
 

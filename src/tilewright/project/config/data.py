@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tilewright.project.config.base import Name, Section, Share
 
+PixelRule = Literal["center", "all_touched"]
+
 
 class PixelClass(Section):
     """A class of pixels. Classes may overlap."""
@@ -19,7 +21,7 @@ class PixelClass(Section):
 class Annotations(Section):
     """How outlines are read and drawn."""
 
-    pixel_rule: Literal["center", "all_touched"] = Field(
+    pixel_rule: PixelRule = Field(
         "center", description="Pixels that an outline covers: those whose centre lies inside, or all that it touches."
     )
     unlabelled: str | None = Field(None, description="Label given to outlines without one; none: they are reported.")
@@ -45,8 +47,8 @@ class Slides(Section):
 
     crop_to_bounds: bool = Field(
         True,
-        description="Slides count from the corner of the scanned part, where the format marks it (MRXS, SCN), as in QuPath; "
-        "false: from the corner of the whole slide.",
+        description="Slides count from the corner of the scanned part, where the format marks it (MRXS, SCN), as in "
+        "QuPath; false: from the corner of the whole slide.",
     )
 
 
@@ -87,8 +89,8 @@ class TileSet(Section):
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
     background_inside: list[str] = Field(
         [],
-        description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of these "
-        "outlines are left out, on slides with such a file.",
+        description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of "
+        "these outlines are left out, on slides with such a file.",
     )
     min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
     seed: int = Field(0, description="Chooses which background tiles are kept.")

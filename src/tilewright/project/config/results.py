@@ -17,8 +17,8 @@ class Inference(Section):
     overlap: float = Field(0.25, ge=0, lt=1, description="Least share of a window that it has in common with the next.")
     blend: BlendName = Field(
         "pyramid",
-        description="Weight of a pixel by its place in the window; discard: the outer half of the overlap does not count; "
-        "minimum: the least of all windows, which at a threshold is their logical AND.",
+        description="Weight of a pixel by its place in the window; discard: the outer half of the overlap does not "
+        "count; minimum: the least of all windows, which at a threshold is their logical AND.",
     )
     batch_size: int | None = Field(
         None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
@@ -81,8 +81,8 @@ class Segmentation(Section):
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
     inside: list[str] = Field(
         [],
-        description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are left out, "
-        "on slides with such a file.",
+        description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are "
+        "left out, on slides with such a file.",
     )
 
 

@@ -52,8 +52,8 @@ class Sampling(Section):
 
     rates: dict[Column, Literal["equal", "area"] | dict[str, Share]] = Field(
         {},
-        description="How often the values of a column come: equal; area: by the pixels that classes cover; or the rate of some "
-        "values, the others sharing the rest. Rates of several columns hold together.",
+        description="How often the values of a column come: equal; area: by the pixels that classes cover; or the rate "
+        "of some values, the others sharing the rest. Rates of several columns hold together.",
     )
     multipliers: dict[Name, Annotated[float, Field(gt=0)]] = Field(
         {}, description="Slides that are drawn more often (or less) than the rates say, by slide."
@@ -113,17 +113,18 @@ class Network(Section):
 
     architecture: str = Field(
         "Unet",
-        description="Name of a segmentation_models_pytorch architecture, or FCN, PlainUnet or AttentionUnet of this project.",
+        description="Name of a segmentation_models_pytorch architecture, or FCN, PlainUnet or AttentionUnet of this "
+        "project.",
     )
     encoder: str | None = Field(
         None,
-        description="Name of a segmentation_models_pytorch encoder; none: timm-tf_efficientnet_lite0 (FCN, PlainUnet and "
-        "AttentionUnet have none).",
+        description="Name of a segmentation_models_pytorch encoder; none: timm-tf_efficientnet_lite0 (FCN, PlainUnet "
+        "and AttentionUnet have none).",
     )
     encoder_weights: str = Field(
         "auto",
-        description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others must be "
-        "named; random; imagenet: downloaded; or a .safetensors file.",
+        description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others "
+        "must be named; random; imagenet: downloaded; or a .safetensors file.",
     )
     options: dict[str, int | float | str | bool | list[int] | None] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
@@ -147,7 +148,8 @@ class Network(Section):
     crop_at: Literal["random", "center"] = Field("random", description="Where the crop lies, after the augmentation.")
     class_crops: Share = Field(
         0,
-        description="Share of the random crops that lie around a pixel of a class, each class of the tile equally often.",
+        description="Share of the random crops that lie around a pixel of a class, each class of the tile equally "
+        "often.",
     )
     sampling: Sampling = Field(Sampling(), description="Which tiles an epoch draws.")
     mixing: Mixing | None = Field(None, description="Mixing of tiles.")
@@ -157,7 +159,8 @@ class Network(Section):
             {"bce": 1.0, "dice": 1.0},
             min_length=1,
             validate_default=True,
-            description="Loss terms: their weights, or a weight and parameters, as tversky: {weight: 1, alpha: 0.3, beta: 0.7}.",
+            description="Loss terms: their weights, or a weight and parameters, as "
+            "tversky: {weight: 1, alpha: 0.3, beta: 0.7}.",
         )
     )
     class_weights: dict[ClassName, Annotated[float, Field(ge=0)]] = Field(

@@ -6,10 +6,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from tilewright.pixels.components import Components, label
+from tilewright.pixels.components import Components, components_of
 from tilewright.pixels.grid import Size, Window, blocks
 from tilewright.pixels.runs import Ints, Runs, difference
-from tilewright.pixels.thresholds import Floats
 from tilewright.project.config.results import Split
 
 BLOCK = 1024
@@ -19,15 +18,15 @@ LEAST_HALO = 128
 def split_touching(components: Components, split: Split) -> tuple[Components, Runs]:
     """Cut components along the watersheds of the distance to their edge.
 
-    A centre is a pixel that lies deepest among all within half of ``split.distance``. Two centres belong to one object where
-    the way between them is nowhere narrower than ``split.neck`` of the narrower part. The cuts are one pixel wide, so that
-    the connected components of what remains are the objects (as by the binary watershed of ImageJ).
+    A centre is a pixel that lies deepest among all within half of ``split.distance``. Two centres belong to one
+    object where the way between them is nowhere narrower than ``split.neck`` of the narrower part. The cuts are one
+    pixel wide, so that the connected components of what remains are the objects (as by the binary watershed of
+    ImageJ).
 
     The pixels are seen in blocks with a halo; objects smaller than the halo are cut as they would be in one piece.
 
     Args:
-        components: with the sum, the largest and the number of the values of each run. A run that is cut shares its sum
-            and its number by length.
+        components: with the ``SCORES`` of each run. A run that is cut shares its sum and its count by length.
         split: least distance and neck.
 
     Returns:
@@ -44,7 +43,7 @@ def split_touching(components: Components, split: Split) -> tuple[Components, Ru
     row, start, stop = np.concatenate(cuts, axis=1)
     lines = Runs.of(row, start, stop, whole.height, whole.width)
     remaining = difference(whole, lines)
-    return Components(remaining, label(remaining), _shared(components, remaining)), lines
+    return Components(remaining, components_of(remaining), _shared(components, remaining)), lines
 
 
 def _cuts(whole: Runs, core: Window, seen: Window, split: Split) -> Ints:
@@ -75,7 +74,7 @@ def _deepest(depth: NDArray[np.float32], distance: float) -> NDArray[np.bool_]:
 
 
 def _joined_basins(basins: NDArray[np.int32], depth: NDArray[np.float32], count: int, neck: float) -> NDArray[np.int32]:
-    """The label of each basin after joining those that no narrow neck parts: the first of their labels, int32[count + 1].
+    """The label of each basin after joining those that no narrow neck parts: the first of theirs, int32[count + 1].
 
     The widest necks are looked at first; a part is as wide as its deepest pixel is deep.
     """
@@ -111,18 +110,21 @@ def _passages(basins: NDArray[np.int32], depth: NDArray[np.float32]) -> tuple[In
 
 
 def _first_of_neighbours(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The least label in the 3 x 3 pixels around each pixel, 0 not counting; centres are labelled by rows in every block."""
+    """The least label in the 3 x 3 pixels around each pixel, 0 not counting.
+
+    Centres are labelled by rows in every block.
+    """
     most = np.iinfo(labels.dtype).max
     found: NDArray[np.int32] = scipy.ndimage.minimum_filter(np.where(labels > 0, labels, most), 3, mode="nearest")
     return found
 
 
-def _shared(components: Components, remaining: Runs) -> Floats:
+def _shared(components: Components, remaining: Runs) -> NDArray[np.void]:
     """Values of the runs that remain of those of components."""
     starts, _ = components.runs.intervals()
     place = np.searchsorted(starts, remaining.intervals()[0], side="right") - 1
-    values: Floats = components.values[place]
+    values = components.values[place]
     share = remaining.lengths() / components.runs.lengths()[place]
-    values[:, 0] *= share
-    values[:, 2] *= share
+    values["sum"] *= share
+    values["count"] *= share
     return values

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tilewright.pixels.components import Components, label
+from tilewright.pixels.components import Components, components_of
 from tilewright.pixels.rle import decode_row_major
 from tilewright.pixels.runs import Runs
+from tilewright.pixels.thresholds import SCORES
 from tilewright.project.config import Split
-from tilewright.segments import splitting
-from tilewright.segments.splitting import split_touching
+from tilewright.segments import touching
+from tilewright.segments.touching import split_touching
 
 CORNERS = np.ones((3, 3))
 
@@ -23,7 +24,9 @@ def components(mask):
 
 def _components_of(runs):
     lengths = runs.lengths()
-    return Components(runs, label(runs), np.stack([2.0 * lengths, np.full(len(runs), 3.0), lengths], axis=1))
+    values = np.empty(len(runs), SCORES)
+    values["sum"], values["largest"], values["count"] = 2.0 * lengths, 3.0, lengths
+    return Components(runs, components_of(runs), values)
 
 
 def crowd(seed=0, count=60, height=300, width=260):
@@ -34,10 +37,10 @@ def crowd(seed=0, count=60, height=300, width=260):
 
 def test_touching_disks_are_cut_where_they_touch():
     found, lines = split_touching(components(disks([(50, 60, 20), (82, 60, 18), (110, 75, 17)])), Split())
-    assert int(found.labels.max()) == 2
+    assert int(found.owner.max()) == 2
     assert lines.start.min() > 60
     assert lines.area() < 60
-    areas = np.bincount(found.labels, found.runs.lengths())
+    areas = np.bincount(found.owner, found.runs.lengths())
     assert areas == pytest.approx([np.pi * r**2 for r in (20, 18, 17)], rel=0.1)
 
 
@@ -56,23 +59,23 @@ def test_nothing_is_lost_and_what_remains_is_apart():
     assert ((found.runs.to_mask() | lines.to_mask()) == mask).all()
     assert not (found.runs.to_mask() & lines.to_mask()).any()
     before, after = (ndimage.label(each, CORNERS)[1] for each in (mask, found.runs.to_mask()))
-    assert int(found.labels.max()) + 1 == after > before
+    assert int(found.owner.max()) + 1 == after > before
 
 
 @pytest.mark.parametrize("block", [64, 100])
 def test_blocks_give_the_cuts_of_the_whole(monkeypatch, block):
     mask = crowd(1)
     whole, _ = split_touching(components(mask), Split(distance=10))
-    monkeypatch.setattr(splitting, "BLOCK", block)
+    monkeypatch.setattr(touching, "BLOCK", block)
     assert split_touching(components(mask), Split(distance=10))[0].runs == whole.runs
 
 
 def test_a_cut_run_shares_its_sum_by_length():
     found, _ = split_touching(components(crowd()), Split(distance=10))
     lengths = found.runs.lengths()
-    assert found.values[:, 0] == pytest.approx(2 * lengths)
-    assert found.values[:, 2] == pytest.approx(lengths)
-    assert (found.values[:, 1] == 3).all()
+    assert found.values["sum"] == pytest.approx(2 * lengths)
+    assert found.values["count"] == pytest.approx(lengths)
+    assert (found.values["largest"] == 3).all()
 
 
 def test_nothing_gives_nothing():
@@ -93,7 +96,7 @@ ENDLESS = (
 @pytest.mark.timeout(30)
 def test_a_mask_on_which_the_library_s_own_cuts_never_end_is_cut():
     found, _ = split_touching(_components_of(decode_row_major(ENDLESS.strip(), 72, 70)), Split(distance=10, neck=1))
-    assert int(found.labels.max()) == 1
+    assert int(found.owner.max()) == 1
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -102,10 +105,10 @@ def test_what_is_cut_depends_on_shape_and_not_on_size(size):
     for apart, parts in ((32, 2), (17, 1)):
         mask = disks([(60, 50, 20), (60 + apart, 50, 20)], 100, 160)
         found, _ = split_touching(components(np.kron(mask, np.ones((size, size), bool))), Split(neck=0.75))
-        assert int(found.labels.max()) + 1 == parts
+        assert int(found.owner.max()) + 1 == parts
 
 
 def test_without_a_neck_every_centre_is_an_object():
     mask = disks([(60, 50, 20), (77, 50, 20)], 100, 160)
     found, _ = split_touching(components(mask), Split(neck=1))
-    assert int(found.labels.max()) + 1 == 2
+    assert int(found.owner.max()) + 1 == 2

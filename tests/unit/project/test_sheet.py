@@ -7,9 +7,11 @@ import pytest
 import rasterio
 
 from tilewright.project.layouts import SHARD
-from tilewright.project.rows import read_sheet
 from tilewright.project.sheet import sheet
+from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError
+
+CLASSES = ("blood_vessel", "glomerulus", "unsure")
 
 
 def image(path):
@@ -23,7 +25,7 @@ def image(path):
 
 def rows_of(layout, folder, **options):
     sheet(layout, folder, out=folder / "slides.csv", **options)
-    return {row.slide: row for row in read_sheet(folder / "slides.csv", [folder], None)}
+    return {row.slide: row for row in read_sheet(folder / "slides.csv", [folder], CLASSES)}
 
 
 def refusal(layout, folder, **options):
@@ -87,7 +89,7 @@ def vasculature(tmp_path):
 def test_vasculature_takes_the_most_complete_file_and_says_which_classes_it_holds(vasculature):
     rows = rows_of("vasculature", vasculature)
     assert {name: (row.annotations and row.annotations.stem, row.labelled) for name, row in rows.items()} == {
-        "t1": ("polygons", None),
+        "t1": ("polygons", CLASSES),
         "t2": ("polygons_blood_vessel_only", ("blood_vessel",)),
         "t3": ("polygons_vessel_or_unsure_merged", ("blood_vessel",)),
         "t4": (None, ()),
@@ -106,7 +108,7 @@ def test_vasculature_keeps_tiles_of_a_slide_together_and_test_tiles_in_shards_of
         "t5": ("wsi1_test", "wsi1", "test", "dataset2_wsi1"),
         "hidden": ("unlisted_test", "unlisted", "test", "unlisted"),
     }
-    assert (rows["t3"].extra["dataset"], rows["t3"].extra["i"], rows["t3"].extra["j"]) == ("2", "1024", "7")
+    assert [rows["t3"].column(name) for name in ("dataset", "i", "j")] == ["2", "1024", "7"]
 
 
 def test_vasculature_works_with_the_competitions_own_files_only(vasculature):

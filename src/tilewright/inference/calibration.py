@@ -1,0 +1,74 @@
+"""The document that ``calibrate`` writes: for each class the bounds of its objects, and how good they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tilewright.pixels.histograms import Reliability
+from tilewright.runtime.documents import read_document, write_document
+from tilewright.runtime.errors import DataError, Problem
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What becomes an object of a class: ``threshold`` from 0 to 1, ``min_area`` in pixels of the slide."""
+
+    threshold: float
+    min_area: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What is found for a class.
+
+    Attributes:
+        bounds: the best on all training slides.
+        dice: Dice of the slides that they are fitted on, hence optimistic.
+        nested: Dice of the slides of each fold with what is fitted on those of the others; None: there is one fold
+            only.
+        reliability: how often pixels of each probability are of the class.
+    """
+
+    bounds: Bounds
+    dice: float
+    nested: float | None
+    reliability: Reliability
+
+
+def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: Path) -> None:
+    """Write what is found for each class on some slides."""
+    content = {
+        "format": FORMAT,
+        "thresholds": {name: one.bounds.threshold for name, one in fitted.items()},
+        "min_area": {name: one.bounds.min_area for name, one in fitted.items()},
+        "dice": {name: {"fitted": one.dice, "nested": one.nested} for name, one in fitted.items()},
+        "reliability": {name: _reliability(one.reliability) for name, one in fitted.items()},
+        "slides": list(slides),
+    }
+    write_document(out, content)
+
+
+def read_bounds(path: Path, classes: Sequence[str]) -> dict[str, Bounds]:
+    """The bounds of each class, in the order of ``classes``.
+
+    Raises:
+        DataError: the file is missing or damaged, or lacks a class.
+    """
+    content = read_document(path)
+    thresholds, areas = content["thresholds"], content["min_area"]
+    if missing := [name for name in classes if name not in thresholds]:
+        remedy = f"Delete {path} and run the same command again."
+        raise DataError(Problem(str(path), f"has no entry for {', '.join(missing)}.", remedy))
+    return {name: Bounds(thresholds[name], areas[name]) for name in classes}
+
+
+def _reliability(found: Reliability) -> dict[str, Any]:
+    return {
+        "error": round(found.error, 6), "predicted": np.round(found.predicted, 6).tolist(),
+        "observed": np.round(found.observed, 6).tolist(), "pixels": found.pixels.tolist(),
+    }  # fmt: skip

@@ -1,0 +1,114 @@
+"""Orders: what each step depends on, hence what runs again after a change.
+
+For each rule the graph writes one file for a job (``ORDERS`` says how it is made), and the step reads nothing else of
+what a user wrote: neither the config nor the sheet. So the cost of a job does not grow with the sheet, and a mistake
+in one row stops the jobs of its slide alone.
+"""
+
+from collections.abc import Callable, Mapping
+
+from tilewright.project.orders.base import Order, StepRow, read_order, write_order
+from tilewright.project.orders.data import (
+    DownscaleOrder,
+    DownscaleRow,
+    RasterizeOrder,
+    RasterizeRow,
+    SplitOrder,
+    SplitRow,
+    TileOrder,
+    TileRow,
+    split_rows,
+)
+from tilewright.project.orders.results import (
+    CalibrateOrder,
+    CalibrateRow,
+    EncodeOrder,
+    EncodeRow,
+    EnsembleOrder,
+    EvaluateOrder,
+    EvaluateRow,
+    PredictOrder,
+    ReportOrder,
+    ReportRow,
+    SeamsOrder,
+    SegmentOrder,
+    SegmentRow,
+    WeighOrder,
+)
+from tilewright.project.orders.training import PseudoOrder, TrainOrder, pseudo_labelled
+from tilewright.project.project import Project
+
+ORDERS: Mapping[str, Callable[..., Order]] = {
+    "rasterize": RasterizeOrder.of,
+    "downscale": DownscaleOrder.of,
+    "downscale_in_one_pass": DownscaleOrder.of_one_pass,
+    "tile": TileOrder.of,
+    "split": SplitOrder.of,
+    "pseudo": PseudoOrder.of,
+    "train": TrainOrder.of,
+    "predict": PredictOrder.of,
+    "seams": SeamsOrder.of,
+    "weigh": WeighOrder.of,
+    "ensemble": EnsembleOrder.of,
+    "calibrate": CalibrateOrder.of,
+    "segment": SegmentOrder.of,
+    "encode": EncodeOrder.of,
+    "evaluate": EvaluateOrder.of,
+    "report": ReportOrder.of,
+}
+"""How the order of each rule is made: of a project and the wildcards that the function names."""
+
+
+def make_order(project: Project, rule: str, **wildcards: str) -> Order:
+    """The order of a job, as the rules hand it to the step.
+
+    Args:
+        project: config, sheet and folds.
+        rule: its name.
+        wildcards: those of the rule's outputs that its order depends on, such as the shard.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tilewright import read_project
+        >>> project = read_project(Path("config/config.yaml"))
+        >>> order = make_order(project, "predict", model="unet", shard="test")
+        >>> order.slides, order.inference.window
+        (['nest_middle', 'stroma'], 256)
+    """
+    return ORDERS[rule](project, **wildcards)
+
+
+__all__ = [
+    "ORDERS",
+    "CalibrateOrder",
+    "CalibrateRow",
+    "DownscaleOrder",
+    "DownscaleRow",
+    "EncodeOrder",
+    "EncodeRow",
+    "EnsembleOrder",
+    "EvaluateOrder",
+    "EvaluateRow",
+    "Order",
+    "PredictOrder",
+    "PseudoOrder",
+    "RasterizeOrder",
+    "RasterizeRow",
+    "ReportOrder",
+    "ReportRow",
+    "SeamsOrder",
+    "SegmentOrder",
+    "SegmentRow",
+    "SplitOrder",
+    "SplitRow",
+    "StepRow",
+    "TileOrder",
+    "TileRow",
+    "TrainOrder",
+    "WeighOrder",
+    "make_order",
+    "pseudo_labelled",
+    "read_order",
+    "split_rows",
+    "write_order",
+]  # fmt: skip

@@ -1,0 +1,91 @@
+"""What all orders share: they are written for a job, named by their content, and read by its step.
+
+An order holds the part of the config that a step depends on, and of the slides it works on only the columns that it
+reads. Its file is named by a hash of its content, so that a rule which passes the path runs again exactly when the
+content changes.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import ValidationError
+
+from tilewright.project.config import Section
+from tilewright.project.rows import Row
+from tilewright.runtime.errors import DataError, Problem, UserError
+from tilewright.runtime.hashed import DIGITS
+
+
+class StepRow(Section):
+    """What a step is told of a slide: the columns that it reads, and no others."""
+
+    slide: str
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The columns of a row."""
+        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+
+
+class Order(Section):
+    """Base of the orders of all steps."""
+
+
+AnyOrder = TypeVar("AnyOrder", bound=Order)
+
+
+def write_order(order: Order, place: Callable[[str], str]) -> str:
+    """Write an order where there is none like it.
+
+    Args:
+        order: what a job works by.
+        place: gives the path for a hash.
+
+    Returns:
+        The path.
+    """
+    content = json.dumps(order.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+    path = place(_digest(content))
+    if not os.path.exists(path):  # noqa: PTH110 - asked for every job of the graph; a Path costs as much as the rest
+        # not synced, unlike results: there are thousands, and one that is damaged is noticed and written again
+        private = Path(f"{path}.{os.getpid()}.partial")
+        private.parent.mkdir(parents=True, exist_ok=True)
+        private.write_bytes(content)
+        private.replace(path)
+    return path
+
+
+def read_order(kind: type[AnyOrder], path: Path) -> AnyOrder:
+    """Read the order of a step. A file that is not named by a hash is taken as it is.
+
+    Raises:
+        DataError: the file is missing or damaged.
+        UserError: it is no order of this step; everything that is wrong with it.
+    """
+    again = "Delete it and run snakemake again, which writes it anew." if _is_digest(path.stem) else "Correct it."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            Problem(str(path), f"cannot be read ({error.strerror}).", "Name the order that snakemake wrote.")
+        ) from error
+    if _is_digest(path.stem) and path.stem != _digest(content):
+        raise DataError(Problem(str(path), "was damaged or edited: it is not what was written.", again))
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(
+            [Problem(f"{path}, {'.'.join(map(str, each['loc']))}", f"{each['msg']}.", again) for each in error.errors()]
+        ) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
+
+
+def _is_digest(stem: str) -> bool:
+    return len(stem) == DIGITS and set(stem) <= set("0123456789abcdef")

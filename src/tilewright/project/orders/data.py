@@ -1,0 +1,143 @@
+"""Orders of the steps from outlines to tiles and folds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from tilewright.project.config import Annotations, Folds, Scale, Section, Slides, TileSet, Tissue
+from tilewright.project.orders.base import Order, StepRow
+from tilewright.project.project import Project
+from tilewright.project.rows import Region, Role, Row
+from tilewright.runtime.errors import Problem, UserError
+
+
+class DownscaleRow(StepRow):
+    """A slide whose pixels are read."""
+
+    image: Path
+    region: Region | None = None
+    mpp: float | None = None
+
+
+class RasterizeRow(DownscaleRow):
+    """A slide whose outlines are read too."""
+
+    annotations: Path | None = None
+
+
+class RasterizeOrder(Order):
+    """Of ``rasterize``: which labels belong to which class, how they are drawn, and where slides begin."""
+
+    rows: list[RasterizeRow]
+    classes: dict[str, list[str]]
+    annotations: Annotations
+    slides: Slides = Slides()
+
+    @classmethod
+    def of(cls, project: Project, shard: str) -> Self:
+        config = project.config
+        return cls(
+            rows=[RasterizeRow.of(row) for row in project.shard(shard)],
+            classes=config.labels,
+            annotations=config.annotations,
+            slides=config.slides,
+        )
+
+
+class DownscaleOrder(Order):
+    """Of ``downscale``: the scales that it writes, the classes of the masks, and what counts as tissue."""
+
+    rows: list[DownscaleRow]
+    scales: dict[str, Scale]
+    classes: list[str]
+    tissue: Tissue
+    slides: Slides = Slides()
+
+    @classmethod
+    def of(cls, project: Project, shard: str, scale: str) -> Self:
+        return cls._of_scales(project, shard, [scale])
+
+    @classmethod
+    def of_one_pass(cls, project: Project, shard: str) -> Self:
+        return cls._of_scales(project, shard, sorted(project.config.one_pass))
+
+    @classmethod
+    def _of_scales(cls, project: Project, shard: str, scales: Sequence[str]) -> Self:
+        config = project.config
+        return cls(
+            rows=[DownscaleRow.of(row) for row in project.shard(shard)],
+            scales={name: config.scales[name] for name in scales},
+            classes=project.classes,
+            tissue=config.tissue,
+            slides=config.slides,
+        )
+
+
+class TileRow(StepRow):
+    """A slide that tiles are cut from.
+
+    Attributes:
+        anatomy: outlines of larger structures; None where none is asked for.
+    """
+
+    source: str = "all"
+    labelled: tuple[str, ...]
+    anatomy: Path | None = None
+
+    @classmethod
+    def of_tiles(cls, row: Row, tiles: TileSet) -> Self:
+        """The columns of a row that a tile set asks for."""
+        return cls.of(row) if tiles.background_inside else cls.of(row).model_copy(update={"anatomy": None})
+
+
+class TileOrder(Order):
+    """Of ``tile``: the tile set and the names of the classes."""
+
+    rows: list[TileRow]
+    tiles: TileSet
+    classes: list[str]
+
+    @classmethod
+    def of(cls, project: Project, shard: str, tiles: str) -> Self:
+        spec = project.config.tiles[tiles]
+        rows = [TileRow.of_tiles(row, spec) for row in project.shard(shard)]
+        return cls(rows=rows, tiles=spec, classes=project.classes)
+
+
+class SplitRow(Section):
+    """A slide that is trained on.
+
+    Attributes:
+        stratum: its value of the column that each fold should share evenly.
+    """
+
+    shard: str
+    group: str
+    role: Role = "train"
+    stratum: str = ""
+
+
+class SplitOrder(Order):
+    """Of ``split``: what is divided, and how."""
+
+    rows: list[SplitRow]
+    folds: Folds
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        return cls(rows=split_rows(project.rows("train", "external"), project.config.folds), folds=project.config.folds)
+
+
+def split_rows(rows: Sequence[Row], folds: Folds) -> list[SplitRow]:
+    """What decides about the folds of some slides.
+
+    Raises:
+        UserError: the sheet lacks the column to stratify by.
+    """
+    column = folds.stratify
+    if column and rows and not rows[0].has_column(column):
+        raise UserError(Problem("config", f'folds.stratify: the sheet has no column "{column}".'))
+    return [
+        SplitRow(shard=row.shard, group=row.group, role=row.role, stratum=row.column(column) if column else "")
+        for row in rows
+    ]

@@ -1,0 +1,72 @@
+"""Orders of training and of its further rounds."""
+
+from typing import Self
+
+from tilewright.project.config import Network, Scale, TileSet
+from tilewright.project.orders.base import Order
+from tilewright.project.orders.data import TileRow
+from tilewright.project.project import Assignment, Project
+from tilewright.project.rows import pseudo_shards
+
+
+class TrainOrder(Order):
+    """Of ``train``: network, classes, scale of its tiles, and what is trained and validated on; not the workers.
+
+    Attributes:
+        folds: where each shard stands.
+        pseudo: the group of each shard that pseudo-labels may come from.
+    """
+
+    network: Network
+    classes: list[str]
+    scale: Scale
+    folds: list[Assignment]
+    pseudo: dict[str, str]
+
+    @classmethod
+    def of(cls, project: Project, model: str, fold: str) -> Self:
+        spec = project.config.models[model]
+        return cls(
+            network=Network(**spec.model_dump(exclude={"inference", "workers"})),
+            classes=project.classes,
+            scale=project.config.scales[project.scale_of(model)],
+            folds=list(project.folds.values()),
+            pseudo=pseudo_labelled(project, model, int(fold)),
+        )
+
+
+def pseudo_labelled(project: Project, model: str, fold: int) -> dict[str, str]:
+    """The shards, with their groups, that an ensemble labels for a fold of a model; none without pseudo-labels."""
+    if project.config.models[model].pseudo is None:
+        return {}
+    return pseudo_shards(project.sheet, {project.folds[shard].group for shard in project.shards_of_fold(fold)})
+
+
+class PseudoOrder(Order):
+    """Of ``pseudo``: tiles of a model, the models that label them with their weights, and how sure they must be."""
+
+    rows: list[TileRow]
+    tiles: TileSet
+    classes: list[str]
+    members: list[str]
+    weights: dict[str, float]
+    min_confidence: float
+
+    @classmethod
+    def of(cls, project: Project, model: str, shard: str) -> Self:
+        config = project.config
+        spec = config.models[model]
+        assert spec.pseudo, "only asked for by models with pseudo-labels"
+        tiles = config.tiles[spec.tiles]
+        return cls(
+            # what the ensemble is not sure of does not count, so that every class is labelled
+            rows=[
+                TileRow.of_tiles(row, tiles).model_copy(update={"labelled": tuple(project.classes)})
+                for row in project.shard(shard)
+            ],
+            tiles=tiles,
+            classes=project.classes,
+            members=project.members(spec.pseudo.source),
+            weights=config.ensembles[spec.pseudo.source].models,
+            min_confidence=spec.pseudo.min_confidence,
+        )

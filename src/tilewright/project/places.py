@@ -1,0 +1,197 @@
+"""Every path under the folder of results, once: for rules, steps, check and report alike. Imports nothing heavy.
+
+``Places`` gives what a job writes; an argument that is left out stays a wildcard of Snakemake, so that the same words
+serve the outputs of a rule (``places.masks()``) and one of them (``places.masks("a1")``). The functions give the
+files of a slide in the folder of its shard, the constants those of a model and of an ensemble's scores.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
+"""Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
+SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.json"
+"""Files of an ensemble's scores."""
+PAGE = "index.html"
+"""The page of the report, beside its pictures."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Paths of what jobs write.
+
+    Attributes:
+        results: the folder of all results.
+        logs: messages of the jobs.
+        benchmarks: times and memory of the jobs.
+    """
+
+    results: str = "results"
+    logs: str = "results/logs"
+    benchmarks: str = "results/benchmarks"
+
+    @classmethod
+    def of(cls, pathvars: Mapping[str, str]) -> Self:
+        """The places that the config's pathvars name, which may speak of each other as Snakemake's do."""
+        results = pathvars.get("results", cls.results)
+        logs, benchmarks = (pathvars.get(name, f"{results}/{name}") for name in ("logs", "benchmarks"))
+        return cls(results, *(path.replace("<results>", results) for path in (logs, benchmarks)))
+
+    def order(self, rule: str, digest: str) -> str:
+        """What a job works by, named by its content."""
+        return f"{self.results}/.orders/{rule}/{digest}.json"
+
+    def log(self, job: str) -> str:
+        """Messages of a job, such as ``predict/{model}/fold{fold}/{shard}``."""
+        return f"{self.logs}/{job}.log"
+
+    def benchmark(self, job: str) -> str:
+        """Time and memory of a job."""
+        return f"{self.benchmarks}/{job}.tsv"
+
+    def masks(self, shard: str = "{shard}") -> str:
+        """Folder of ``rasterize``: masks and outlines of a shard."""
+        return f"{self.results}/masks/{shard}"
+
+    def scaled(self, scale: str = "{scale}", shard: str = "{shard}") -> str:
+        """Folder of ``downscale``: images, masks and tissue of a shard at a scale."""
+        return f"{self.results}/scaled/{scale}/{shard}"
+
+    def tiles(self, tiles: str = "{tiles}", shard: str = "{shard}") -> str:
+        """Archive of ``tile``."""
+        return str(archive_file(Path(f"{self.results}/tiles/{tiles}"), shard))
+
+    def folds(self) -> str:
+        """Table of ``split``."""
+        return f"{self.results}/folds.csv"
+
+    def pseudo(self, model: str = "{model}", fold: str | int = "{fold}", shard: str = "{shard}") -> str:
+        """Archive of ``pseudo``: tiles of a test shard that a fold of a model learns from."""
+        return str(archive_file(Path(f"{self.results}/pseudo/{model}/fold{fold}"), shard))
+
+    def model(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """Folder of ``train``: a trained fold of a model."""
+        return f"{self.results}/models/{model}/fold{fold}"
+
+    def network(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """Weights of a trained fold."""
+        return f"{self.model(model, fold)}/{NETWORK}"
+
+    def card(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """How to build the network of a trained fold."""
+        return f"{self.model(model, fold)}/{CARD}"
+
+    def history(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """Losses and scores of a training, a row an epoch."""
+        return f"{self.model(model, fold)}/{HISTORY}"
+
+    def curves(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """The same as a picture."""
+        return f"{self.model(model, fold)}/{CURVES}"
+
+    def probabilities(self, model: str = "{model}", fold: str | int = "{fold}", shard: str = "{shard}") -> str:
+        """Folder of ``predict``: probabilities of a shard by one fold of a model."""
+        return f"{self.all_probabilities()}/{member_of(model, fold, shard)}"
+
+    def all_probabilities(self) -> str:
+        """Folder of the probabilities of all models, as ``member_of`` names what is in it."""
+        return f"{self.results}/probabilities"
+
+    def seams(self, model: str = "{model}") -> str:
+        """Document of ``seams``."""
+        return f"{self.results}/seams/{model}.json"
+
+    def weights(self, ensemble: str = "{ensemble}") -> str:
+        """Document of ``weigh``."""
+        return f"{self.results}/weights/{ensemble}.json"
+
+    def ensembles(self, ensemble: str = "{ensemble}", shard: str = "{shard}") -> str:
+        """Folder of ``ensemble``: mean probabilities of a shard."""
+        return f"{self.results}/ensembles/{ensemble}/{shard}"
+
+    def calibration(self, ensemble: str = "{ensemble}") -> str:
+        """Document of ``calibrate``."""
+        return f"{self.results}/calibration/{ensemble}.json"
+
+    def segments(self, ensemble: str = "{ensemble}", shard: str = "{shard}") -> str:
+        """Folder of ``segment``: masks and objects of a shard."""
+        return f"{self.results}/segments/{ensemble}/{shard}"
+
+    def submission(self, ensemble: str = "{ensemble}") -> str:
+        """Table of ``encode``."""
+        return f"{self.results}/submission/{ensemble}.csv"
+
+    def metrics(self, ensemble: str = "{ensemble}") -> str:
+        """Folder of ``evaluate``."""
+        return f"{self.results}/metrics/{ensemble}"
+
+    def report(self) -> str:
+        """Folder of ``report``."""
+        return f"{self.results}/report"
+
+
+def parent(path: str) -> str:
+    """The folder of a path, wildcards or not."""
+    return path.rpartition("/")[0]
+
+
+def member_of(model: str, fold: str | int | None, shard: str) -> str:
+    """Folder of a shard's probabilities below that of all models."""
+    return f"{model}/fold{fold}/{shard}"
+
+
+def archive_file(folder: Path, shard: str) -> Path:
+    """Tile archive of a shard."""
+    return folder / f"{shard}.h5"
+
+
+def mask_file(masks: Path, slide: str) -> Path:
+    """The mask that ``rasterize`` draws, at full size."""
+    return masks / f"{slide}.tif"
+
+
+def outlines_file(masks: Path, slide: str) -> Path:
+    """The table of the outlines in that mask."""
+    return masks / f"{slide}.outlines.parquet"
+
+
+def image_file(scaled: Path, slide: str) -> Path:
+    """The image of a slide at a scale."""
+    return scaled / f"{slide}.image.tif"
+
+
+def scaled_mask_file(scaled: Path, slide: str) -> Path:
+    """The mask of a slide at a scale."""
+    return scaled / f"{slide}.mask.tif"
+
+
+def tissue_file(scaled: Path, slide: str) -> Path:
+    """Where the tissue of a slide is, at a scale."""
+    return scaled / f"{slide}.tissue.tif"
+
+
+def probability_file(probabilities: Path, slide: str) -> Path:
+    """Probabilities of a slide, a band for each class."""
+    return probabilities / f"{slide}.tif"
+
+
+def segment_file(segments: Path, slide: str) -> Path:
+    """The predicted mask of a slide, at full size."""
+    return segments / f"{slide}.mask.tif"
+
+
+def viewer_file(segments: Path, slide: str) -> Path:
+    """The same as a pyramid for viewers."""
+    return segments / f"{slide}.mask.ome.tif"
+
+
+def objects_file(segments: Path, slide: str) -> Path:
+    """The table of the predicted objects."""
+    return segments / f"{slide}.objects.parquet"
+
+
+def features_file(segments: Path, slide: str) -> Path:
+    """Their outlines for QuPath."""
+    return segments / f"{slide}.geojson.gz"

@@ -1,0 +1,171 @@
+"""Read a slide sheet and say what is wrong with it, row by row; find the files that it names."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tilewright.project.rows import FILES, Row, Sheet
+from tilewright.runtime.errors import Problem, UserError, nearest, raise_all
+
+SURPLUS = "more values than columns"
+"""Stands for the values of a row that lie beyond the header."""
+COMPARED = 20
+"""Missing files for which the names beside them are compared: one costs as much as there are files."""
+
+
+def read_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None) -> Sheet:
+    """Read and check a slide sheet.
+
+    Files that are not there are no error here: they stop the jobs of their slides alone.
+
+    Args:
+        path: csv, or tsv by its suffix.
+        roots: folders in which images and outlines are looked for.
+        classes: names of the config's classes; None: not compared with the column labelled.
+
+    Raises:
+        UserError: everything that is wrong with the sheet, row by row; or not a single image is there.
+    """
+    sheet, problems = examine_sheet(path, roots, classes)
+    raise_all(UserError, problems)
+    if all("image" in sheet.missing.get(row.slide, ()) for row in sheet):
+        absent = list(missing_files(sheet, roots))
+        raise UserError(
+            [*absent[:3], Problem(str(path), "not one of its images was found.", "Correct data, or the sheet.")]
+        )
+    return sheet
+
+
+def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None) -> tuple[Sheet, list[Problem]]:
+    """As ``read_sheet``, but return the problems beside the rows that could be read.
+
+    Files that a row names are looked for whatever else is wrong with it; of rows that could be read, missing files
+    stand in the sheet.
+    """
+    problems: list[Problem] = []
+    rows: list[Row] = []
+    missing: dict[str, dict[str, Path]] = {}
+    for number, record in _records(path):
+        where = _where(path, number, record.get("slide", ""))
+        row, wrong = _read(record, where, classes)
+        problems += wrong
+        named = {column: Path(record[column]) for column in FILES if record.get(column) and "://" not in record[column]}
+        places = {column: _found(file, roots) for column, file in named.items()}
+        absent = {column: named[column] for column, place in places.items() if place is None}
+        if row is None:
+            problems += [not_found(where, column, file, roots) for column, file in absent.items()]
+            continue
+        if absent:
+            missing[row.slide] = absent
+        found = {column: place or roots[0] / named[column] for column, place in places.items()}
+        rows.append(row.model_copy(update=found).numbered(number))
+    if not rows and not problems:
+        problems.append(Problem(str(path), "the sheet has no rows.", "Add one row for each slide."))
+    sheet = Sheet(path, tuple(rows), missing)
+    return sheet, problems + list(_problems_between(sheet))
+
+
+def missing_files(sheet: Sheet, roots: Sequence[Path]) -> Iterator[Problem]:
+    """What is said of files that the sheet names and that are not there."""
+    files = ((row, *named) for row in sheet for named in sheet.missing.get(row.slide, {}).items())
+    for place, (row, column, file) in enumerate(files):
+        yield not_found(sheet.where(row), column, file, roots, compare=place < COMPARED)
+
+
+def not_found(where: str, column: str, file: Path, roots: Sequence[Path], *, compare: bool = True) -> Problem:
+    """What is said of a file that is not there.
+
+    Args:
+        where: the row.
+        column: the column that names it.
+        file: as the sheet names it.
+        roots: folders in which it was looked for.
+        compare: name the file there whose name is nearest.
+    """
+    looked = " and in ".join(f"{root}/" for root in dict.fromkeys(roots))
+    near = _nearest_file(file, roots) if compare else ""
+    remedy = f"Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
+    return Problem(where, f'{column} "{file}" not found.', remedy)
+
+
+def _where(path: Path, number: int, slide: str) -> str:
+    return f"{path}, row {number} (slide {slide or '?'})"
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    if not path.is_file():
+        raise UserError(
+            Problem(str(path), "the slide sheet does not exist.", "Write it with `tilewright sheet LAYOUT FOLDER`.")
+        )
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", restkey=SURPLUS, restval="")
+        header = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        missing = [name for name in ("slide", "image") if name not in header]
+        raise_all(
+            UserError,
+            [
+                Problem(f"{path}, header", f'the column "{name}" is missing.', f"Columns found: {', '.join(header)}.")
+                for name in missing
+            ],
+        )
+        for record in reader:
+            if any(record.values()):
+                yield reader.line_num, {key: _stripped(value) for key, value in record.items()}
+
+
+def _stripped(value: str | list[str] | None) -> str:
+    return (",".join(value) if isinstance(value, list) else value or "").strip()
+
+
+def _read(record: dict[str, str], where: str, classes: Sequence[str] | None) -> tuple[Row | None, list[Problem]]:
+    """A row, and what is wrong with it; a row that is wrong is no row."""
+    surplus = record.pop(SURPLUS, None)
+    problems: list[Problem] = []
+    row = None
+    try:
+        row = Row.model_validate(record, context={"classes": classes})
+    except ValidationError as error:
+        problems += [_problem(where, each) for each in error.errors()]
+    if surplus is not None:
+        what = "there are more values than columns."
+        problems.append(Problem(where, what, "A value that holds commas needs quotes."))
+    return (None if problems else row), problems
+
+
+def _problem(where: str, error: Any) -> Problem:
+    if error["type"] == "missing":
+        column = error["loc"][-1]
+        return Problem(where, f"{column} is empty.", "Name the slide." if column == "slide" else "Name a file.")
+    return Problem(where, error["ctx"]["what"], error["ctx"]["remedy"])
+
+
+def _found(file: Path, roots: Sequence[Path]) -> Path | None:
+    """Where a file is; None: nowhere."""
+    return next((root / file for root in roots if (root / file).exists()), None)
+
+
+def _nearest_file(wanted: Path, roots: Sequence[Path]) -> str:
+    folders = [root / wanted.parent for root in roots]
+    names = {entry.name: str(entry) for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+    return names.get(nearest(wanted.name, names), "")
+
+
+def _problems_between(sheet: Sheet) -> Iterator[Problem]:
+    """What is wrong between rows: names used twice, shards that mix groups or roles."""
+    seen: dict[str, Row] = {}
+    first: dict[str, Row] = {}
+    for row in sheet:
+        other = seen.setdefault(row.slide.lower(), row)
+        if other is not row:
+            what = f'slide "{row.slide}" is named in row {other.number} already.'
+            yield Problem(sheet.where(row), what, "Give each slide a name of its own; case does not count.")
+        start = first.setdefault(row.shard, row)
+        for column in ("group", "role"):
+            here, there = row.column(column), start.column(column)
+            if here != there:
+                what = f'shard "{row.shard}" has the {column} "{here}" here and "{there}" in row {start.number}.'
+                yield Problem(sheet.where(row), what, "A shard lies in one group and one role; use another shard name.")

@@ -1,0 +1,162 @@
+"""What the page of the report says, as tables and lists: pure functions of what was read."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from tilewright.evaluation.summary import OUT_OF_FOLD, TEST
+from tilewright.project.config import ANY, Model
+from tilewright.project.orders import ReportOrder, ReportRow
+from tilewright.report.reading import Results, Scores
+
+TITLES = {TEST: "Test slides", OUT_OF_FOLD: "Training slides, out of fold"}
+ROLES = {"train": "training", "test": "test", "external": "external"}
+SLIDES_LISTED = 200
+NAMES_LISTED = 12
+
+
+def page_content(
+    order: ReportOrder, found: Results, pictures: set[str], overlays: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """What the template shows.
+
+    Args:
+        order: the slides and what is shown of them.
+        found: the results.
+        pictures: figures that were drawn, by their place beside the page.
+        overlays: what is said of each overlay, by ensemble.
+    """
+
+    def figure(name: str) -> str:
+        """The place of a figure; empty where it was not drawn."""
+        return name if name in pictures else ""
+
+    return {
+        "sheet": order.sheet,
+        "colors": order.colors,
+        "roles": list(_roles(order.rows)),
+        "slides": [_slide(row, set(order.colors)) for row in order.rows[:SLIDES_LISTED]],
+        "count": len(order.rows),
+        "labels": figure("figures/labels.png"),
+        "folds": list(_folds(order)),
+        "seams": found.seams,
+        "models": [
+            _model(name, model, found.histories[name]) | {"figure": figure(f"figures/curves-{name}.png")}
+            for name, model in order.models.items()
+        ],
+        "ensembles": [
+            _ensemble(name, weights, found.scores[name], order)
+            | {
+                "figure": figure(f"figures/dice-{name}.png"),
+                "reliability": f"figures/reliability-{name}.png",
+                "by_source": figure(f"figures/sources-{name}.png"),
+                "overlays": overlays[name],
+            }
+            for name, weights in order.ensembles.items()
+        ],
+    }
+
+
+def _roles(rows: Sequence[ReportRow]) -> Iterator[dict[str, Any]]:
+    """Numbers of slides by role and source."""
+    for role, source in dict.fromkeys((role, row.source) for role in ROLES for row in rows if row.role == role):
+        members = [row for row in rows if (row.role, row.source) == (role, source)]
+        yield {
+            "role": ROLES[role],
+            "source": source,
+            "slides": len(members),
+            "groups": len({row.group for row in members}),
+            "shards": len({row.shard for row in members}),
+            "annotated": sum(row.annotated for row in members),
+        }
+
+
+def _slide(row: ReportRow, classes: set[str]) -> dict[str, Any]:
+    labelled = "all" if classes <= set(row.labelled) else ", ".join(row.labelled) or "none"
+    return {
+        "name": row.slide,
+        "role": ROLES[row.role],
+        "group": row.group,
+        "shard": row.shard,
+        "source": row.source,
+        "labelled": labelled if row.annotated else "none",
+        "region": ", ".join(map(str, row.region)) if row.region else "",
+    }
+
+
+def _folds(order: ReportOrder) -> Iterator[dict[str, Any]]:
+    """What each fold validates on, and what is trained on in all of them."""
+    count = max((one.fold for one in order.folds if one.fold is not None), default=-1) + 1
+    for fold in [*range(count), None]:
+        shards = {one.shard for one in order.folds if one.fold == fold}
+        members = [row for row in order.rows if row.shard in shards and row.role != "test"]
+        if members or fold is not None:
+            names = [row.slide for row in members]
+            more = f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
+            yield {
+                "fold": fold,
+                "count": len(names),
+                "names": ", ".join(names[:NAMES_LISTED]) + more,
+                "groups": len({row.group for row in members}),
+                "sources": ", ".join(sorted({row.source for row in members})),
+            }
+
+
+def _model(name: str, model: Model, histories: Mapping[int, pd.DataFrame]) -> dict[str, Any]:
+    best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
+    return {
+        "name": name,
+        "architecture": model.architecture,
+        "encoder": model.encoder,
+        "weights": model.encoder_weights,
+        "tiles": model.tiles,
+        "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
+        "epochs": model.epochs,
+        "folds": [
+            {"fold": fold, "epoch": int(histories[fold]["epoch"][row]) + 1, "dice": float(histories[fold]["dice"][row])}
+            for fold, row in best.items()
+        ],
+    }
+
+
+def _weight(term: float | Mapping[str, float]) -> float:
+    return term["weight"] if isinstance(term, Mapping) else term
+
+
+def _ensemble(name: str, weights: Mapping[str, float], scores: Scores, order: ReportOrder) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weights": scores.weighed["weights"] if scores.weighed else dict(weights),
+        "weighed": scores.weighed,
+        "calibration": scores.calibration,
+        "sets": [
+            _score_table(part, title, scores.summary[part], order.colors)
+            for part, title in TITLES.items()
+            if part in scores.summary
+        ],
+    }
+
+
+def _score_table(part: str, title: str, table: Mapping[str, Any], classes: Iterable[str]) -> dict[str, Any]:
+    """Scores of one set by class, and the pooled Dice by source and class."""
+    names = [name for name in (ANY, *classes) if name in table]
+    sources = sorted({source for name in names for source in table[name]["sources"]})
+    return {
+        "key": part,
+        "title": title,
+        "names": names,
+        "classes": {name: table[name] for name in names},
+        "sources": [
+            {
+                "name": source,
+                "slides": max(_in(table[name], source, "slides") or 0 for name in names),
+                "dice": [_in(table[name], source, "pooled_dice") for name in names],
+            }
+            for source in sources
+        ],
+    }
+
+
+def _in(entry: Mapping[str, Any], source: str, key: str) -> Any:
+    return entry["sources"].get(source, {}).get(key)

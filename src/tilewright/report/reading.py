@@ -1,0 +1,96 @@
+"""What the report tells, read from the results of the other steps."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import shapely
+
+from tilewright.pixels.rasters import open_raster
+from tilewright.project.orders import ReportOrder, ReportRow
+from tilewright.project.places import SLIDE_SCORES, SUMMARY, Places, mask_file, outlines_file
+from tilewright.report.analysis import Labels
+from tilewright.runtime.documents import read_document
+from tilewright.segments.predictions import read_columns
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is known of an ensemble.
+
+    Attributes:
+        summary: pooled scores by set, class and source, as ``evaluate`` writes them.
+        slides: columns set, source, slide, class, dice and others, one row a slide and class.
+        calibration: as ``calibrate`` writes it.
+        weighed: as ``weigh`` writes it; None: the weights are given.
+    """
+
+    summary: Mapping[str, Any]
+    slides: pd.DataFrame
+    calibration: Mapping[str, Any]
+    weighed: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results that the report tells.
+
+    Attributes:
+        histories: of each model the history of each fold that was trained.
+        seams: of each model that has been measured, as ``seams`` writes them.
+        labels: what is annotated on each slide whose masks are there.
+        scores: of each ensemble.
+    """
+
+    histories: Mapping[str, Mapping[int, pd.DataFrame]]
+    seams: Mapping[str, Mapping[str, Any]]
+    labels: tuple[Labels, ...]
+    scores: Mapping[str, Scores]
+
+
+def read_results(order: ReportOrder, places: Places) -> Results:
+    """Read what the report tells.
+
+    Raises:
+        DataError: a result is missing or damaged.
+    """
+    folds = sorted({one.fold for one in order.folds if one.fold is not None})
+    seams = {model: Path(places.seams(model)) for model in order.models}
+    return Results(
+        histories={model: _histories(places, model, folds) for model in order.models},
+        seams={model: read_document(path) for model, path in seams.items() if path.is_file()},
+        labels=tuple(labels_of(order.rows, places, order.colors)),
+        scores={ensemble: _scores(places, ensemble) for ensemble in order.ensembles},
+    )
+
+
+def _histories(places: Places, model: str, folds: list[int]) -> dict[int, pd.DataFrame]:
+    paths = {fold: Path(places.history(model, fold)) for fold in folds}
+    return {fold: pd.read_csv(path) for fold, path in paths.items() if path.is_file()}
+
+
+def labels_of(rows: Iterable[ReportRow], places: Places, classes: Iterable[str]) -> Iterator[Labels]:
+    """What is annotated on each slide whose masks are there."""
+    for row in rows:
+        masks = Path(places.masks(row.shard))
+        if not row.annotated or not mask_file(masks, row.slide).is_file():
+            continue
+        outlines = read_columns(outlines_file(masks, row.slide), ["class", "geometry"])
+        areas = shapely.area(shapely.from_wkb(outlines["geometry"]))
+        with open_raster(mask_file(masks, row.slide)) as raster:
+            pixels = raster.size.width * raster.size.height
+        for name in classes:
+            if name in row.labelled:
+                yield Labels(row.source, name, areas[outlines["class"] == name], pixels)
+
+
+def _scores(places: Places, ensemble: str) -> Scores:
+    metrics, weights = Path(places.metrics(ensemble)), Path(places.weights(ensemble))
+    return Scores(
+        summary=read_document(metrics / SUMMARY, metrics),
+        slides=pd.read_csv(metrics / SLIDE_SCORES, dtype={"slide": str, "source": str}),
+        calibration=read_document(Path(places.calibration(ensemble))),
+        weighed=read_document(weights) if weights.is_file() else None,
+    )

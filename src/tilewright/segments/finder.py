@@ -1,0 +1,77 @@
+"""The objects of a class, found while the strips of its pixels pass from top to bottom."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tilewright.inference.calibration import Bounds
+from tilewright.pixels.components import ComponentTracker
+from tilewright.pixels.grid import Frame
+from tilewright.pixels.runs import Runs, union
+from tilewright.pixels.thresholds import SCORES, Scored
+from tilewright.project.config.results import Segmentation
+from tilewright.segments.holes import HoleFiller
+from tilewright.segments.measuring import Objects, measure
+from tilewright.segments.touching import split_touching
+
+
+class Step(NamedTuple):
+    """What a strip brings.
+
+    Attributes:
+        added: pixels of the class that are new.
+        removed: pixels that were added and belong to no object.
+        objects: objects that can grow no more.
+        settled: rows above this one do not change any more.
+    """
+
+    added: Runs
+    removed: Runs
+    objects: Objects
+    settled: int
+
+
+class ObjectFinder:
+    """Finds the objects of a class: holes, components, cuts, filters.
+
+    Args:
+        frame: of the slide.
+        bounds: threshold and least size of the class.
+        segmentation: what becomes an object.
+        inside: where the centre of an object must lie; None: anywhere.
+    """
+
+    def __init__(
+        self, frame: Frame, bounds: Bounds, segmentation: Segmentation, inside: shapely.Geometry | None
+    ) -> None:
+        self._bounds, self._segmentation, self._inside = bounds, segmentation, inside
+        self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
+        self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
+
+    def push(self, scored: Scored) -> Step:
+        """Add the next strip."""
+        strip, values = self._filler.push(scored)
+        closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
+        if self._segmentation.split:
+            closed, lines = split_touching(closed, self._segmentation.split)
+        objects = measure(closed, use_max=self._segmentation.confidence == "max")
+        kept = self._is_kept(objects)
+        removed = union(lines, closed.runs.take(~kept[closed.owner]))
+        first_open = self._tracker.first_row_of_smaller(self._least_sure_area())
+        return Step(strip.runs, removed, objects.take(kept), strip.bottom if first_open < 0 else first_open)
+
+    def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
+        spec = self._segmentation
+        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= spec.min_confidence)
+        if spec.max_area is not None:
+            kept &= objects.area <= spec.max_area
+        return kept if self._inside is None else kept & shapely.contains_xy(self._inside, objects.x, objects.y)
+
+    def _least_sure_area(self) -> float:
+        """An open component of so many pixels stays as it is."""
+        spec = self._segmentation
+        filtered = spec.split or spec.min_confidence or spec.max_area or self._inside is not None
+        return math.inf if filtered else self._bounds.min_area

@@ -1,0 +1,123 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from rasterio.features import rasterize
+from shapely.geometry import box
+
+from tilewright.evaluation.evaluate import evaluate
+from tilewright.pixels.grid import Frame, Size
+from tilewright.pixels.rasters import create_raster
+from tilewright.pixels.runs import Runs
+from tilewright.project.config import Segmentation
+from tilewright.project.orders import EvaluateOrder, EvaluateRow, SegmentOrder, SegmentRow
+from tilewright.runtime.documents import write_document
+from tilewright.segments.segment import segment
+
+HEIGHT, WIDTH = 40, 50
+NOTHING = Runs.empty(HEIGHT, WIDTH)
+CLASSES = ["gland", "vessel"]
+FRAME = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT))
+ROWS = [
+    EvaluateRow(slide="a", shard="a", role="train", source="one", labelled=CLASSES),
+    EvaluateRow(slide="b", shard="b", role="train", source="two", labelled=["gland"]),
+    EvaluateRow(slide="e", shard="e", role="test", source="one", labelled=CLASSES),
+]
+
+
+def runs(*boxes: tuple[int, int, int, int]) -> Runs:
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    for left, top, right, bottom in boxes:
+        mask[top:bottom, left:right] = True
+    return Runs.from_mask(mask)
+
+
+def write_slide(folder: Path, slide: str, outlines: dict[str, list], ignored: Runs, guess: list[Runs]) -> None:
+    names = [name for name, shapes in outlines.items() for _ in shapes]
+    shapes = [shape for some in outlines.values() for shape in some]
+    layers = {
+        name: Runs.from_mask(rasterize([*outlines.get(name, []), (box(0, 0, 0, 0), 0)], (HEIGHT, WIDTH)) > 0)
+        for name in CLASSES
+    }
+    masks = folder / "masks" / slide
+    with create_raster(masks / f"{slide}.tif", FRAME.size, tags=FRAME.tags(CLASSES)) as raster:
+        bits = [part.to_mask().astype(np.uint8) << bit for bit, part in enumerate([*layers.values(), ignored])]
+        raster.write(np.bitwise_or.reduce(bits), 0, 0)
+    table = pd.DataFrame(
+        {"class": pd.Series(names, dtype=object), "geometry": shapely.to_wkb(np.array(shapes, object))}
+    )
+    table.to_parquet(masks / f"{slide}.outlines.parquet")
+    with create_raster(folder / "p" / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags(CLASSES)) as raster:
+        raster.write(np.stack([part.to_mask() for part in guess]).astype(np.uint8) * 204, 0, 0)
+    colors = dict.fromkeys(CLASSES, "#ff0000")
+    order = SegmentOrder(rows=[SegmentRow(slide=slide)], colors=colors, segmentation=Segmentation())
+    segment(order, probabilities=folder / "p", calibration=folder / "c.json", out=folder / "segments" / slide)
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Path:
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    write_document(tmp_path / "c.json", limits)
+    glands, vessels = [box(0, 0, 10, 10), box(20, 20, 30, 30)], [box(0, 30, 5, 40)]
+    outlines = {"gland": glands, "vessel": vessels, "ignore": [box(40, 0, 50, 40)]}
+    ignored = runs((40, 0, 50, 40))
+    write_slide(tmp_path, "a", outlines, ignored, [runs((0, 0, 10, 10), (42, 0, 48, 9)), runs((0, 30, 5, 40))])
+    write_slide(tmp_path, "b", {"gland": glands}, NOTHING, [runs((0, 0, 10, 5)), runs((0, 0, 9, 9))])
+    write_slide(tmp_path, "e", {}, NOTHING, [NOTHING, NOTHING])
+    order = EvaluateOrder(rows=ROWS, classes=CLASSES, iou=0.5, boundary=1)
+    evaluate(order, masks=tmp_path / "masks", segments=tmp_path / "segments", out=tmp_path / "metrics")
+    return tmp_path / "metrics"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_each_labelled_class_of_each_annotated_slide_has_a_row(metrics):
+    rows = read(metrics / "slides.csv")
+    assert [(row["set"], row["source"], row["slide"], row["class"]) for row in rows] == [
+        ("out_of_fold", "one", "a", "gland"), ("out_of_fold", "one", "a", "vessel"), ("out_of_fold", "one", "a", "any"),
+        ("out_of_fold", "two", "b", "gland"),
+        ("test", "one", "e", "gland"), ("test", "one", "e", "vessel"), ("test", "one", "e", "any"),
+    ]  # fmt: skip
+
+
+def test_areas_count_valid_pixels_only(metrics):
+    gland, vessel, either = read(metrics / "slides.csv")[:3]
+    assert [gland[key] for key in ("truth_area", "predicted_area", "intersection")] == ["200", "100", "100"]
+    assert float(gland["dice"]) == pytest.approx(200 / 300, abs=1e-6)
+    assert float(gland["iou"]) == 0.5
+    assert vessel["dice"] == "1.0"
+    assert [either[key] for key in ("truth_area", "predicted_area", "intersection")] == ["250", "150", "150"]
+
+
+def test_objects_are_counted(metrics):
+    rows = {(row["slide"], row["class"]): row for row in read(metrics / "slides.csv")}
+    keys = ("objects_truth", "objects_predicted", "true_positives", "precision", "recall")
+    assert [rows["a", "gland"][key] for key in keys] == ["2", "1", "1", "1.0", "0.5"]
+    assert [rows["a", "any"][key] for key in keys] == ["3", "2", "2", "1.0", "0.666667"]
+    assert [rows["e", "any"][key] for key in keys] == ["0", "0", "0", "1.0", "1.0"]
+
+
+def test_each_predicted_object_that_counts_has_a_row(metrics):
+    assert [list(row.values()) for row in read(metrics / "objects.csv")] == [
+        ["out_of_fold", "a", "gland", "1", "100", "0.8", "1.0", "1"],
+        ["out_of_fold", "a", "vessel", "3", "50", "0.8", "1.0", "1"],
+        ["out_of_fold", "b", "gland", "1", "50", "0.8", "0.5", "1"],
+    ]
+
+
+def test_the_summary_pools_slides_and_sources(metrics):
+    summary = json.loads((metrics / "summary.json").read_text())
+    gland = summary["out_of_fold"]["gland"]
+    assert gland["pooled_dice"] == pytest.approx(2 * 150 / (400 + 150), abs=1e-6)
+    assert gland["mean_slide_dice"] == pytest.approx((200 / 300 + 100 / 250) / 2, abs=1e-6)
+    assert (gland["precision"], gland["recall"]) == (1, 0.5)
+    assert gland["sources"]["two"]["pooled_dice"] == pytest.approx(100 / 250, abs=1e-6)
+    assert summary["out_of_fold"]["any"]["slides"] == 1
+    assert summary["test"]["vessel"]["f1"] == 1
