@@ -1,6 +1,7 @@
 """JSON read piece by piece, so that a list of any length is never in memory as a whole."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from tilewright.annotations.files import valid_json
 
 PIECE = 1 << 20
 _DECODER = json.JSONDecoder()
-_SPACE = " \t\r\n"
+_NO_SPACE = re.compile(r"[^ \t\r\n]")
 _NUMBER_GOES_ON = ".eE"
 
 
@@ -29,10 +30,10 @@ class JsonReader:
     def peek(self) -> str:
         """The next character that is no white space, which stays; empty at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _SPACE:
-                self._at += 1
-            if self._at < len(self._text):
-                return self._text[self._at]
+            found = _NO_SPACE.search(self._text, self._at)
+            self._at = found.start() if found else len(self._text)
+            if found:
+                return found[0]
             if not self._more():
                 return ""
 
