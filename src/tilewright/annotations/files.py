@@ -89,8 +89,10 @@ def parse_json(data: bytes, path: Path, first_line: int = 1) -> Any:
     Raises:
         AnnotationError: it is not JSON; names the line.
     """
-    with _readable(path), valid_json(path, first_line):
-        return json.loads(data.decode("utf-8-sig"))
+    with _readable(path):
+        text = data.decode("utf-8-sig")
+    with valid_json(path, first_line):
+        return json.loads(text)
 
 
 @contextmanager
@@ -111,6 +113,9 @@ def valid_json(path: Path, first_line: int = 1, first_column: int = 0) -> Iterat
         raise AnnotationError(Problem(where, what, "Export or download the file again; it may be cut off.")) from error
     except RecursionError as error:
         raise AnnotationError(Problem(str(path), "is nested too deeply to be outlines.")) from error
+    except ValueError as error:
+        # Python refuses to read it, as the time grows with the square of the digits
+        raise AnnotationError(Problem(str(path), "holds a number of thousands of digits.")) from error
 
 
 def load_json(path: Path, limits: Limits) -> Any:

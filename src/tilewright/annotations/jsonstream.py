@@ -66,7 +66,7 @@ class JsonReader:
                 if not self._more():
                     self._fail(error)
                 continue
-            except RecursionError as error:
+            except (RecursionError, ValueError) as error:
                 self._fail(error)
             whole = end < len(self._text) and self._text[end] not in _NUMBER_GOES_ON
             if whole or not self._more():

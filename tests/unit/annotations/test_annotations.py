@@ -174,6 +174,8 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
         ("s.json", '[{"a": 1}]', "is JSON, but neither GeoJSON, nor COCO"),
         ("s.json", '{"type": "FeatureCollection"}', "without a list of features"),
         ("s.json", "[" * 100_000, "is nested too deeply"),
+        ("s.json", '{"features": [{"id": 1' + "0" * 5000, "holds a number of thousands of digits"),
+        ("s.json", '{"id": 1' + "0" * 5000 + "}", "holds a number of thousands of digits"),
         ("s.geojson.gz", "not gzipped", "cannot be read"),
         ("s.json", b'{"a": "\xff"}', "is not text in UTF-8"),
         ("s.xml", "<a/>", 'is of no known format (".xml")'),
