@@ -55,6 +55,12 @@ def test_every_form_of_geojson_gives_the_same_outline(tmp_path, document):
     assert not outlines.findings
 
 
+def test_other_numbers_of_an_outline_may_be_of_any_kind(tmp_path):
+    outlines = read_features(tmp_path, feature([SQUARE]) | {"id": 2**64, "area": float("nan"), "score": float("-inf")})
+    assert len(outlines.annotations) == 1
+    assert not outlines.findings
+
+
 def test_geojson_may_be_gzipped(tmp_path):
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(json.dumps([feature([SQUARE])]).encode()))
@@ -174,6 +180,7 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
         ("s.json", '[{"a": 1}]', "is JSON, but neither GeoJSON, nor COCO"),
         ("s.json", '{"type": "FeatureCollection"}', "without a list of features"),
         ("s.json", "[" * 100_000, "is nested too deeply"),
+        ("s.json", '{"features": [' + "[" * 100_000, "is nested too deeply"),
         ("s.json", '{"features": [{"id": 1' + "0" * 5000, "holds a number of thousands of digits"),
         ("s.json", '{"id": 1' + "0" * 5000 + "}", "holds a number of thousands of digits"),
         ("s.geojson.gz", "not gzipped", "cannot be read"),
