@@ -49,7 +49,7 @@ class Page:
 
     def first(self, tag: int, default: int) -> int:
         """The first number of a tag."""
-        return int(self.tags.get(tag, (default,))[0])
+        return int((self.tags.get(tag) or (default,))[0])
 
     @property
     def samples(self) -> int:
@@ -89,6 +89,7 @@ class Tiff:
         """
         self._path = path
         self._bytes = path.stat().st_size
+        self._tables = 0
         try:
             with path.open("rb") as file:
                 self._order, self._big, place = _header(file)
@@ -114,7 +115,9 @@ class Tiff:
         count_format = "Q" if self._big else "H"
         (count,) = self._unpack(file, place, count_format)
         start = place + struct.calcsize("=" + count_format)
-        if start + count * step > self._bytes:
+        # tables that overlap could make a small file one of thousands of pages with thousands of tags each
+        self._tables += count * step
+        if max(start + count * step, self._tables) > self._bytes:
             raise ValueError("beyond the end")
         tags: dict[int, tuple[float, ...]] = {}
         places: dict[int, tuple[int, int, int]] = {}
@@ -134,7 +137,7 @@ class Tiff:
         return Page(index, size, tags, places), self._unpack(file, start + count * step, word)[0]
 
     def _unpack(self, file: BinaryIO, place: int, layout: str) -> tuple[int, ...]:
-        file.seek(place)
+        file.seek(min(place, self._bytes))  # a place of 2^63 is none
         return struct.unpack(self._order + layout, file.read(struct.calcsize("=" + layout)))
 
     def _numbers(self, file: BinaryIO, kind: int, length: int, place: int) -> Numbers:

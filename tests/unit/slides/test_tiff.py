@@ -272,10 +272,38 @@ def test_descriptions_in_other_alphabets_do_no_harm(tmp_path):
     assert (read_slide(path) == RGB).all()
 
 
+@pytest.mark.parametrize("tag", [254, 262])
+def test_a_tag_without_a_value_is_none(tmp_path, tag):
+    assert (read_slide(Writer().add(RGB, {tag: []}).save(tmp_path / "a.tif")) == RGB).all()
+
+
 def test_pages_that_lead_back_are_refused(tmp_path):
     writer = Writer().add(OTHER)
     struct.pack_into("<I", writer.out, writer.link, writer.start)
     assert "damaged or cut short" in slide_refusal(writer.save(tmp_path / "a.tif"))
+
+
+def test_a_page_where_no_file_can_have_one_is_refused(tmp_path):
+    writer = Writer(big=True).add(OTHER)
+    struct.pack_into("<Q", writer.out, writer.link, 2**63)
+    assert "damaged or cut short" in slide_refusal(writer.save(tmp_path / "a.tif"))
+
+
+def overlapping(pages, tags):
+    """Pages that begin 12 bytes (one tag) after another and share their tags, as a page may lie anywhere."""
+    tag = struct.pack("<HHIHH", 258, 3, 1, 8, tags)
+    out = bytearray(struct.pack("<2sHIH", b"II", 42, 8, tags) + tag * (pages + tags) + bytes(4))
+    struct.pack_into("<HHIHHHHIH", out, 10 + 12 * pages, 256, 3, 1, WIDTH, tags, 257, 3, 1, HEIGHT)
+    for page in range(pages):
+        struct.pack_into("<I", out, 10 + 12 * (page + tags), 8 + 12 * (page + 1) if page < pages - 1 else 0)
+    return out
+
+
+def test_pages_that_overlap_are_refused(tmp_path):
+    """2000 of 65,535 tags each fit into 0.8 MB, and would take minutes."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(overlapping(20, 100))
+    assert "damaged or cut short" in slide_refusal(path)
 
 
 def test_tiles_too_large_for_memory_are_refused(tmp_path):
