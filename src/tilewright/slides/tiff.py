@@ -2,6 +2,10 @@
 
 GDAL and libvips name neither the kind of a page (reduced, mask) nor where its data lie, which tells channels from a
 pyramid and a whole file from one that is cut short.
+
+By hand: tifffile (2026.3.3, and 2026.11.8 alike) unfolds lists and texts of a page as soon as it reads it, the first
+on opening. 0.2 MB of ImageJ's metadata took 1.2 GB, 1 MB more than 11 GB; 10,000 pages in 2.6 MB that share a long list
+took 30 s, here 0.5 s. Sound files take 2 to 5 times as long with it (10,000 pages: 0.77 s, here 0.34 s).
 """
 
 import struct

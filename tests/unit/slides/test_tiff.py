@@ -1,6 +1,7 @@
 """Layouts of TIFF that programs write, byte by byte, because no library here writes them all."""
 
 import struct
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -10,13 +11,15 @@ from reading import read_slide, slide_refusal
 from tilewright.pixels.grid import Size
 from tilewright.runtime.errors import SlideError
 from tilewright.slides import open_slide
+from tilewright.slides.tiff import Tiff
 
 HEIGHT, WIDTH = 24, 40
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 PLANES = [np.ascontiguousarray(RGB[..., band]) for band in range(3)]
 OTHER = np.full((HEIGHT, WIDTH), 77, np.uint8)
 SMALL = RGB[::2, ::2]
-TYPES = {254: 4, 256: 4, 257: 4, 270: 2, 273: 4, 278: 4, 279: 4, 282: 5, 330: 4}
+TYPES = {254: 4, 256: 4, 257: 4, 270: 2, 273: 4, 278: 4, 279: 4, 282: 5, 324: 4, 325: 4, 330: 4, 50838: 9, 50839: 7}
+LETTERS = {3: "H", 9: "i"}
 ORDERS = ("XYCZT", "XYCTZ", "XYZCT", "XYZTC", "XYTCZ", "XYTZC")
 
 
@@ -61,13 +64,13 @@ class Writer:
 
     def _entry(self, tag, value):
         kind = TYPES.get(tag, 3)
-        if kind == 2:
-            content = value.encode() + b"\0"
+        if kind in (2, 7):
+            content = value.encode() + b"\0" if kind == 2 else value
             count = len(content)
         else:
             numbers = value if isinstance(value, list | tuple) else [value]
             count = len(numbers) // (2 if kind == 5 else 1)
-            content = struct.pack(f"{self.order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+            content = struct.pack(f"{self.order}{len(numbers)}{LETTERS.get(kind, 'I')}", *numbers)
         room = 8 if self.big else 4
         if len(content) > room:
             place = len(self.out)
@@ -304,6 +307,24 @@ def test_pages_that_overlap_are_refused(tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(overlapping(20, 100))
     assert "damaged or cut short" in slide_refusal(path)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {324: [0] * 1_000_000, 325: [0] * 1_000_000},
+        {50838: [12, *[100_000, -100_000] * 10_000], 50839: b"JIJIrevo" + struct.pack("<I", 20_000) + bytes(100_000)},
+    ],
+    ids=["places of tiles", "metadata of ImageJ that goes back and forth"],
+)
+def test_what_is_not_asked_for_is_not_read(tmp_path, tags):
+    path = Writer().add(RGB, tags).save(tmp_path / "a.tif")
+    tracemalloc.start()
+    try:
+        assert len(Tiff(path).pages) == 1
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_tiles_too_large_for_memory_are_refused(tmp_path):
