@@ -179,6 +179,10 @@ def test_no_code_is_there_for_tests_alone():
         package, _, last = module.rpartition(".")
         through = attributes if (package, last) in taken else set()
         for node in tree.body:
+            for target in node.targets if isinstance(node, ast.Assign) else []:
+                names = {part.id for part in ast.walk(target) if isinstance(part, ast.Name)}
+                known = {name for where, name in used if where in (module, package)} | words | through
+                unused += [f"{module}: {name}" for name in sorted(names - known) if not name.startswith("__")]
             if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("__"):
                 continue
             if not {(module, node.name), (package, node.name)} & used and node.name not in words | through:

@@ -6,7 +6,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
@@ -18,7 +17,6 @@ OUT_OF_FOLD, TEST = "out_of_fold", "test"
 SETS = {"train": OUT_OF_FOLD, "test": TEST}
 """The set that slides of each role are scored in."""
 RESAMPLES, LEAST_SLIDES = 500, 3
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
