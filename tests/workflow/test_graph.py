@@ -178,6 +178,41 @@ def test_slides_that_cannot_be_read_do_not_hold_up_the_others(graph):
         assert log.splitlines()[0] in printed, "shown where the run ends"
 
 
+def test_files_that_are_missing_stop_the_jobs_of_their_slides_alone(graph):
+    names = ("here", "gone", "lost")
+    rows = [graph.project.add_slide(name, "tif", 96, 112, "test", name, name, "two", "") for name in names]
+    graph.project.write_sheet([*graph.project.rows(), *rows])
+    slides = graph.project.sheet.parent
+    (slides / "gone.tif").unlink()
+    (slides / "lost.geojson").unlink()
+    code, printed = graph.attempt("--keep-going")
+    assert code == 1
+    assert graph.jobs() == {
+        "rasterize": 2, "downscale": 4, "predict": 8, "ensemble": 2, "segment": 2, "encode": 1, "evaluate": 1,
+        "report": 1,
+    }  # fmt: skip
+    for file in ("gone.tif", "lost.geojson"):
+        log = (graph.results / "logs" / "rasterize" / f"{Path(file).stem}.log").read_text()
+        assert f"{file}: there is no such file.\n  Copy it there, or correct the sheet" in log
+        assert log.splitlines()[0] in printed
+
+
+def test_a_dry_run_writes_orders_and_nothing_else(graph):
+    def files():
+        return {path.relative_to(graph.results) for path in graph.results.rglob("*") if path.is_file()}
+
+    row = graph.project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", "")
+    graph.project.write_sheet([*graph.project.rows(), row])
+    before = files()
+    graph.jobs()
+    new = files() - before
+    assert {path.parts[0] for path in new} == {".orders"}
+    assert {path.parts[1] for path in new} >= {"rasterize", "encode"}
+    written = {path: (graph.results / path).stat().st_mtime_ns for path in new}
+    graph.jobs()
+    assert {path: (graph.results / path).stat().st_mtime_ns for path in files() - before} == written
+
+
 def test_scales_made_in_one_pass_are_those_made_one_by_one(graph):
     scales = list(graph.project.config()["scales"])
     assert len(scales) == 2

@@ -13,7 +13,7 @@ from tilewright.annotations.model import Draft, Outlines
 from tilewright.annotations.tables import read_table
 from tilewright.pixels.grid import Size
 from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
-from tilewright.runtime.errors import AnnotationError, Problem
+from tilewright.runtime.errors import AnnotationError, Problem, no_such_file
 
 FORMATS = (
     "Known: GeoJSON and COCO (.geojson, .json), JSON lines (.jsonl, .ndjson), tables of run lengths (.csv, .tsv), "
@@ -66,7 +66,7 @@ def stream_outlines(path: Path, slide: str, size: Size, options: Annotations, li
 
 def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterable[Draft]:
     if not path.is_file():
-        raise AnnotationError(Problem(str(path), "is not a file.", "Correct the column annotations of the sheet."))
+        raise AnnotationError(no_such_file(path))
     match files.suffix_of(path):
         case ".geojson" | ".json":
             return _json(path, slide, size, limits)

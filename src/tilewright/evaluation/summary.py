@@ -11,11 +11,9 @@ from tilewright.evaluation.metrics import Agreement, Matches, Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
 from tilewright.pixels.runs import Ints
 from tilewright.project.orders import EvaluateRow
+from tilewright.project.rows import SETS
 from tilewright.segments.predictions import Layer
 
-OUT_OF_FOLD, TEST = "out_of_fold", "test"
-SETS = {"train": OUT_OF_FOLD, "test": TEST}
-"""The set that slides of each role are scored in."""
 RESAMPLES, LEAST_SLIDES = 500, 3
 
 

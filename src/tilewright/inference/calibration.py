@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.pixels.histograms import Reliability
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from tilewright.pixels.histograms import Reliability
 
 FORMAT = 2
 
@@ -37,7 +39,7 @@ class Fitted:
     bounds: Bounds
     dice: float
     nested: float | None
-    reliability: Reliability
+    reliability: "Reliability"
 
 
 def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: Path) -> None:
@@ -67,7 +69,7 @@ def read_bounds(path: Path, classes: Sequence[str]) -> dict[str, Bounds]:
     return {name: Bounds(thresholds[name], areas[name]) for name in classes}
 
 
-def _reliability(found: Reliability) -> dict[str, Any]:
+def _reliability(found: "Reliability") -> dict[str, Any]:
     return {
         "error": round(found.error, 6), "predicted": np.round(found.predicted, 6).tolist(),
         "observed": np.round(found.observed, 6).tolist(), "pixels": found.pixels.tolist(),

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from tilewright.annotations import Annotation
 from tilewright.pixels.grid import Frame
 from tilewright.project.config import IGNORE
 from tilewright.runtime.atomic import atomic_path
@@ -24,6 +23,8 @@ from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from tilewright.annotations import Annotation
 
 SCHEMA = pa.schema(
     [("class", pa.string()), ("label", pa.string())]
@@ -62,7 +63,7 @@ class OutlineWriter:
         self._writer, self._frame, self._names = writer, frame, names
         self._inside = shapely.box(frame.x, frame.y, frame.x + frame.width, frame.y + frame.height)
 
-    def write(self, annotations: Sequence[Annotation]) -> None:
+    def write(self, annotations: Sequence["Annotation"]) -> None:
         """Append the outlines that a class takes and that lie in the frame; pixels of level 0 of the whole image."""
         taken = [annotation for annotation in annotations if annotation.label in self._names]
         shapes = np.array([annotation.geometry for annotation in taken], dtype=object)

@@ -19,6 +19,9 @@ from tilewright.runtime.errors import did_you_mean
 
 Role = Literal["train", "test", "external"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+OUT_OF_FOLD, TEST = "out_of_fold", "test"
+SETS = {"train": OUT_OF_FOLD, "test": TEST}
+"""The set that slides of each role are scored in."""
 NO_CLASS = "none"
 """Text of the column labelled for a slide on which no class is completely annotated."""
 IMAGE_SUFFIXES = (
@@ -181,6 +184,11 @@ class Row(BaseModel):
 COLUMNS = tuple(Row.model_fields)
 
 
+def row_place(path: Path, number: int, slide: str) -> str:
+    """File, line and slide of a row, for messages."""
+    return f"{path}, row {number} (slide {slide or '?'})"
+
+
 @dataclass(frozen=True)
 class Sheet:
     """All rows, in the order of the file.
@@ -205,7 +213,7 @@ class Sheet:
 
     def where(self, row: Row) -> str:
         """File, line and slide of a row, for messages."""
-        return f"{self.path}, row {row.number} (slide {row.slide})"
+        return row_place(self.path, row.number, row.slide)
 
     def files(self, rows: Iterable[Row], column: str) -> list[str]:
         """The files that a column of some rows names, each once; those that were not found are left out."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tilewright.project.rows import FILES, Row, Sheet
+from tilewright.project.rows import FILES, Row, Sheet, row_place
 from tilewright.runtime.errors import Problem, UserError, nearest, raise_all
 
 SURPLUS = "more values than columns"
@@ -49,7 +49,7 @@ def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | No
     rows: list[Row] = []
     missing: dict[str, dict[str, Path]] = {}
     for number, record in _records(path):
-        where = _where(path, number, record.get("slide", ""))
+        where = row_place(path, number, record.get("slide", ""))
         row, wrong = _read(record, where, classes)
         problems += wrong
         named = {column: Path(record[column]) for column in FILES if record.get(column) and "://" not in record[column]}
@@ -89,10 +89,6 @@ def not_found(where: str, column: str, file: Path, roots: Sequence[Path], *, com
     near = _nearest_file(file, roots) if compare else ""
     remedy = f"Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
     return Problem(where, f'{column} "{file}" not found.', remedy)
-
-
-def _where(path: Path, number: int, slide: str) -> str:
-    return f"{path}, row {number} (slide {slide or '?'})"
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

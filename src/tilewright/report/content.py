@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from tilewright.evaluation.summary import OUT_OF_FOLD, TEST
 from tilewright.project.config import ANY, Model
 from tilewright.project.orders import ReportOrder, ReportRow
+from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.reading import Results, Scores
 
 TITLES = {TEST: "Test slides", OUT_OF_FOLD: "Training slides, out of fold"}

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tilewright.evaluation.summary import OUT_OF_FOLD, TEST
 from tilewright.project.config import ANY
+from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.training.curves import draw_line
 
 DPI = 150

@@ -84,7 +84,9 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """What stands below a node; the parts of expressions, most of a tree, are passed over."""
+    """What stands below a node and runs; the parts of expressions, most of a tree, are passed over."""
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return
     for name in ("body", "orelse", "handlers", "finalbody", "cases"):
         for below in getattr(node, name, ()):
             yield below

@@ -7,6 +7,7 @@ and exits with the error's code.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -62,6 +63,12 @@ class AnnotationError(DataError):
 
 class SlideError(DataError):
     """An image that cannot be read."""
+
+
+def no_such_file(path: Path) -> Problem:
+    """What is said of a file of the sheet that is not there when a step needs it."""
+    remedy = "Copy it there, or correct the sheet; `tilewright check` says where files were looked for."
+    return Problem(str(path), "there is no such file.", remedy)
 
 
 def raise_all(error: type[TilewrightError], problems: Sequence[Problem]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilewright.runtime.errors import Problem, SlideError
+from tilewright.runtime.errors import Problem, SlideError, no_such_file
 from tilewright.slides.source import damaged
 
 TIFF = "GTiff"
@@ -66,6 +66,8 @@ def look_at(path: Path) -> Kind:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
+    except FileNotFoundError as error:
+        raise SlideError(no_such_file(path)) from error
     except OSError as error:
         raise damaged(path, error.strerror or str(error)) from error
     if not head:

@@ -12,17 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tilewright.pixels.grid import Frame, Window, mask_dtype
-from tilewright.pixels.rasters import Raster
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from tilewright.pixels.rasters import Raster
 
 Kind = Literal["grid", "background", "object"]
 UNWRITTEN = 32 << 20
@@ -180,7 +182,7 @@ class ArchiveWriter:
         self._rows: list[dict[str, Any]] = []
         archive.attrs["classes"] = list(classes)
 
-    def add(self, row: TileRow, corner: TilePlace, image: Raster, mask: Raster, tissue: Raster) -> None:
+    def add(self, row: TileRow, corner: TilePlace, image: "Raster", mask: "Raster", tissue: "Raster") -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         require_space(Path(self.archive.filename).parent, UNWRITTEN)
         frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
