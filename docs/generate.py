@@ -1,7 +1,7 @@
-"""Files that are generated from the models: the schemas of config and sheet, and the description of every key.
+"""Files that are generated: schemas of config and sheet, the description of every key, the picture of the house.
 
-They lie in ``workflow/schemas`` and ``config`` so that editors and readers find them; the models stay the one source.
-``make docs`` writes them, ``make lint`` compares them.
+They lie in ``workflow/schemas``, ``config`` and ``docs`` so that editors and readers find them; the code stays the one
+source. ``make docs`` writes them, ``make lint`` compares them.
 """
 
 import argparse
@@ -14,9 +14,11 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from house import house
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import tilewright
 from tilewright.project.config import Config
 from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
@@ -62,6 +64,7 @@ def documents() -> dict[Path, str]:
         Path("workflow/schemas/config.schema.json"): _json(Config.model_json_schema()),
         Path("workflow/schemas/slides.schema.json"): _json(_sheet_schema()),
         Path("config/README.md"): _readme(),
+        Path("docs/house.svg"): house(Path(tilewright.__file__).parent),
     }
 
 

@@ -133,6 +133,10 @@ class Graph:
         """Files of a shard that are there: where one is not, the job of its slide says so."""
         return self.project.sheet.files(self.project.shard(shard), column)
 
+    def _weights(self, ensembles: Iterable[str]) -> list[str]:
+        fitted = [name for name in ensembles if self.project.config.ensembles[name].weights == "fit"]
+        return [self.places.weights(name) for name in fitted]
+
     def _anatomy(self, shard: str, labels: Sequence[str]) -> list[str]:
         return self._files(shard, "anatomy") if labels else []
 
@@ -180,8 +184,7 @@ class Graph:
 
     def fitted_weights(self, wildcards: Any) -> list[str]:
         """The weights of an ensemble, if they are fitted."""
-        fitted = self.project.config.ensembles[wildcards.ensemble].weights == "fit"
-        return [self.places.weights(wildcards.ensemble)] if fitted else []
+        return self._weights([wildcards.ensemble])
 
     def out_of_fold(self, wildcards: Any) -> list[str]:
         """Out-of-fold probabilities of the members of an ensemble."""
@@ -212,6 +215,11 @@ class Graph:
     def all_seams(self) -> list[str]:
         """Seams of all models."""
         return [self.places.seams(model) for model in self.project.config.models]
+
+    @property
+    def all_weights(self) -> list[str]:
+        """Weights of all ensembles for which they are fitted."""
+        return self._weights(self.project.config.ensembles)
 
     @property
     def all_segments(self) -> list[str]:

@@ -184,12 +184,13 @@ def command_of(project):
     ],
 )
 def test_a_damaged_result_is_an_error_that_names_it(project, command_of, step, tmp_path, place, verb, damage):
+    command = command_of(verb)  # writes the order of the job, which is to be copied
     graph = project[0].copied(tmp_path / "copy")
     path = graph.results / place
     path.write_bytes(
         INSIDE[path.suffix](path) if damage is flipped and path.suffix in INSIDE else damage(path.read_bytes())
     )
-    code, said = step(graph, command_of(verb))
+    code, said = step(graph, command)
     assert code in (2, 3), said
     assert path.name in said or path.parent.name in said
     assert "Traceback" not in said

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,19 @@ def test_the_example_of_a_public_name_says_what_is_true(name, clone, monkeypatch
     told = []
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=told.append)
     assert not told, "".join(told)
+
+
+def test_the_page_for_notebooks_runs_and_lists_all_names(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    page = (REPOSITORY / "docs" / "python.md").read_text()
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, space)
+    assert len(space["areas"]) == 1295
+    assert space["probabilities"].shape == (3, 128, 128)
+    assert (clone / "masks" / "nest_left.tif").is_file()
+    listed = "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)", listed)) == set(NAMES)
 
 
 def test_the_import_alone_loads_nothing():

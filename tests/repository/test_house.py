@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from house import DOORS, PACKAGES
 
 from tilewright.cli import VERBS
 
@@ -18,13 +19,6 @@ RULES = {
     for path in sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
     for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
 }
-STAGES = [
-    "runtime", "project", "pixels", "slides", "annotations", "masks", "scales", "tiles", "training", "inference",
-    "segments", "evaluation", "report", "check",
-]  # fmt: skip
-"""The packages, each of which may import those before it."""
-DOORS = ["graph", "cli", "__init__"]
-"""The modules above all packages: for the Snakefile, for the shell, for notebooks."""
 CHAIN = {
     "rasterize": "masks", "downscale": "scales", "tile": "tiles", "split": "tiles", "train": "training",
     "predict": "inference", "ensemble": "inference", "calibrate": "inference", "segment": "segments",
@@ -75,11 +69,11 @@ def test_every_stage_is_a_verb_and_a_rule():
 def test_the_package_has_at_most_18_entries():
     entries = [path.name for path in SOURCE.iterdir() if path.name not in {"__pycache__", "py.typed"}]
     assert len(entries) <= 18
-    assert {Path(name).stem for name in entries} == {*STAGES, *DOORS}
+    assert {Path(name).stem for name in entries} == {*PACKAGES, *DOORS}
 
 
 def test_no_package_imports_from_a_later_stage():
-    order = {name: place for place, name in enumerate([*STAGES, *DOORS])}
+    order = {name: place for place, name in enumerate([*PACKAGES, *reversed(DOORS)])}
     upward = [
         f"{module_of(path)} imports {module}"
         for path in TREES
@@ -93,7 +87,7 @@ def test_no_package_imports_from_a_later_stage():
 
 def test_tests_mirror_the_packages():
     folders = {path.name for path in (REPOSITORY / "tests" / "unit").iterdir() if path.is_dir()} - {"__pycache__"}
-    assert folders == set(STAGES)
+    assert folders == set(PACKAGES)
 
 
 def test_geometry_and_runs_need_no_reader_of_files():

@@ -1,4 +1,4 @@
-"""Every command of the README is run here, whole or as a dry run of the same command on the tiny project."""
+"""Commands and config of the README are run here, whole or as a dry run of the same command on the tiny project."""
 
 import re
 import shlex
@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.cli import app
+from tilewright.cli import VERBS, app
 from tilewright.project.configfile import read_config
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+COMPETITIONS = (REPOSITORY / "docs" / "competitions.md").read_text(encoding="utf-8")
 
 
 def in_blocks():
     """Commands of the code blocks, a continued line being one."""
-    blocks = re.findall(r"^ *```(?:sh|bash|console)\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+    text = README + COMPETITIONS
+    blocks = re.findall(r"^ *```(?:sh|bash|console)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return list(dict.fromkeys(line.split(" #")[0].strip() for line in lines if line.strip()))
 
@@ -82,6 +85,34 @@ def test_the_command_can_be_run(command, project):
     TRIED_BY[program](arguments, project)
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+?)\)", README))
-def test_a_link_of_the_readme_leads_somewhere(target):
-    assert target.startswith("https://") or (REPOSITORY / target).exists()
+def test_the_config_of_ones_own_takes_eight_lines_and_plans_the_whole_chain(project):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert len(text.splitlines()) <= 8
+    slides, programs = project.sheet.parent, Path(sys.executable).parent
+    for name in ("t1", "t2"):
+        (slides / f"{name}.geojson").unlink(missing_ok=True)
+    (project.folder / "config").mkdir()
+    (project.folder / "config" / "mine.yaml").write_text(text.replace("DATA", str(slides)))
+    commands = [command for command in in_blocks() if "mine.yaml" in command or "sheet qupath" in command]
+    assert len(commands) == 4
+    for command in commands[:3]:
+        program, *arguments = shlex.split(command.replace("DATA", str(slides)))
+        where = ["-s", REPOSITORY / "Snakefile"] if program == "snakemake" else []
+        printed = run(programs / program, *arguments, *where, folder=project.folder)
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    assert jobs["train"] == "5"
+    assert jobs.keys() >= {"rasterize", "predict", "calibrate", "segment", "encode", "evaluate", "report"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS)])
+def test_links_lead_somewhere(page):
+    path = REPOSITORY / page
+    targets = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
+    assert not [one for one in targets if not one.startswith("https://") and not (path.parent / one).exists()]
+
+
+def test_the_table_of_the_chain_names_the_file_of_each_step():
+    rows = re.findall(r"^\| `(\w+)` \|.*\| `([\w/.]+)` \|$", README, re.MULTILINE)
+    assert len(rows) == 15
+    for verb, file in rows:
+        assert VERBS[verb][0] == f"tilewright.{file.removesuffix('.py').replace('/', '.')}:{verb}"

@@ -2,6 +2,7 @@ rule report:
     input:
         curves=graph.all_curves,
         seams=graph.all_seams,
+        weights=graph.all_weights,
         segments=graph.all_segments,
         metrics=[places.metrics(name) for name in ENSEMBLES],
         calibrations=[places.calibration(name) for name in ENSEMBLES],

@@ -1,4 +1,4 @@
-"""Outlines in: GeoJSON, JSONL, COCO, RLE tables and label images become annotations in pixels of the image.
+"""Outlines in: GeoJSON, JSONL, COCO, tables of run lengths, label images.
 
 Coordinates are pixels of level 0 of the whole image, x before y, as real numbers: pixel (3, 5) covers x 3 to 4, y 5
 to 6.

@@ -1,1 +1,4 @@
-"""What is wrong with a run before it starts. Imports every stage; nothing imports this package."""
+"""What is wrong with a run before it starts.
+
+Imports every stage; nothing imports this package.
+"""

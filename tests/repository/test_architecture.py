@@ -1,0 +1,57 @@
+"""What ``docs/architecture.md`` says of results and functions is what rules and code do."""
+
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tilewright.project.places import Places
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`([a-z_]+(?:\.\w+)+)(?:`|\()", PAGE)) - {"graph.py", "folds.csv"})
+)
+def test_a_function_that_the_page_names_is_there(name):
+    module, _, function = name.rpartition(".")
+    assert hasattr(import_module(f"tilewright.{module}"), function)
+
+
+@pytest.mark.slow
+def test_results_are_written_and_read_by_the_steps_that_the_page_names(tmp_path, new_project):
+    project = new_project(tmp_path / "project")
+    config = project.config()
+    config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
+    config["ensembles"]["second"] = {"models": {"again": 1}, "calibration": {"min_area": "fit"}}
+    config["ensembles"]["fitted"] = {"models": {"near": 1, "far": 1}, "weights": "fit"}
+    project.write_config(config)
+    readers = defaultdict(set)
+    for writer, reader in edges(project):
+        readers[writer].add(reader)
+    rows = re.findall(r"^\| `(\w+)[/.].*?` \|(.*)\|(.*)\|$", PAGE, re.MULTILINE)
+    said = {folder: (by.strip(" `"), set(re.findall(r"`(\w+)`", to))) for folder, by, to in rows}
+    assert dict(said.values()) == {**readers, "encode": set(), "report": set()}
+    places = {VERBS_OF.get(folder, folder): writer for folder, (writer, _) in said.items()}
+    for name, writer in places.items():
+        assert f"``{writer}``" in getattr(Places, name).__doc__
+
+
+VERBS_OF = {"models": "model"}
+"""Folders whose method of ``Places`` has another name."""
+
+
+def edges(project):
+    """Pairs of rules of which the second takes what the first writes."""
+    graph = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
+    command = [sys.executable, "-m", "snakemake", *graph, "--cores", "2", "--rulegraph"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = dict(re.findall(r"(\d+)\[label = \"(\w+)", done.stdout))
+    found = {(names[one], names[other]) for one, other in re.findall(r"(\d+) -> (\d+)", done.stdout)}
+    return {pair for pair in found if not {"default", "all"} & set(pair)}
