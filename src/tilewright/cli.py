@@ -6,11 +6,11 @@ A verb's module is imported when the verb is called, so that ``tilewright --help
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from cyclopts import App, Parameter, Token
 
-from tilewright import __version__
 from tilewright.project.config import Limits
 from tilewright.project.orders import Order, read_order
 from tilewright.runtime.ending import exit_code
@@ -62,7 +62,7 @@ Parameter(converter=_limits, accepts_keys=False, n_tokens=1)(Limits)
 app = App(
     name="tilewright",
     help="Slides and outlines to segmentations, one step at a time.",
-    version=__version__,
+    version=version("tilewright"),
     default_parameter=Parameter(negative=(), consume_multiple=True),
     help_format="plaintext",
     result_action="return_none",
