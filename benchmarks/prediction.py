@@ -18,7 +18,7 @@ from tilewright.inference.predict import predict_image
 from tilewright.pixels.grid import Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference, Network
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 from tilewright.training.segmenter import Segmenter
 
 BATCH = 4
@@ -92,7 +92,7 @@ def _network(name):
     if name == "plain":
         return Segmenter(plain_network(), [0.5] * 3, [0.5] * 3).eval()
     options = {"decoder_channels": [128, 64, 32, 16, 16]}
-    return build(Network(tiles="any", encoder_weights="random", options=options), 1, pretrained=False).eval()
+    return build_network(Network(tiles="any", encoder_weights="random", options=options), 1, pretrained=False).eval()
 
 
 def finder_of_dark():

@@ -19,7 +19,7 @@ import torch
 from tilewright.project.config import Network
 from tilewright.tiles.archive import TrainingShard, open_archive
 from tilewright.training import trainer
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 from tilewright.training.data import Sample, targets
 from tilewright.training.loaders import Tiles, loaders, read_tiles
 from tilewright.training.losses import weighted_loss
@@ -76,7 +76,7 @@ def _workers(tiles: Tiles, network: Network, classes: list[str], workers: int) -
 
 def _bare(tiles: Tiles, network: Network, classes: list[str]) -> float:
     batches = [Sample(*batch) for batch in loaders(tiles, network, classes)[0]]
-    segmenter = build(network, len(classes), pretrained=True).train()
+    segmenter = build_network(network, len(classes), pretrained=True).train()
     loss, steps = weighted_loss(network.loss, torch.ones(len(classes))), optimizer(network, segmenter.parameters())
     for number, batch in enumerate([*batches[:4], *batches]):
         if number == 4:

@@ -15,7 +15,7 @@ import torch
 from tilewright.project.config import Network
 from tilewright.tiles.archive import TrainingShard
 from tilewright.tiles.split import read_folds
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 from tilewright.training.data import targets
 from tilewright.training.loaders import loaders, read_tiles
 from tilewright.training.losses import weighted_loss
@@ -37,7 +37,7 @@ def main() -> None:
     drawn = (WARM_UP + MOST) * network.batch_size
     network = network.model_copy(update={"tiles_per_epoch": drawn})
     batches, _ = loaders(read_tiles(*parts, classes), network, classes)
-    segmenter = build(network, len(classes), pretrained=True).train()
+    segmenter = build_network(network, len(classes), pretrained=True).train()
     loss = weighted_loss(network.loss, torch.ones(len(classes)))
     steps = optimizer(network, segmenter.parameters())
     begin = time.process_time()

@@ -24,7 +24,7 @@ def clone(tmp_path_factory):
 
     from tilewright.runtime.documents import write_document
     from tilewright.runtime.hashed import file_hash
-    from tilewright.training.architectures import build
+    from tilewright.training.architectures import build_network
 
     folder = tmp_path_factory.mktemp("clone")
     (folder / "config").symlink_to(REPOSITORY / "config")
@@ -33,7 +33,7 @@ def clone(tmp_path_factory):
         project = read_project(Path("config/config.yaml"))
     network, model = project.config.models["unet"], folder / "results" / "models" / "unet" / "fold0"
     model.mkdir(parents=True)
-    weights = build(network, len(project.classes), pretrained=False).state_dict()
+    weights = build_network(network, len(project.classes), pretrained=False).state_dict()
     save_file({name: values.contiguous() for name, values in weights.items()}, model / "model.safetensors")
     kept = network.model_dump(include=set(Network.model_fields))
     card = {"network": kept, "classes": project.classes, "weights": file_hash(model / "model.safetensors")}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.project.config import Limits
 from tilewright.project.rows import IMAGE_SUFFIXES
-from tilewright.runtime.errors import AnnotationError, Problem, nearest
+from tilewright.runtime.errors import AnnotationError, Problem, nearest_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +171,7 @@ def bare_name(value: object) -> str:
 def no_outlines(path: Path, slide: str, ids: Iterable[object]) -> AnnotationError:
     """The error for a file that holds other slides only."""
     known = list(dict.fromkeys(bare_name(value) for value in ids))
-    match = nearest(slide, known)
+    match = nearest_name(slide, known)
     remedy = f'Nearest id there: "{match}".' if match else f"Ids there: {_shortened(known)}."
     return AnnotationError(Problem(str(path), f"holds no outlines of slide {slide}.", remedy))
 

@@ -10,7 +10,7 @@ from tilewright.annotations.geojson import holds_features, is_single, not_outlin
 from tilewright.annotations.jsonl import read_jsonl
 from tilewright.annotations.labels import read_labels
 from tilewright.annotations.model import Draft, Outlines
-from tilewright.annotations.tables import read_table
+from tilewright.annotations.tables import read_run_lengths
 from tilewright.pixels.grid import Size
 from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem, no_such_file
@@ -73,7 +73,7 @@ def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Li
         case ".jsonl" | ".ndjson":
             return read_jsonl(files.read_bytes(path, limits), path, slide)
         case ".csv" | ".tsv":
-            return read_table(path, slide, size, options)
+            return read_run_lengths(path, slide, size, options)
         case ".png" | ".tif" | ".tiff":
             return read_labels(path, size)
         case suffix:

@@ -23,7 +23,7 @@ LABELS = ("class", "label", "cell_type", "type")
 EMPTY = {"", "nan", "-1"}
 
 
-def read_table(path: Path, slide: str, size: Size, options: Annotations) -> Iterator[Draft]:
+def read_run_lengths(path: Path, slide: str, size: Size, options: Annotations) -> Iterator[Draft]:
     """A draft for each object of a slide: its rows, or the connected parts of its only row.
 
     Raises:

@@ -29,7 +29,7 @@ from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import track
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 from tilewright.training.segmenter import Segmenter
 
 Read = tuple[Corner, NDArray[np.uint8]]
@@ -81,7 +81,7 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
     """
     try:
         content = read_document(folder / CARD, folder)
-        segmenter = build(Network(**content["network"]), len(content["classes"]), pretrained=False)
+        segmenter = build_network(Network(**content["network"]), len(content["classes"]), pretrained=False)
         if file_hash(folder / NETWORK) != content["weights"]:
             raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
         segmenter.load_state_dict(load_file(folder / NETWORK))

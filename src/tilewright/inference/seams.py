@@ -54,7 +54,7 @@ def seams(order: SeamsOrder, *, model: Path, scaled: Path, out: Path) -> None:
             part = richest(tissue, order.max_edge)
             found = []
             for inference in kinds(order.inference, order.overlaps, order.blends):
-                seam = measure(segmenter, Part(image, part), inference, len(classes))
+                seam = measure_seam(segmenter, Part(image, part), inference, len(classes))
                 note(f"{slide}: overlap {inference.overlap:g}, {inference.blend}: seam {seam.seam:.4f}")
                 found.append({"overlap": inference.overlap, "blend": inference.blend, **seam.__dict__})
         work = operations(segmenter, order.inference)
@@ -120,7 +120,7 @@ def richest(tissue: Raster, edge: int) -> Window:
     return max(windows, key=lambda window: int(np.count_nonzero(tissue.read(window))))
 
 
-def measure(segmenter: Segmenter, image: Part, inference: Inference, classes: int) -> Seam:
+def measure_seam(segmenter: Segmenter, image: Part, inference: Inference, classes: int) -> Seam:
     """Predict a part on two grids and compare."""
     edge = inference.window
     plain, moved = (

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tilewright.project.rows import FILES, Row, Sheet, row_place
-from tilewright.runtime.errors import Problem, UserError, nearest, raise_all
+from tilewright.runtime.errors import Problem, UserError, nearest_name, raise_all
 
 SURPLUS = "more values than columns"
 """Stands for the values of a row that lie beyond the header."""
@@ -147,7 +147,7 @@ def _found(file: Path, roots: Sequence[Path]) -> Path | None:
 def _nearest_file(wanted: Path, roots: Sequence[Path]) -> str:
     folders = [root / wanted.parent for root in roots]
     names = {entry.name: str(entry) for folder in folders if folder.is_dir() for entry in folder.iterdir()}
-    return names.get(nearest(wanted.name, names), "")
+    return names.get(nearest_name(wanted.name, names), "")
 
 
 def _problems_between(sheet: Sheet) -> Iterator[Problem]:

@@ -59,7 +59,7 @@ PREDICTION = Style(1.9, None, "#101010", 0.0)
 
 
 @dataclass(frozen=True)
-class View:
+class SlideView:
     """What a picture shows.
 
     Attributes:
@@ -94,7 +94,7 @@ def read_view(
     max_edge: int,
     *,
     crop_to_bounds: bool = True,
-) -> View:
+) -> SlideView:
     """Read a slide at the resolution of its picture.
 
     Args:
@@ -115,7 +115,7 @@ def read_view(
     else:
         image = _resized(_reduced(scaled, picture, Resampling.average), picture)
     masks = Size(*map(min, picture, slide))
-    return View(
+    return SlideView(
         image=image,
         truth=_bits(truth, masks, [name for name in classes if name in row.labelled], classes) if truth else {},
         predicted=_bits(predicted, masks, classes, classes),

@@ -77,7 +77,7 @@ def raise_all(error: type[TilewrightError], problems: Sequence[Problem]) -> None
         raise error(problems)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest_name(name: str, known: Iterable[str]) -> str:
     """The known name most like ``name``, or an empty string when none is near."""
     lowered = {candidate.lower(): candidate for candidate in known}
     match = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
@@ -87,6 +87,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A remedy sentence: the nearest known name, else the list of what is known."""
     names = list(known)
-    if match := nearest(name, names):
+    if match := nearest_name(name, names):
         return f'Did you mean "{match}"?'
     return f"Known: {', '.join(names)}." if names else ""

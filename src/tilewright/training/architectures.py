@@ -22,7 +22,7 @@ from tilewright.training.segmenter import Segmenter
 HALF = {"auto": torch.float16, "16": torch.float16, "bf16": torch.bfloat16, "32": None}
 
 
-def build(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
+def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
     """Make a network.
 
     Args:

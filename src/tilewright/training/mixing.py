@@ -10,7 +10,7 @@ from tilewright.project.config.training import Mixing
 from tilewright.training.data import Targets
 
 
-class Part(NamedTuple):
+class Share(NamedTuple):
     """Targets of a batch and the share of the loss that is towards them."""
 
     share: float
@@ -19,7 +19,7 @@ class Part(NamedTuple):
 
 def mix(
     images: Tensor, targets: Targets, mixing: Mixing | None, generator: np.random.Generator
-) -> tuple[Tensor, list[Part]]:
+) -> tuple[Tensor, list[Share]]:
     """Mix a batch, or leave it as it is, as ``mixing.probability`` has it.
 
     MixUp (Zhang et al. 2018) blends images and keeps both targets, so that losses that need hard labels serve as well;
@@ -35,17 +35,17 @@ def mix(
         The images, and the targets with the share of the loss that each has.
     """
     if mixing is None or generator.random() >= mixing.probability:
-        return images, [Part(1.0, targets)]
+        return images, [Share(1.0, targets)]
     share = float(generator.beta(mixing.alpha, mixing.alpha))
     order = torch.from_numpy(generator.permutation(len(images))).to(images.device)
     other = Targets(targets.truth[order], targets.valid[order])
     if mixing.kind == "mixup":
         blended = (1 - share) * images.float() + share * images[order].float()
-        return blended, [Part(1 - share, targets), Part(share, other)]
+        return blended, [Share(1 - share, targets), Share(share, other)]
     place = (..., *_rectangle(images.shape[-2:], share, generator))
     images, truth, valid = images.clone(), targets.truth.clone(), targets.valid.clone()
     images[place], truth[place], valid[place] = images[order][place], other.truth[place], other.valid[place]
-    return images, [Part(1.0, Targets(truth, valid))]
+    return images, [Share(1.0, Targets(truth, valid))]
 
 
 def _rectangle(size: torch.Size, share: float, generator: np.random.Generator) -> tuple[slice, slice]:

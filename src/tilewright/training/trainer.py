@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders
 from tilewright.training.state import TrainingState
@@ -32,7 +32,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     """
     resumed = state.checkpoint()
     torch.manual_seed(network.seed)
-    segmenter = build(network, len(classes), pretrained=resumed is None)
+    segmenter = build_network(network, len(classes), pretrained=resumed is None)
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)

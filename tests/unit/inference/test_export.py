@@ -12,7 +12,7 @@ from tilewright.project.config import Network
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.runtime.hashed import file_hash
-from tilewright.training.architectures import build
+from tilewright.training.architectures import build_network
 
 TINY = {
     "tiles": "any",
@@ -27,7 +27,7 @@ def save(folder, **options):
     """A model as ``train`` writes it, with weights that nobody trained."""
     network = Network(**options)
     torch.manual_seed(0)
-    segmenter = build(network, 2, pretrained=False)
+    segmenter = build_network(network, 2, pretrained=False)
     folder.mkdir()
     save_file(
         {name: value.contiguous() for name, value in segmenter.state_dict().items()}, folder / "model.safetensors"

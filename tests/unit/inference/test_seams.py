@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from tilewright.inference.seams import Part, ends, kinds, measure, operations, richest
+from tilewright.inference.seams import Part, ends, kinds, measure_seam, operations, richest
 from tilewright.pixels.grid import Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference
@@ -33,14 +33,16 @@ def part(tmp_path):
 
 def test_a_network_that_looks_at_single_pixels_has_no_seams(part):
     with torch.inference_mode():
-        found = measure(Pixelwise(), part, Inference(window=64, overlap=0.25), 1)
+        found = measure_seam(Pixelwise(), part, Inference(window=64, overlap=0.25), 1)
     assert found.seam == found.difference == 0
     assert found.cost == pytest.approx(5 * 5 * 64 * 64 / (256 * 224), abs=1e-3)
 
 
 def test_seams_are_where_windows_end_and_overlap_lowers_them(part):
     with torch.inference_mode():
-        bare, half = (measure(Pixelwise(2.0), part, Inference(window=64, overlap=overlap), 1) for overlap in (0, 0.5))
+        bare, half = (
+            measure_seam(Pixelwise(2.0), part, Inference(window=64, overlap=overlap), 1) for overlap in (0, 0.5)
+        )
     assert bare.seam > 1.5 * bare.difference
     assert bare.seam > half.seam > 0
 

