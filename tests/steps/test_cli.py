@@ -107,6 +107,22 @@ def test_an_order_that_is_not_what_was_written_is_a_data_error(project, capsys, 
     assert f"{path}: was damaged or edited: it is not what was written.\n  Delete it" in message
 
 
+def test_an_order_of_another_step_is_a_user_error(project, capsys):
+    order = read_order(RasterizeOrder, Path(rasterize(project)[2]))
+    path = write_order(order, lambda digest: f"{project.folder}/{digest}.json")
+    code, message = failure(["downscale", "--order", path, "--masks", "m", "--out", "o"], capsys)
+    assert code == 2
+    assert f"{path}: is no order of this step.\n  Name one of the step's own" in message
+
+
+def test_what_is_wrong_with_an_order_by_hand_is_said_all_at_once(project, capsys):
+    arguments = rasterize(project, lambda text: text.replace('"image"', '"picture"', 1).replace('"classes"', '"kinds"'))
+    code, message = failure(arguments, capsys)
+    assert code == 2
+    assert "mine.json, rows.0.image: Field required.\n  Correct it." in message
+    assert "mine.json, kinds: Extra inputs are not permitted." in message
+
+
 def test_an_order_that_is_missing_is_a_data_error(project, capsys):
     code, message = failure(["rasterize", "--order", "none.json", *rasterize(project)[3:]], capsys)
     assert code == 3

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -66,21 +66,27 @@ def read_order(kind: type[AnyOrder], path: Path) -> AnyOrder:
         DataError: the file is missing or damaged.
         UserError: it is no order of this step; everything that is wrong with it.
     """
-    again = "Delete it and run snakemake again, which writes it anew." if _is_digest(path.stem) else "Correct it."
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            Problem(str(path), f"cannot be read ({error.strerror}).", "Name the order that snakemake wrote.")
-        ) from error
-    if _is_digest(path.stem) and path.stem != _digest(content):
-        raise DataError(Problem(str(path), "was damaged or edited: it is not what was written.", again))
+        what, remedy = f"cannot be read ({error.strerror}).", "Name the order that snakemake wrote."
+        raise DataError(Problem(str(path), what, remedy)) from error
+    written = _is_digest(path.stem)
+    if written and path.stem != _digest(content):
+        remedy = "Delete it and run snakemake again, which writes it anew."
+        raise DataError(Problem(str(path), "was damaged or edited: it is not what was written.", remedy))
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(
-            [Problem(f"{path}, {'.'.join(map(str, each['loc']))}", f"{each['msg']}.", again) for each in error.errors()]
-        ) from error
+        if written:
+            remedy = "Name one of the step's own, or, after an update of tilewright, run snakemake again."
+            raise UserError(Problem(str(path), "is no order of this step.", remedy)) from error
+        raise UserError([_problem(path, each) for each in error.errors()]) from error
+
+
+def _problem(path: Path, error: Any) -> Problem:
+    where = ", ".join([str(path), *([".".join(map(str, error["loc"]))] if error["loc"] else [])])
+    return Problem(where, f"{error['msg']}.", "Correct it.")
 
 
 def _digest(content: bytes) -> str:
