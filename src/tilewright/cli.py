@@ -55,9 +55,7 @@ def _orders(kind: type[Order]) -> Iterator[type[Order]]:
         yield from _orders(below)
 
 
-ORDER_HELP = (
-    "File that tells the slides and what to do: the graph writes it, `snakemake -n -p` names it in each command."
-)
+ORDER_HELP = "File that says which slides and how: the graph writes it, `snakemake -n -p` names it in each command."
 for _kind in _orders(Order):
     Parameter(converter=_order, accepts_keys=False, n_tokens=1, help=ORDER_HELP)(_kind)
 Parameter(converter=_limits, accepts_keys=False, n_tokens=1)(Limits)

@@ -115,14 +115,6 @@ def test_an_order_of_another_step_is_a_user_error(project, capsys):
     assert f"{path}: is no order of this step.\n  Name one of the step's own" in message
 
 
-def test_what_is_wrong_with_an_order_by_hand_is_said_all_at_once(project, capsys):
-    arguments = rasterize(project, lambda text: text.replace('"image"', '"picture"', 1).replace('"classes"', '"kinds"'))
-    code, message = failure(arguments, capsys)
-    assert code == 2
-    assert "mine.json, rows.0.image: Field required.\n  Correct it." in message
-    assert "mine.json, kinds: Extra inputs are not permitted." in message
-
-
 def test_an_order_that_is_missing_is_a_data_error(project, capsys):
     code, message = failure(["rasterize", "--order", "none.json", *rasterize(project)[3:]], capsys)
     assert code == 3
@@ -173,7 +165,7 @@ def test_a_command_that_cannot_be_understood_is_a_users_error(project, capsys, e
             lambda text: text.replace('"classes"', '"klasses"'),
             ["mine.json, classes: Field required", "mine.json, klasses"],
         ),
-        (lambda text: text.replace("{", "["), ["mine.json, : Invalid JSON"]),
+        (lambda text: text.replace("{", "["), ["mine.json: Invalid JSON"]),
     ],
 )
 def test_an_order_of_ones_own_that_is_wrong_is_a_users_error(project, capsys, edit, says):
