@@ -35,13 +35,20 @@ def differences(before, after):
     found = {name: "is missing" for name in ours if name not in others}
     found |= {name: "is new" for name in others if name not in ours}
     for name in ours.keys() & others.keys():
-        if ours[name].read_bytes() != others[name].read_bytes() and (what := told(ours[name], others[name])):
-            found[name] = what
+        if content(ours[name]) != content(others[name]):
+            found[name] = told(ours[name], others[name]) or "the same content, other bytes"
     return dict(sorted(found.items()))
 
 
+def content(path):
+    """The bytes of a file, without the versions that ``model.json`` tells."""
+    if path.name != "model.json":
+        return path.read_bytes()
+    return json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key not in VERSIONS})
+
+
 def told(before, after):
-    """What differs between two files whose bytes differ; empty: nothing but versions."""
+    """What differs between two files whose bytes differ, as far as it can be told."""
     tell = {".tif": raster, ".json": document, ".csv": lines, ".html": lines, ".h5": archive}.get(before.suffix)
     return tell(before, after) if tell else "other bytes"
 
@@ -60,8 +67,6 @@ def raster(before, after):
 def document(before, after):
     """Of documents: members, with both values."""
     one, other = (json.loads(path.read_text()) for path in (before, after))
-    if before.name == "model.json":
-        one, other = ({key: value for key, value in each.items() if key not in VERSIONS} for each in (one, other))
     return "; ".join(members(one, other, ""))
 
 

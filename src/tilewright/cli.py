@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from cyclopts import App, Parameter, Token
 
@@ -72,18 +73,35 @@ for _place, (_verb, (_target, _help)) in enumerate(VERBS.items()):
     app.command(_target, name=_verb, help=_help, sort_key=_place)
 
 
-def run_step(verb: str, order: Order, **paths: Path) -> None:
+def run_step(verb: str, order: Order, **paths: Any) -> None:
     """Run a step in this process; its command says which paths it takes, such as ``out``.
+
+    Raises:
+        UserError: there is no such verb, or the order is that of another; and what the step raises.
 
     Examples:
         >>> from tilewright import make_order, read_project
-        >>> order = make_order(read_project(Path("config/config.yaml")), "rasterize", shard="nest_left")
-        >>> run_step("rasterize", order, out=Path("masks"))
+        >>> order = make_order(read_project("config/config.yaml"), "rasterize", shard="nest_left")
+        >>> run_step("rasterize", order, out="masks")
         >>> sorted(path.name for path in Path("masks").iterdir())
         ['nest_left.outlines.parquet', 'nest_left.tif']
     """
+    _check_verb(verb)
     module, _, function = VERBS[verb][0].partition(":")
-    getattr(import_module(module), function)(order, **paths)
+    step = getattr(import_module(module), function)
+    kinds = get_type_hints(step)
+    wanted = kinds.get("order")
+    if wanted is not type(order):
+        what = f"{verb} takes {wanted.__name__ if wanted else 'no order'}, not {type(order).__name__}."
+        raise UserError(Problem("order", what, f'Make it with make_order(project, "{verb}", ...).'))
+    step(order, **{name: _as(kinds.get(name), value) for name, value in paths.items()})
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """A value as a step takes it: texts serve as paths."""
+    if kind is Path:
+        return Path(value)
+    return [Path(one) for one in value] if Path in get_args(kind) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,9 +120,14 @@ def run() -> None:
 def _run(arguments: Sequence[str]) -> None:
     """Run a verb. One that does not exist would make the parser load all of them to name the nearest."""
     first = next(iter(arguments), "--help")
-    if first not in VERBS and not first.startswith("-"):
-        raise UserError(Problem("tilewright", f'there is no verb "{first}".', did_you_mean(first, VERBS)))
+    if not first.startswith("-"):
+        _check_verb(first)
     app(arguments)
+
+
+def _check_verb(verb: str) -> None:
+    if verb not in VERBS:
+        raise UserError(Problem("tilewright", f'there is no verb "{verb}".', did_you_mean(verb, VERBS)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Functions that take wildcards serve as input functions. Paths stand in ``project
 ``project.orders``. Imports nothing heavy, because every cluster job parses the Snakefile.
 """
 
-import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import ORDERS, pseudo_labelled, split_rows, write_order
+from tilewright.project.orders import make_order, pseudo_labelled, split_rows, wildcards_of, write_order
 from tilewright.project.places import Places, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
@@ -28,18 +27,18 @@ LARGE_SHARD = 50_000_000
 """Bytes of images from which on decoding takes longer than starting the step."""
 
 
-def read_project(config: Path) -> Project:
+def read_project(config: str | Path) -> Project:
     """A project from its config file; run where ``snakemake`` runs.
 
     Raises:
         UserError: everything that is wrong with the config, or with the sheet.
 
     Examples:
-        >>> project = read_project(Path("config/config.yaml"))
+        >>> project = read_project("config/config.yaml")
         >>> [row.slide for row in project.rows("train")], project.classes
         (['nest_left', 'nest_right'], ['connective', 'inflammatory', 'neoplastic'])
     """
-    return project_of(read_config(config))
+    return project_of(read_config(Path(config)))
 
 
 def project_of(config: Config) -> Project:
@@ -82,12 +81,12 @@ class Graph:
 
     def order(self, rule: str) -> Callable[[Any], str]:
         """A function that writes the order of a job, if there is none like it, and gives its path."""
-        make = ORDERS[rule]
-        names = [name for name in inspect.signature(make).parameters if name != "project"]
+        names = wildcards_of(rule)
 
         @cache
         def written(*values: str) -> str:
-            return write_order(make(self.project, *values), lambda digest: self.places.order(rule, digest))
+            order = make_order(self.project, rule, **dict(zip(names, values, strict=True)))
+            return write_order(order, lambda digest: self.places.order(rule, digest))
 
         return lambda wildcards: written(*(wildcards[name] for name in names))
 

@@ -156,6 +156,6 @@ def test_a_mask_file_of_any_size_is_encoded_and_labelled_as_the_whole_array(tmp_
     assert "".join(stream_column_major(strips, height, width, tmp_path)) == encode_column_major(Runs.from_mask(mask))
     tracker = ComponentTracker(height, width)
     closed = [tracker.push(strip) for strip in strips]
-    areas = [np.bincount(part.labels, part.runs.lengths()) for part in closed]
+    areas = [np.bincount(part.owner, part.runs.lengths()) for part in closed]
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     assert sorted(np.concatenate(areas).tolist()) == sorted(np.bincount(labels[mask])[1:].tolist())

@@ -9,14 +9,14 @@ from conftest import write_image
 from shapely import Polygon
 from shapely.geometry import mapping
 
-from tilewright.evaluation.metrics import instances_of_outlines
-from tilewright.masks.outlines import in_image
+from tilewright.evaluation.evaluate import true_instances
 from tilewright.masks.rasterize import rasterize
-from tilewright.pixels.grid import Window
+from tilewright.pixels.grid import Frame, Window
+from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import Annotations
-from tilewright.project.orders import RasterizeOrder, RasterizeRow
+from tilewright.project.orders import EvaluateOrder, RasterizeOrder, RasterizeRow
 from tilewright.project.rows import Region
 from tilewright.segments.predictions import read_columns
 
@@ -26,12 +26,16 @@ REGION = Region(37, 53, CELL * ACROSS - 60, CELL * ACROSS - 90)
 
 @pytest.fixture(scope="module")
 def outlines():
-    """The outlines as a file that QuPath exports."""
-    shapes = map(mapping, areas(0))
-    features = [
-        {"type": "Feature", "geometry": shape, "properties": {"classification": {"name": "a"}}} for shape in shapes
+    return features(areas(0))
+
+
+def features(shapes):
+    """Outlines as a file that QuPath exports."""
+    each = [
+        {"type": "Feature", "geometry": mapping(shape), "properties": {"classification": {"name": "a"}}}
+        for shape in shapes
     ]
-    return json.dumps({"type": "FeatureCollection", "features": features})
+    return json.dumps({"type": "FeatureCollection", "features": each})
 
 
 def areas(seed):
@@ -56,22 +60,43 @@ def areas(seed):
         yield shapely.MultiPolygon(parts) if parts else shapely.box(*corner, *(corner + 1))
 
 
+# Counted from the corner of REGION and back, its left corner moves by a rounding error, and a pixel's centre to the
+# other side of the border.
+ON_THE_EDGE = Polygon([(68, 109.4), (6.6, 78.2), (79.8, 142.6)])
+
+
 @pytest.mark.parametrize("rule", ["center", "all_touched"])
 @pytest.mark.parametrize("region", [None, REGION])
 def test_of_ten_thousand_outlines_the_drawn_mask_equals_the_instances(tmp_path, outlines, rule, region):
-    edge = CELL * ACROSS
-    write_image(tmp_path / "s.png", np.full((edge, edge, 3), 200, np.uint8))
-    (tmp_path / "s.geojson").write_text(outlines)
-    row = RasterizeRow(slide="s", image=tmp_path / "s.png", annotations=tmp_path / "s.geojson", region=region)
-    order = RasterizeOrder(rows=[row], classes={"a": ["a"]}, annotations=Annotations(pixel_rule=rule))
-    rasterize(order, out=tmp_path / "out")
-
-    (drawn,) = runs_of_bits(tmp_path / "out" / "s.tif", [0])
-    table = read_columns(tmp_path / "out" / "s.outlines.parquet", ["geometry"])
-    window = Window(*(region or (0, 0, edge, edge)))
-    shapes = in_image(shapely.from_wkb(table["geometry"]), window)
-    seen = instances_of_outlines(shapes, window, rule)
-    row, start = np.divmod(seen.starts, window.width + 1)
-    every = Runs.of(row, start, start + seen.stops - seen.starts, window.height, window.width)
+    drawn, seen, window = drawn_and_seen(tmp_path, outlines, rule, region)
     assert seen.count > 9000 if region else seen.count == ACROSS**2
-    assert drawn == every
+    assert drawn == covered_by(seen, window)
+
+
+@pytest.mark.parametrize("rule", ["center", "all_touched"])
+def test_an_outline_that_the_frame_cuts_is_drawn_as_it_is_recorded(tmp_path, rule):
+    drawn, seen, window = drawn_and_seen(tmp_path, features([ON_THE_EDGE]), rule, REGION)
+    assert drawn == covered_by(seen, window)
+
+
+def drawn_and_seen(folder, outlines, rule, region):
+    """The mask of outlines, what evaluation sees of them, and the window of both."""
+    edge = CELL * ACROSS
+    write_image(folder / "s.png", np.full((edge, edge, 3), 200, np.uint8))
+    (folder / "s.geojson").write_text(outlines)
+    row = RasterizeRow(slide="s", image=folder / "s.png", annotations=folder / "s.geojson", region=region)
+    order = RasterizeOrder(rows=[row], classes={"a": ["a"]}, annotations=Annotations(pixel_rule=rule))
+    rasterize(order, out=folder / "out")
+
+    (drawn,) = runs_of_bits(folder / "out" / "s.tif", [0])
+    table = read_columns(folder / "out" / "s.outlines.parquet", ["class", "geometry"])
+    order = EvaluateOrder(rows=[], classes=["a"], pixel_rule=rule, iou=0.5, boundary=1)
+    with open_raster(folder / "out" / "s.tif") as raster:
+        seen = true_instances(table, ["a"], Frame.of(raster), order)
+    return drawn, seen, Window(*(region or (0, 0, edge, edge)))
+
+
+def covered_by(instances, window):
+    """The pixels of all instances together."""
+    row, start = np.divmod(instances.starts, window.width + 1)
+    return Runs.of(row, start, start + instances.stops - instances.starts, window.height, window.width)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tilewright
 from tilewright.graph import read_project
 from tilewright.project.config import Network
+from tilewright.runtime.errors import TilewrightError
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = [name for name in tilewright.__all__ if name != "__version__"]
@@ -72,5 +74,35 @@ def test_the_import_alone_loads_nothing():
     assert done.stdout == "['tilewright']\n"
 
 
-def test_a_name_that_does_not_exist_is_no_attribute():
+def test_completion_shows_the_public_names():
+    assert dir(tilewright) == sorted(tilewright.__all__)
     assert not hasattr(tilewright, "open_slides")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda _: tilewright.open_slide("none.tif").__enter__(), "none.tif: there is no such file"),
+        (lambda _: tilewright.read_outlines("none.geojson", "s", (9, 9)), "none.geojson: there is no such file"),
+        (lambda _: tilewright.read_project("none.yaml"), "none.yaml: the config does not exist"),
+        (lambda _: tilewright.load_model("none"), "none: there is no such folder"),
+        (lambda _: tilewright.encode_rle(np.ones((2, 2), bool), "rows"), 'there is no dialect "rows"'),
+        (lambda _: tilewright.decode_rle("1 5", 2, 2), "run-length encoding"),
+        (lambda project: tilewright.make_order(project, "rasterise", shard="test"), 'Did you mean "rasterize"?'),
+        (lambda project: tilewright.make_order(project, "rasterize", shard="tests"), 'Did you mean "test"?'),
+        (lambda project: tilewright.make_order(project, "rasterize"), "rasterize needs shard; given: none."),
+        (lambda project: tilewright.make_order(project, "train", model="unet", fold="9"), 'there is no fold "9"'),
+        (lambda project: tilewright.make_order(project, "pseudo", model="unet", shard="test"), "has no pseudo-labels"),
+        (lambda project: run("predikt", tilewright.make_order(project, "split")), 'Did you mean "predict"?'),
+        (lambda project: run("predict", tilewright.make_order(project, "split")), "takes PredictOrder, not SplitOrder"),
+    ],
+)
+def test_mistakes_in_a_notebook_are_told_in_its_terms(clone, monkeypatch, call, says):
+    monkeypatch.chdir(clone)
+    project = tilewright.read_project("config/config.yaml")
+    with pytest.raises(TilewrightError, match=re.escape(says)):
+        call(project)
+
+
+def run(verb, order):
+    return tilewright.run_step(verb, order, out="out")

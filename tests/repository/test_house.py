@@ -28,6 +28,10 @@ CHAIN = {
 TREES = {path: ast.parse(path.read_text()) for path in sorted(SOURCE.rglob("*.py"))}
 
 
+BY_NAME = re.compile(r"tilewright(\.\w+)+(:\w+)?")
+"""A module as ``import_module`` takes it."""
+
+
 def module_of(path):
     parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(["tilewright", *(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)])
@@ -43,6 +47,8 @@ def imported(path):
             for name in node.names:
                 if name.name.split(".")[0] == "tilewright":
                     yield name.name, ""
+        elif isinstance(node, ast.Constant) and path.parent != SOURCE and BY_NAME.fullmatch(str(node.value)):
+            yield node.value.partition(":")[0], ""
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: a relative import"
 
 
@@ -81,6 +87,20 @@ def test_no_package_imports_from_a_later_stage():
         if order[stage_of(f"{module}.{name}")] > order[stage_of(module_of(path))]
     ]
     assert upward == []
+
+
+def test_no_modules_import_each_other():
+    modules = {module_of(path) for path in TREES}
+    below = {
+        module_of(path): {
+            part if (part := f"{module}.{name}") in modules else module for module, name in imported(path)
+        }
+        for path in TREES
+    }
+    while leaves := [name for name, needed in below.items() if not needed & below.keys()]:
+        for name in leaves:
+            del below[name]
+    assert sorted(below) == []
 
 
 def test_tests_mirror_the_packages():

@@ -14,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from tilewright.evaluation.evaluate import evaluate
 from tilewright.inference.calibrate import calibrate
 from tilewright.inference.ensemble import ensemble
+from tilewright.inference.pseudo import pseudo
 from tilewright.inference.weigh import weigh
 from tilewright.masks.rasterize import rasterize
 from tilewright.pixels.grid import Frame
@@ -25,6 +26,7 @@ from tilewright.project.orders import (
     DownscaleOrder,
     EnsembleOrder,
     EvaluateOrder,
+    PseudoOrder,
     RasterizeOrder,
     ReportRow,
     SegmentOrder,
@@ -82,6 +84,17 @@ def chain(name):
         "weigh": lambda: weigh(
             order_of(WeighOrder, SHEET, models=["one"], **order),
             folds=Path("folds.csv"), probabilities=Path("p"), scaled=Path("s"), out=Path("w.json"),
+        ),
+        "calibrate to a fixed size": lambda: calibrate(
+            order_of(CalibrateOrder, SHEET, calibration=Calibration(threshold=0.5, min_area=0), **order),
+            folds=Path("folds.csv"), probabilities=Path("e"), scaled=Path("s"), masks=Path("m"), out=Path("c.json"),
+        ),
+        "pseudo": lambda: pseudo(
+            order_of(
+                PseudoOrder, SHEET, "b", CLASSES, tiles=TileSet(scale="full", size=64), members=["one"],
+                weights={"one": 1}, min_confidence=0.9,
+            ),
+            members=[Path("p/one/fold1/b")], scaled=Path("s/b"), out=Path("y/b.h5"),
         ),
         "calibrate": lambda: calibrate(
             order_of(CalibrateOrder, SHEET, **calibrated, **order),
@@ -155,7 +168,10 @@ def certain(mask, out):
         ("ensemble", "p/two/fold1/b/b1.tif"),
         ("weigh", "p/one/fold1/b/b1.tif"),
         ("weigh", "s/b/b1.mask.tif"),
+        ("pseudo", "p/one/fold1/b/b1.tif"),
         ("calibrate", "e/b/b1.tif"),
+        ("calibrate to a fixed size", "e/b/b1.tif"),
+        ("calibrate to a fixed size", "s/b/b1.mask.tif"),
         ("calibrate", "s/b/b1.mask.tif"),
         ("calibrate", "m/b/b1.tif"),
         ("segment", "e/b/b1.tif"),
@@ -170,5 +186,7 @@ def test_a_step_refuses_what_holds_its_classes_in_another_order(made, tmp_path, 
     work = chain(step)
     work()
     swap(Path(file))
-    with pytest.raises(DataError, match=r"holds the classes vessel, gland, not gland, vessel|different classes"):
+    other = r"holds the classes vessel, gland, not gland, vessel|different classes"
+    with pytest.raises(DataError, match=other) as told:
         work()
+    assert step == "ensemble" or str(told.value).startswith(file)

@@ -197,6 +197,18 @@ def test_files_that_are_missing_stop_the_jobs_of_their_slides_alone(graph):
         assert log.splitlines()[0] in printed
 
 
+def test_originals_that_are_gone_undo_no_result(graph):
+    slides, before = graph.project.sheet.parent, graph.hashes("masks", "segments", "models")
+    for name in ("a1.png", "b1.geojson", "t1.tif"):
+        (slides / name).rename(graph.folder / name)
+    graph.run()
+    assert graph.jobs() == {}
+    for name in ("a1.png", "b1.geojson", "t1.tif"):
+        (graph.folder / name).rename(slides / name)
+    assert graph.jobs() == {}
+    assert graph.hashes("masks", "segments", "models") == before
+
+
 def test_a_dry_run_writes_orders_and_nothing_else(graph):
     def files():
         return {path.relative_to(graph.results) for path in graph.results.rglob("*") if path.is_file()}

@@ -17,10 +17,21 @@ keep_watching()
 
 project = graph.project
 places = graph.places
-order = graph.order
 ENSEMBLES = list(project.config.ensembles)
 ONE_PASS = sorted(project.config.one_pass)
 GPU = 1 if visible_gpus() else 0
+
+
+def order(rule):
+    written = graph.order(rule)
+
+    def path(wildcards):
+        try:
+            return written(wildcards)
+        except TilewrightError as error:
+            raise WorkflowError(f"The work of {rule} cannot be written down.\n{error}")
+
+    return path
 
 
 def code(module):

@@ -23,7 +23,7 @@ AS_THEY_ARE = Annotations()
 
 
 def read_outlines(
-    path: Path,
+    path: str | Path,
     slide: str,
     size: tuple[int, int],
     options: Annotations = AS_THEY_ARE,
@@ -32,13 +32,13 @@ def read_outlines(
     """All outlines of one slide at once; arguments and errors as of ``stream_outlines``.
 
     Examples:
-        >>> outlines = read_outlines(Path("config/demo/hgsc_nest.geojson"), "hgsc_nest", (1500, 1500))
+        >>> outlines = read_outlines("config/demo/hgsc_nest.geojson", "hgsc_nest", (1500, 1500))
         >>> len(outlines.annotations), outlines.findings
         (1295, ())
         >>> outlines.annotations[0].label
         'connective'
     """
-    batches = list(stream_outlines(path, slide, Size(*size), options, limits))
+    batches = list(stream_outlines(Path(path), slide, Size(*size), options, limits))
     return Outlines(
         tuple(annotation for batch in batches for annotation in batch.annotations),
         tuple(finding for batch in batches for finding in batch.findings),

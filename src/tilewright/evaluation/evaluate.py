@@ -98,11 +98,11 @@ def score_slide(row: EvaluateRow, masks: Path, segments: Path, order: EvaluateOr
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
     outlines = read_columns(outlines_file(masks, row.slide))
     for name, truth, layer in zip(names, truths, layers, strict=True):
-        yield _score(row, name, truth, layer, _true_instances(outlines, [name], frame, order), ignored, order)
+        yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order), ignored, order)
     if names == classes:
         whole = reduce(union, (layer.runs for layer in layers))
         united = Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
-        instances = _true_instances(outlines, classes, frame, order)
+        instances = true_instances(outlines, classes, frame, order)
         yield _score(row, ANY, reduce(union, truths), united, instances, ignored, order)
 
 
@@ -125,7 +125,15 @@ def _score(
     )
 
 
-def _true_instances(outlines: dict[str, Any], names: Sequence[str], frame: Frame, order: EvaluateOrder) -> Instances:
+def true_instances(outlines: dict[str, Any], names: Sequence[str], frame: Frame, order: EvaluateOrder) -> Instances:
+    """The pixels of each outline of some classes, as ``rasterize`` has drawn them.
+
+    Args:
+        outlines: columns class and geometry of the table of a slide.
+        names: the classes.
+        frame: of the slide.
+        order: which pixels an outline covers.
+    """
     chosen = np.isin(outlines["class"], names)
     shapes = in_image(shapely.from_wkb(outlines["geometry"][chosen]), frame)
     return instances_of_outlines(shapes, Window(frame.x, frame.y, frame.width, frame.height), order.pixel_rule)

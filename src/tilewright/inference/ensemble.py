@@ -91,19 +91,22 @@ class WeightedMaps:
 
 
 @contextmanager
-def weighted_maps(paths: Sequence[Path], weights: Sequence[float]) -> Iterator[WeightedMaps]:
+def weighted_maps(
+    paths: Sequence[Path], weights: Sequence[float], classes: Sequence[str] | None = None
+) -> Iterator[WeightedMaps]:
     """Open probability maps to read their weighted mean.
 
     Args:
         paths: maps of the same place and classes.
         weights: weight of each map; they need not sum to 1.
+        classes: what their bands must stand for; None: the same in all.
 
     Raises:
         DataError: they hold different classes.
     """
     shares = np.array(weights, np.float32) / np.float32(sum(weights))
     with ExitStack() as stack:
-        maps = [stack.enter_context(open_raster(path)) for path in paths]
+        maps = [stack.enter_context(open_raster(path, classes)) for path in paths]
         if any(each.classes != maps[0].classes for each in maps):
             raise DataError(Problem(str(paths[0]), "the members of the ensemble hold different classes."))
         yield WeightedMaps(maps, shares)

@@ -63,7 +63,7 @@ def predict(order: PredictOrder, *, model: Path, scaled: Path, out: Path) -> Non
                     predict_image(segmenter, image, tissue, order.inference, raster, slide)
 
 
-def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
+def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
     """Build the network of a folder that ``train`` wrote, with its weights, ready to predict.
 
     Returns:
@@ -73,12 +73,15 @@ def load_model(folder: Path) -> tuple[Segmenter, list[str]]:
         DataError: a file is missing or does not fit.
 
     Examples:
-        >>> model, classes = load_model(Path("results/models/unet/fold0"))
+        >>> model, classes = load_model("results/models/unet/fold0")
         >>> with torch.inference_mode():
         ...     probabilities = model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).sigmoid()
         >>> classes, tuple(probabilities.shape)
         (['connective', 'inflammatory', 'neoplastic'], (1, 3, 64, 64))
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(Problem(str(folder), "there is no such folder.", "Name one that `train` wrote."))
     try:
         content = read_document(folder / CARD, folder)
         segmenter = build_network(Network(**content["network"]), len(content["classes"]), pretrained=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.annotations.anatomy import structure
-from tilewright.inference.ensemble import member_weights, weighted_maps
+from tilewright.inference.ensemble import WeightedMaps, member_weights, weighted_maps
 from tilewright.pixels.grid import WINDOW, Frame, blocks, mask_dtype
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import DEFAULT_LIMITS, Limits
@@ -45,10 +45,11 @@ def pseudo(
         for row in order.rows:
             maps = [probability_file(member, row.slide) for member in members]
             weights = member_weights(order.members, order.weights)
-            mark_sure(maps, weights, image_file(scaled, row.slide), order.min_confidence, sure)
+            with weighted_maps(maps, weights, order.classes) as mean:
+                mark_sure(mean, image_file(scaled, row.slide), order.min_confidence, sure)
             with (
                 open_raster(image_file(scaled, row.slide)) as image,
-                open_raster(sure, order.classes) as mask,
+                open_raster(sure) as mask,
                 open_raster(tissue_file(scaled, row.slide)) as tissue,
             ):
                 allowed = structure(row.slide, row.anatomy, tiles.background_inside, Frame.of(image), limits)
@@ -57,23 +58,24 @@ def pseudo(
                     writer.add(row, corner, image, mask, tissue)
 
 
-def mark_sure(maps: Sequence[Path], weights: Sequence[float], image: Path, min_confidence: float, out: Path) -> None:
+def mark_sure(mean: WeightedMaps, image: Path, min_confidence: float, out: Path) -> None:
     """Write the mask of what the mean of probability maps is sure of, at the scale of an image.
 
     Args:
-        maps: uint8, one band a class; interpolated where their scale is another.
-        weights: weight of each map; they need not sum to 1.
+        mean: the maps; interpolated where their scale is another.
         image: the image whose frame the mask has.
         min_confidence: least probability of a class that is there, or of its absence.
         out: the mask to write.
     """
-    with weighted_maps(maps, weights) as mean, open_raster(image) as target:
-        kind = mask_dtype(len(mean.classes))
-        with create_raster(out, target.size, dtype=kind, tags=Frame.of(target).tags(mean.classes)) as result:
-            for window in blocks(target.size, WINDOW):
-                bits = sure_bits(mean.read(target, window), min_confidence)
-                if bits.any():
-                    result.write(bits[None].astype(kind), window.x, window.y)
+    kind = mask_dtype(len(mean.classes))
+    with (
+        open_raster(image) as target,
+        create_raster(out, target.size, dtype=kind, tags=Frame.of(target).tags(mean.classes)) as result,
+    ):
+        for window in blocks(target.size, WINDOW):
+            bits = sure_bits(mean.read(target, window), min_confidence)
+            if bits.any():
+                result.write(bits[None].astype(kind), window.x, window.y)
 
 
 def sure_bits(values: NDArray[np.float32], min_confidence: float) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.tiles.split import require_folds
 
-WINDOW = 1024
+EDGE = 1024
 Floats = NDArray[np.float64]
 
 
@@ -108,7 +108,7 @@ def slide_sums(labelled: Collection[str], maps: Sequence[Path], mask: Path, clas
     with ExitStack() as stack:
         rasters = [stack.enter_context(open_raster(path, classes)) for path in maps]
         bits = stack.enter_context(open_raster(mask, classes))
-        for window in blocks(rasters[0].size, WINDOW):
+        for window in blocks(rasters[0].size, EDGE):
             truth = bits.read(window)[0]
             valid = ((truth >> count) & 1) == 0
             values = np.stack([read_at(each, rasters[0], window) for each in rasters]) / np.float32(255)

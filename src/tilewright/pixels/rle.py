@@ -16,14 +16,15 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.pixels.runs import Ints, Runs, spread
-from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 
+Code = TypeVar("Code")
 WHERE = "run-length encoding"
 TEXT_NUMBERS = 1 << 20
 _BYTES_LITERAL = re.compile(r"""^b(['"]).*\1?$""", re.DOTALL)
@@ -37,13 +38,16 @@ def encode_rle(mask: NDArray[np.bool_], dialect: "RunLengths" = "column_major") 
         mask: bool[rows, columns].
         dialect: column_major, row_major, coco_counts or coco, as above.
 
+    Raises:
+        UserError: there is no such dialect.
+
     Examples:
         >>> mask = np.zeros((3, 4), bool)
         >>> mask[1:, 2] = True
         >>> encode_rle(mask), encode_rle(mask, "row_major"), encode_rle(mask, "coco_counts")
         ('8 2', '7 1 11 1', '723')
     """
-    return ENCODERS[dialect](Runs.from_mask(mask))
+    return _known(dialect, ENCODERS)(Runs.from_mask(mask))
 
 
 def decode_rle(text: str, height: int, width: int, dialect: "RunLengths" = "column_major") -> NDArray[np.bool_]:
@@ -60,6 +64,7 @@ def decode_rle(text: str, height: int, width: int, dialect: "RunLengths" = "colu
 
     Raises:
         DataError: the text is malformed, or does not fit the size.
+        UserError: there is no such dialect.
 
     Examples:
         >>> decode_rle("8 2", height=3, width=4).astype(int)
@@ -67,7 +72,7 @@ def decode_rle(text: str, height: int, width: int, dialect: "RunLengths" = "colu
                [0, 0, 1, 0],
                [0, 0, 1, 0]])
     """
-    return DECODERS[dialect](text, height, width).to_mask()
+    return _known(dialect, DECODERS)(text, height, width).to_mask()
 
 
 def encode_row_major(runs: Runs) -> str:
@@ -185,6 +190,12 @@ DECODERS: Mapping[RunLengths, Callable[[str, int, int], Runs]] = {
     "coco_counts": decode_coco_counts,
     "coco": decode_coco,
 }
+
+
+def _known(dialect: RunLengths, codes: Mapping[RunLengths, Code]) -> Code:
+    if dialect in codes:
+        return codes[dialect]
+    raise UserError(Problem("run lengths", f'there is no dialect "{dialect}".', did_you_mean(dialect, codes)))
 
 
 def numbers_as_text(numbers: Ints) -> str:

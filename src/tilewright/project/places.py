@@ -5,10 +5,13 @@ serve the outputs of a rule (``places.masks()``) and one of them (``places.masks
 files of a slide in the folder of its shard, the constants those of a model and of an ensemble's scores.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from tilewright.runtime.errors import Problem, UserError
 
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
@@ -16,6 +19,8 @@ SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.jso
 """Files of an ensemble's scores."""
 PAGE = "index.html"
 """The page of the report, beside its pictures."""
+PATHVAR = re.compile(r"<(\w+)>")
+"""A path that another path speaks of."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,13 @@ class Places:
 
     @classmethod
     def of(cls, pathvars: Mapping[str, str]) -> Self:
-        """The places that the config's pathvars name, which may speak of each other as Snakemake's do."""
-        results = pathvars.get("results", cls.results)
-        logs, benchmarks = (pathvars.get(name, f"{results}/{name}") for name in ("logs", "benchmarks"))
-        return cls(results, *(path.replace("<results>", results) for path in (logs, benchmarks)))
+        """The places that the config's pathvars name, which may speak of each other as Snakemake's do.
+
+        Raises:
+            UserError: one speaks of a name that is not there, or of itself.
+        """
+        named = {"results": cls.results, "logs": "<results>/logs", "benchmarks": "<results>/benchmarks", **pathvars}
+        return cls(*(_resolved(name, named) for name in ("results", "logs", "benchmarks")))
 
     def order(self, rule: str, digest: str) -> str:
         """What a job works by, named by its content."""
@@ -130,6 +138,16 @@ class Places:
     def report(self) -> str:
         """Folder of ``report``."""
         return f"{self.results}/report"
+
+
+def _resolved(name: str, named: Mapping[str, str]) -> str:
+    path = named[name]
+    for _ in named:
+        path = PATHVAR.sub(lambda found: named.get(found[1], found[0]), path)
+    if left := PATHVAR.search(path):
+        what, known = f'"{named[name]}" leads to {left[0]}, which is no path.', ", ".join(f"<{one}>" for one in named)
+        raise UserError(Problem(f"config, pathvars.{name}", what, f"Names that a path may speak of: {known}."))
+    return path
 
 
 def parent(path: str) -> str:

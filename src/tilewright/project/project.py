@@ -1,6 +1,6 @@
 """A config, its slide sheet and its folds, together: what a user asks for. Imports nothing heavy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,6 +55,19 @@ class Project:
         for row in self.sheet:
             shards.setdefault(row.shard, []).append(row)
         return shards
+
+    def known(self, wildcard: str) -> Collection[str]:
+        """What a wildcard of the rules may be: names of shards, models and so on."""
+        config = self.config
+        known: Mapping[str, Collection[str]] = {
+            "shard": self._shards, "scale": config.scales, "tiles": config.tiles, "model": config.models,
+            "ensemble": config.ensembles, "fold": self._folds,
+        }  # fmt: skip
+        return known[wildcard]
+
+    @cached_property
+    def _folds(self) -> set[str]:
+        return {str(fold) for fold in range(self.config.folds.count)}
 
     def shard(self, name: str) -> list[Row]:
         """The rows of a shard."""

@@ -154,7 +154,8 @@ class Row(BaseModel):
         return {"labelled": tuple((info.context or {}).get("classes") or ()), **given}
 
     @model_validator(mode="after")
-    def _with_outlines(self) -> Self:
+    def _with_outlines(self, info: ValidationInfo) -> Self:
+        self._number = (info.context or {}).get("number", 0)
         if self.role != "test" and self.annotations is None:
             what = f"a slide with the role {self.role} needs annotations."
             raise wrong(what, 'Name a file, or use the role "test".')
@@ -164,12 +165,6 @@ class Row(BaseModel):
     def number(self) -> int:
         """Line in the sheet, the header being 1."""
         return self._number
-
-    def numbered(self, number: int) -> Self:
-        """The same row, of a line of the sheet."""
-        row = self.model_copy()
-        row._number = number
-        return row
 
     def column(self, name: str) -> str:
         """The value of a column as text, whether it is described here or the user added it."""

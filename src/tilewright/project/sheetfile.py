@@ -1,7 +1,9 @@
 """Read a slide sheet and say what is wrong with it, row by row; find the files that it names."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +50,27 @@ def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | No
     problems: list[Problem] = []
     rows: list[Row] = []
     missing: dict[str, dict[str, Path]] = {}
+    homes: Counter[tuple[str, str]] = Counter()
+    folders = list(dict.fromkeys(map(str, roots)))
     for number, record in _records(path):
         where = row_place(path, number, record.get("slide", ""))
-        row, wrong = _read(record, where, classes)
+        named = {column: record[column] for column in FILES if record.get(column) and "://" not in record[column]}
+        places = {column: _find(file, folders) for column, file in named.items()}
+        absent = {column: Path(named[column]) for column, place in places.items() if place is None}
+        found = {column: place for column, place in places.items() if place is not None}
+        homes.update((column, folder) for column, (folder, _) in found.items())
+        record.update({column: file for column, (_, file) in found.items()})
+        row, wrong = _read(record, number, where, classes)
         problems += wrong
-        named = {column: Path(record[column]) for column in FILES if record.get(column) and "://" not in record[column]}
-        places = {column: _found(file, roots) for column, file in named.items()}
-        absent = {column: named[column] for column, place in places.items() if place is None}
         if row is None:
             problems += [not_found(where, column, file, roots) for column, file in absent.items()]
             continue
         if absent:
             missing[row.slide] = absent
-        found = {column: place or roots[0] / named[column] for column, place in places.items()}
-        rows.append(row.model_copy(update=found).numbered(number))
+        rows.append(row)
     if not rows and not problems:
         problems.append(Problem(str(path), "the sheet has no rows.", "Add one row for each slide."))
-    sheet = Sheet(path, tuple(rows), missing)
+    sheet = Sheet(path, tuple(_placed(row, missing.get(row.slide, {}), homes, folders) for row in rows), missing)
     return sheet, problems + list(_problems_between(sheet))
 
 
@@ -117,13 +123,15 @@ def _stripped(value: str | list[str] | None) -> str:
     return (",".join(value) if isinstance(value, list) else value or "").strip()
 
 
-def _read(record: dict[str, str], where: str, classes: Sequence[str] | None) -> tuple[Row | None, list[Problem]]:
+def _read(
+    record: dict[str, str], number: int, where: str, classes: Sequence[str] | None
+) -> tuple[Row | None, list[Problem]]:
     """A row, and what is wrong with it; a row that is wrong is no row."""
     surplus = record.pop(SURPLUS, None)
     problems: list[Problem] = []
     row = None
     try:
-        row = Row.model_validate(record, context={"classes": classes})
+        row = Row.model_validate(record, context={"classes": classes, "number": number})
     except ValidationError as error:
         problems += [_problem(where, each) for each in error.errors()]
     if surplus is not None:
@@ -139,9 +147,25 @@ def _problem(where: str, error: Any) -> Problem:
     return Problem(where, error["ctx"]["what"], error["ctx"]["remedy"])
 
 
-def _found(file: Path, roots: Sequence[Path]) -> Path | None:
-    """Where a file is; None: nowhere."""
-    return next((root / file for root in roots if (root / file).exists()), None)
+def _find(file: str, folders: Sequence[str]) -> tuple[str, str] | None:
+    """The first folder that has a file, and its path there; texts, as objects take longer than the rest of a sheet."""
+    for folder in folders:
+        path = os.path.join(folder, file)  # noqa: PTH118
+        if os.path.exists(path):  # noqa: PTH110
+            return folder, path
+    return None
+
+
+def _placed(row: Row, absent: Mapping[str, Path], homes: Counter[tuple[str, str]], folders: Sequence[str]) -> Row:
+    """A row whose missing files lie where those of most other rows do.
+
+    So what a job is told is the same when a file comes and goes, and results that are there are not made again.
+    """
+    if not absent:
+        return row
+    every = {folder: sum(homes[column, folder] for column in FILES) for folder in folders}
+    home = {column: max(folders, key=lambda folder: (homes[column, folder], every[folder])) for column in absent}
+    return row.model_copy(update={column: Path(home[column]) / file for column, file in absent.items()})
 
 
 def _nearest_file(wanted: Path, roots: Sequence[Path]) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from tilewright.project.config import ANY, Model
-from tilewright.project.orders import ReportOrder, ReportRow
+from tilewright.project.config import ANY
+from tilewright.project.orders import ReportModel, ReportOrder, ReportRow
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.reading import Results, Scores
 
@@ -103,7 +103,7 @@ def _folds(order: ReportOrder) -> Iterator[dict[str, Any]]:
             }
 
 
-def _model(name: str, model: Model, histories: Mapping[int, pd.DataFrame]) -> dict[str, Any]:
+def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame]) -> dict[str, Any]:
     best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
     return {
         "name": name,

@@ -18,7 +18,7 @@ from tilewright.segments.measuring import Objects, measure
 from tilewright.segments.touching import split_touching
 
 
-class Step(NamedTuple):
+class Found(NamedTuple):
     """What a strip brings.
 
     Attributes:
@@ -51,7 +51,7 @@ class ObjectFinder:
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
 
-    def push(self, scored: Scored) -> Step:
+    def push(self, scored: Scored) -> Found:
         """Add the next strip."""
         strip, values = self._filler.push(scored)
         closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
@@ -61,7 +61,7 @@ class ObjectFinder:
         kept = self._is_kept(objects)
         removed = union(lines, closed.runs.take(~kept[closed.owner]))
         first_open = self._tracker.first_row_of_smaller(self._least_sure_area())
-        return Step(strip.runs, removed, objects.take(kept), strip.bottom if first_open < 0 else first_open)
+        return Found(strip.runs, removed, objects.take(kept), strip.bottom if first_open < 0 else first_open)
 
     def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
         spec = self._segmentation

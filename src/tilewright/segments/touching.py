@@ -11,7 +11,7 @@ from tilewright.pixels.grid import Size, Window, blocks
 from tilewright.pixels.runs import Ints, Runs, difference
 from tilewright.project.config.results import Split
 
-BLOCK = 1024
+PIECE = 1024
 LEAST_HALO = 128
 
 
@@ -35,7 +35,7 @@ def split_touching(components: Components, split: Split) -> tuple[Components, Ru
     whole = components.runs
     cuts = [np.empty((3, 0), np.int64)]
     bounds, halo = whole.bounds(), max(LEAST_HALO, math.ceil(4 * split.distance))
-    for part in blocks(Size(bounds.width, bounds.height), BLOCK):
+    for part in blocks(Size(bounds.width, bounds.height), PIECE):
         core = Window(part.x + bounds.x, part.y + bounds.y, part.width, part.height)
         if len(whole.clip(core)):
             seen = Window(core.x - halo, core.y - halo, core.width + 2 * halo, core.height + 2 * halo)

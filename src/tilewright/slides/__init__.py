@@ -76,7 +76,7 @@ class Slide:
 
 @contextmanager
 def open_slide(
-    path: Path,
+    path: str | Path,
     *,
     region: Region | None = None,
     mpp: float | None = None,
@@ -99,10 +99,11 @@ def open_slide(
         SlideError: the file cannot be read, is too large, or does not hold the region.
 
     Examples:
-        >>> with open_slide(Path("config/demo/hgsc_nest.jpg")) as slide:
+        >>> with open_slide("config/demo/hgsc_nest.jpg") as slide:
         ...     slide.size, slide.read(Window(700, 700, 4, 2)).shape
         (Size(width=1500, height=1500), (2, 4, 3))
     """
+    path = Path(path)
     with ExitStack() as stack:
         source = _open(path, stack, crop_to_bounds=crop_to_bounds, threads=threads)
         if source.size.width * source.size.height > max_pixels:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from tilewright.inference.ensemble import weighted_maps
 from tilewright.inference.pseudo import mark_sure, pseudo, sure_bits
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -44,7 +45,8 @@ def test_labels_of_a_coarser_probability_have_the_frame_of_the_image(tmp_path):
     probability[:, :, 16:] = 255
     coarse = save(tmp_path / "p.tif", probability, factor=2.0, classes=json.dumps(["gland"]))
     image = save(tmp_path / "i.tif", np.zeros((3, 64, 64), np.uint8))
-    mark_sure([coarse], [1], image, 0.9, tmp_path / "l.tif")
+    with weighted_maps([coarse], [1]) as mean:
+        mark_sure(mean, image, 0.9, tmp_path / "l.tif")
     with open_raster(tmp_path / "l.tif") as raster:
         assert raster.size == (64, 64)
         row = raster.read()[0, 30]

@@ -3,11 +3,15 @@
 import csv
 import inspect
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tilewright.graph import read_project
+from tilewright.graph import Graph, read_project
 from tilewright.project.orders import ORDERS, make_order, read_order, write_order
+from tilewright.project.places import Places
+from tilewright.runtime.errors import DataError
 
 GIVEN = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "fold": "0", "ensemble": "both"}
 OF_A_SHARD = sorted(
@@ -76,3 +80,97 @@ def test_an_order_is_written_whole_once_and_named_by_its_content(open_project, t
     assert str(found) == path
     assert read_order(type(order), found) == order
     assert json.loads(found.read_text())["rows"][0]["slide"] == "a1"
+
+
+@pytest.fixture
+def configured(project, open_project):
+    """The project after a change of its config."""
+
+    def configure(change=None):
+        config = project.config()
+        if change:
+            change(config)
+        project.write_config(config)
+        return open_project()
+
+    return configure
+
+
+@pytest.mark.parametrize("shard", ["a", "t"])
+def test_members_of_an_ensemble_are_named_in_the_order_of_its_inputs(configured, shard):
+    project = configured(lambda config: config["ensembles"]["both"]["models"].update(near=3, far=1))
+    graph = Graph(project, Places())
+    order = make_order(project, "ensemble", ensemble="both", shard=shard)
+    inputs = graph.predictions(SimpleNamespace(ensemble="both", shard=shard))
+    assert order.members == [path.split("/")[2] for path in inputs]
+    assert order.weights == {"near": 3, "far": 1}
+    assert order.fit is False
+
+
+def test_an_ensemble_is_told_that_its_weights_are_fitted(configured):
+    project = configured(lambda config: config["ensembles"]["both"].update(models={"near": 1, "far": 1}, weights="fit"))
+    assert make_order(project, "ensemble", ensemble="both", shard="a").fit is True
+
+
+def test_evaluation_is_told_what_outlines_cover_and_of_slides_with_outlines_alone(configured):
+    project = configured(lambda config: config.setdefault("annotations", {}).update(pixel_rule="all_touched"))
+    order = make_order(project, "evaluate")
+    assert order.pixel_rule == make_order(project, "rasterize", shard="a").annotations.pixel_rule == "all_touched"
+    assert [row.slide for row in order.rows] == [row.slide for row in project.rows("train", "test") if row.annotations]
+    assert any(row.annotations is None for row in project.rows("train", "test"))
+
+
+def test_anatomy_is_told_where_it_is_asked_for(project, configured):
+    rows = [{**row, "anatomy": row["annotations"]} for row in project.rows()]
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    bare = configured()
+    asked = configured(lambda config: config["tiles"]["fine"].update(background_inside=["gland"]))
+    asked = configured(lambda config: config.update(segmentation={"inside": ["gland"]}))
+    for rule in ("tile", "segment"):
+        given_by = {"tiles": "fine"} if rule == "tile" else {}
+        assert [row.anatomy for row in make_order(bare, rule, shard="a", **given_by).rows] == [None, None]
+        found = make_order(asked, rule, shard="a", **given_by).rows
+        assert [row.anatomy.name for row in found] == ["a1.geojson", "a2.geojson"]
+
+
+def test_every_class_is_labelled_on_pseudo_labelled_tiles(project, configured):
+    project.write_sheet([{**row, "labelled": "gland"} for row in project.rows()])
+    further = {"again": {**project.config()["models"]["near"], "pseudo": {"from": "both"}}}
+    order = make_order(configured(lambda config: config["models"].update(further)), "pseudo", model="again", shard="t")
+    assert {row.labelled for row in order.rows} == {("gland", "vessel")}
+
+
+def test_what_changes_no_result_is_not_told(configured):
+    before = configured()
+    after = configured(lambda config: config["models"]["near"].update(workers=1))
+    for rule, wildcards in (("train", {"model": "near", "fold": "0"}), ("report", {})):
+        assert make_order(before, rule, **wildcards) == make_order(after, rule, **wildcards)
+
+
+def test_an_order_that_was_cut_short_is_written_again(open_project, tmp_path):
+    order = make_order(open_project(), "split")
+    path = Path(write_order(order, lambda digest: f"{tmp_path}/{digest}.json"))
+    path.write_bytes(b"")
+    write_order(order, lambda digest: f"{tmp_path}/{digest}.json")
+    assert read_order(type(order), path) == order
+
+
+def test_an_order_that_cannot_be_written_is_an_error_that_names_it(open_project, tmp_path):
+    (tmp_path / "orders").touch()
+    with pytest.raises(DataError, match=r"orders/\w+.json: cannot be written \(.*\).\n  Free space"):
+        write_order(make_order(open_project(), "split"), lambda digest: f"{tmp_path}/orders/{digest}.json")
+
+
+def test_a_file_that_comes_and_goes_changes_no_order(project, open_project):
+    before = open_project()
+    for name in ("b1.png", "t1.geojson"):
+        (project.sheet.parent / name).unlink()
+    after = open_project()
+    assert after.sheet.missing.keys() == {"b1", "t1"}
+    for shard in "abt":
+        for rule in OF_A_SHARD:
+            wildcards = {**given(rule), "shard": shard}
+            assert make_order(before, rule, **wildcards) == make_order(after, rule, **wildcards)

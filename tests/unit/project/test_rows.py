@@ -143,7 +143,8 @@ def test_missing_files_are_told_and_stop_no_other_row(folder):
     first, second = sheet
     assert sheet.files([first, second], "image") == [str(folder / "a.png")]
     assert sheet.files([first, second], "annotations") == []
-    assert second.image == folder / "data" / "none.png"
+    assert second.image == folder / "none.png", "where the other images lie"
+    assert first.annotations == folder / "none.geojson"
     told = [str(problem) for problem in missing_files(sheet, [folder / "data", folder])]
     assert 'slides.csv, row 2 (slide a): annotations "none.geojson" not found.' in told[0]
     assert 'slides.csv, row 3 (slide b): image "none.png" not found.' in told[1]

@@ -91,11 +91,11 @@ def test_bands_give_the_runs_of_the_whole_array(tmp_path, factor):
                 (512, 557),
             ]
             assert runs == Runs.from_mask(full >= 127.5)
-            total, highest, count = np.concatenate([scored.values for scored in strips]).T
+            values = np.concatenate([scored.values for scored in strips])
             spans = list(zip(runs.row, runs.start, runs.stop, strict=True))
-            assert np.allclose(total, [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
-            assert (highest == [full[row, a:b].max() for row, a, b in spans]).all()
-            assert (count == [b - a for _, a, b in spans]).all()
+            assert np.allclose(values["sum"], [full[row, a:b].sum(dtype=np.float64) for row, a, b in spans])
+            assert (values["largest"] == [full[row, a:b].max() for row, a, b in spans]).all()
+            assert (values["count"] == [b - a for _, a, b in spans]).all()
 
 
 def test_objects_are_those_of_the_plain_version(tmp_path):
@@ -245,7 +245,7 @@ def test_the_outlines_read_back_as_annotations_with_the_same_mask(tmp_path):
 
 
 def test_many_objects_are_one_table(tmp_path, monkeypatch):
-    monkeypatch.setattr("tilewright.segments.segment.ROWS_TOGETHER", 50)
+    monkeypatch.setattr("tilewright.segments.writing.ROWS_TOGETHER", 50)
     _, _, table, _ = run_segment(tmp_path, blobs(700, 500, 2), Frame(0, 0, 500, 700, Size(500, 700)))
     assert table["object"].tolist() == list(range(1, len(table) + 1))
     file = pq.ParquetFile(tmp_path / "out" / "s1.objects.parquet")

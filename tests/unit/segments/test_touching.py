@@ -66,7 +66,7 @@ def test_nothing_is_lost_and_what_remains_is_apart():
 def test_blocks_give_the_cuts_of_the_whole(monkeypatch, block):
     mask = crowd(1)
     whole, _ = split_touching(components(mask), Split(distance=10))
-    monkeypatch.setattr(touching, "BLOCK", block)
+    monkeypatch.setattr(touching, "PIECE", block)
     assert split_touching(components(mask), Split(distance=10))[0].runs == whole.runs
 
 

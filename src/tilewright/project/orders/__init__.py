@@ -5,7 +5,9 @@ what a user wrote: neither the config nor the sheet. So the cost of a job does n
 in one row stops the jobs of its slide alone.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from tilewright.project.orders.base import Order, StepRow, read_order, write_order
 from tilewright.project.orders.data import (
@@ -28,6 +30,7 @@ from tilewright.project.orders.results import (
     EvaluateOrder,
     EvaluateRow,
     PredictOrder,
+    ReportModel,
     ReportOrder,
     ReportRow,
     SeamsOrder,
@@ -37,6 +40,7 @@ from tilewright.project.orders.results import (
 )
 from tilewright.project.orders.training import PseudoOrder, TrainOrder, pseudo_labelled
 from tilewright.project.project import Project
+from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
 ORDERS: Mapping[str, Callable[..., Order]] = {
     "rasterize": RasterizeOrder.of,
@@ -59,6 +63,12 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
 """How the order of each rule is made: of a project and the wildcards that the function names."""
 
 
+@cache
+def wildcards_of(rule: str) -> tuple[str, ...]:
+    """The wildcards that the order of a rule depends on."""
+    return tuple(name for name in inspect.signature(ORDERS[rule]).parameters if name != "project")
+
+
 def make_order(project: Project, rule: str, **wildcards: str) -> Order:
     """The order of a job, as the rules hand it to the step.
 
@@ -67,14 +77,28 @@ def make_order(project: Project, rule: str, **wildcards: str) -> Order:
         rule: its name.
         wildcards: those of the rule's outputs that its order depends on, such as the shard.
 
+    Raises:
+        UserError: there is no such rule, or no such shard, model and so on.
+
     Examples:
-        >>> from pathlib import Path
         >>> from tilewright import read_project
-        >>> project = read_project(Path("config/config.yaml"))
+        >>> project = read_project("config/config.yaml")
         >>> order = make_order(project, "predict", model="unet", shard="test")
         >>> order.slides, order.inference.window
         (['nest_middle', 'stroma'], 256)
     """
+    if rule not in ORDERS:
+        raise UserError(Problem("order", f'there is no rule "{rule}".', did_you_mean(rule, ORDERS)))
+    wanted = wildcards_of(rule)
+    if wildcards.keys() != set(wanted):
+        what = f"{rule} needs {', '.join(wanted) or 'no wildcard'}; given: {', '.join(wildcards) or 'none'}."
+        raise UserError(Problem("order", what, "Give each of them, and no others."))
+    unknown = [(name, value) for name, value in wildcards.items() if value not in project.known(name)]
+    problems = [
+        Problem("order", f'there is no {name} "{value}".', did_you_mean(value, project.known(name)))
+        for name, value in unknown
+    ]
+    raise_all(UserError, problems)
     return ORDERS[rule](project, **wildcards)
 
 
@@ -94,6 +118,7 @@ __all__ = [
     "PseudoOrder",
     "RasterizeOrder",
     "RasterizeRow",
+    "ReportModel",
     "ReportOrder",
     "ReportRow",
     "SeamsOrder",
@@ -110,5 +135,6 @@ __all__ = [
     "pseudo_labelled",
     "read_order",
     "split_rows",
+    "wildcards_of",
     "write_order",
 ]  # fmt: skip

@@ -47,16 +47,30 @@ def write_order(order: Order, place: Callable[[str], str]) -> str:
 
     Returns:
         The path.
+
+    Raises:
+        DataError: it cannot be written.
     """
     content = json.dumps(order.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
     path = place(_digest(content))
-    if not os.path.exists(path):  # noqa: PTH110 - asked for every job of the graph; a Path costs as much as the rest
-        # not synced, unlike results: there are thousands, and one that is damaged is noticed and written again
+    # not synced, unlike results: there are thousands, and one that a crash has cut short is written again
+    if not _is_whole(path, len(content)):
         private = Path(f"{path}.{os.getpid()}.partial")
-        private.parent.mkdir(parents=True, exist_ok=True)
-        private.write_bytes(content)
-        private.replace(path)
+        try:
+            private.parent.mkdir(parents=True, exist_ok=True)
+            private.write_bytes(content)
+            private.replace(path)
+        except OSError as error:
+            remedy = "Free space, change the permissions, or choose another folder (pathvars, results)."
+            raise DataError(Problem(path, f"cannot be written ({error.strerror}).", remedy)) from error
     return path
+
+
+def _is_whole(path: str, size: int) -> bool:
+    try:
+        return os.stat(path).st_size == size  # noqa: PTH116 - for every job of the graph; a Path costs as much as the rest
+    except OSError:
+        return False
 
 
 def read_order(kind: type[AnyOrder], path: Path) -> AnyOrder:

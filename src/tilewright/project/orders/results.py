@@ -7,17 +7,16 @@ from tilewright.project.config import (
     BlendName,
     Calibration,
     Inference,
-    Model,
     PixelRule,
     Report,
+    Section,
     Segmentation,
     Slides,
     Submission,
 )
 from tilewright.project.orders.base import Order, StepRow
-from tilewright.project.orders.data import DownscaleRow
 from tilewright.project.project import Assignment, Project
-from tilewright.project.rows import Role
+from tilewright.project.rows import Region, Role
 
 
 class PredictOrder(Order):
@@ -170,19 +169,32 @@ class EvaluateOrder(Order):
         )
 
 
-class ReportRow(DownscaleRow):
+class ReportRow(StepRow):
     """A slide of the report.
 
     Attributes:
         annotated: whether the sheet names outlines of it.
     """
 
+    image: Path
+    region: Region | None = None
     shard: str
     group: str
     role: Role
     source: str
     labelled: tuple[str, ...]
     annotated: bool
+
+
+class ReportModel(Section):
+    """What the report tells of a model."""
+
+    architecture: str
+    encoder: str | None
+    encoder_weights: str
+    tiles: str
+    loss: dict[str, float | dict[str, float]]
+    epochs: int
 
 
 class ReportOrder(Order):
@@ -194,7 +206,7 @@ class ReportOrder(Order):
     colors: dict[str, str]
     scales: list[str]
     report: Report
-    models: dict[str, Model]
+    models: dict[str, ReportModel]
     ensembles: dict[str, dict[str, float]]
     slides: Slides = Slides()
 
@@ -212,7 +224,10 @@ class ReportOrder(Order):
             colors=project.colors,
             scales=project.grid_scales,
             report=config.report,
-            models=config.models,
+            models={
+                name: ReportModel(**{field: getattr(model, field) for field in ReportModel.model_fields})
+                for name, model in config.models.items()
+            },
             ensembles={name: ensemble.models for name, ensemble in config.ensembles.items()},
             slides=config.slides,
         )

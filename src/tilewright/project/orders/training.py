@@ -7,6 +7,7 @@ from tilewright.project.orders.base import Order
 from tilewright.project.orders.data import TileRow
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import pseudo_shards
+from tilewright.runtime.errors import Problem, UserError
 
 
 class TrainOrder(Order):
@@ -56,7 +57,8 @@ class PseudoOrder(Order):
     def of(cls, project: Project, model: str, shard: str) -> Self:
         config = project.config
         spec = config.models[model]
-        assert spec.pseudo, "only asked for by models with pseudo-labels"
+        if spec.pseudo is None:
+            raise UserError(Problem("order", f"the model {model} has no pseudo-labels.", "Name one with `pseudo`."))
         tiles = config.tiles[spec.tiles]
         return cls(
             # what the ensemble is not sure of does not count, so that every class is labelled
