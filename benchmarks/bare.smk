@@ -7,14 +7,18 @@ MODELS = ["one", "two", "three", "four"]
 MEMBERS = {"all": MODELS, "half": MODELS[:2]}
 
 
-def predictions(wildcards):
-    folds = [FOLD[wildcards.shard]] if wildcards.shard in FOLD else range(5)
+def networks(wildcards):
     return expand(
-        "results/probabilities/{model}/fold{fold}/{shard}",
-        model=MEMBERS[wildcards.ensemble],
-        fold=folds,
-        shard=wildcards.shard,
+        "results/models/{model}/fold{fold}/{file}",
+        model=wildcards.model,
+        fold=[FOLD[wildcards.shard]] if wildcards.shard in FOLD else range(5),
+        file=["model.safetensors", "model.json"],
     )
+
+
+def predictions(wildcards):
+    models, shard = MEMBERS[wildcards.ensemble], wildcards.shard
+    return expand("results/probabilities/{model}/{shard}", model=models, shard=shard)
 
 
 wildcard_constraints:
@@ -76,11 +80,10 @@ rule train:
 
 rule predict:
     input:
-        "results/models/{model}/fold{fold}/model.safetensors",
-        "results/models/{model}/fold{fold}/model.json",
+        networks,
         "results/scaled/{shard}",
     output:
-        directory("results/probabilities/{model}/fold{fold}/{shard}"),
+        directory("results/probabilities/{model}/{shard}"),
     shell:
         "true"
 

@@ -32,7 +32,7 @@ def ensure_chain(project, before):
 def _chain(project, step):
     """A step as a function without arguments; it writes below ``chain`` in the project."""
     study, chain = ours.study_of(project), project / "chain"
-    member = chain / "predict" / "model" / "fold0" / ours.SLIDE
+    member = chain / "predict" / "model" / ours.SLIDE
     if step == "predict":
         # only this step loads a network: the memory of the others is theirs
         import prediction
@@ -43,10 +43,10 @@ def _chain(project, step):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         steps.load_model = lambda _: (prediction.finder_of_dark(), ["nucleus"])
         inference = Inference(window=512, overlap=0.25, batch_size=prediction.BATCH)
-        order = PredictOrder(slides=[ours.SLIDE], inference=inference)
-        return lambda: steps.predict(order, model=project, scaled=project / "downscale", out=member)
+        order = PredictOrder(slides=[ours.SLIDE], folds=[0], inference=inference)
+        return lambda: steps.predict(order, models=[project], scaled=project / "downscale", out=member)
     if step == "ensemble":
-        order = EnsembleOrder(slides=[ours.SLIDE], members=["model"] * 2, weights={"model": 1})
+        order = EnsembleOrder(slides=[ours.SLIDE], members=["model", "other"], weights={"model": 1, "other": 1})
         return lambda: ensemble(order, members=[member, member], weights=project, out=chain / "ensemble")
     if step == "segment":
         limits = project / "calibration.json"

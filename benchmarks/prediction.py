@@ -14,7 +14,8 @@ import torch
 from shared import plain_network
 from torch import nn
 
-from tilewright.inference.predict import predict_image
+from tilewright.inference.layers import layers_of
+from tilewright.inference.predict import Map, predict_image
 from tilewright.pixels.grid import Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference, Network
@@ -31,6 +32,7 @@ def predict(image, network, window, overlap, out, tissue=None):
     mask = Path(out).with_suffix(".tissue.tif")
     with open_raster(Path(image)) as raster:
         size = raster.size
+    (mean,) = layers_of([0], inference)
     with create_raster(mask, size) as raster:
         width = round(size.width * (tissue or 1))
         for top in range(0, size.height, 512):
@@ -42,7 +44,7 @@ def predict(image, network, window, overlap, out, tissue=None):
         open_raster(mask) as where,
         create_raster(Path(out), size) as result,
     ):
-        predict_image(segmenter, pixels, where, inference, result)
+        predict_image([segmenter], pixels, where, inference, [Map(mean, result)])
     yield
 
 

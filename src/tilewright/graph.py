@@ -136,6 +136,9 @@ class Graph:
         fitted = [name for name in ensembles if self.project.config.ensembles[name].weights == "fit"]
         return [self.places.weights(name) for name in fitted]
 
+    def _members(self, ensemble: str, shard: str) -> list[str]:
+        return [self.places.probabilities(member, shard) for member in self.project.members(ensemble)]
+
     def _anatomy(self, shard: str, labels: Sequence[str]) -> list[str]:
         return self._files(shard, "anatomy") if labels else []
 
@@ -151,7 +154,27 @@ class Graph:
 
     def scaled_for_seams(self, wildcards: Any) -> str:
         """The scaled shard on which the seams of a model are measured: the first that fold 0 did not see."""
-        return self.places.scaled(self.project.scale_of(wildcards.model), self.project.shards_of_fold(0)[0])
+        return self.places.scaled(self.project.scale_of(wildcards.model), self.project.first_validated)
+
+    def seams_network(self, wildcards: Any) -> list[str]:
+        """The network of a model whose seams are measured, with its description: that of the first trained fold."""
+        return self._trained(wildcards.model, self.project.selected[:1])
+
+    def seams_model(self, wildcards: Any) -> str:
+        """Its folder."""
+        return self.places.model(wildcards.model, self.project.selected[0])
+
+    def networks(self, wildcards: Any) -> list[str]:
+        """The networks that predict a shard, with their descriptions."""
+        return self._trained(wildcards.model, self.project.folds_of(wildcards.shard))
+
+    def networks_folders(self, wildcards: Any) -> list[str]:
+        """Their folders."""
+        return [self.places.model(wildcards.model, fold) for fold in self.project.folds_of(wildcards.shard)]
+
+    def _trained(self, model: str, folds: Iterable[int]) -> list[str]:
+        kinds = (self.places.network, self.places.card)
+        return [place(model, fold) for fold in folds for place in kinds]
 
     def training_tiles(self, wildcards: Any) -> list[str]:
         """Archives of all shards that a model is trained on or validated on."""
@@ -167,19 +190,14 @@ class Graph:
         return [self.places.pseudo(wildcards.model, wildcards.fold, shard) for shard in shards]
 
     def pseudo_members(self, wildcards: Any) -> list[str]:
-        """Predictions that label a shard for a fold of a model: of that fold alone."""
+        """Predictions that label a shard for a model."""
         pseudo = self._model(wildcards).pseudo
         assert pseudo, "only asked for by models with pseudo-labels"
-        models = self.project.members(pseudo.source)
-        return [self.places.probabilities(model, wildcards.fold, wildcards.shard) for model in models]
+        return self._members(pseudo.source, wildcards.shard)
 
     def predictions(self, wildcards: Any) -> list[str]:
-        """Predictions of a shard that an ensemble averages: by the fold that did not see it, else by every fold."""
-        return [
-            self.places.probabilities(model, fold, wildcards.shard)
-            for model in self.project.members(wildcards.ensemble)
-            for fold in self.project.folds_of(wildcards.shard)
-        ]
+        """Predictions of a shard that an ensemble averages."""
+        return self._members(wildcards.ensemble, wildcards.shard)
 
     def fitted_weights(self, wildcards: Any) -> list[str]:
         """The weights of an ensemble, if they are fitted."""
@@ -187,11 +205,7 @@ class Graph:
 
     def out_of_fold(self, wildcards: Any) -> list[str]:
         """Out-of-fold probabilities of the members of an ensemble."""
-        return [
-            self.places.probabilities(model, self.project.folds_of(shard)[0], shard)
-            for model in self.project.members(wildcards.ensemble)
-            for shard in self.project.validated
-        ]
+        return [path for shard in self.project.validated for path in self._members(wildcards.ensemble, shard)]
 
     def truth(self, wildcards: Any) -> list[str]:
         """Scaled masks of the validated shards, at the scale of an ensemble."""
@@ -207,7 +221,7 @@ class Graph:
     @property
     def all_curves(self) -> list[str]:
         """Learning curves of all models and folds."""
-        folds = range(self.project.config.folds.count)
+        folds = self.project.selected
         return [self.places.curves(model, fold) for model in self.project.config.models for fold in folds]
 
     @property

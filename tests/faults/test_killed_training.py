@@ -176,8 +176,8 @@ def command_of(project):
         ("masks/b/b1.outlines.parquet", "evaluate", flipped),
         ("scaled/half/a/a1.image.tif", "predict", flipped),
         ("scaled/half/a/a1.tissue.tif", "predict", flipped),
-        ("probabilities/far/fold0/a/a1.tif", "ensemble", emptied),
-        ("probabilities/far/fold0/a/a1.tif", "ensemble", flipped),
+        ("probabilities/far/a/a1.tif", "ensemble", emptied),
+        ("probabilities/far/a/a1.tif", "ensemble", flipped),
         ("ensembles/both/a/a1.tif", "segment", flipped),
         ("segments/both/b/b1.mask.tif", "evaluate", flipped),
         ("segments/both/b/b1.objects.parquet", "evaluate", flipped),
@@ -228,7 +228,7 @@ INSIDE = {".h5": in_pixels, ".parquet": in_values, ".json": in_last_digit}
 
 
 TARGETS = {
-    "predict": ["results/probabilities/far/fold0/a"],
+    "predict": ["results/probabilities/far/a"],
     "train": [f"{OUT}/model.safetensors"],
     "calibrate": ["results/calibration/both.json"],
     "segment": ["results/segments/both/a"],

@@ -79,6 +79,9 @@ def test_completion_shows_the_public_names():
     assert not hasattr(tilewright, "open_slides")
 
 
+NO_ROUND = {"model": "unet", "fold": "0", "shard": "test"}
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -92,7 +95,10 @@ def test_completion_shows_the_public_names():
         (lambda project: tilewright.make_order(project, "rasterize", shard="tests"), 'Did you mean "test"?'),
         (lambda project: tilewright.make_order(project, "rasterize"), "rasterize needs shard; given: none."),
         (lambda project: tilewright.make_order(project, "train", model="unet", fold="9"), 'there is no fold "9"'),
-        (lambda project: tilewright.make_order(project, "pseudo", model="unet", shard="test"), "has no pseudo-labels"),
+        (
+            lambda project: tilewright.make_order(project, "pseudo", model="unet", fold="0", shard="test"),
+            "has no pseudo-labels",
+        ),
         (lambda project: run("predikt", tilewright.make_order(project, "split")), 'Did you mean "predict"?'),
         (lambda project: run("predict", tilewright.make_order(project, "split")), "takes PredictOrder, not SplitOrder"),
     ],

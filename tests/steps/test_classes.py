@@ -79,7 +79,7 @@ def chain(name):
         "train": lambda: read_tiles([TrainingShard(Path("t/a.h5"))], [TrainingShard(Path("t/b.h5"))], CLASSES),
         "ensemble": lambda: ensemble(
             EnsembleOrder(slides=["b1", "b2"], members=["one", "two"], weights={"one": 1, "two": 1}),
-            members=[Path("p/one/fold1/b"), Path("p/two/fold1/b")], weights=Path("w"), out=Path("e/b"),
+            members=[Path("p/one/b"), Path("p/two/b")], weights=Path("w"), out=Path("e/b"),
         ),
         "weigh": lambda: weigh(
             order_of(WeighOrder, SHEET, models=["one"], **order),
@@ -94,7 +94,7 @@ def chain(name):
                 PseudoOrder, SHEET, "b", CLASSES, tiles=TileSet(scale="full", size=64), members=["one"],
                 weights={"one": 1}, min_confidence=0.9,
             ),
-            members=[Path("p/one/fold1/b")], scaled=Path("s/b"), out=Path("y/b.h5"),
+            members=[Path("p/one/b")], scaled=Path("s/b"), out=Path("y/b.h5"),
         ),
         "calibrate": lambda: calibrate(
             order_of(CalibrateOrder, SHEET, **calibrated, **order),
@@ -127,7 +127,7 @@ def made(tmp_path_factory, new_project):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         Path("folds.csv").write_text("shard,group,fold\na,a,0\nb,b,1\nx1,x,external\n")
-        for fold, shard in enumerate("ab"):
+        for shard in "ab":
             order = order_of(
                 RasterizeOrder, SHEET, shard, classes={name: [name] for name in CLASSES}, annotations=Annotations()
             )
@@ -137,7 +137,7 @@ def made(tmp_path_factory, new_project):
             order = order_of(TileOrder, SHEET, shard, CLASSES, tiles=TileSet(scale="full", size=64))
             tile(order, scaled=Path("s") / shard, masks=Path("m") / shard, out=Path(f"t/{shard}.h5"))
             for mask in Path("s", shard).glob("*.mask.tif"):
-                for place in (f"p/one/fold{fold}/{shard}", f"p/two/fold{fold}/{shard}", f"e/{shard}"):
+                for place in (f"p/one/{shard}", f"p/two/{shard}", f"e/{shard}"):
                     certain(mask, Path(place) / mask.name.replace(".mask", ""))
         write_document(
             Path("c.json"), {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
@@ -165,10 +165,10 @@ def certain(mask, out):
         ("downscale", "m/b/b1.tif"),
         ("tile", "s/b/b1.mask.tif"),
         ("train", "t/b.h5"),
-        ("ensemble", "p/two/fold1/b/b1.tif"),
-        ("weigh", "p/one/fold1/b/b1.tif"),
+        ("ensemble", "p/two/b/b1.tif"),
+        ("weigh", "p/one/b/b1.tif"),
         ("weigh", "s/b/b1.mask.tif"),
-        ("pseudo", "p/one/fold1/b/b1.tif"),
+        ("pseudo", "p/one/b/b1.tif"),
         ("calibrate", "e/b/b1.tif"),
         ("calibrate to a fixed size", "e/b/b1.tif"),
         ("calibrate to a fixed size", "s/b/b1.mask.tif"),

@@ -47,7 +47,7 @@ def orders(graph):
         ("slides__crop_to_bounds", False, {"rasterize", "downscale", "report"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
-        ("folds__seed", 1, {"split", "train", "weigh", "calibrate", "report", "seams"}),
+        ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("models__near__learning_rate", 0.5, {"train"}),
         ("models__near__inference__tta", "d4", {"predict", "seams"}),
         ("seams__max_edge", 99, {"seams"}),
@@ -138,10 +138,43 @@ def test_a_fold_learns_from_test_shards_of_groups_that_it_does_not_validate_on(g
 def test_a_training_shard_is_predicted_by_the_fold_that_did_not_see_it_and_a_test_shard_by_all(graph):
     found = graph()
     fold = found.project.folds["a"].fold
-    own = found.predictions(SimpleNamespace(shard="a", ensemble="both"))
-    assert own == [f"results/probabilities/{model}/fold{fold}/a" for model in ("near", "far")]
-    every = found.predictions(SimpleNamespace(shard="t", ensemble="both"))
-    assert {path.split("/")[-2] for path in every} == {"fold0", "fold1"}
+    own = SimpleNamespace(shard="a", model="near")
+    assert found.networks_folders(own) == [f"results/models/near/fold{fold}"]
+    assert found.networks(own) == [f"results/models/near/fold{fold}/{name}" for name in FILES]
+    test = SimpleNamespace(shard="t", model="near")
+    assert found.networks_folders(test) == ["results/models/near/fold0", "results/models/near/fold1"]
+    order = json.loads(Path(found.order("predict")({"shard": "t", "model": "near"})).read_text())
+    assert order["folds"] == [0, 1]
+
+
+FILES = ("model.safetensors", "model.json")
+
+
+def test_single_folds_of_test_shards_are_kept_where_they_label_another_round(graph):
+    def kept(found, model, shard):
+        path = found.order("predict")({"model": model, "shard": shard})
+        return json.loads(Path(path).read_text())["inference"]["keep"]
+
+    assert kept(graph(), "far", "t") == []
+    round_two = graph(models__near__pseudo={"from": "other"}, ensembles__other={"models": {"far": 1}})
+    assert kept(round_two, "far", "t") == ["folds"]
+    assert kept(round_two, "far", "a") == kept(round_two, "near", "t") == []
+
+
+def test_selected_folds_alone_are_trained_validated_and_scored(graph):
+    found = graph(folds__selected=[1])
+    (seen,) = found.project.shards_of_fold(1)
+    assert found.project.validated == [seen]
+    assert found.networks_folders(SimpleNamespace(shard="t", model="near")) == ["results/models/near/fold1"]
+    assert found.all_curves == [f"results/models/{model}/fold1/curves.png" for model in ("near", "far")]
+    assert found.seams_model(SimpleNamespace(model="near")) == "results/models/near/fold1"
+    assert found.scaled_for_seams(SimpleNamespace(model="near")) == f"results/scaled/full/{seen}"
+    assert found.project.evaluated == [seen, "t"]
+    for rule in ("calibrate", "weigh", "evaluate"):
+        rows = json.loads(Path(found.order(rule)(WILDCARDS)).read_text())["rows"]
+        assert {row["shard"] for row in rows} - {"t"} == {seen}
+    with pytest.raises(UserError, match="there is no fold 2; the folds are 0 to 1"):
+        graph(folds__selected=[2])
 
 
 def test_external_shards_are_trained_on_and_never_validated_or_evaluated(graph):

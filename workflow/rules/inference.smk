@@ -1,14 +1,13 @@
 rule predict:
     input:
-        network=places.network(),
-        card=places.card(),
+        networks=graph.networks,
         scaled=graph.scaled_for_model,
     output:
         probabilities=directory(places.probabilities()),
     log:
-        places.log("predict/{model}/fold{fold}/{shard}"),
+        places.log("predict/{model}/{shard}"),
     benchmark:
-        places.benchmark("predict/{model}/fold{fold}/{shard}")
+        places.benchmark("predict/{model}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: graph.prediction_threads
@@ -18,19 +17,18 @@ rule predict:
         gpu=GPU,
     params:
         order=order("predict"),
-        model=folder(places.network()),
+        models=graph.networks_folders,
         code=code("inference.predict"),
     message:
-        "Predict {wildcards.shard} with {wildcards.model}, fold {wildcards.fold}"
+        "Predict {wildcards.shard} with {wildcards.model}"
     shell:
-        "tilewright predict --order {params.order:q} --model {params.model:q} --scaled {input.scaled:q}"
+        "tilewright predict --order {params.order:q} --models {params.models:q} --scaled {input.scaled:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
 rule seams:
     input:
-        network=places.network(fold=0),
-        card=places.card(fold=0),
+        network=graph.seams_network,
         scaled=graph.scaled_for_seams,
     output:
         seams=places.seams(),
@@ -47,7 +45,7 @@ rule seams:
         gpu=GPU,
     params:
         order=order("seams"),
-        model=folder(places.network(fold=0)),
+        model=graph.seams_model,
         code=code("inference.seams"),
     message:
         "Seams of {wildcards.model}"

@@ -22,6 +22,7 @@ from tilewright.project.config import Config, Network
 from tilewright.project.configfile import parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import split_rows
+from tilewright.project.project import Assignment
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
@@ -208,9 +209,24 @@ def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) 
     if config.folds.file or len(groups) >= config.folds.count or len(groups) + unread < config.folds.count:
         try:
             rows = [row for row in sheet if row.role != "test"]
-            assign_folds(split_rows(rows, config.folds), config.folds)
+            folds = assign_folds(split_rows(rows, config.folds), config.folds)
         except UserError as error:
             findings.errors["sheet"] += error.problems
+        else:
+            findings.warnings["sheet"] += _divided_groups(config, folds)
+
+
+def _divided_groups(config: Config, folds: Sequence[Assignment]) -> Iterator[Problem]:
+    """Groups on both sides of a fold, which only a file of folds can do."""
+    found: dict[str, set[int]] = {}
+    for one in folds:
+        if one.fold is not None:
+            found.setdefault(one.group, set()).add(one.fold)
+    for group, places in found.items():
+        if len(places) > 1:
+            what = f'group "{group}" lies in the folds {", ".join(map(str, sorted(places)))}: a leak.'
+            remedy = "Scores out of fold are too good; give all its shards one fold, unless that is what you want."
+            yield Problem(str(config.folds.file), what, remedy)
 
 
 def _check_groups(sheet: Sheet, findings: Findings) -> None:

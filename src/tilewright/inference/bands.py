@@ -27,33 +27,41 @@ def keep_least(total: Floats, weight: Floats, values: Floats, _weights: Floats) 
 
 
 class Band:
-    """What windows that arrive in row order say together; finished rows go to a raster as uint8.
+    """What windows that arrive in row order say together; finished rows go to a raster, in bytes or as they are.
 
     A row is finished when no later window can reach it. Rows are written in whole blocks of the raster, so that each
     block is compressed once.
     """
 
-    def __init__(self, out: Raster, window: int, combine: Combine = add_weighted) -> None:
+    def __init__(self, out: Raster, window: int, combine: Combine = add_weighted, groups: int = 1) -> None:
+        """Begin at the top.
+
+        Args:
+            out: the raster, one band a class; bytes: 255 is a probability of 1.
+            window: edge of the windows.
+            combine: how windows are blended.
+            groups: maps that are blended each for itself and averaged where they are written.
+        """
         self._out, self._combine, self._top = out, combine, 0
         rows = min(window + BLOCK, _blocks(out.size.height))
-        self._sum = np.zeros((out.bands, rows, out.size.width), np.float32)
+        self._sum = np.zeros((groups, out.bands, rows, out.size.width), np.float32)
         self._weight = np.zeros((rows, out.size.width), np.float32)
 
     def add(self, values: Floats, weights: Floats, x: int, y: int) -> None:
         """Add a window.
 
         Args:
-            values: classes x rows x columns, 0 to 1.
+            values: groups x classes x rows x columns, 0 to 1.
             weights: rows x columns, above 0.
             x: left edge of the window; what lies beyond the raster is dropped.
             y: top edge; not above that of an earlier window.
         """
         self._flush(y)
         size = Size(*self._out.size)
-        height, width = min(values.shape[1], size.height - y), min(values.shape[2], size.width - x)
+        height, width = min(values.shape[-2], size.height - y), min(values.shape[-1], size.width - x)
         part = weights[:height, :width]
         place: tuple[Any, ...] = (slice(y - self._top, y - self._top + height), slice(x, x + width))
-        self._combine(self._sum[(slice(None), *place)], self._weight[place], values[:, :height, :width], part)
+        self._combine(self._sum[(..., *place)], self._weight[place], values[..., :height, :width], part)
 
     def finish(self) -> None:
         """Write what is left."""
@@ -65,15 +73,14 @@ class Band:
             self._write()
 
     def _write(self) -> None:
-        rows = min(BLOCK, self._out.size.height - self._top)
+        rows, exact = min(BLOCK, self._out.size.height - self._top), self._out.dtype.kind == "f"
         # some columns at a time, so that what is computed on the way stays small
         for left in range(0, self._out.size.width, COLUMNS):
             total, weight = (array[..., left : left + COLUMNS] for array in (self._sum, self._weight))
             if weight[:rows].any():
-                mean = np.divide(
-                    total[:, :rows], weight[:rows], out=np.zeros_like(total[:, :rows]), where=weight[:rows] > 0
-                )
-                self._out.write((mean * 255 + 0.5).astype(np.uint8), left, self._top)
+                sums = total[..., :rows, :]
+                mean = np.divide(sums, weight[:rows], out=np.zeros_like(sums), where=weight[:rows] > 0).mean(axis=0)
+                self._out.write(mean if exact else (mean * 255 + 0.5).astype(np.uint8), left, self._top)
             for array in (total, weight):
                 array[..., : -BLOCK or None, :] = array[..., BLOCK:, :].copy()
                 array[..., max(array.shape[-2] - BLOCK, 0) :, :] = 0

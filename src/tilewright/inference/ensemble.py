@@ -1,6 +1,6 @@
-"""The weighted mean of probability maps, over models and folds."""
+"""The weighted mean of the probability maps of several models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,16 @@ def ensemble(order: EnsembleOrder, *, members: Sequence[Path], weights: Path, ou
     """Average the members' probabilities for every slide of a shard.
 
     Args:
-        order: the slides, the model of each member, and the weights of the models; a model's weight is shared equally
-            by its folds.
-        members: the members' folders of the shard.
+        order: the slides, the members, and the weight of each.
+        members: the members' folders of the shard, in the order of their names there.
         weights: the JSON of ``weigh``; read where the order says that weights are fitted.
         out: the folder to write: ``{slide}.tif`` at the scale of the first member.
 
     Raises:
         DataError: members with different classes.
     """
-    shares = member_weights(order.members, fitted_weights(weights) if order.fit else order.weights)
+    given = fitted_weights(weights) if order.fit else order.weights
+    shares = [given[member] for member in order.members]
     with atomic_directory(out) as folder:
         for slide in order.slides:
             maps = [probability_file(member, slide) for member in members]
@@ -46,11 +46,6 @@ def fitted_weights(path: Path) -> dict[str, float]:
     """
     weights: dict[str, float] = read_document(path)["weights"]
     return weights
-
-
-def member_weights(members: Sequence[str], weights: Mapping[str, float]) -> list[float]:
-    """Weight of each member: that of its model, shared by the members of the same model."""
-    return [weights[model] / members.count(model) for model in members]
 
 
 def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
@@ -72,6 +67,15 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
                     result.write((values + np.float32(0.5)).astype(np.uint8), window.x, window.y)
 
 
+def read_probabilities(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
+    """Probabilities of a map (classes x rows x columns, 0 to 255, whatever it stores) in a window of a raster.
+
+    Between scales they are interpolated.
+    """
+    values = read_at(source, target, window)
+    return values * np.float32(255) if source.dtype.kind == "f" else values
+
+
 @dataclass(frozen=True)
 class WeightedMaps:
     """Open probability maps of one slide, and the share of each; made by ``weighted_maps``."""
@@ -86,7 +90,9 @@ class WeightedMaps:
 
     def read(self, target: Raster, window: Window) -> NDArray[np.float32]:
         """Their weighted mean (classes x rows x columns, 0 to 255) in a window of a raster, whatever its scale."""
-        parts = (share * read_at(each, target, window) for share, each in zip(self.shares, self.maps, strict=True))
+        parts = (
+            share * read_probabilities(each, target, window) for share, each in zip(self.shares, self.maps, strict=True)
+        )
         return sum(parts, np.zeros((), np.float32))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.annotations.anatomy import structure
-from tilewright.inference.ensemble import WeightedMaps, member_weights, weighted_maps
+from tilewright.inference.ensemble import WeightedMaps, weighted_maps
 from tilewright.pixels.grid import WINDOW, Frame, blocks, mask_dtype
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import DEFAULT_LIMITS, Limits
@@ -31,7 +31,7 @@ def pseudo(
 
     Args:
         order: the slides, tile set, classes, models with their weights, and how sure they must be.
-        members: folders of the shard's probabilities by those models, all of one fold.
+        members: folders of the shard's probabilities by those models, in the order of their names in the order.
         scaled: the shard's folder of scaled images, at the scale of the tiles.
         out: the archive to write.
         limits: the most vertices of an anatomy that are read; they refuse input and change no result.
@@ -43,8 +43,8 @@ def pseudo(
     ):
         sure = Path(folder) / "sure.tif"
         for row in order.rows:
-            maps = [probability_file(member, row.slide) for member in members]
-            weights = member_weights(order.members, order.weights)
+            maps = [probability_file(member, row.slide, order.part) for member in members]
+            weights = [order.weights[member] for member in order.members]
             with weighted_maps(maps, weights, order.classes) as mean:
                 mark_sure(mean, image_file(scaled, row.slide), order.min_confidence, sure)
             with (

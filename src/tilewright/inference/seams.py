@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from tilewright.inference.predict import load_model, predict_windows
+from tilewright.inference.layers import layers_of
+from tilewright.inference.predict import Map, load_model, predict_windows
 from tilewright.inference.views import views
 from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, step_of
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
@@ -156,7 +157,8 @@ def _predicted(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probabilities.tif"
         with create_raster(path, image.size, bands=classes) as out:
-            predict_windows(segmenter, image, corners, inference, out)
+            (mean,) = layers_of([0], inference)
+            predict_windows([segmenter], image, corners, inference, [Map(mean, out)])
         with open_raster(path) as raster:
             return raster.read().astype(np.float32) / np.float32(255)
 

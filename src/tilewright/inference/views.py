@@ -1,12 +1,10 @@
-"""Test-time augmentation: a window is predicted as it is, flipped, turned and at other sizes, and the mean is taken."""
+"""Test-time augmentation: a window is predicted as it is, flipped, turned and at other sizes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -56,30 +54,23 @@ def views(tta: str, scales: Sequence[float], edge: int) -> Iterator[View]:
                 yield View(resized, flip, turned)
 
 
-def probabilities(
-    segmenter: Segmenter, images: NDArray[np.uint8], tta: str, scales: Sequence[float] = (1.0,)
-) -> NDArray[np.float32]:
-    """Probabilities of windows, averaged over their views.
+def view_probabilities(segmenter: Segmenter, batch: Tensor, tta: str, scales: Sequence[float]) -> Iterator[Tensor]:
+    """Probabilities of windows as each view gives them, in its place in the window.
 
     Args:
         segmenter: the network.
-        images: windows x 3 x edge x edge.
+        batch: windows x 3 x edge x edge, uint8, on the device of the network.
         tta: as of ``views``.
         scales: as of ``views``.
 
-    Returns:
-        windows x classes x edge x edge, 0 to 1.
+    Yields:
+        windows x classes x edge x edge, float32, 0 to 1.
     """
-    device = next(segmenter.parameters()).device
-    batch = torch.from_numpy(images).to(device)
-    edge, total, count = batch.shape[-1], torch.zeros((), device=device), 0
-    half = segmenter.gpu_dtype if device.type == "cuda" else None
+    edge = batch.shape[-1]
+    half = segmenter.gpu_dtype if batch.device.type == "cuda" else None
     with torch.autocast("cuda", half) if half else nullcontext():
         for view in views(tta, scales, edge):
-            total = total + view.back(torch.sigmoid(segmenter(view.of(batch)).float()), edge)
-            count += 1
-    mean: NDArray[np.float32] = (total / count).cpu().numpy()
-    return mean
+            yield view.back(torch.sigmoid(segmenter(view.of(batch)).float()), edge)
 
 
 def _resized(batch: Tensor, edge: int) -> Tensor:

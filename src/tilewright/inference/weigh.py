@@ -15,11 +15,11 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from tilewright.inference.ensemble import read_probabilities
 from tilewright.pixels.grid import blocks
-from tilewright.pixels.interpolation import read_at
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.orders import WeighOrder
-from tilewright.project.places import member_of, probability_file, scaled_mask_file
+from tilewright.project.places import probability_file, scaled_mask_file
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
@@ -39,7 +39,7 @@ def weigh(order: WeighOrder, *, folds: Path, probabilities: Path, scaled: Path, 
     Args:
         order: the slides and their folds; models, the first one at the ensemble's scale; classes.
         folds: ``folds.csv``.
-        probabilities: folder of all models, ``{model}/fold{fold}/{shard}/{slide}.tif``.
+        probabilities: folder of all models, ``{model}/{shard}/{slide}.tif``.
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.mask.tif``.
         out: the JSON to write: weights by model, and for each model its own error, the error of the best blend
             without it, and the errors of the blend, fitted (on the same slides, hence optimistic) and nested.
@@ -52,8 +52,7 @@ def weigh(order: WeighOrder, *, folds: Path, probabilities: Path, scaled: Path, 
     sums: dict[int | None, Sums] = {}
     for row in track(order.rows, "weigh"):
         fold = fold_of[row.shard]
-        members = (probabilities / member_of(model, fold, row.shard) for model in order.models)
-        maps = [probability_file(member, row.slide) for member in members]
+        maps = [probability_file(probabilities / model / row.shard, row.slide) for model in order.models]
         found = slide_sums(row.labelled, maps, scaled_mask_file(scaled / row.shard, row.slide), order.classes)
         sums[fold] = sums[fold] + found if fold in sums else found
     if not any(part.positive.any() for part in sums.values()):
@@ -111,7 +110,7 @@ def slide_sums(labelled: Collection[str], maps: Sequence[Path], mask: Path, clas
         for window in blocks(rasters[0].size, EDGE):
             truth = bits.read(window)[0]
             valid = ((truth >> count) & 1) == 0
-            values = np.stack([read_at(each, rasters[0], window) for each in rasters]) / np.float32(255)
+            values = np.stack([read_probabilities(each, rasters[0], window) for each in rasters]) / np.float32(255)
             for place in known:
                 own = values[:, place][:, valid].astype(np.float64)
                 positive = ((truth[valid] >> place) & 1) == 1

@@ -118,16 +118,19 @@ def create_raster(
         path: the file; appears when the block ends without an error.
         size: width and height.
         bands: number of bands.
-        dtype: type of a pixel.
+        dtype: type of a pixel; float16 is read as float32.
         tags: text stored in the file.
         compression: zstd is the fastest; deflate is read by every viewer.
         threads: how many compress blocks; the bytes are the same.
     """
     level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
-    options = {"photometric": "rgb"} if bands == 3 else {}
+    kind = np.dtype(dtype)
+    options: dict[str, Any] = {"photometric": "rgb"} if bands == 3 else {}
+    if kind == np.float16:  # which GDAL knows as a shorter float32
+        kind, options = np.dtype(np.float32), options | {"nbits": 16}
     with atomic_path(path) as private:
         with quiet(), rasterio.open(
-            private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=np.dtype(dtype).name,
+            private, "w", driver="GTiff", width=size.width, height=size.height, count=bands, dtype=kind.name,
             tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress=compression, interleave="pixel",
             sparse_ok=True, bigtiff="if_safer", num_threads=threads, **level, **options,
         ) as dataset:  # fmt: skip

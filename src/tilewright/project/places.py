@@ -52,7 +52,7 @@ class Places:
         return f"{self.results}/.orders/{rule}/{digest}.json"
 
     def log(self, job: str) -> str:
-        """Messages of a job, such as ``predict/{model}/fold{fold}/{shard}``."""
+        """Messages of a job, such as ``predict/{model}/{shard}``."""
         return f"{self.logs}/{job}.log"
 
     def benchmark(self, job: str) -> str:
@@ -99,12 +99,12 @@ class Places:
         """The same as a picture."""
         return f"{self.model(model, fold)}/{CURVES}"
 
-    def probabilities(self, model: str = "{model}", fold: str | int = "{fold}", shard: str = "{shard}") -> str:
-        """Folder of ``predict``: probabilities of a shard by one fold of a model."""
-        return f"{self.all_probabilities()}/{member_of(model, fold, shard)}"
+    def probabilities(self, model: str = "{model}", shard: str = "{shard}") -> str:
+        """Folder of ``predict``: probabilities of a shard by a model."""
+        return f"{self.all_probabilities()}/{model}/{shard}"
 
     def all_probabilities(self) -> str:
-        """Folder of the probabilities of all models, as ``member_of`` names what is in it."""
+        """Folder of the probabilities of all models: ``{model}/{shard}/``."""
         return f"{self.results}/probabilities"
 
     def seams(self, model: str = "{model}") -> str:
@@ -155,11 +155,6 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def member_of(model: str, fold: str | int | None, shard: str) -> str:
-    """Folder of a shard's probabilities below that of all models."""
-    return f"{model}/fold{fold}/{shard}"
-
-
 def archive_file(folder: Path, shard: str) -> Path:
     """Tile archive of a shard."""
     return folder / f"{shard}.h5"
@@ -190,9 +185,9 @@ def tissue_file(scaled: Path, slide: str) -> Path:
     return scaled / f"{slide}.tissue.tif"
 
 
-def probability_file(probabilities: Path, slide: str) -> Path:
-    """Probabilities of a slide, a band for each class."""
-    return probabilities / f"{slide}.tif"
+def probability_file(probabilities: Path, slide: str, part: str = "") -> Path:
+    """Probabilities of a slide, a band for each class: the mean, or what one part of it says, such as ``fold0``."""
+    return probabilities / (f"{slide}.{part}.tif" if part else f"{slide}.tif")
 
 
 def segment_file(segments: Path, slide: str) -> Path:

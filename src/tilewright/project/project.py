@@ -67,7 +67,7 @@ class Project:
 
     @cached_property
     def _folds(self) -> set[str]:
-        return {str(fold) for fold in range(self.config.folds.count)}
+        return {str(fold) for fold in self.selected}
 
     def shard(self, name: str) -> list[Row]:
         """The rows of a shard."""
@@ -77,14 +77,31 @@ class Project:
         """The rows with one of the roles, in the order of the sheet."""
         return [row for row in self.sheet if row.role in roles]
 
+    @property
+    def selected(self) -> list[int]:
+        """The folds that are trained, by number."""
+        folds = self.config.folds
+        return list(range(folds.count)) if folds.selected is None else sorted(folds.selected)
+
     def shards_of_fold(self, fold: int) -> list[str]:
         """The shards that a fold validates on."""
         return [shard for shard, one in self.folds.items() if one.fold == fold]
 
     @property
     def validated(self) -> list[str]:
-        """Shards of the folds: those with out-of-fold probabilities."""
-        return [shard for shard, one in self.folds.items() if one.fold is not None]
+        """Shards of the folds that are trained: those with out-of-fold probabilities."""
+        return [shard for shard, one in self.folds.items() if one.fold in self.selected]
+
+    @property
+    def first_validated(self) -> str:
+        """The first shard that the first of the trained folds validates on."""
+        return self.shards_of_fold(self.selected[0])[0]
+
+    @property
+    def validated_rows(self) -> list[Row]:
+        """Slides with out-of-fold probabilities, in the order of the sheet."""
+        shards = set(self.validated)
+        return [row for row in self.rows("train") if row.shard in shards]
 
     @property
     def tested(self) -> list[str]:
@@ -95,6 +112,12 @@ class Project:
     def evaluated(self) -> list[str]:
         """Shards with outlines and a prediction that may be compared with them."""
         return [shard for shard in (*self.validated, *self.tested) if any(row.annotations for row in self.shard(shard))]
+
+    @property
+    def evaluated_rows(self) -> list[Row]:
+        """Slides with outlines and a prediction that may be compared with them, in the order of the sheet."""
+        shards = set(self.evaluated)
+        return [row for row in self.sheet if row.shard in shards and row.annotations]
 
     def scale_of(self, model: str) -> str:
         """Name of the scale that a model works at: that of the tiles it is trained on."""
@@ -121,4 +144,10 @@ class Project:
     def folds_of(self, shard: str) -> Sequence[int]:
         """The folds whose models predict a shard: the one that did not see it, else all."""
         own = self.folds.get(shard)
-        return range(self.config.folds.count) if own is None or own.fold is None else [own.fold]
+        return self.selected if own is None or own.fold is None else [own.fold]
+
+    def labels_a_round(self, model: str, shard: str) -> bool:
+        """Whether single folds of a model label a shard for another one, by the key pseudo."""
+        rounds = (spec.pseudo for spec in self.config.models.values())
+        sources = {one.source for one in rounds if one}
+        return shard not in self.folds and any(model in self.config.ensembles[source].models for source in sources)

@@ -29,7 +29,7 @@ def split(order: SplitOrder, *, out: Path, extend: Path | None = None) -> None:
         extend: an earlier ``folds.csv`` whose assignments are kept; only new groups are placed.
 
     Raises:
-        UserError: fewer groups than folds, or a group on both sides of a fold.
+        UserError: fewer groups than folds, or a file of folds that does not fit.
     """
     kept = read_folds(extend) if extend else []
     assignments = assign_folds(order.rows, order.folds, kept)
@@ -62,12 +62,10 @@ def assign_folds(rows: Sequence[SplitRow], folds: Folds, kept: Sequence[Assignme
         placed = _folds_of_file(Path(folds.file), trained, folds.count)
     else:
         _check_groups(trained, folds)
-        placed = _place(trained, folds, {one.group: one.fold for one in kept if one.fold is not None})
+        groups = _place(trained, folds, {one.group: one.fold for one in kept if one.fold is not None})
+        placed = {row.shard: groups[row.group] for row in trained}
     shards = {row.shard: row for row in rows}
-    return [
-        Assignment(shard=shard, group=row.group, fold=placed[row.group] if row.role == "train" else None)
-        for shard, row in shards.items()
-    ]
+    return [Assignment(shard=shard, group=row.group, fold=placed.get(shard)) for shard, row in shards.items()]
 
 
 def read_folds(path: Path) -> list[Assignment]:
@@ -164,6 +162,7 @@ def _place(trained: Sequence[SplitRow], folds: Folds, fixed: Mapping[str, int]) 
 
 
 def _folds_of_file(path: Path, trained: Sequence[SplitRow], count: int) -> dict[str, int]:
+    """The fold of each shard; a group may be divided, of which ``check`` speaks."""
     given = {one.shard: one.fold for one in read_folds(path)}
     problems: list[Problem] = []
     placed: dict[str, int] = {}
@@ -172,9 +171,8 @@ def _folds_of_file(path: Path, trained: Sequence[SplitRow], count: int) -> dict[
         if fold is None or fold >= count:
             what = f'shard "{row.shard}" has no fold.' if fold is None else f"fold {fold} of {row.shard} is too high."
             problems.append(Problem(str(path), what, f"Give it a fold from 0 to {count - 1}."))
-        elif placed.setdefault(row.group, fold) != fold:
-            what = f'group "{row.group}" lies on both sides of a fold: {placed[row.group]} and {fold}.'
-            problems.append(Problem(str(path), what, "Give all shards of a group the same fold."))
+        else:
+            placed[row.shard] = fold
     empty = sorted(set(range(count)) - set(placed.values()))
     if empty and not problems:
         what = f"no training shard has the fold {' or '.join(map(str, empty))}."

@@ -13,12 +13,12 @@ from tilewright.runtime.errors import DataError
 
 
 def save(path, values, factor=1.0, classes=("gland",)):
-    """Write probabilities (classes x rows x columns, uint8) of an image at a scale."""
+    """Write probabilities (classes x rows x columns) of an image at a scale."""
     height, width = (round(length * factor) for length in values.shape[1:])
     frame = Frame(0, 0, width, height, Size(width, height), factor)
     path.parent.mkdir(parents=True, exist_ok=True)
     tags = {**frame.tags(), "classes": json.dumps(list(classes))}
-    with create_raster(path, frame.size, bands=len(values), tags=tags) as raster:
+    with create_raster(path, frame.size, bands=len(values), dtype=values.dtype, tags=tags) as raster:
         raster.write(values, 0, 0)
     return path
 
@@ -68,17 +68,24 @@ def test_a_missing_map_is_named(tmp_path):
         blend([tmp_path / "none.tif"], [1], tmp_path / "out.tif")
 
 
-def test_folds_share_the_weight_of_their_model(tmp_path, monkeypatch):
+def test_members_have_the_weights_of_their_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values = {"near/fold0": 0, "near/fold1": 100, "far/fold0": 200}
+    values = {"near": 50, "far": 200}
     members = [Path("p") / name / "x1" for name in values]
     for member, value in zip(members, values.values(), strict=True):
         save(member / "x1.tif", np.full((1, 96, 96), value, np.uint8))
-    given = {"slides": ["x1"], "members": ["near", "near", "far"]}
-    order = EnsembleOrder(**given, weights={"near": 3, "far": 1})
+    order = EnsembleOrder(slides=["x1"], members=["near", "far"], weights={"far": 1, "near": 3})
     ensemble(order, members=members, weights=Path("w.json"), out=Path("e"))
     assert np.unique(load(Path("e/x1.tif"))[0]).tolist() == [round((3 * 50 + 200) / 4)]
     write_document(Path("w.json"), {"weights": {"near": 0.2, "far": 0.8}})
-    order = EnsembleOrder(**given, weights={"near": 1, "far": 1}, fit=True)
+    order = EnsembleOrder(slides=["x1"], members=["near", "far"], weights={"near": 1, "far": 1}, fit=True)
     ensemble(order, members=members, weights=Path("w.json"), out=Path("f"))
     assert np.unique(load(Path("f/x1.tif"))[0]).tolist() == [round((50 + 4 * 200) / 5)]
+
+
+def test_probabilities_in_half_precision_are_averaged_before_they_are_rounded(tmp_path):
+    values = [np.full((1, 40, 50), value, np.float16) for value in (0.3125, 0.314)]
+    blend([save(tmp_path / f"{n}.tif", each) for n, each in enumerate(values)], [1, 1], tmp_path / "out.tif")
+    found, _ = load(tmp_path / "out.tif")
+    assert found.dtype == np.uint8
+    assert np.unique(found).tolist() == [round(255 * (0.3125 + 0.314) / 2)]

@@ -1,12 +1,14 @@
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tilewright.inference import bands
+from tilewright.inference import bands, predict
 from tilewright.inference.bands import Band
-from tilewright.inference.predict import load_model, predict_image
-from tilewright.inference.views import probabilities
+from tilewright.inference.layers import layers_of
+from tilewright.inference.predict import Map, group_means, load_model, predict_image
 from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Frame, Size, grid
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -15,6 +17,7 @@ from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 
 NOISE = np.random.default_rng(0)
+real = predict.read_window
 
 
 class Pixelwise(nn.Module):
@@ -45,20 +48,37 @@ def write(path, array, frame=None):
 
 
 def predicted(tmp_path, network, image, tissue=None, **options):
-    """Probabilities (rows x columns, 0 to 255) of an image (3 x rows x columns)."""
+    """Mean probabilities (rows x columns, 0 to 255) of an image (3 x rows x columns)."""
+    return maps_of(tmp_path, [network], image, tissue, **options)[""]
+
+
+def maps_of(tmp_path, networks, image, tissue=None, **options):
+    """All maps that are written of an image, by their parts."""
     tissue = np.ones((1, *image.shape[1:]), np.uint8) if tissue is None else tissue
     write(tmp_path / "i.tif", image)
     write(tmp_path / "t.tif", tissue)
     inference = Inference(**{"window": 64, "overlap": 0.25, **options})
-    with (
-        torch.inference_mode(),
-        open_raster(tmp_path / "i.tif") as image_raster,
-        open_raster(tmp_path / "t.tif") as tissue_raster,
-        create_raster(tmp_path / "o.tif", image_raster.size) as out,
-    ):
-        predict_image(network, image_raster, tissue_raster, inference, out)
-    with open_raster(tmp_path / "o.tif") as raster:
-        return raster.read()[0]
+    layers = layers_of(range(len(networks)), inference)
+    files = {layer.part: tmp_path / f"o{layer.part}.tif" for layer in layers}
+    with torch.inference_mode(), ExitStack() as stack:
+        image_raster, tissue_raster = (stack.enter_context(open_raster(tmp_path / f"{name}.tif")) for name in "it")
+        size, depth = image_raster.size, inference.depth
+        maps = [
+            Map(layer, stack.enter_context(create_raster(files[layer.part], size, dtype=depth))) for layer in layers
+        ]
+        predict_image(networks, image_raster, tissue_raster, inference, maps)
+    result = {}
+    for part, path in files.items():
+        with open_raster(path) as raster:
+            result[part] = raster.read()[0]
+    return result
+
+
+def probabilities(network, images, tta, scales=(1.0,)):
+    """Mean probabilities of windows over all views (windows x classes x edge x edge)."""
+    inference = Inference(window=images.shape[-1], tta=tta, tta_scales=list(scales))
+    (mean,) = layers_of([0], inference)
+    return group_means([network], torch.from_numpy(images), inference, mean.groups)[:, 0].numpy()
 
 
 def plain(network, image, overlap, blend, edge=64):
@@ -193,13 +213,69 @@ def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
     with create_raster(tmp_path / "o.tif", Size(96, 64)) as out:
         band, weights = Band(out, 64), blend_weights("pyramid", 64)
         sure, weak = np.full((1, 64, 64), 0.95, np.float32), np.full((1, 64, 64), 0.1, np.float32)
-        band.add(sure, weights, 0, 0)
-        band.add(weak, weights, 32, 0)
+        band.add(sure[None], weights, 0, 0)
+        band.add(weak[None], weights, 32, 0)
         band.finish()
     with open_raster(tmp_path / "o.tif") as raster:
         row = raster.read()[0, 32]
     assert (row[:44] >= 128).all()
     assert (np.diff(row[32:64].astype(int)) <= 0).all()
+
+
+class Plus(Shifted):
+    """As ``Shifted``, with a number added to the logits: another fold of the same model."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, images):
+        return super().forward(images) + self.number
+
+
+FOLDS = [-0.5, 0.0, 1.5]
+
+
+@pytest.mark.parametrize("blend", ["pyramid", "minimum", "discard"])
+def test_all_folds_in_one_pass_give_the_mean_of_what_each_gives_alone(tmp_path, blend):
+    image, options = NOISE.integers(0, 256, (3, 203, 130), np.uint8), {"overlap": 0.5, "blend": blend, "tta": "flips"}
+    found = maps_of(tmp_path, [Plus(each) for each in FOLDS], image, keep=["folds"], **options)
+    alone = [predicted(tmp_path, Plus(each), image, **options) for each in FOLDS]
+    assert list(found) == ["", "fold0", "fold1", "fold2"]
+    for fold, own in enumerate(alone):
+        assert (found[f"fold{fold}"] == own).all()
+    assert np.abs(found[""] - np.mean(alone, axis=0)).max() <= 1
+    plain = maps_of(tmp_path, [Plus(each) for each in FOLDS], image, **options)
+    assert list(plain) == [""]
+    assert (plain[""] == found[""]).all()
+
+
+def test_each_window_is_read_once_for_all_folds(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(predict, "read_window", lambda image, window: read.append(window) or real(image, window))
+    maps_of(tmp_path, [Plus(each) for each in FOLDS], np.zeros((3, 64, 160), np.uint8), overlap=0.0)
+    assert len(read) == len(set(read)) == 3
+
+
+def test_views_are_kept_each_for_itself(tmp_path):
+    image = NOISE.integers(0, 256, (3, 64, 64), np.uint8)
+    networks = [Plus(each) for each in FOLDS[:2]]
+    found = maps_of(tmp_path, networks, image, tta="flips", keep=["views"])
+    assert list(found) == ["", "view0", "view1", "view2", "view3"]
+    straight = maps_of(tmp_path, networks, image)[""]
+    turned = maps_of(tmp_path, networks, np.ascontiguousarray(image[:, :, ::-1]))[""]
+    assert (found["view0"] == straight).all()
+    assert (found["view1"] == turned[:, ::-1]).all()
+    assert np.abs(found[""] - np.mean([found[f"view{view}"] for view in range(4)], axis=0)).max() <= 1
+
+
+def test_half_precision_keeps_what_bytes_round(tmp_path):
+    image = NOISE.integers(0, 256, (3, 100, 70), np.uint8)
+    exact, rounded = (predicted(tmp_path, Pixelwise(), image, depth=depth) for depth in ("float16", "uint8"))
+    assert exact.dtype == np.float32
+    assert np.abs(exact - image.mean(0) / 255).max() < 2**-11
+    assert np.abs(rounded / 255 - image.mean(0) / 255).max() > 2**-10
+    assert np.abs(255 * exact - rounded).max() <= 0.51 + 255 * 2**-11
 
 
 def test_a_folder_without_a_usable_model_is_refused(tmp_path):

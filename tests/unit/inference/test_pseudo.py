@@ -68,7 +68,8 @@ def shard(tmp_path):
     first[0, :, :48] = second[0, :, :48] = 255  # both are sure of a gland on the left
     first[1, :, 80:], second[1, :, 80:] = 255, 100  # one alone of a vessel on the right
     for name, values in (("one", first), ("two", second)):
-        save(tmp_path / name / "fold0" / "t" / "t.tif", values, classes=json.dumps(CLASSES))
+        save(tmp_path / name / "t" / "t.fold1.tif", values, classes=json.dumps(CLASSES))
+        save(tmp_path / name / "t" / "t.tif", 255 - values, classes=json.dumps(CLASSES))
     return tmp_path, image
 
 
@@ -79,10 +80,11 @@ def test_tiles_hold_the_image_and_what_the_ensemble_is_sure_of(shard):
         tiles=TileSet(scale="s", size=32, min_tissue=0.5),
         classes=CLASSES,
         members=["one", "two"],
+        part="fold1",
         weights={"one": 3, "two": 1},
         min_confidence=0.9,
     )
-    members = [folder / name / "fold0" / "t" for name in ("one", "two")]
+    members = [folder / name / "t" for name in ("one", "two")]
     pseudo(order, members=members, scaled=folder / "scaled", out=folder / "t.h5")
     table = read_table([TrainingShard(folder / "t.h5", "t", "pseudo")], CLASSES)
     assert len(table) == 6

@@ -100,7 +100,9 @@ def test_anatomy_is_told_where_it_is_asked_for(project, configured):
 def test_every_class_is_labelled_on_pseudo_labelled_tiles(project, configured):
     project.write_sheet([{**row, "labelled": "gland"} for row in project.rows()])
     further = {"again": {**project.config()["models"]["near"], "pseudo": {"from": "both"}}}
-    order = make_order(configured(lambda config: config["models"].update(further)), "pseudo", model="again", shard="t")
+    project = configured(lambda config: config["models"].update(further))
+    order = make_order(project, "pseudo", model="again", fold="1", shard="t")
+    assert order.part == "fold1"
     assert {row.labelled for row in order.rows} == {("gland", "vessel")}
 
 

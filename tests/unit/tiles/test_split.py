@@ -76,11 +76,11 @@ def test_a_file_of_folds_is_taken_as_it_is(tmp_path):
     assert folds_of(assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, file=str(path)))) == {"a": 1, "b": 0}
 
 
-def test_a_group_on_both_sides_of_a_fold_is_refused(tmp_path):
+def test_a_file_may_divide_the_tiles_of_a_slide(tmp_path):
     path = tmp_path / "folds.csv"
     path.write_text("shard,group,fold\na1,a,0\na2,a,1\n")
-    with pytest.raises(UserError, match='group "a" lies on both sides of a fold: 0 and 1'):
-        assign_folds([row("a1", "a"), row("a2", "a")], Folds(count=2, file=str(path)))
+    rows = [row("a1", "a"), row("a2", "a")]
+    assert folds_of(assign_folds(rows, Folds(count=2, file=str(path)))) == {"a1": 0, "a2": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Sections about the data: classes, outlines, scales, tiles, folds."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -61,7 +61,7 @@ class Scale(Section):
     mpp: float | None = Field(None, gt=0, description="Micrometres in one pixel of this scale.")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Scale":
+    def _one_of_both(self) -> Self:
         if (self.factor is None) == (self.mpp is None):
             raise ValueError("give either factor or mpp")
         return self
@@ -100,8 +100,21 @@ class Folds(Section):
     """How training slides are divided for cross-validation."""
 
     count: int = Field(5, ge=2, description="Number of folds; each group of the sheet lies in exactly one.")
+    selected: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=1,
+        description="The folds that are trained, validated and scored, such as [0]; test slides are predicted by "
+        "these. none: all.",
+    )
     seed: int = Field(0, description="Changes which groups meet in a fold.")
     stratify: str | None = Field(None, description="Column of the sheet whose values each fold should share evenly.")
     file: str | None = Field(
         None, description="A csv (shard, group, fold) to use instead, such as an edited copy of results/folds.csv."
     )
+
+    @model_validator(mode="after")
+    def _selected_are_there(self) -> Self:
+        for fold in self.selected or ():
+            if fold >= self.count:
+                raise ValueError(f"selected: there is no fold {fold}; the folds are 0 to {self.count - 1}")
+        return self

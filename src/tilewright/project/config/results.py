@@ -29,6 +29,14 @@ class Inference(Section):
     )
     threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
     skip_background: bool = Field(True, description="Leave out windows without tissue; their probability is 0.")
+    keep: list[Literal["folds", "views"]] = Field(
+        [],
+        description="Maps that are written beside the mean of a slide: folds: of each fold (SLIDE.fold0.tif), where "
+        "several predict it; views: of each view of the test-time augmentation (SLIDE.view0.tif).",
+    )
+    depth: Literal["uint8", "float16"] = Field(
+        "uint8", description="Type of the model's probabilities on disk: 0 to 255, or 0 to 1 in half precision."
+    )
 
 
 class Calibration(Section):

@@ -20,14 +20,18 @@ from tilewright.project.rows import Region, Role
 
 
 class PredictOrder(Order):
-    """Of ``predict``: the slides, windows and blending."""
+    """Of ``predict``: the slides, the folds that predict them, windows and blending, and what is kept."""
 
     slides: list[str]
+    folds: list[int]
     inference: Inference
 
     @classmethod
     def of(cls, project: Project, model: str, shard: str) -> Self:
-        return cls(slides=_names(project, shard), inference=project.config.models[model].inference)
+        inference = project.config.models[model].inference
+        if project.labels_a_round(model, shard):
+            inference = inference.model_copy(update={"keep": sorted({*inference.keep, "folds"})})
+        return cls(slides=_names(project, shard), folds=list(project.folds_of(shard)), inference=inference)
 
 
 class SeamsOrder(Order):
@@ -41,12 +45,13 @@ class SeamsOrder(Order):
 
     @classmethod
     def of(cls, project: Project, model: str) -> Self:
-        slides = _names(project, project.shards_of_fold(0)[0])
-        return cls(slides=slides, inference=project.config.models[model].inference, **project.config.seams.model_dump())
+        slides = _names(project, project.first_validated)
+        inference = project.config.models[model].inference.model_copy(update={"keep": [], "depth": "uint8"})
+        return cls(slides=slides, inference=inference, **project.config.seams.model_dump())
 
 
 class EnsembleOrder(Order):
-    """Of ``ensemble``: the slides, the model of each member, the weights of the models, or that they are fitted."""
+    """Of ``ensemble``: the slides, the members, their weights, or that these are fitted."""
 
     slides: list[str]
     members: list[str]
@@ -56,7 +61,7 @@ class EnsembleOrder(Order):
     @classmethod
     def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.ensembles[ensemble]
-        members = [model for model in project.members(ensemble) for _ in project.folds_of(shard)]
+        members = project.members(ensemble)
         return cls(slides=_names(project, shard), members=members, weights=spec.models, fit=spec.weights == "fit")
 
 
@@ -161,7 +166,7 @@ class EvaluateOrder(Order):
     def of(cls, project: Project) -> Self:
         spec = project.config.evaluation
         return cls(
-            rows=[EvaluateRow.of(row) for row in project.rows("train", "test") if row.annotations],
+            rows=[EvaluateRow.of(row) for row in project.evaluated_rows],
             classes=project.classes,
             pixel_rule=project.config.annotations.pixel_rule,
             iou=spec.iou,
@@ -240,7 +245,7 @@ def _names(project: Project, shard: str) -> list[str]:
 def _fitting(project: Project) -> dict[str, Any]:
     """Fields of what is fitted on the slides with out-of-fold probabilities."""
     return {
-        "rows": [CalibrateRow.of(row) for row in project.rows("train")],
+        "rows": [CalibrateRow.of(row) for row in project.validated_rows],
         "folds": list(project.folds.values()),
         "classes": project.classes,
     }

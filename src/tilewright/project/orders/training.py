@@ -44,17 +44,22 @@ def pseudo_labelled(project: Project, model: str, fold: int) -> dict[str, str]:
 
 
 class PseudoOrder(Order):
-    """Of ``pseudo``: tiles of a model, the models that label them with their weights, and how sure they must be."""
+    """Of ``pseudo``: tiles of a model, the models that label them with their weights, and how sure they must be.
+
+    Attributes:
+        part: which map of each member labels, such as ``fold0``; empty: the only one.
+    """
 
     rows: list[TileRow]
     tiles: TileSet
     classes: list[str]
     members: list[str]
+    part: str = ""
     weights: dict[str, float]
     min_confidence: float
 
     @classmethod
-    def of(cls, project: Project, model: str, shard: str) -> Self:
+    def of(cls, project: Project, model: str, fold: str, shard: str) -> Self:
         config = project.config
         spec = config.models[model]
         if spec.pseudo is None:
@@ -69,6 +74,7 @@ class PseudoOrder(Order):
             tiles=tiles,
             classes=project.classes,
             members=project.members(spec.pseudo.source),
+            part=f"fold{fold}" if len(project.folds_of(shard)) > 1 else "",
             weights=config.ensembles[spec.pseudo.source].models,
             min_confidence=spec.pseudo.min_confidence,
         )

@@ -1,0 +1,49 @@
+"""Maps of a slide that several folds predict in several views: the mean of all, and single folds and views."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from tilewright.inference.views import views
+from tilewright.project.config import Inference
+
+Seen = tuple[int, int]
+"""What one network says of one view: its place among the networks, and the number of the view."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A map of probabilities.
+
+    Attributes:
+        part: what stands in the name of its file after the slide, such as ``fold0``; empty: the mean of all.
+        groups: what is averaged in each window before windows are blended; the groups are averaged after it.
+    """
+
+    part: str
+    groups: tuple[frozenset[Seen], ...]
+
+
+def layers_of(folds: Sequence[int], inference: Inference) -> list[Layer]:
+    """The maps that are written of a slide, the mean of all first.
+
+    A single fold, or a single view, is the mean itself and has no map of its own.
+
+    Args:
+        folds: number of the fold of each network.
+        inference: views, blending, and what is kept.
+    """
+    count = len(list(views(inference.tta, inference.tta_scales, inference.window)))
+    networks, seen = range(len(folds)), range(count)
+    layers = [_layer("", networks, seen, inference)]
+    if "folds" in inference.keep and len(folds) > 1:
+        layers += [_layer(f"fold{fold}", [place], seen, inference) for place, fold in enumerate(folds)]
+    if "views" in inference.keep and count > 1:
+        layers += [_layer(f"view{view}", networks, [view], inference) for view in seen]
+    return layers
+
+
+def _layer(part: str, networks: Sequence[int], seen: Iterable[int], inference: Inference) -> Layer:
+    """The least of all windows is that of one network; the mean over networks is taken after it."""
+    apart = [[place] for place in networks] if inference.blend == "minimum" else [list(networks)]
+    return Layer(part, tuple(frozenset(product(places, seen)) for places in apart))
