@@ -54,6 +54,7 @@ def orders(graph):
         ("models__far__epochs", 9, {"report"}),
         ("ensembles__both__models__near", 5, {"ensemble", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
+        ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
         ("segmentation__confidence", "max", {"segment"}),
         ("segmentation__fill_holes", 50, {"segment"}),
         ("evaluation__boundary", 5, {"evaluate"}),
