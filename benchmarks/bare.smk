@@ -139,6 +139,16 @@ rule encode:
         "true"
 
 
+rule measure:
+    input:
+        expand("results/segments/{ensemble}/{shard}", ensemble=MEMBERS, shard=SHARDS),
+        expand("results/scaled/{shard}", shard=SHARDS),
+    output:
+        "results/slides.csv",
+    shell:
+        "true"
+
+
 rule evaluate:
     input:
         expand("results/segments/{{ensemble}}/{shard}", shard=SHARDS),

@@ -40,7 +40,7 @@ SHIM = """#!/usr/bin/env bash
 while [ $# -gt 0 ]; do [ "$1" = --out ] && out=$2; verb=${verb:-$1}; shift; done
 case $verb in
 train) mkdir -p "$out"; for name in model.safetensors model.json history.csv curves.png; do : > "$out/$name"; done ;;
-tile|split|calibrate|seams|encode) : > "$out" ;;
+tile|split|calibrate|seams|encode|measure) : > "$out" ;;
 *) mkdir -p "$out"; : > "$out/done" ;;
 esac
 """

@@ -34,6 +34,7 @@ VERBS = {
     "calibrate": ("tilewright.inference.calibrate:calibrate", "Choose thresholds on out-of-fold slides."),
     "segment": ("tilewright.segments.segment:segment", "Make masks and objects of the probabilities of a shard."),
     "encode": ("tilewright.segments.encode:encode", "Write the run-length-encoded submission."),
+    "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }

@@ -54,6 +54,7 @@ def orders(graph):
         ("models__far__epochs", 9, {"report"}),
         ("ensembles__both__models__near", 5, {"ensemble", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
+        ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
         ("segmentation__confidence", "max", {"segment"}),
         ("segmentation__fill_holes", 50, {"segment"}),
         ("evaluation__boundary", 5, {"evaluate"}),
@@ -99,7 +100,7 @@ def test_a_line_more_in_the_sheet_changes_the_orders_of_no_other_shard(graph, pr
     before = orders(graph())
     project.write_sheet([project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", ""), *project.rows()])
     after = orders(graph())
-    assert {rule for rule in RULES if before[rule] != after[rule]} == {"encode", "evaluate", "report"}
+    assert {rule for rule in RULES if before[rule] != after[rule]} == {"encode", "measure", "evaluate", "report"}
 
 
 def test_an_order_is_named_by_its_content_and_written_once(graph):

@@ -19,7 +19,7 @@ from tilewright.tiles.archive import open_archive
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[2]
-FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "evaluate": 1, "report": 1}
+FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "measure": 1, "evaluate": 1, "report": 1}
 
 
 def test_a_second_run_does_nothing(finished):
@@ -31,6 +31,7 @@ def test_every_output_is_there(finished):
     assert names >= {
         "folds.csv",
         "submission/both.csv",
+        "slides.csv",
         "report/index.html",
         "calibration/both.json",
         *(f"metrics/both/{name}" for name in ("slides.csv", "objects.csv", "summary.json")),
@@ -57,6 +58,19 @@ def test_the_submission_decodes_to_the_masks_of_the_segments(finished):
     objects = read_columns(finished.results / "segments" / "both" / "t" / "t1.objects.parquet")
     assert found > 0
     assert np.sum(objects["area"]) <= found
+
+
+def test_every_predicted_slide_and_class_is_measured(finished):
+    with (finished.results / "slides.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    slides = ["a1", "a2", "b1", "b2", "t1", "t2"]
+    assert [(row["slide"], row["class"]) for row in rows] == [
+        (slide, name) for slide in slides for name in ("gland", "vessel")
+    ]
+    for row in rows:
+        with open_raster(finished.results / "segments" / "both" / row["shard"] / f"{row['slide']}.mask.tif") as raster:
+            mask = raster.read()[0] >> ("gland", "vessel").index(row["class"]) & 1
+        assert int(row["area_px"]) == mask.sum()
 
 
 def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
@@ -88,6 +102,7 @@ def test_a_second_round_learns_from_pseudo_labels(graph):
         "calibrate": 1,
         "segment": 3,
         "encode": 1,
+        "measure": 1,
         "evaluate": 1,
         "report": 1,
     }
@@ -158,7 +173,7 @@ def test_a_new_test_slide_touches_its_own_stages_and_the_outputs_that_list_it(gr
     row = graph.project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", "")
     graph.project.write_sheet([*graph.project.rows(), row])
     own = {"rasterize": 1, "downscale": 2, "predict": 2, "ensemble": 1, "segment": 1}
-    assert graph.jobs() == {**own, "encode": 1, "evaluate": 1, "report": 1}
+    assert graph.jobs() == {**own, "encode": 1, "measure": 1, "evaluate": 1, "report": 1}
 
 
 def test_slides_that_cannot_be_read_do_not_hold_up_the_others(graph):
@@ -192,8 +207,8 @@ def test_files_that_are_missing_stop_the_jobs_of_their_slides_alone(graph):
     code, printed = graph.attempt("--keep-going")
     assert code == 1
     assert graph.jobs() == {
-        "rasterize": 2, "downscale": 4, "predict": 4, "ensemble": 2, "segment": 2, "encode": 1, "evaluate": 1,
-        "report": 1,
+        "rasterize": 2, "downscale": 4, "predict": 4, "ensemble": 2, "segment": 2, "encode": 1, "measure": 1,
+        "evaluate": 1, "report": 1,
     }  # fmt: skip
     for file in ("gone.tif", "lost.geojson"):
         log = (graph.results / "logs" / "rasterize" / f"{Path(file).stem}.log").read_text()
@@ -278,7 +293,7 @@ def test_weights_and_least_sizes_are_fitted_out_of_fold(graph):
 
 
 def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
-    deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/fold1/b")
+    deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/b")
     stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")
     before = graph.hashes(*stages)
     for name in deleted:

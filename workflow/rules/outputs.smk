@@ -56,6 +56,36 @@ rule encode:
         "tilewright encode --order {params.order:q} --segments {params.segments:q} --out {output.submission:q} 2> {log:q}"
 
 
+rule measure:
+    input:
+        segments=graph.all_segments,
+        scaled=graph.all_scaled,
+    output:
+        slides=report(
+            places.slides(),
+            caption="../report/slides.rst",
+            category="Overview",
+        ),
+    log:
+        places.log("measure"),
+    benchmark:
+        places.benchmark("measure")
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        order=order("measure"),
+        results=folder(places.slides()),
+        code=code("segments.measure"),
+    message:
+        "What each class amounts to"
+    shell:
+        "tilewright measure --order {params.order:q} --results {params.results:q} --out {output.slides:q} 2> {log:q}"
+
+
 rule evaluate:
     input:
         segments=[places.segments(shard=shard) for shard in project.evaluated],

@@ -19,7 +19,7 @@ from tilewright.check.findings import Findings
 from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
 from tilewright.project.config import Config, Network
-from tilewright.project.configfile import parse_config
+from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import split_rows
 from tilewright.project.project import Assignment
@@ -118,8 +118,7 @@ def _without_mistakes(values: Mapping[str, Any]) -> tuple[dict[str, Any], set[st
             Config.model_validate(sound)
         except ValidationError as error:
             for each in error.errors():
-                location = [part for part in each["loc"] if part != "[key]"]
-                touched |= _mend(sound, location, missing=each["type"] == "missing")
+                touched |= _mend(sound, list(location_of(each)), missing=each["type"] == "missing")
         else:
             return sound, touched
     return {**deepcopy(STAND_INS), "sheet": str(values.get("sheet", "config/slides.csv"))}, set(STAND_INS)

@@ -84,14 +84,14 @@ class _Fitter:
     """
 
     def __init__(self, spec: Calibration, name: str, classes: Sequence[str]) -> None:
-        self._spec = spec
+        self._spec, self._fixed = spec, _fixed(spec, name)
         self._sizes = cache(
             lambda slide, threshold: object_sizes(slide.probability, slide.mask, classes, name, threshold)
         )
 
     def fit(self, slides: Sequence[_Slide]) -> Bounds:
         """What is best on some slides."""
-        threshold = self._spec.threshold
+        threshold = self._fixed
         if threshold is None:
             threshold = bin_threshold(best_bin(dice_curve([slide.histogram for slide in slides], self._spec.aim)))
         if self._spec.min_area != "fit":
@@ -120,6 +120,11 @@ class _Fitter:
     def dice(self, counts: Sequence[Counts]) -> float:
         """Dice of slides as the aim has it."""
         return dice_of(counts, self._spec.aim)
+
+
+def _fixed(spec: Calibration, name: str) -> float | None:
+    """The threshold that the config gives a class, if it does."""
+    return spec.threshold.get(name) if isinstance(spec.threshold, dict) else spec.threshold
 
 
 def _fit(slides: Sequence[_Slide], name: str, order: CalibrateOrder) -> Fitted:

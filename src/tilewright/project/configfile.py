@@ -48,8 +48,7 @@ def parse_config(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Confi
 
 
 def _problem(error: Any, files: Sequence[Path]) -> Problem:
-    # pydantic marks an error in a dictionary's key by a last part "[key]"
-    location = tuple(part for part in error["loc"] if part != "[key]")
+    location = location_of(error)
     key = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
@@ -57,6 +56,15 @@ def _problem(error: Any, files: Sequence[Path]) -> Problem:
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     given = f" (given: {error['input']!r})" if error["type"] != "missing" else ""
     return Problem(_where(location, files), f"{key}: {message[:1].lower()}{message[1:]}{given}.")
+
+
+def location_of(error: Any) -> Location:
+    """The keys that lead to an error of pydantic.
+
+    It marks an error in a dictionary's key by a last part "[key]"; sections mark one of several ways to write a value
+    likewise.
+    """
+    return tuple(part for part in error["loc"] if not str(part).startswith("["))
 
 
 def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
@@ -70,6 +78,10 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     for name, ensemble in config.ensembles.items():
         for model in ensemble.models:
             yield from check(("ensembles", name, "models", model), model, "model", list(config.models))
+        threshold = ensemble.calibration.threshold
+        for each in threshold if isinstance(threshold, dict) else ():
+            place = ("ensembles", name, "calibration", "threshold", each)
+            yield from check(place, each, "class", list(config.classes))
     for name in config.submission.classes:
         yield from check(("submission", "classes"), name, "class", list(config.classes))
     kinds = {scale.factor is None for scale in config.scales.values()}

@@ -131,6 +131,10 @@ class Places:
         """Table of ``encode``."""
         return f"{self.results}/submission/{ensemble}.csv"
 
+    def slides(self) -> str:
+        """Table of ``measure``: what each class amounts to on each slide."""
+        return f"{self.results}/slides.csv"
+
     def metrics(self, ensemble: str = "{ensemble}") -> str:
         """Folder of ``evaluate``."""
         return f"{self.results}/metrics/{ensemble}"

@@ -1,6 +1,7 @@
 """What ``segment`` wrote of a slide, read back: masks as runs, with the objects that they belong to."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ class _Listed:
     first: Ints
     number: Ints
     confidence: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is predicted of a class.
+
+    Attributes:
+        objects: number of objects.
+        pixels: of the slide, of all objects together.
+    """
+
+    objects: int
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,19 @@ class Prediction:
                 yield layers
         self._check_counts(counts, listed)
 
+    def amounts(self) -> dict[str, Amount]:
+        """How much there is of each class, read in parts of the table."""
+        counts, pixels = dict.fromkeys(self.classes, 0), dict.fromkeys(self.classes, 0)
+        path = objects_file(self.folder, self.slide)
+        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
+            for part in table.iter_batches(columns=["class", "area"]):
+                names, areas = (column.to_numpy(zero_copy_only=False) for column in part.columns)
+                for name in self.classes:
+                    own = areas[names == name]
+                    counts[name] += len(own)
+                    pixels[name] += int(own.sum())
+        return {name: Amount(counts[name], pixels[name]) for name in self.classes}
+
     def _layer(self, runs: Runs, listed: _Listed) -> Layer:
         owner = components_of(runs)
         _, first = np.unique(owner, return_index=True)
@@ -172,12 +199,19 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     Raises:
         DataError: the file is missing or damaged.
     """
-    try:
+    with _readable(path):
         table = pq.read_table(path, columns=columns and list(columns), page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
     frame = table.to_pandas(strings_to_categorical=True)
     return {name: np.asarray(frame[name]) for name in frame.columns}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of a table that cannot be read that it is so."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
 
 
 def _covered(runs: Runs, mask: Runs) -> NDArray[np.bool_]:

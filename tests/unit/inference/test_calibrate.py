@@ -120,6 +120,13 @@ def test_fixed_values_are_kept(project, monkeypatch):
     assert found["min_area"] == {"gland": 7, "vessel": 7}
 
 
+def test_a_class_without_a_threshold_of_its_own_is_fitted(project, monkeypatch):
+    best, found = fitted(project, monkeypatch), fitted(project, monkeypatch, threshold={"vessel": 0})
+    assert found["thresholds"] == {"gland": best["thresholds"]["gland"], "vessel": 0}
+    assert found["dice"]["gland"] == best["dice"]["gland"]
+    assert found["dice"]["vessel"]["fitted"] < best["dice"]["vessel"]["fitted"]
+
+
 def test_a_class_that_no_training_slide_is_labelled_for_is_refused(project, monkeypatch):
     project.write_sheet([{**one, "labelled": "gland"} for one in project.rows()])
     with pytest.raises(DataError, match="no training slide is labelled for vessel"):

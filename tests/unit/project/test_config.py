@@ -22,6 +22,10 @@ ensembles:
 """
 
 
+def with_threshold(value):
+    return "{unet: 1}\n", f"{{unet: 1}}\n    calibration: {{threshold: {value}}}\n"
+
+
 def problems(tmp_path, text):
     path = tmp_path / "config.yaml"
     path.write_text(text)
@@ -58,6 +62,9 @@ def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path, edit, line,
         (("{factor: 1}", "{factor: 1, mpp: 2}"), 5, "give either factor or mpp"),
         (("epochs: 3", "loss: {dicee: 1}"), 11, "'balanced_bce', 'dice'"),
         (("gland: {}", "gland: {color: red}"), 2, "classes.gland.color"),
+        (with_threshold("1.5"), 15, "both.calibration.threshold: input should be less than or equal to 1 (given: 1.5)"),
+        (with_threshold("{gland: -1}"), 15, "calibration.threshold.gland: input should be greater than or equal to 0"),
+        (with_threshold("{any: 1}"), 15, "calibration.threshold.any: is reserved"),
     ],
 )
 def test_a_wrong_value_names_its_line_and_what_is_expected(tmp_path, edit, line, says):
@@ -83,6 +90,10 @@ def test_all_problems_are_told_at_once(tmp_path):
         (("tiles: small", "tiles: smal"), 'line 10: models.unet.tiles: no tile set is named "smal".'),
         (("{unet: 1}", "{unit: 1}"), 'line 14: ensembles.both.models.unit: no model is named "unit".'),
         (("ensembles:", "submission: {classes: [glands]}\nensembles:"), 'no class is named "glands".'),
+        (
+            with_threshold("{gland: 0, vesel: 1}"),
+            'line 15: ensembles.both.calibration.threshold.vesel: no class is named "vesel".\n  Did you mean "vessel"?',
+        ),
     ],
 )
 def test_a_name_that_refers_to_nothing_is_named_with_its_line(tmp_path, edit, says):

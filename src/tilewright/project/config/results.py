@@ -1,10 +1,11 @@
 """Sections about what is made of trained networks: predictions, ensembles, objects, submissions, the report."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from tilewright.project.config.base import Name, Section, Share
+from tilewright.project.config.base import ClassName, Name, Section, Share
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Dialect = Literal["column_major", "row_major", "coco"]
@@ -39,10 +40,24 @@ class Inference(Section):
     )
 
 
+def _way(threshold: Any) -> str:
+    return "[by class]" if isinstance(threshold, Mapping) else "[number]"
+
+
+Thresholds = Annotated[
+    Annotated[Share, Tag("[number]")] | Annotated[dict[ClassName, Share], Tag("[by class]")], Discriminator(_way)
+]
+"""One for all classes, or by class. What is wrong is said of the way that was chosen alone."""
+
+
 class Calibration(Section):
     """How thresholds are found, on out-of-fold slides only."""
 
-    threshold: Share | None = Field(None, description="A fixed threshold; none: the best one for each class.")
+    threshold: Thresholds | None = Field(
+        None,
+        description="A fixed threshold, or one by class; none, and for classes that are not named: the best one for "
+        "each class.",
+    )
     aim: Literal["pooled", "slide"] = Field(
         "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
     )

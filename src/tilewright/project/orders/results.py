@@ -146,6 +146,29 @@ class EncodeOrder(Order):
         return cls(rows=rows, submission=submission, classes=submission.classes or project.classes)
 
 
+class MeasureRow(StepRow):
+    """A slide that is segmented."""
+
+    shard: str
+
+
+class MeasureOrder(Order):
+    """Of ``measure``: the segmented slides, the classes, and the scale of each ensemble."""
+
+    rows: list[MeasureRow]
+    classes: list[str]
+    scales: dict[str, str]
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        segmented = {*project.validated, *project.tested}
+        return cls(
+            rows=[MeasureRow.of(row) for row in project.sheet if row.shard in segmented],
+            classes=project.classes,
+            scales={name: project.grid_scale(name) for name in sorted(project.config.ensembles)},
+        )
+
+
 class EvaluateRow(CalibrateRow):
     """A slide with outlines and a prediction that may be compared with them."""
 
