@@ -73,7 +73,7 @@ def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
 COLUMNS = {
     "image": ("b1.png", {"rasterize", "downscale", "report"}),
     "annotations": ("b1.geojson", {"rasterize"}),
-    "source": ("three", {"tile", "evaluate", "report"}),
+    "source": ("three", {"tile", "calibrate", "evaluate", "report"}),
     "labelled": ("vessel", {"tile", "weigh", "calibrate", "evaluate", "report"}),
     "mpp": ("0.5", {"rasterize", "downscale"}),
     "region": ("0,0,50,50", {"rasterize", "downscale", "report"}),

@@ -19,6 +19,8 @@ SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.jso
 """Files of an ensemble's scores."""
 PAGE = "index.html"
 """The page of the report, beside its pictures."""
+BUNDLE, MODEL_CARD, EXAMPLES = "bundle.json", "README.md", "examples"
+"""Of a bundle: what it says of itself, the same for people, and the folder of small pictures of slides."""
 PATHVAR = re.compile(r"<(\w+)>")
 """A path that another path speaks of."""
 
@@ -139,6 +141,10 @@ class Places:
         """Folder of ``evaluate``."""
         return f"{self.results}/metrics/{ensemble}"
 
+    def bundle(self, ensemble: str = "{ensemble}") -> str:
+        """Folder of ``pack``: all that a prediction by an ensemble needs."""
+        return f"{self.results}/bundles/{ensemble}"
+
     def report(self) -> str:
         """Folder of ``report``."""
         return f"{self.results}/report"
@@ -157,6 +163,16 @@ def _resolved(name: str, named: Mapping[str, str]) -> str:
 def parent(path: str) -> str:
     """The folder of a path, wildcards or not."""
     return path.rpartition("/")[0]
+
+
+def packed_weights(model: str, role: str) -> str:
+    """Place in a bundle of the weights of a model, by their role, such as ``fold0``."""
+    return f"weights/{model}/{role}.safetensors"
+
+
+def packed_example(slide: str) -> str:
+    """Place in a bundle of the small picture of a slide."""
+    return f"{EXAMPLES}/{slide}.jpg"
 
 
 def archive_file(folder: Path, shard: str) -> Path:
