@@ -41,7 +41,7 @@ def _chain(project, step):
         from tilewright.inference import predict as steps
 
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        steps.load_model = lambda _: (prediction.finder_of_dark(), ["nucleus"])
+        steps.load_folds = lambda _: ([prediction.finder_of_dark()], ["nucleus"])
         inference = Inference(window=512, overlap=0.25, batch_size=prediction.BATCH)
         order = PredictOrder(slides=[ours.SLIDE], folds=[0], inference=inference)
         return lambda: steps.predict(order, models=[project], scaled=project / "downscale", out=member)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tilewright.annotations import read_outlines
     from tilewright.cli import run_step
     from tilewright.graph import read_project
-    from tilewright.inference.predict import load_model
+    from tilewright.inference.loading import load_model
     from tilewright.pixels.grid import Window
     from tilewright.pixels.rle import decode_rle, encode_rle
     from tilewright.project.orders import make_order
@@ -28,7 +28,7 @@ _HOMES = {
     "Window": "tilewright.pixels.grid",
     "decode_rle": "tilewright.pixels.rle",
     "encode_rle": "tilewright.pixels.rle",
-    "load_model": "tilewright.inference.predict",
+    "load_model": "tilewright.inference.loading",
     "make_order": "tilewright.project.orders",
     "open_slide": "tilewright.slides",
     "read_outlines": "tilewright.annotations",

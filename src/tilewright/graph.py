@@ -7,15 +7,16 @@ Functions that take wildcards serve as input functions. Paths stand in ``project
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
-from tilewright.project.crosscheck import sheet_problems
+from tilewright.project.crosscheck import ensemble_problems, sheet_problems
 from tilewright.project.orders import make_order, pseudo_labelled, split_rows, wildcards_of, write_order
-from tilewright.project.places import Places, parent
+from tilewright.project.places import Places, described_in, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
 from tilewright.project.sheetfile import read_sheet
@@ -42,15 +43,19 @@ def read_project(config: str | Path) -> Project:
 
 
 def project_of(config: Config) -> Project:
-    """A project from its config: reads the sheet, and divides the slides into folds.
+    """A project from its config: reads bundles and the sheet, and divides the slides into folds.
 
     Raises:
-        UserError: everything that is wrong with the sheet.
+        UserError: everything that is wrong with them.
     """
+    bundled = Bundled.read(config)
     sheet = read_sheet(Path(config.sheet), config.roots, list(config.classes))
     raise_all(UserError, list(sheet_problems(config, sheet)))
-    rows = split_rows([row for row in sheet if row.role != "test"], config.folds)
-    return Project(config, sheet, {one.shard: one for one in assign_folds(rows, config.folds)})
+    trained = [row for row in sheet if row.role != "test"] if config.is_cross_validated else []
+    folds = assign_folds(split_rows(trained, config.folds), config.folds) if config.is_cross_validated else []
+    project = Project(config, sheet, {one.shard: one for one in folds}, bundled)
+    raise_all(UserError, list(ensemble_problems(project)))
+    return project
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,24 @@ class Graph:
 
     # results that a job takes
 
+    def masks(self, wildcards: Any) -> list[str]:
+        """Masks of a shard, if there are outlines of its slides."""
+        return [self.places.masks(wildcards.shard)] if self.project.is_annotated(wildcards.shard) else []
+
+    def calibration(self, wildcards: Any) -> list[str]:
+        """The thresholds of an ensemble, if they are fitted."""
+        fitted = self.project.is_calibrated(wildcards.ensemble)
+        return [self.places.calibration(wildcards.ensemble)] if fitted else []
+
+    def evaluated_segments(self, wildcards: Any) -> list[str]:
+        """Segmented shards that an ensemble is judged by."""
+        ensemble = wildcards.ensemble
+        return [self.places.segments(ensemble, shard) for shard in self.project.evaluated(ensemble)]
+
+    def evaluated_masks(self, wildcards: Any) -> list[str]:
+        """Their masks."""
+        return [self.places.masks(shard) for shard in self.project.evaluated(wildcards.ensemble)]
+
     def scaled_for_tiles(self, wildcards: Any) -> str:
         """The scaled shard that a tile set is cut from."""
         return self.places.scaled(self.project.config.tiles[wildcards.tiles].scale, wildcards.shard)
@@ -165,12 +188,21 @@ class Graph:
         return self.places.model(wildcards.model, self.project.selected[0])
 
     def networks(self, wildcards: Any) -> list[str]:
-        """The networks that predict a shard, with their descriptions."""
+        """The networks that predict a shard, with their descriptions; of a bundle its description or its zip."""
+        if path := self._bundle(wildcards.model):
+            return [path if Path(path).is_file() else described_in(path)]
         return self._trained(wildcards.model, self.project.folds_of(wildcards.shard))
 
     def networks_folders(self, wildcards: Any) -> list[str]:
-        """Their folders."""
+        """Their folders; the bundle."""
+        if path := self._bundle(wildcards.model):
+            return [path]
         return [self.places.model(wildcards.model, fold) for fold in self.project.folds_of(wildcards.shard)]
+
+    def _bundle(self, member: str) -> str | None:
+        """The bundle of a member, if it comes from one."""
+        own = self.project.bundled.members.get(member)
+        return self.project.config.bundles[own.bundle].path if own else None
 
     def _trained(self, model: str, folds: Iterable[int]) -> list[str]:
         kinds = (self.places.network, self.places.card)
@@ -238,16 +270,36 @@ class Graph:
     def all_segments(self) -> list[str]:
         """Segmented shards of all ensembles."""
         ensembles = self.project.config.ensembles
-        return [self.places.segments(ensemble, shard) for ensemble in ensembles for shard in self._predicted]
+        return [self.places.segments(name, shard) for name in ensembles for shard in self.project.predicted(name)]
 
     @property
     def all_scaled(self) -> list[str]:
         """Scaled shards at the scales of all ensembles."""
-        return [self.places.scaled(scale, shard) for scale in self.project.grid_scales for shard in self._predicted]
+        ensembles = self.project.config.ensembles
+        wanted = (
+            (self.project.grid_scale(name), shard) for name in ensembles for shard in self.project.predicted(name)
+        )
+        return list(dict.fromkeys(self.places.scaled(scale, shard) for scale, shard in wanted))
 
-    @cached_property
-    def _predicted(self) -> list[str]:
-        return [*self.project.validated, *self.project.tested]
+    @property
+    def all_metrics(self) -> list[str]:
+        """Scores of all ensembles that can be compared with outlines."""
+        return [self.places.metrics(name) for name in self.project.config.ensembles if self.project.evaluated(name)]
+
+    @property
+    def all_calibrations(self) -> list[str]:
+        """Thresholds of all ensembles for which they are fitted."""
+        return [self.places.calibration(name) for name in self._calibrated]
+
+    @property
+    def all_evaluated_masks(self) -> list[str]:
+        """Masks of all shards that an ensemble is compared with."""
+        found = (shard for name in self.project.config.ensembles for shard in self.project.evaluated(name))
+        return [self.places.masks(shard) for shard in dict.fromkeys(found)]
+
+    @property
+    def _calibrated(self) -> list[str]:
+        return [name for name in self.project.config.ensembles if self.project.is_calibrated(name)]
 
     # what a job takes of the machine
 
@@ -270,8 +322,9 @@ class Graph:
         return self._model(wildcards).devices if visible_gpus() else 0
 
     def prediction_threads(self, wildcards: Any) -> int:
-        """Threads that a prediction keeps busy."""
-        return self._model(wildcards).inference.threads
+        """Threads that a prediction keeps busy; one with the models of a bundle, as sums depend on it."""
+        model = self.project.config.models.get(wildcards.model)
+        return model.inference.threads if model else 1
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]

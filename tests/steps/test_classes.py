@@ -26,6 +26,7 @@ from tilewright.project.orders import (
     DownscaleOrder,
     EnsembleOrder,
     EvaluateOrder,
+    Labeller,
     PseudoOrder,
     RasterizeOrder,
     ReportRow,
@@ -91,8 +92,8 @@ def chain(name):
         ),
         "pseudo": lambda: pseudo(
             order_of(
-                PseudoOrder, SHEET, "b", CLASSES, tiles=TileSet(scale="full", size=64), members=["one"],
-                weights={"one": 1}, min_confidence=0.9,
+                PseudoOrder, SHEET, "b", CLASSES, tiles=TileSet(scale="full", size=64), members=[Labeller(weight=1)],
+                min_confidence=0.9,
             ),
             members=[Path("p/one/b")], scaled=Path("s/b"), out=Path("y/b.h5"),
         ),

@@ -170,7 +170,7 @@ def test_selected_folds_alone_are_trained_validated_and_scored(graph):
     assert found.all_curves == [f"results/models/{model}/fold1/curves.png" for model in ("near", "far")]
     assert found.seams_model(SimpleNamespace(model="near")) == "results/models/near/fold1"
     assert found.scaled_for_seams(SimpleNamespace(model="near")) == f"results/scaled/full/{seen}"
-    assert found.project.evaluated == [seen, "t"]
+    assert found.project.evaluated("both") == [seen, "t"]
     for rule in ("calibrate", "weigh", "evaluate"):
         rows = json.loads(Path(found.order(rule)(WILDCARDS)).read_text())["rows"]
         assert {row["shard"] for row in rows} - {"t"} == {seen}
@@ -182,13 +182,13 @@ def test_external_shards_are_trained_on_and_never_validated_or_evaluated(graph):
     found = graph()
     assert "results/tiles/fine/x1.h5" in found.training_tiles(SimpleNamespace(model="near"))
     project = found.project
-    assert "x1" not in (*project.validated, *project.tested, *project.evaluated)
+    assert "x1" not in (*project.validated, *project.tested, *project.evaluated("both"))
 
 
 def test_slides_without_outlines_are_segmented_and_not_evaluated(graph, project):
     project.write_sheet([row for row in project.rows() if row["slide"] != "t1"])
     assert "t" in graph().project.tested
-    assert "t" not in graph().project.evaluated
+    assert "t" not in graph().project.evaluated("both")
 
 
 def test_only_training_rows_count_for_thresholds(graph, project):

@@ -52,8 +52,8 @@ def fetched(files):
 
 wildcard_constraints:
     shard=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-    scale=name_pattern(project.config.scales),
+    scale=name_pattern(project.scales),
     tiles=name_pattern(project.config.tiles),
-    model=name_pattern(project.config.models),
+    model=name_pattern(project.known("model")),
     ensemble=name_pattern(ENSEMBLES),
     fold=r"\d+",

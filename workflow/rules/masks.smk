@@ -27,7 +27,7 @@ rule rasterize:
 rule downscale:
     input:
         images=fetched(graph.images),
-        masks=places.masks(),
+        masks=graph.masks,
     output:
         scaled=directory(places.scaled()),
     log:
@@ -43,9 +43,10 @@ rule downscale:
         limits=graph.limits,
     params:
         order=order("downscale"),
+        masks=places.masks(),
         code=code("scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
-        "tilewright downscale --order {params.order:q} --masks {input.masks:q} --limits {resources.limits:q}"
+        "tilewright downscale --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
         " --threads {threads} --out {output.scaled:q} 2> {log:q}"

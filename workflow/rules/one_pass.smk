@@ -4,7 +4,7 @@ ruleorder: downscale_in_one_pass > downscale
 rule downscale_in_one_pass:
     input:
         images=fetched(graph.images),
-        masks=places.masks(),
+        masks=graph.masks,
     output:
         scaled=directory([places.scaled(scale) for scale in ONE_PASS]),
     log:
@@ -20,9 +20,10 @@ rule downscale_in_one_pass:
         limits=graph.limits,
     params:
         order=order("downscale_in_one_pass"),
+        masks=places.masks(),
         code=code("scales.downscale"),
     message:
         "{wildcards.shard} at several scales"
     shell:
-        "tilewright downscale --order {params.order:q} --masks {input.masks:q} --limits {resources.limits:q}"
+        "tilewright downscale --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
         " --threads {threads} --out {output.scaled:q} 2> {log:q}"

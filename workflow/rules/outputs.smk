@@ -1,7 +1,7 @@
 rule segment:
     input:
         probabilities=places.ensembles(),
-        calibration=places.calibration(),
+        calibration=graph.calibration,
         anatomy=fetched(graph.anatomy_of_objects),
     output:
         segments=directory(places.segments()),
@@ -18,12 +18,13 @@ rule segment:
         limits=graph.limits,
     params:
         order=order("segment"),
+        calibration=places.calibration(),
         code=code("segments.segment"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
         "tilewright segment --order {params.order:q} --probabilities {input.probabilities:q}"
-        " --calibration {input.calibration:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
+        " --calibration {params.calibration:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
 
 
 rule encode:
@@ -88,8 +89,8 @@ rule measure:
 
 rule evaluate:
     input:
-        segments=[places.segments(shard=shard) for shard in project.evaluated],
-        masks=[places.masks(shard) for shard in project.evaluated],
+        segments=graph.evaluated_segments,
+        masks=graph.evaluated_masks,
     output:
         metrics=directory(places.metrics()),
     log:

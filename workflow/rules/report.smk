@@ -4,10 +4,10 @@ rule report:
         seams=graph.all_seams,
         weights=graph.all_weights,
         segments=graph.all_segments,
-        metrics=[places.metrics(name) for name in ENSEMBLES],
-        calibrations=[places.calibration(name) for name in ENSEMBLES],
+        metrics=graph.all_metrics,
+        calibrations=graph.all_calibrations,
         scaled=graph.all_scaled,
-        masks=[places.masks(shard) for shard in project.evaluated],
+        masks=graph.all_evaluated_masks,
     output:
         report=report(
             directory(places.report()),

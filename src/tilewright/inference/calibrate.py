@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tilewright.inference.calibration import Bounds, Fitted, write_calibration
+from tilewright.inference.calibration import Fitted, write_calibration
 from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.pixels.grid import WINDOW, blocks
 from tilewright.pixels.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
@@ -21,6 +21,7 @@ from tilewright.project.bundle import Score
 from tilewright.project.config import Calibration
 from tilewright.project.orders import CalibrateOrder
 from tilewright.project.places import mask_file, probability_file, scaled_mask_file
+from tilewright.project.project import Bounds
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import track
 from tilewright.tiles.split import require_folds
@@ -98,7 +99,7 @@ class _Fitter:
     """
 
     def __init__(self, spec: Calibration, name: str, classes: Sequence[str]) -> None:
-        self._spec, self._fixed = spec, _fixed(spec, name)
+        self._spec, self._fixed = spec, spec.fixed(name)
         self._sizes = cache(
             lambda slide, threshold: object_sizes(slide.probability, slide.mask, classes, name, threshold)
         )
@@ -134,11 +135,6 @@ class _Fitter:
     def dice(self, counts: Sequence[Counts]) -> float:
         """Dice of slides as the aim has it."""
         return dice_of(counts, self._spec.aim)
-
-
-def _fixed(spec: Calibration, name: str) -> float | None:
-    """The threshold that the config gives a class, if it does."""
-    return spec.threshold.get(name) if isinstance(spec.threshold, dict) else spec.threshold
 
 
 def _fit(slides: Sequence[_Slide], name: str, order: CalibrateOrder) -> Fitted:

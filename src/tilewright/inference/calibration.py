@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.project.bundle import Score
+from tilewright.project.project import Bounds
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError, Problem
 
@@ -15,14 +16,6 @@ if TYPE_CHECKING:
     from tilewright.pixels.histograms import Reliability
 
 FORMAT = 3
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What becomes an object of a class: ``threshold`` from 0 to 1, ``min_area`` in pixels of the slide."""
-
-    threshold: float
-    min_area: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tilewright.inference.predict import load_model
+from tilewright.inference.loading import load_model
 from tilewright.project.places import CARD
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.documents import read_document

@@ -13,27 +13,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tilewright.inference.bands import Band, add_weighted, keep_least
 from tilewright.inference.batches import fitting_size, in_batches, read_ahead
 from tilewright.inference.layers import Layer, Seen, layers_of
+from tilewright.inference.loading import load_bundled, load_folds
 from tilewright.inference.views import view_probabilities
 from tilewright.inference.windows import Pixels, blend_weights, kept_part, read_window
 from tilewright.pixels.grid import Corner, Frame, Window, grid
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
-from tilewright.project.config import Inference, Network
+from tilewright.project.config import Inference
 from tilewright.project.orders import PredictOrder
-from tilewright.project.places import CARD, NETWORK, image_file, probability_file, tissue_file
+from tilewright.project.places import image_file, probability_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
-from tilewright.runtime.documents import read_document
-from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.gpu import claimed_gpus
-from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import track
-from tilewright.training.architectures import build_network
 from tilewright.training.segmenter import Segmenter
 
 Read = tuple[Corner, NDArray[np.uint8]]
@@ -52,7 +47,7 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
 
     Args:
         order: the slides, windows and blending, and the number of each fold.
-        models: of each fold the folder with ``model.safetensors`` and ``model.json``.
+        models: of each fold the folder with ``model.safetensors`` and ``model.json``; or the bundle.
         scaled: the shard's folder of scaled images, at the scale of the model.
         out: the folder to write: ``{slide}.tif``, the mean of the folds, one band a class: uint8, 255 being a
             probability of 1, or with the depth float16 the probability; and what is kept of single folds
@@ -63,7 +58,7 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
     """
     torch.set_num_threads(order.inference.threads)
     with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
-        segmenters, classes = load_folds(models)
+        segmenters, classes = load_bundled(models[0], order.bundled) if order.bundled else load_folds(models)
         for segmenter in segmenters:
             segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
         for slide in order.slides:
@@ -82,52 +77,6 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
                     for layer in layers_of(order.folds, order.inference)
                 ]  # fmt: skip
                 predict_image(segmenters, image, tissue, order.inference, maps, slide)
-
-
-def load_folds(folders: Sequence[Path]) -> tuple[list[Segmenter], list[str]]:
-    """The networks of the folds of a model, and the names of its classes.
-
-    Raises:
-        DataError: a fold cannot be read, or they hold different classes.
-    """
-    loaded = [load_model(folder) for folder in folders]
-    first = loaded[0][1]
-    for folder, (_, classes) in zip(folders, loaded, strict=True):
-        if classes != first:
-            what = f"holds the classes {', '.join(classes)}; {folders[0]} holds {', '.join(first)}."
-            raise DataError(Problem(str(folder), what, "Delete the older one and run the same command again."))
-    return [segmenter for segmenter, _ in loaded], first
-
-
-def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
-    """Build the network of a folder that ``train`` wrote, with its weights, ready to predict.
-
-    Returns:
-        The network and the names of its classes.
-
-    Raises:
-        DataError: a file is missing or does not fit.
-
-    Examples:
-        >>> model, classes = load_model("results/models/unet/fold0")
-        >>> with torch.inference_mode():
-        ...     probabilities = model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).sigmoid()
-        >>> classes, tuple(probabilities.shape)
-        (['connective', 'inflammatory', 'neoplastic'], (1, 3, 64, 64))
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(Problem(str(folder), "there is no such folder.", "Name one that `train` wrote."))
-    try:
-        content = read_document(folder / CARD, folder)
-        segmenter = build_network(Network(**content["network"]), len(content["classes"]), pretrained=False)
-        if file_hash(folder / NETWORK) != content["weights"]:
-            raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
-        segmenter.load_state_dict(load_file(folder / NETWORK))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        remedy = "Delete the folder and run the same command again."
-        raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error
-    return segmenter.eval(), content["classes"]
 
 
 def predict_image(

@@ -30,21 +30,24 @@ def pseudo(
     """Cut the pseudo-labelled tiles of a shard into one archive.
 
     Args:
-        order: the slides, tile set, classes, models with their weights, and how sure they must be.
-        members: folders of the shard's probabilities by those models, in the order of their names in the order.
+        order: the slides, tile set, classes, members with their weights, and how sure they must be.
+        members: the shard's folder of each member, in their order.
         scaled: the shard's folder of scaled images, at the scale of the tiles.
         out: the archive to write.
         limits: the most vertices of an anatomy that are read; they refuse input and change no result.
     """
     tiles = order.tiles
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as private,
         tile_archive(out, order.classes, tiles.size) as writer,
     ):
-        sure = Path(folder) / "sure.tif"
+        sure = Path(private) / "sure.tif"
         for row in order.rows:
-            maps = [probability_file(member, row.slide, order.part) for member in members]
-            weights = [order.weights[member] for member in order.members]
+            maps = [
+                probability_file(folder, row.slide, own.part)
+                for folder, own in zip(members, order.members, strict=True)
+            ]
+            weights = [own.weight for own in order.members]
             with weighted_maps(maps, weights, order.classes) as mean:
                 mark_sure(mean, image_file(scaled, row.slide), order.min_confidence, sure)
             with (

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from tilewright.inference.layers import layers_of
-from tilewright.inference.predict import Map, load_model, predict_windows
+from tilewright.inference.loading import load_model
+from tilewright.inference.predict import Map, predict_windows
 from tilewright.inference.views import views
 from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, step_of
 from tilewright.pixels.rasters import Raster, create_raster, open_raster

@@ -132,6 +132,11 @@ class BundleMember(Section):
     bands: list[Band] = Field(min_length=1)
     weights: list[Weights] = Field(min_length=1)
 
+    @property
+    def folds(self) -> list[int]:
+        """The number of the fold of each file."""
+        return [int(one.role.removeprefix("fold")) for one in self.weights]
+
 
 class Score(Section):
     """How good a class was found on training slides, each by the networks that had not seen it.

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
@@ -43,7 +45,8 @@ def parse_config(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Confi
         config = Config.model_validate(dict(values))
     except ValidationError as error:
         raise UserError([_problem(each, files) for each in error.errors()]) from error
-    raise_all(UserError, list(_dangling(config, files)))
+    config = Bundled.read(config).complete(config)
+    raise_all(UserError, [*_shared_names(config, files), *_dangling(config, files)])
     return config
 
 
@@ -67,6 +70,15 @@ def location_of(error: Any) -> Location:
     return tuple(part for part in error["loc"] if not str(part).startswith("["))
 
 
+def _shared_names(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
+    """Names of members that are given twice."""
+    kinds = {"models": set(config.models), "bundles": set(config.bundles), "predictions": set(config.predictions)}
+    for (first, names), (kind, others) in combinations(kinds.items(), 2):
+        for name in sorted(names & others):
+            what = f'{kind}.{name}: there is a member "{name}" in {first} already.'
+            yield Problem(_where((kind, name), files), what, "Models, bundles and predictions share one set of names.")
+
+
 def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     """Names that refer to nothing."""
     check = partial(_named, files)
@@ -76,18 +88,18 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
         yield from check(("one_pass",), name, "scale", list(config.scales))
     yield from _dangling_of_models(config, files)
     for name, ensemble in config.ensembles.items():
+        known = [*config.models, *config.bundles, *config.predictions]
         for model in ensemble.models:
-            yield from check(("ensembles", name, "models", model), model, "model", list(config.models))
+            yield from check(("ensembles", name, "models", model), model, "model", known)
         threshold = ensemble.calibration.threshold
         for each in threshold if isinstance(threshold, dict) else ():
             place = ("ensembles", name, "calibration", "threshold", each)
             yield from check(place, each, "class", list(config.classes))
+    for name, predictions in config.predictions.items():
+        if predictions.scale is not None:
+            yield from check(("predictions", name, "scale"), predictions.scale, "scale", list(config.scales))
     for name in config.submission.classes:
         yield from check(("submission", "classes"), name, "class", list(config.classes))
-    kinds = {scale.factor is None for scale in config.scales.values()}
-    if len(kinds) > 1 and any(len({_kind(config, m) for m in e.models}) > 1 for e in config.ensembles.values()):
-        what = "an ensemble mixes scales by factor and by mpp, whose order is unknown."
-        yield Problem(_where(("ensembles",), files), what, "Give all scales of an ensemble in one way.")
 
 
 def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
@@ -123,12 +135,6 @@ def _labelling(config: Config, ensemble: str, seen: set[str]) -> set[str]:
             if pseudo := config.models[model].pseudo:
                 _labelling(config, pseudo.source, seen)
     return seen
-
-
-def _kind(config: Config, model: str) -> bool:
-    tiles = config.models[model].tiles if model in config.models else ""
-    scale = config.tiles[tiles].scale if tiles in config.tiles else ""
-    return scale in config.scales and config.scales[scale].factor is None
 
 
 def _known_keys(location: Location) -> list[str]:

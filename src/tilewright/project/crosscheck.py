@@ -1,12 +1,13 @@
-"""What a config says about slides that its sheet must bear out."""
+"""What a config says about slides and ensembles that its sheet and its bundles must bear out."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from tilewright.project.config import Config, Model
 from tilewright.project.places import Places
+from tilewright.project.project import Project
 from tilewright.project.rows import Sheet
-from tilewright.runtime.errors import Problem, did_you_mean
+from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
@@ -23,6 +24,24 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
         if model.pseudo and not any(row.role == "test" for row in sheet):
             remedy = "Give slides without outlines the role test, or leave out pseudo."
             yield Problem(f"config, models.{name}.pseudo", f"{sheet.path} has no test slides to label.", remedy)
+
+
+def ensemble_problems(project: Project) -> Iterator[Problem]:
+    """Ensembles that cannot be made of their members, or have nothing to predict."""
+    for name, spec in project.config.ensembles.items():
+        for needed in (project.members, project.bounds):
+            try:
+                needed(name)
+            except UserError as error:
+                yield from error.problems
+        if spec.weights == "fit" and not project.is_calibrated(name):
+            what = "weights can be fitted only where training slides are predicted out of fold."
+            remedy = "Leave out weights: fit; or give training slides and folds, and predictions out_of_fold: true."
+            yield Problem(f"config, ensembles.{name}", what, remedy)
+        if not project.predicted(name):
+            what = f"{project.sheet.path} has no slide for it to predict."
+            remedy = "Give slides the role test; training slides are predicted where there are folds."
+            yield Problem(f"config, ensembles.{name}", what, remedy)
 
 
 def _unknown_values(where: str, model: Model, config: Config, sheet: Sheet) -> Iterator[Problem]:

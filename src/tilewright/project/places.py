@@ -175,6 +175,11 @@ def packed_example(slide: str) -> str:
     return f"{EXAMPLES}/{slide}.jpg"
 
 
+def described_in(bundle: str) -> str:
+    """The description of a bundle that is a folder."""
+    return f"{bundle}/{BUNDLE}"
+
+
 def archive_file(folder: Path, shard: str) -> Path:
     """Tile archive of a shard."""
     return folder / f"{shard}.h5"

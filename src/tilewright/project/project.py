@@ -1,11 +1,14 @@
 """A config, its slide sheet and its folds, together: what a user asks for. Imports nothing heavy."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-from tilewright.project.config import Config, Section
+from tilewright.project.bundled import Bundled
+from tilewright.project.config import Config, Model, Scale, Section
 from tilewright.project.rows import Role, Row, Sheet
+from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 PALETTE = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 
@@ -24,6 +27,20 @@ class Assignment(Section):
     fold: int | None
 
 
+class Bounds(NamedTuple):
+    """What becomes an object of a class: ``threshold`` from 0 to 1, ``min_area`` in pixels of the slide."""
+
+    threshold: float
+    min_area: int
+
+
+class _Pixels(NamedTuple):
+    """How large a pixel of a member is, as far as it is known."""
+
+    factor: float | None
+    mpp: float | None
+
+
 @dataclass(frozen=True)
 class Project:
     """What a user wrote, checked, and what follows from it.
@@ -32,11 +49,13 @@ class Project:
         config: every parameter.
         sheet: the slides.
         folds: the assignment of each shard that is trained on, by shard, in the order of the sheet.
+        bundled: the bundles that the config names.
     """
 
     config: Config
     sheet: Sheet
     folds: Mapping[str, Assignment]
+    bundled: Bundled
 
     @property
     def classes(self) -> list[str]:
@@ -60,8 +79,9 @@ class Project:
         """What a wildcard of the rules may be: names of shards, models and so on."""
         config = self.config
         known: Mapping[str, Collection[str]] = {
-            "shard": self._shards, "scale": config.scales, "tiles": config.tiles, "model": config.models,
-            "ensemble": config.ensembles, "fold": self._folds,
+            "shard": self._shards, "scale": self.scales, "tiles": config.tiles, "fold": self._folds,
+            "model": [*config.models, *self.bundled.members], "ensemble": config.ensembles,
+            "predictions": config.predictions,
         }  # fmt: skip
         return known[wildcard]
 
@@ -108,33 +128,122 @@ class Project:
         """Shards of test slides."""
         return self.sheet.shards("test")
 
-    @property
-    def evaluated(self) -> list[str]:
-        """Shards with outlines and a prediction that may be compared with them."""
-        return [shard for shard in (*self.validated, *self.tested) if any(row.annotations for row in self.shard(shard))]
+    def is_annotated(self, shard: str) -> bool:
+        """Whether a slide of a shard has outlines."""
+        return any(row.annotations for row in self.shard(shard))
 
-    @property
-    def evaluated_rows(self) -> list[Row]:
+    def evaluated(self, ensemble: str) -> list[str]:
+        """Shards with outlines and a prediction that may be compared with them."""
+        return [shard for shard in self.predicted(ensemble) if self.is_annotated(shard)]
+
+    def evaluated_rows(self, ensemble: str) -> list[Row]:
         """Slides with outlines and a prediction that may be compared with them, in the order of the sheet."""
-        shards = set(self.evaluated)
+        shards = set(self.evaluated(ensemble))
         return [row for row in self.sheet if row.shard in shards and row.annotations]
 
-    def scale_of(self, model: str) -> str:
-        """Name of the scale that a model works at: that of the tiles it is trained on."""
-        return self.config.tiles[self.config.models[model].tiles].scale
+    @property
+    def scales(self) -> Mapping[str, Scale]:
+        """Every scale that slides are kept at, by name."""
+        return self.bundled.scales
+
+    def scale_of(self, member: str) -> str:
+        """Name of the scale of a member's probabilities: of a model, that of the tiles it is trained on."""
+        if member in self.config.models:
+            return self.config.tiles[self.config.models[member].tiles].scale
+        if member in self.config.predictions:
+            return self.config.predictions[member].scale or min(self.scales, key=self._finest)
+        return self.bundled.scale_of[member]
+
+    def _finest(self, scale: str) -> float:
+        return self.scales[scale].factor or self.scales[scale].mpp or 0.0
+
+    def model(self, name: str) -> Model:
+        """What the config says of a model that is trained here.
+
+        Raises:
+            UserError: it is a member of a bundle.
+        """
+        if name not in self.config.models:
+            remedy = did_you_mean(name, self.config.models)
+            raise UserError(Problem("order", f"{name} is no model that is trained here.", remedy))
+        return self.config.models[name]
+
+    def weights(self, ensemble: str) -> dict[str, float]:
+        """The weight of each member of an ensemble; the members of a bundle share its own."""
+        weights: dict[str, float] = {}
+        for name, weight in self.config.ensembles[ensemble].models.items():
+            shares = self.bundled.shares(name) if name in self.bundled.bundles else {name: 1.0}
+            weights |= {member: weight * share for member, share in shares.items()}
+        return weights
 
     def members(self, ensemble: str) -> list[str]:
-        """Names of the models of an ensemble; the first one works at the finest scale and gives the ensemble's."""
+        """Names of the members of an ensemble; the first one has the finest scale, which is the ensemble's.
 
-        def pixel(model: str) -> tuple[float, str]:
-            scale = self.config.scales[self.scale_of(model)]
-            return (scale.factor or scale.mpp or 0.0, model)
+        Raises:
+            UserError: some members work by factor, others by pixel size.
+        """
+        names = list(self.weights(ensemble))
+        sizes = {name: self._pixels(name) for name in names}
+        for way in ("factor", "mpp"):
+            found = {name: size for name, own in sizes.items() if (size := getattr(own, way)) is not None}
+            if len(found) == len(names):
+                return sorted(names, key=lambda name: (found[name], name))
+        what = f"the ensemble {ensemble} mixes scales by factor and by mpp, whose order is unknown."
+        raise UserError(Problem("config, ensembles", what, "Give all scales of an ensemble in one way."))
 
-        return sorted(self.config.ensembles[ensemble].models, key=pixel)
+    def _pixels(self, member: str) -> "_Pixels":
+        if member in self.bundled.members:
+            own = self.bundled.members[member]
+            return _Pixels(own.spec.scale.factor, own.mpp)
+        scale = self.scales[self.scale_of(member)]
+        return _Pixels(scale.factor, scale.mpp)
 
     def grid_scale(self, ensemble: str) -> str:
-        """Name of the scale of an ensemble's probabilities: the finest of its models."""
+        """Name of the scale of an ensemble's probabilities: the finest of its members."""
         return self.scale_of(self.members(ensemble)[0])
+
+    def trained(self, ensemble: str) -> list[str]:
+        """The models of an ensemble that this project trains."""
+        return [name for name in self.config.ensembles[ensemble].models if name in self.config.models]
+
+    def is_calibrated(self, ensemble: str) -> bool:
+        """Whether thresholds can be fitted: training slides are predicted by what has not seen them."""
+        saved = (self.config.predictions.get(name) for name in self.config.ensembles[ensemble].models)
+        return bool(self.validated) and all(one.out_of_fold for one in saved if one)
+
+    def predicted(self, ensemble: str) -> list[str]:
+        """The shards that an ensemble predicts: the test shards, and those that it is calibrated on."""
+        return [*(self.validated if self.is_calibrated(ensemble) else ()), *self.tested]
+
+    def bounds(self, ensemble: str) -> dict[str, Bounds] | None:
+        """What becomes an object of each class, for an ensemble that is not calibrated here; None: it is.
+
+        It has the thresholds of the config, else those of its one bundle.
+
+        Raises:
+            UserError: a class has neither.
+        """
+        if self.is_calibrated(ensemble):
+            return None
+        spec = self.config.ensembles[ensemble]
+        found = self._bounds_of_bundle(spec.models)
+        least = spec.calibration.least
+        for name in self.classes:
+            given, known = spec.calibration.fixed(name), found.get(name)
+            if given is None and known is None:
+                what = f"the ensemble {ensemble} cannot be calibrated, and has no threshold for {name}."
+                remedy = "Give ensembles.NAME.calibration.threshold; a single bundle brings its own."
+                raise UserError(Problem("config, ensembles", what, remedy))
+            of_bundle = known or Bounds(0.0, 0)
+            found[name] = Bounds(
+                of_bundle.threshold if given is None else given, of_bundle.min_area if least is None else least
+            )
+        return found
+
+    def _bounds_of_bundle(self, models: Iterable[str]) -> dict[str, Bounds]:
+        named = [name for name in models if name in self.bundled.bundles]
+        classes = self.bundled.bundles[named[0]].classes if len(named) == 1 else []
+        return {one.name: Bounds(one.threshold, one.min_area) for one in classes}
 
     @property
     def grid_scales(self) -> list[str]:
@@ -150,4 +259,5 @@ class Project:
         """Whether single folds of a model label a shard for another one, by the key pseudo."""
         rounds = (spec.pseudo for spec in self.config.models.values())
         sources = {one.source for one in rounds if one}
-        return shard not in self.folds and any(model in self.config.ensembles[source].models for source in sources)
+        labelling = any(model in self.config.ensembles[source].models for source in sources)
+        return labelling and shard not in self.folds and len(self.selected) > 1

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from tilewright.project.config import ANY
-from tilewright.project.orders import ReportModel, ReportOrder, ReportRow
+from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.reading import Results, Scores
 
@@ -46,14 +46,14 @@ def page_content(
             for name, model in order.models.items()
         ],
         "ensembles": [
-            _ensemble(name, weights, found.scores[name], order)
+            _ensemble(name, spec, found.scores[name], order)
             | {
                 "figure": figure(f"figures/dice-{name}.png"),
-                "reliability": f"figures/reliability-{name}.png",
+                "reliability": figure(f"figures/reliability-{name}.png"),
                 "by_source": figure(f"figures/sources-{name}.png"),
                 "overlays": overlays[name],
             }
-            for name, weights in order.ensembles.items()
+            for name, spec in order.ensembles.items()
         ],
     }
 
@@ -113,6 +113,7 @@ def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame])
         "tiles": model.tiles,
         "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
         "epochs": model.epochs,
+        "labelled_elsewhere": model.labelled_elsewhere,
         "folds": [
             {"fold": fold, "epoch": int(histories[fold]["epoch"][row]) + 1, "dice": float(histories[fold]["dice"][row])}
             for fold, row in best.items()
@@ -124,10 +125,12 @@ def _weight(term: float | Mapping[str, float]) -> float:
     return term["weight"] if isinstance(term, Mapping) else term
 
 
-def _ensemble(name: str, weights: Mapping[str, float], scores: Scores, order: ReportOrder) -> dict[str, Any]:
+def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrder) -> dict[str, Any]:
     return {
         "name": name,
-        "weights": scores.weighed["weights"] if scores.weighed else dict(weights),
+        "weights": scores.weighed["weights"] if scores.weighed else spec.weights,
+        "bounds": spec.bounds,
+        "notes": list(_notes(spec, scores)),
         "weighed": scores.weighed,
         "calibration": scores.calibration,
         "sets": [
@@ -136,6 +139,23 @@ def _ensemble(name: str, weights: Mapping[str, float], scores: Scores, order: Re
             if part in scores.summary
         ],
     }
+
+
+def _notes(spec: ReportEnsemble, scores: Scores) -> Iterator[str]:
+    """What a reader must know of the members that come from elsewhere."""
+    for name, bundle in spec.bundles.items():
+        told = ", ".join(text for text in (bundle.title, bundle.licence and f"licence {bundle.licence}") if text)
+        yield f"{name} is a bundle{f' ({told})' if told else ''}: models that were trained elsewhere."
+    for name, slides in scores.seen.items():
+        if slides:
+            more = f" and {len(slides) - NAMES_LISTED} more" if len(slides) > NAMES_LISTED else ""
+            yield (
+                f"{name} was trained on the files of slides that it is judged by here; their scores are too good: "
+                f"{', '.join(slides[:NAMES_LISTED])}{more}."
+            )
+    if spec.saved:
+        names = ", ".join(spec.saved)
+        yield f"Holds saved predictions ({names}), whose models are not here; hence no bundle is made of it."
 
 
 def _score_table(part: str, title: str, table: Mapping[str, Any], classes: Iterable[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the report tells, read from the results of the other steps."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ import pandas as pd
 import shapely
 
 from tilewright.pixels.rasters import open_raster
-from tilewright.project.orders import ReportOrder, ReportRow
-from tilewright.project.places import SLIDE_SCORES, SUMMARY, Places, mask_file, outlines_file
+from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
+from tilewright.project.places import SLIDE_SCORES, SUMMARY, Places, image_file, mask_file, outlines_file
 from tilewright.report.analysis import Labels
 from tilewright.runtime.documents import read_document
+from tilewright.runtime.hashed import FILE_TAG
 from tilewright.segments.predictions import read_columns
 
 
@@ -21,16 +22,18 @@ class Scores:
     """What is known of an ensemble.
 
     Attributes:
-        summary: pooled scores by set, class and source, as ``evaluate`` writes them.
+        summary: pooled scores by set, class and source, as ``evaluate`` writes them; empty where there is no truth.
         slides: columns set, source, slide, class, dice and others, one row a slide and class.
-        calibration: as ``calibrate`` writes it.
+        calibration: as ``calibrate`` writes it; None: nothing was fitted.
         weighed: as ``weigh`` writes it; None: the weights are given.
+        seen: of each bundle the slides that it was trained on and is judged by here.
     """
 
     summary: Mapping[str, Any]
     slides: pd.DataFrame
-    calibration: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None
     weighed: Mapping[str, Any] | None
+    seen: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def read_results(order: ReportOrder, places: Places) -> Results:
         histories={model: _histories(places, model, folds) for model in order.models},
         seams={model: read_document(path) for model, path in seams.items() if path.is_file()},
         labels=tuple(labels_of(order.rows, places, order.colors)),
-        scores={ensemble: _scores(places, ensemble) for ensemble in order.ensembles},
+        scores={name: _scores(places, name, ensemble, order.rows) for name, ensemble in order.ensembles.items()},
     )
 
 
@@ -86,11 +89,28 @@ def labels_of(rows: Iterable[ReportRow], places: Places, classes: Iterable[str])
                 yield Labels(row.source, name, areas[outlines["class"] == name], pixels)
 
 
-def _scores(places: Places, ensemble: str) -> Scores:
-    metrics, weights = Path(places.metrics(ensemble)), Path(places.weights(ensemble))
+def _scores(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> Scores:
+    metrics, weights = Path(places.metrics(name)), Path(places.weights(name))
+    kinds = {"slide": str, "source": str}
+    none = pd.DataFrame(columns=["set", "slide", "source", "class", "dice"])
     return Scores(
-        summary=read_document(metrics / SUMMARY, metrics),
-        slides=pd.read_csv(metrics / SLIDE_SCORES, dtype={"slide": str, "source": str}),
-        calibration=read_document(Path(places.calibration(ensemble))),
+        summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
+        slides=pd.read_csv(metrics / SLIDE_SCORES, dtype=kinds) if ensemble.evaluated else none,
+        calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if weights.is_file() else None,
+        seen=_seen(places, ensemble, rows),
     )
+
+
+def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:
+    """Of each bundle of an ensemble the judged slides whose file it was trained on."""
+    if not ensemble.bundles:
+        return {}
+    judged = set(ensemble.judged)
+    prints: dict[str, str] = {}
+    for row in rows:
+        if row.slide in judged:
+            with open_raster(image_file(Path(places.scaled(ensemble.scale, row.shard)), row.slide)) as raster:
+                prints[row.slide] = raster.tags[FILE_TAG]
+    trained = {name: set(bundle.trained_on) for name, bundle in ensemble.bundles.items()}
+    return {name: [slide for slide, own in prints.items() if own in hashes] for name, hashes in trained.items()}

@@ -74,8 +74,10 @@ def _draw_scores(ensemble: str, scores: Scores, order: ReportOrder, folder: Path
         }
         draw_dice(slides, pooled, class_lines(order.colors, present), folder / (name := f"dice-{ensemble}.png"))
         yield name
-    draw_reliability(scores.calibration["reliability"], order.colors, folder / (name := f"reliability-{ensemble}.png"))
-    yield name
+    if scores.calibration:
+        reliability = scores.calibration["reliability"]
+        draw_reliability(reliability, order.colors, folder / (name := f"reliability-{ensemble}.png"))
+        yield name
     if slides["source"].nunique() > 1:
         trained = Counter(row.source for row in order.rows if row.role in ("train", "external"))
         shown = ANY if ANY in present else min(present)

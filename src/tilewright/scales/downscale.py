@@ -28,6 +28,8 @@ from tilewright.slides import Slide, open_slide
 
 READ = 2048
 MOST_CELLS = 4096
+WHOLE = 1e-5
+"""Of a factor, what is lost where a pixel size is written with six digits: a pixel in 100,000."""
 
 
 def downscale(
@@ -42,7 +44,8 @@ def downscale(
 
     Args:
         order: the slides, the scales, and what counts as tissue.
-        masks: the shard's folder of masks, as ``rasterize`` writes it.
+        masks: the shard's folder of masks, as ``rasterize`` writes it; not read where the order says that there are
+            none, and then no mask is written.
         out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
             and ``{slide}.tissue.tif``. The tags of the image hold a hash of the slide's file (``file_print``).
         limits: the most pixels and vertices that are read; they refuse input and change no result.
@@ -69,7 +72,8 @@ def _downscale_slide(
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
         downscale_image(slide, {image_file(folder, row.slide): frame for folder, frame in frames.items()}, threads)
     for folder, frame in frames.items():
-        downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
+        if order.masks:
+            downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
         find_tissue(image_file(folder, row.slide), frame, order.tissue, tissue_file(folder, row.slide))
 
 
@@ -84,12 +88,14 @@ def scale_factor(scale: Scale, slide: Slide) -> float:
     assert scale.mpp is not None
     if slide.frame.mpp is None:
         what = f"its pixel size is unknown, and a scale of {scale.mpp} micrometres a pixel was asked for."
-        raise SlideError(Problem(str(slide.path), what, "Give mpp in the sheet, or use a factor for the scale."))
+        remedy = "Give mpp in the sheet (tilewright apply: --mpp), or use a factor for the scale."
+        raise SlideError(Problem(str(slide.path), what, remedy))
     factor = scale.mpp / slide.frame.mpp
     if factor < 0.999:
         what = f"its pixels of {slide.frame.mpp} micrometres are coarser than the scale's {scale.mpp}."
-        raise SlideError(Problem(str(slide.path), what, "Choose a coarser scale."))
-    return max(factor, 1.0)
+        remedy = "Use a finer image of the slide, or a model of a coarser scale; correct mpp if it is wrong."
+        raise SlideError(Problem(str(slide.path), what, remedy))
+    return max(float(round(factor)) if abs(factor - round(factor)) < WHOLE * factor else factor, 1.0)
 
 
 def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) -> None:

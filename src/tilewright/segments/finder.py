@@ -7,12 +7,12 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tilewright.inference.calibration import Bounds
 from tilewright.pixels.components import ComponentTracker
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.runs import Runs, union
 from tilewright.pixels.thresholds import SCORES, Scored
 from tilewright.project.config.results import Segmentation
+from tilewright.project.project import Bounds
 from tilewright.segments.holes import HoleFiller
 from tilewright.segments.measuring import Objects, measure
 from tilewright.segments.touching import split_touching

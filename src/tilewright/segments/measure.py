@@ -32,7 +32,7 @@ def measure(order: MeasureOrder, *, results: Path, out: Path) -> None:
     exceed 1 where a class reaches beyond the tissue.
 
     Args:
-        order: the slides, the classes, and the scale of each ensemble.
+        order: the classes, and the slides and the scale of each ensemble.
         results: the folder of all results, with segments and scaled slides.
         out: the csv to write; appears whole or not at all.
 
@@ -44,10 +44,10 @@ def measure(order: MeasureOrder, *, results: Path, out: Path) -> None:
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for ensemble, scale in order.scales.items():
-            for row in track(order.rows, f"measure {ensemble}"):
+        for ensemble, rows in sorted(order.rows.items()):
+            for row in track(rows, f"measure {ensemble}"):
                 prediction = open_prediction(Path(places.segments(ensemble, row.shard)), row.slide, order.classes)
-                covered = tissue(tissue_file(Path(places.scaled(scale, row.shard)), row.slide))
+                covered = tissue(tissue_file(Path(places.scaled(order.scales[ensemble], row.shard)), row.slide))
                 for name, amount in prediction.amounts().items():
                     numbers = _numbers(amount, covered, prediction.frame.mpp)
                     writer.writerow((ensemble, row.shard, row.slide, name, *numbers))

@@ -14,13 +14,14 @@ from pathlib import Path
 import shapely
 
 from tilewright.annotations.anatomy import structure
-from tilewright.inference.calibration import Bounds, read_bounds
+from tilewright.inference.calibration import read_bounds
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.thresholds import scored_strips
 from tilewright.project.config import DEFAULT_LIMITS, Limits
 from tilewright.project.orders import SegmentOrder
 from tilewright.project.places import probability_file, segment_file, viewer_file
+from tilewright.project.project import Bounds
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note, track
@@ -41,14 +42,15 @@ def segment(
     Args:
         order: the slides, classes with their colours, and what becomes an object.
         probabilities: folder with ``{slide}.tif``.
-        calibration: json with "thresholds" (0 to 1) and "min_area" (pixels of the slide) by class.
+        calibration: json with "thresholds" (0 to 1) and "min_area" (pixels of the slide) by class; not read where the
+            order gives them.
         out: the folder to write; appears whole or not at all.
         limits: the most vertices that are read; they refuse input and change no result.
 
     Raises:
         DataError: probabilities or calibration are missing or do not fit the classes.
     """
-    bounds = read_bounds(calibration, list(order.colors))
+    bounds = order.bounds or read_bounds(calibration, list(order.colors))
     with atomic_directory(out) as folder:
         for row in order.rows:
             path = probability_file(probabilities, row.slide)

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from tilewright.inference import export as module
 from tilewright.inference.export import export, largest_difference
-from tilewright.inference.predict import load_model
+from tilewright.inference.loading import load_model
 from tilewright.project.config import Network
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, UserError

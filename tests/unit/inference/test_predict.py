@@ -8,7 +8,8 @@ from torch import nn
 from tilewright.inference import bands, predict
 from tilewright.inference.bands import Band
 from tilewright.inference.layers import layers_of
-from tilewright.inference.predict import Map, group_means, load_model, predict_image
+from tilewright.inference.loading import load_model
+from tilewright.inference.predict import Map, group_means, predict_image
 from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Frame, Size, grid
 from tilewright.pixels.rasters import create_raster, open_raster

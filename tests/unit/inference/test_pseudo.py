@@ -8,7 +8,7 @@ from tilewright.inference.pseudo import mark_sure, pseudo, sure_bits
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config.data import TileSet
-from tilewright.project.orders import PseudoOrder, TileRow
+from tilewright.project.orders import Labeller, PseudoOrder, TileRow
 from tilewright.tiles.archive import TrainingShard, open_archive, read_table
 
 CLASSES = ["gland", "vessel"]
@@ -79,9 +79,7 @@ def test_tiles_hold_the_image_and_what_the_ensemble_is_sure_of(shard):
         rows=[TileRow(slide="t", labelled=CLASSES)],
         tiles=TileSet(scale="s", size=32, min_tissue=0.5),
         classes=CLASSES,
-        members=["one", "two"],
-        part="fold1",
-        weights={"one": 3, "two": 1},
+        members=[Labeller(part="fold1", weight=3), Labeller(part="fold1", weight=1)],
         min_confidence=0.9,
     )
     members = [folder / name / "t" for name in ("one", "two")]

@@ -100,15 +100,6 @@ def test_a_name_that_refers_to_nothing_is_named_with_its_line(tmp_path, edit, sa
     assert says in problem(tmp_path, CONFIG.replace(*edit))
 
 
-def test_an_ensemble_over_scales_that_cannot_be_ordered_is_refused(tmp_path):
-    values = yaml.safe_load(CONFIG)
-    values["scales"]["micron"] = {"mpp": 1}
-    values["tiles"]["other"] = {"scale": "micron"}
-    values["models"]["other"] = {"tiles": "other"}
-    values["ensembles"]["both"]["models"]["other"] = 1
-    assert "mixes scales by factor and by mpp" in problem(tmp_path, yaml.safe_dump(values))
-
-
 def test_the_last_file_that_has_a_key_is_named(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(CONFIG)

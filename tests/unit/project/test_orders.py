@@ -75,7 +75,7 @@ def test_an_ensemble_is_told_that_its_weights_are_fitted(configured):
 
 def test_evaluation_is_told_what_outlines_cover_and_of_slides_with_outlines_alone(configured):
     project = configured(lambda config: config.setdefault("annotations", {}).update(pixel_rule="all_touched"))
-    order = make_order(project, "evaluate")
+    order = make_order(project, "evaluate", ensemble="both")
     assert order.pixel_rule == make_order(project, "rasterize", shard="a").annotations.pixel_rule == "all_touched"
     assert [row.slide for row in order.rows] == [row.slide for row in project.rows("train", "test") if row.annotations]
     assert any(row.annotations is None for row in project.rows("train", "test"))
@@ -91,7 +91,7 @@ def test_anatomy_is_told_where_it_is_asked_for(project, configured):
     asked = configured(lambda config: config["tiles"]["fine"].update(background_inside=["gland"]))
     asked = configured(lambda config: config.update(segmentation={"inside": ["gland"]}))
     for rule in ("tile", "segment"):
-        given_by = {"tiles": "fine"} if rule == "tile" else {}
+        given_by = {"tiles": "fine"} if rule == "tile" else {"ensemble": "both"}
         assert [row.anatomy for row in make_order(bare, rule, shard="a", **given_by).rows] == [None, None]
         found = make_order(asked, rule, shard="a", **given_by).rows
         assert [row.anatomy.name for row in found] == ["a1.geojson", "a2.geojson"]
@@ -102,7 +102,7 @@ def test_every_class_is_labelled_on_pseudo_labelled_tiles(project, configured):
     further = {"again": {**project.config()["models"]["near"], "pseudo": {"from": "both"}}}
     project = configured(lambda config: config["models"].update(further))
     order = make_order(project, "pseudo", model="again", fold="1", shard="t")
-    assert order.part == "fold1"
+    assert [(own.part, own.weight) for own in order.members] == [("fold1", 2), ("fold1", 1)]
     assert {row.labelled for row in order.rows} == {("gland", "vessel")}
 
 

@@ -58,7 +58,8 @@ def add_slide(results: Path, slide: str, frame: Frame, ensemble="both", scale="h
 
 def measured(results: Path, *slides: str, scales=(("both", "half"),), classes=CLASSES):
     rows = [MeasureRow(slide=slide, shard=slide) for slide in slides]
-    measure(MeasureOrder(rows=rows, classes=classes, scales=dict(scales)), results=results, out=results / "slides.csv")
+    order = MeasureOrder(rows=dict.fromkeys(dict(scales), rows), classes=classes, scales=dict(scales))
+    measure(order, results=results, out=results / "slides.csv")
     with (results / "slides.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 

@@ -11,7 +11,7 @@ from safetensors.torch import load
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from tilewright.inference.predict import load_model
+from tilewright.inference.loading import load_model
 from tilewright.project.orders import write_order
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.tiles.archive import TrainingShard, read_table

@@ -5,8 +5,10 @@ misspelt key. No result depends on this package: what a step depends on reaches 
 """
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section, Share
 from tilewright.project.config.data import (
@@ -24,12 +26,14 @@ from tilewright.project.config.data import (
 from tilewright.project.config.results import (
     BlendName,
     BundleText,
+    BundleUse,
     Calibration,
     Credits,
     Dialect,
     Ensemble,
     Evaluation,
     Inference,
+    Predictions,
     Report,
     Seams,
     Segmentation,
@@ -37,13 +41,13 @@ from tilewright.project.config.results import (
     Submission,
     Windows,
 )
-from tilewright.project.config.training import LossName, Network
+from tilewright.project.config.training import LossName, Network, Pseudo
 
 __all__ = [
-    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "BundleText", "Calibration", "ClassName", "Config",
-    "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits", "LossName", "Model", "Name",
-    "Network", "PixelClass", "PixelRule", "Report", "Scale", "Seams", "Section", "Segmentation", "Share", "Slides",
-    "Split", "Submission", "TileSet", "Tissue", "Windows",
+    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "BundleText", "BundleUse", "Calibration",
+    "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits", "LossName",
+    "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale", "Seams",
+    "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",
 ]  # fmt: skip
 
 
@@ -58,20 +62,34 @@ class Config(Section):
 
     sheet: str = Field("config/slides.csv", description="The slide sheet (csv or tsv), from the working directory.")
     data: str | None = Field(None, description="Folder in which images and outlines are looked for first.")
-    classes: dict[ClassName, PixelClass] = Field(min_length=1, description="Classes by name.")
+    bundles: dict[Name, BundleUse] = Field(
+        {}, description="Bundles by name: models that were trained elsewhere, as members of ensembles."
+    )
+    predictions: dict[Name, Predictions] = Field(
+        {}, description="Saved probabilities by name, as members of ensembles without any model."
+    )
+    classes: dict[ClassName, PixelClass] = Field(
+        {}, validate_default=True, description="Classes by name. Needed, unless bundles are all there is."
+    )
     annotations: Annotations = Field(Annotations(), description="How outlines are read and drawn.")
     limits: Limits = Field(DEFAULT_LIMITS, description="Bounds on inputs.")
     slides: Slides = Field(Slides(), description="How slides are opened.")
-    scales: dict[Name, Scale] = Field(min_length=1, description="Scales by name.")
+    scales: dict[Name, Scale] = Field(
+        {}, validate_default=True, description="Scales by name. Needed, unless bundles are all there is."
+    )
     one_pass: list[Name] = Field(
         [],
         description="Scales that are made in one pass over each slide, which saves decoding it again for each; "
         "but editing one of them makes all of them anew. Others have jobs of their own.",
     )
     tissue: Tissue = Field(Tissue(), description="What counts as tissue.")
-    tiles: dict[Name, TileSet] = Field(min_length=1, description="Tile sets by name.")
+    tiles: dict[Name, TileSet] = Field(
+        {}, validate_default=True, description="Tile sets by name. Needed where models are trained."
+    )
     folds: Folds = Field(Folds(), description="Cross-validation.")
-    models: dict[Name, Model] = Field(min_length=1, description="Models by name.")
+    models: dict[Name, Model] = Field(
+        {}, validate_default=True, description="Models by name. Needed, unless bundles or predictions are all there is."
+    )
     ensembles: dict[Name, Ensemble] = Field(min_length=1, description="Ensembles by name.")
     seams: Seams = Field(Seams(), description="Seams between windows.")
     segmentation: Segmentation = Field(Segmentation(), description="Objects.")
@@ -84,11 +102,25 @@ class Config(Section):
         True, description="Run steps again when their code has changed; to switch it runs them all once."
     )
 
+    @field_validator("classes", "scales", "tiles", "models")
+    @classmethod
+    def _needed(cls, section: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """A config trains models, unless it names others."""
+        elsewhere = ["bundles"] if info.field_name in ("classes", "scales") else ["bundles", "predictions"]
+        if not section and not any(info.data.get(name, True) for name in elsewhere):
+            raise PydanticCustomError("missing", "Field required")
+        return section
+
     @field_validator("classes")
     @classmethod
     def _sorted(cls, classes: dict[str, PixelClass]) -> dict[str, PixelClass]:
         """Bits of masks and bands of probabilities follow the names, so that the order of keys means nothing."""
         return dict(sorted(classes.items()))
+
+    @property
+    def is_cross_validated(self) -> bool:
+        """Whether training slides are divided into folds: to train models, or since the config asks for folds."""
+        return bool(self.models) or "folds" in self.model_fields_set
 
     @property
     def labels(self) -> dict[str, list[str]]:

@@ -26,14 +26,6 @@ class Windows(Section):
         [1.0], min_length=1, description="Sizes at which each window is predicted, relative to its own; averaged."
     )
     skip_background: bool = Field(True, description="Leave out windows without tissue; their probability is 0.")
-    keep: list[Literal["folds", "views"]] = Field(
-        [],
-        description="Maps that are written beside the mean of a slide: folds: of each fold (SLIDE.fold0.tif), where "
-        "several predict it; views: of each view of the test-time augmentation (SLIDE.view0.tif).",
-    )
-    depth: Literal["uint8", "float16"] = Field(
-        "uint8", description="Type of the model's probabilities on disk: 0 to 255, or 0 to 1 in half precision."
-    )
 
 
 def _way(threshold: Any) -> str:
@@ -53,6 +45,14 @@ class Inference(Windows):
         None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
     )
     threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
+    keep: list[Literal["folds", "views"]] = Field(
+        [],
+        description="Maps that are written beside the mean of a slide: folds: of each fold (SLIDE.fold0.tif), where "
+        "several predict it; views: of each view of the test-time augmentation (SLIDE.view0.tif).",
+    )
+    depth: Literal["uint8", "float16"] = Field(
+        "uint8", description="Type of the model's probabilities on disk: 0 to 255, or 0 to 1 in half precision."
+    )
 
 
 class Calibration(Section):
@@ -70,11 +70,43 @@ class Calibration(Section):
         0, description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class."
     )
 
+    def fixed(self, name: str) -> float | None:
+        """The threshold that a class is given; None: none."""
+        return self.threshold.get(name) if isinstance(self.threshold, dict) else self.threshold
+
+    @property
+    def least(self) -> int | None:
+        """The least size that somebody gave; None: it is fitted, or left to a bundle."""
+        return self.min_area if isinstance(self.min_area, int) and "min_area" in self.model_fields_set else None
+
+
+class BundleUse(Section):
+    """A bundle whose models predict here."""
+
+    path: str = Field(description="Its folder or zip, from the working directory.")
+
+
+class Predictions(Section):
+    """Probabilities that lie on disk, of another run or another program."""
+
+    folder: str = Field(
+        description="Folder with SLIDE.tif or SLIDE.npy, itself or in a folder for each shard: a band a class, 0 to "
+        "255 or as floats from 0 to 1, of the slide's size at any factor."
+    )
+    scale: Name | None = Field(None, description="Scale that they are brought to; none: the finest of all scales.")
+    out_of_fold: bool = Field(
+        False,
+        description="Each training slide was predicted by a model that has not seen it, nor a slide of its group; only "
+        "then thresholds and weights are fitted with these predictions.",
+    )
+
 
 class Ensemble(Section):
     """A weighted mean of models, and what is made of it."""
 
-    models: dict[Name, Annotated[float, Field(ge=0)]] = Field(min_length=1, description="Models and their weights.")
+    models: dict[Name, Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="Models, bundles and predictions, with their weights."
+    )
     weights: Literal["given", "fit"] = Field(
         "given",
         description="given: those of the models; fit: the convex combination with the least squared error out of fold.",

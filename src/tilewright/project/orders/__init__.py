@@ -21,7 +21,9 @@ from tilewright.project.orders.data import (
     TileRow,
     split_rows,
 )
+from tilewright.project.orders.report import ReportBundle, ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.orders.results import (
+    BundledModel,
     CalibrateOrder,
     CalibrateRow,
     EncodeOrder,
@@ -32,15 +34,12 @@ from tilewright.project.orders.results import (
     MeasureOrder,
     MeasureRow,
     PredictOrder,
-    ReportModel,
-    ReportOrder,
-    ReportRow,
     SeamsOrder,
     SegmentOrder,
     SegmentRow,
     WeighOrder,
 )
-from tilewright.project.orders.training import PseudoOrder, TrainOrder, pseudo_labelled
+from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled
 from tilewright.project.project import Project
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
@@ -107,6 +106,7 @@ def make_order(project: Project, rule: str, **wildcards: str) -> Order:
 
 __all__ = [
     "ORDERS",
+    "BundledModel",
     "CalibrateOrder",
     "CalibrateRow",
     "DownscaleOrder",
@@ -116,6 +116,7 @@ __all__ = [
     "EnsembleOrder",
     "EvaluateOrder",
     "EvaluateRow",
+    "Labeller",
     "MeasureOrder",
     "MeasureRow",
     "Order",
@@ -123,6 +124,8 @@ __all__ = [
     "PseudoOrder",
     "RasterizeOrder",
     "RasterizeRow",
+    "ReportBundle",
+    "ReportEnsemble",
     "ReportModel",
     "ReportOrder",
     "ReportRow",

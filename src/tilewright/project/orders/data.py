@@ -45,12 +45,17 @@ class RasterizeOrder(Order):
 
 
 class DownscaleOrder(Order):
-    """Of ``downscale``: the scales that it writes, the classes of the masks, and what counts as tissue."""
+    """Of ``downscale``: the scales that it writes, the classes of the masks, and what counts as tissue.
+
+    Attributes:
+        masks: whether there are masks: a shard without any outlines has none.
+    """
 
     rows: list[DownscaleRow]
     scales: dict[str, Scale]
     classes: list[str]
     tissue: Tissue
+    masks: bool = True
     slides: Slides = Slides()
 
     @classmethod
@@ -66,7 +71,8 @@ class DownscaleOrder(Order):
         config = project.config
         return cls(
             rows=[DownscaleRow.of(row) for row in project.shard(shard)],
-            scales={name: config.scales[name] for name in scales},
+            scales={name: project.scales[name] for name in scales},
+            masks=project.is_annotated(shard),
             classes=project.classes,
             tissue=config.tissue,
             slides=config.slides,

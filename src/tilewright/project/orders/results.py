@@ -3,31 +3,60 @@
 from pathlib import Path
 from typing import Any, Self
 
+from tilewright.project.bundle import Bundle, BundleMember
 from tilewright.project.config import (
     BlendName,
     Calibration,
     Inference,
     PixelRule,
-    Report,
     Section,
     Segmentation,
-    Slides,
     Submission,
 )
 from tilewright.project.orders.base import Order, StepRow
-from tilewright.project.project import Assignment, Project
-from tilewright.project.rows import Region, Role
+from tilewright.project.project import Assignment, Bounds, Project
+from tilewright.project.rows import Role
+
+
+class BundledModel(Section):
+    """A model of a bundle, as a job is told of it.
+
+    Attributes:
+        member: what the bundle says of it.
+        hashes: the SHA-256 of each of its files of weights.
+    """
+
+    member: BundleMember
+    hashes: list[str]
+
+    @classmethod
+    def of(cls, bundle: Bundle, member: BundleMember) -> Self:
+        """A member of a bundle."""
+        return cls(member=member, hashes=[bundle.files[one.file].sha256 for one in member.weights])
 
 
 class PredictOrder(Order):
-    """Of ``predict``: the slides, the folds that predict them, windows and blending, and what is kept."""
+    """Of ``predict``: the slides, the folds that predict them, windows and blending, and what is kept.
+
+    Attributes:
+        bundled: the model, if it comes from a bundle.
+    """
 
     slides: list[str]
     folds: list[int]
     inference: Inference
+    bundled: BundledModel | None = None
 
     @classmethod
     def of(cls, project: Project, model: str, shard: str) -> Self:
+        if model in project.bundled.members:
+            own = project.bundled.members[model]
+            return cls(
+                slides=_names(project, shard),
+                folds=own.spec.folds,
+                inference=Inference(**own.spec.inference.model_dump()),
+                bundled=BundledModel.of(project.bundled.bundles[own.bundle], own.spec),
+            )
         inference = project.config.models[model].inference
         if project.labels_a_round(model, shard):
             inference = inference.model_copy(update={"keep": sorted({*inference.keep, "folds"})})
@@ -46,7 +75,7 @@ class SeamsOrder(Order):
     @classmethod
     def of(cls, project: Project, model: str) -> Self:
         slides = _names(project, project.first_validated)
-        inference = project.config.models[model].inference.model_copy(update={"keep": [], "depth": "uint8"})
+        inference = project.model(model).inference.model_copy(update={"keep": [], "depth": "uint8"})
         return cls(slides=slides, inference=inference, **project.config.seams.model_dump())
 
 
@@ -62,7 +91,8 @@ class EnsembleOrder(Order):
     def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.ensembles[ensemble]
         members = project.members(ensemble)
-        return cls(slides=_names(project, shard), members=members, weights=spec.models, fit=spec.weights == "fit")
+        weights = project.weights(ensemble)
+        return cls(slides=_names(project, shard), members=members, weights=weights, fit=spec.weights == "fit")
 
 
 class TruthRow(StepRow):
@@ -119,19 +149,24 @@ class SegmentRow(StepRow):
 
 
 class SegmentOrder(Order):
-    """Of ``segment``: classes with their colours, and how objects are made."""
+    """Of ``segment``: classes with their colours, and how objects are made.
+
+    Attributes:
+        bounds: what becomes an object of each class; None: what ``calibrate`` has found.
+    """
 
     rows: list[SegmentRow]
     colors: dict[str, str]
     segmentation: Segmentation
+    bounds: dict[str, Bounds] | None = None
 
     @classmethod
-    def of(cls, project: Project, shard: str) -> Self:
+    def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.segmentation
         rows = [
             SegmentRow(slide=row.slide, anatomy=row.anatomy if spec.inside else None) for row in project.shard(shard)
         ]
-        return cls(rows=rows, colors=project.colors, segmentation=spec)
+        return cls(rows=rows, colors=project.colors, segmentation=spec, bounds=project.bounds(ensemble))
 
 
 class EncodeRow(StepRow):
@@ -161,19 +196,21 @@ class MeasureRow(StepRow):
 
 
 class MeasureOrder(Order):
-    """Of ``measure``: the segmented slides, the classes, and the scale of each ensemble."""
+    """Of ``measure``: the classes, and of each ensemble its scale and the slides that it has segmented."""
 
-    rows: list[MeasureRow]
+    rows: dict[str, list[MeasureRow]]
     classes: list[str]
     scales: dict[str, str]
 
     @classmethod
     def of(cls, project: Project) -> Self:
-        segmented = {*project.validated, *project.tested}
+        shards = {name: set(project.predicted(name)) for name in project.config.ensembles}
         return cls(
-            rows=[MeasureRow.of(row) for row in project.sheet if row.shard in segmented],
+            rows={
+                name: [MeasureRow.of(row) for row in project.sheet if row.shard in own] for name, own in shards.items()
+            },
             classes=project.classes,
-            scales={name: project.grid_scale(name) for name in sorted(project.config.ensembles)},
+            scales={name: project.grid_scale(name) for name in project.config.ensembles},
         )
 
 
@@ -193,78 +230,14 @@ class EvaluateOrder(Order):
     boundary: int
 
     @classmethod
-    def of(cls, project: Project) -> Self:
+    def of(cls, project: Project, ensemble: str) -> Self:
         spec = project.config.evaluation
         return cls(
-            rows=[EvaluateRow.of(row) for row in project.evaluated_rows],
+            rows=[EvaluateRow.of(row) for row in project.evaluated_rows(ensemble)],
             classes=project.classes,
             pixel_rule=project.config.annotations.pixel_rule,
             iou=spec.iou,
             boundary=spec.boundary,
-        )
-
-
-class ReportRow(StepRow):
-    """A slide of the report.
-
-    Attributes:
-        annotated: whether the sheet names outlines of it.
-    """
-
-    image: Path
-    region: Region | None = None
-    shard: str
-    group: str
-    role: Role
-    source: str
-    labelled: tuple[str, ...]
-    annotated: bool
-
-
-class ReportModel(Section):
-    """What the report tells of a model."""
-
-    architecture: str
-    encoder: str | None
-    encoder_weights: str
-    tiles: str
-    loss: dict[str, float | dict[str, float]]
-    epochs: int
-
-
-class ReportOrder(Order):
-    """Of ``report``: the slides and what is shown of them."""
-
-    sheet: str
-    rows: list[ReportRow]
-    folds: list[Assignment]
-    colors: dict[str, str]
-    scales: list[str]
-    report: Report
-    models: dict[str, ReportModel]
-    ensembles: dict[str, dict[str, float]]
-    slides: Slides = Slides()
-
-    @classmethod
-    def of(cls, project: Project) -> Self:
-        config = project.config
-        columns = set(ReportRow.model_fields) - {"annotated"}
-        return cls(
-            sheet=str(project.sheet.path),
-            rows=[
-                ReportRow(**{name: getattr(row, name) for name in columns}, annotated=row.annotations is not None)
-                for row in project.sheet
-            ],
-            folds=list(project.folds.values()),
-            colors=project.colors,
-            scales=project.grid_scales,
-            report=config.report,
-            models={
-                name: ReportModel(**{field: getattr(model, field) for field in ReportModel.model_fields})
-                for name, model in config.models.items()
-            },
-            ensembles={name: ensemble.models for name, ensemble in config.ensembles.items()},
-            slides=config.slides,
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from tilewright.project.config import Network, Scale, TileSet
+from tilewright.project.config import Network, Scale, Section, TileSet
 from tilewright.project.orders.base import Order
 from tilewright.project.orders.data import TileRow
 from tilewright.project.project import Assignment, Project
@@ -26,11 +26,11 @@ class TrainOrder(Order):
 
     @classmethod
     def of(cls, project: Project, model: str, fold: str) -> Self:
-        spec = project.config.models[model]
+        spec = project.model(model)
         return cls(
             network=Network(**spec.model_dump(exclude={"inference", "workers"})),
             classes=project.classes,
-            scale=project.config.scales[project.scale_of(model)],
+            scale=project.scales[project.scale_of(model)],
             folds=list(project.folds.values()),
             pseudo=pseudo_labelled(project, model, int(fold)),
         )
@@ -43,28 +43,36 @@ def pseudo_labelled(project: Project, model: str, fold: int) -> dict[str, str]:
     return pseudo_shards(project.sheet, {project.folds[shard].group for shard in project.shards_of_fold(fold)})
 
 
-class PseudoOrder(Order):
-    """Of ``pseudo``: tiles of a model, the models that label them with their weights, and how sure they must be.
+class Labeller(Section):
+    """A member that labels tiles.
 
     Attributes:
-        part: which map of each member labels, such as ``fold0``; empty: the only one.
+        part: which of its maps does, such as ``fold0``; empty: the only one.
+        weight: how much it counts.
     """
+
+    part: str = ""
+    weight: float
+
+
+class PseudoOrder(Order):
+    """Of ``pseudo``: tiles of a model, the members that label them, in order, and how sure they must be."""
 
     rows: list[TileRow]
     tiles: TileSet
     classes: list[str]
-    members: list[str]
-    part: str = ""
-    weights: dict[str, float]
+    members: list[Labeller]
     min_confidence: float
 
     @classmethod
     def of(cls, project: Project, model: str, fold: str, shard: str) -> Self:
         config = project.config
-        spec = config.models[model]
+        spec = project.model(model)
         if spec.pseudo is None:
             raise UserError(Problem("order", f"the model {model} has no pseudo-labels.", "Name one with `pseudo`."))
-        tiles = config.tiles[spec.tiles]
+        tiles, source = config.tiles[spec.tiles], spec.pseudo.source
+        part, weights = f"fold{fold}" if len(project.selected) > 1 else "", project.weights(source)
+        own = set(project.trained(source))
         return cls(
             # what the ensemble is not sure of does not count, so that every class is labelled
             rows=[
@@ -73,8 +81,10 @@ class PseudoOrder(Order):
             ],
             tiles=tiles,
             classes=project.classes,
-            members=project.members(spec.pseudo.source),
-            part=f"fold{fold}" if len(project.folds_of(shard)) > 1 else "",
-            weights=config.ensembles[spec.pseudo.source].models,
+            # what comes from elsewhere has no fold of this project
+            members=[
+                Labeller(part=part if member in own else "", weight=weights[member])
+                for member in project.members(source)
+            ],
             min_confidence=spec.pseudo.min_confidence,
         )

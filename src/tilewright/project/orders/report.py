@@ -1,0 +1,142 @@
+"""The order of the report."""
+
+from pathlib import Path
+from typing import Self
+
+from tilewright.project.config import Pseudo, Report, Section, Slides
+from tilewright.project.orders.base import Order, StepRow
+from tilewright.project.project import Assignment, Bounds, Project
+from tilewright.project.rows import Region, Role
+
+
+class ReportRow(StepRow):
+    """A slide of the report.
+
+    Attributes:
+        annotated: whether the sheet names outlines of it.
+    """
+
+    image: Path
+    region: Region | None = None
+    shard: str
+    group: str
+    role: Role
+    source: str
+    labelled: tuple[str, ...]
+    annotated: bool
+
+
+class ReportModel(Section):
+    """What the report tells of a model.
+
+    Attributes:
+        labelled_elsewhere: the ensemble whose pseudo-labels it learns from, if that holds what was not trained here.
+    """
+
+    architecture: str
+    encoder: str | None
+    encoder_weights: str
+    tiles: str
+    loss: dict[str, float | dict[str, float]]
+    epochs: int
+    labelled_elsewhere: str = ""
+
+
+class ReportBundle(Section):
+    """What the report tells of a bundle.
+
+    Attributes:
+        title: what its makers call it.
+        licence: theirs.
+        trained_on: hashes of the files of the slides that it has seen.
+    """
+
+    title: str
+    licence: str
+    trained_on: list[str]
+
+
+class ReportEnsemble(Section):
+    """What the report tells of an ensemble.
+
+    Attributes:
+        weights: of its members.
+        scale: name of its scale.
+        bounds: what becomes an object of each class, where nothing was fitted; None: ``calibrate`` has fitted it.
+        judged: slides that are compared with outlines, or that something was fitted on.
+        evaluated: whether there are scores.
+        bundles: the bundles in it, by name.
+        saved: names of the saved predictions in it.
+    """
+
+    weights: dict[str, float]
+    scale: str
+    bounds: dict[str, Bounds] | None
+    judged: list[str]
+    evaluated: bool
+    bundles: dict[str, ReportBundle]
+    saved: list[str]
+
+    @classmethod
+    def of(cls, project: Project, name: str) -> Self:
+        """An ensemble of a project."""
+        members, bounds = project.config.ensembles[name].models, project.bounds(name)
+        bundles = {each: bundle for each, bundle in project.bundled.bundles.items() if each in members}
+        fitted = [] if bounds else project.validated_rows
+        evaluated = project.evaluated_rows(name)
+        return cls(
+            weights=project.weights(name),
+            scale=project.grid_scale(name),
+            bounds=bounds,
+            judged=list(dict.fromkeys(row.slide for row in (*fitted, *evaluated))),
+            evaluated=bool(evaluated),
+            bundles={
+                each: ReportBundle(
+                    title=bundle.credits.title, licence=bundle.credits.licence, trained_on=bundle.trained_on
+                )
+                for each, bundle in bundles.items()
+            },
+            saved=[each for each in members if each in project.config.predictions],
+        )
+
+
+class ReportOrder(Order):
+    """Of ``report``: the slides and what is shown of them."""
+
+    sheet: str
+    rows: list[ReportRow]
+    folds: list[Assignment]
+    colors: dict[str, str]
+    report: Report
+    models: dict[str, ReportModel]
+    ensembles: dict[str, ReportEnsemble]
+    slides: Slides = Slides()
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        config = project.config
+        columns = set(ReportRow.model_fields) - {"annotated"}
+        return cls(
+            sheet=str(project.sheet.path),
+            rows=[
+                ReportRow(**{name: getattr(row, name) for name in columns}, annotated=row.annotations is not None)
+                for row in project.sheet
+            ],
+            folds=list(project.folds.values()),
+            colors=project.colors,
+            report=config.report,
+            models={
+                name: ReportModel(
+                    **{field: getattr(model, field) for field in ReportModel.model_fields if hasattr(model, field)},
+                    labelled_elsewhere=_elsewhere(project, model.pseudo),
+                )
+                for name, model in config.models.items()
+            },
+            ensembles={name: ReportEnsemble.of(project, name) for name in config.ensembles},
+            slides=config.slides,
+        )
+
+
+def _elsewhere(project: Project, pseudo: Pseudo | None) -> str:
+    """The ensemble that labels, if a member of it was not trained here."""
+    return pseudo.source if pseudo and set(project.weights(pseudo.source)) - set(project.config.models) else ""
