@@ -35,6 +35,7 @@ VERBS = {
     "segment": ("tilewright.segments.segment:segment", "Make masks and objects of the probabilities of a shard."),
     "encode": ("tilewright.segments.encode:encode", "Write the run-length-encoded submission."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
+    "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
 """The verbs in the order of the chain: where the function of each is, and what it does."""
