@@ -15,7 +15,7 @@ from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
-from tilewright.project.orders import make_order, pseudo_labelled, split_rows, wildcards_of, write_order
+from tilewright.project.orders import make_order, pseudo_labelled, seen_shards, split_rows, wildcards_of, write_order
 from tilewright.project.places import Places, described_in, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
@@ -190,7 +190,7 @@ class Graph:
     def networks(self, wildcards: Any) -> list[str]:
         """The networks that predict a shard, with their descriptions; of a bundle its description or its zip."""
         if path := self._bundle(wildcards.model):
-            return [path if Path(path).is_file() else described_in(path)]
+            return [_bundle_input(path)]
         return self._trained(wildcards.model, self.project.folds_of(wildcards.shard))
 
     def networks_folders(self, wildcards: Any) -> list[str]:
@@ -248,6 +248,24 @@ class Graph:
         """Folder of the scaled shards at the scale of an ensemble."""
         return parent(self.places.scaled(self.project.grid_scale(wildcards.ensemble)))
 
+    def trained(self, wildcards: Any) -> list[str]:
+        """Weights and cards of all folds of the members of an ensemble."""
+        models = self.project.trained(wildcards.ensemble)
+        return [path for model in models for path in self._trained(model, self.project.selected)]
+
+    def bundles(self, wildcards: Any) -> list[str]:
+        """The bundles in an ensemble, each by its description or its zip."""
+        uses = self.project.config.bundles
+        names = (name for name in self.project.config.ensembles[wildcards.ensemble].models if name in uses)
+        return [_bundle_input(uses[name].path) for name in names]
+
+    def told_by_bundle(self, wildcards: Any) -> list[str]:
+        """Scaled shards of the slides that the members of an ensemble have seen, and of examples."""
+        examples = (row.shard for row in self.project.sheet if row.slide in self.project.config.bundle.examples)
+        shards = dict.fromkeys((*seen_shards(self.project, wildcards.ensemble), *examples))
+        scale = self.project.grid_scale(wildcards.ensemble)
+        return [self.places.scaled(scale, shard) for shard in shards]
+
     # what the report shows
 
     @property
@@ -285,6 +303,11 @@ class Graph:
     def all_metrics(self) -> list[str]:
         """Scores of all ensembles that can be compared with outlines."""
         return [self.places.metrics(name) for name in self.project.config.ensembles if self.project.evaluated(name)]
+
+    @property
+    def all_bundles(self) -> list[str]:
+        """Bundles of all ensembles of which one can be made."""
+        return [self.places.bundle(name) for name in self.project.config.ensembles if self.project.is_packed(name)]
 
     @property
     def all_calibrations(self) -> list[str]:
@@ -328,6 +351,11 @@ class Graph:
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]
+
+
+def _bundle_input(path: str) -> str:
+    """The file of a bundle that tells when it has changed: its zip, or its description."""
+    return path if Path(path).is_file() else described_in(path)
 
 
 def folder(pattern: str) -> Callable[[Any], str]:

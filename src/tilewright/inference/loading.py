@@ -74,13 +74,21 @@ def load_bundled(path: Path, model: BundledModel) -> tuple[list[Segmenter], list
     Raises:
         DataError: the bundle is damaged, or another one than the job was planned with.
     """
+    member, contents = model.member, bundled_weights(path, model)
+    return [_of_bundle(content, member, path) for content in contents], [band.class_name for band in member.bands]
+
+
+def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
+    """The files of weights of a model of a bundle, in the order of its folds.
+
+    Raises:
+        DataError: the bundle is damaged, or another one than the job was planned with.
+    """
     bundle = read_bundle(path)
     if model not in [BundledModel.of(bundle, member) for member in bundle.members]:
         what = f"does not hold the model {model.member.name} that the job was planned with."
         raise DataError(Problem(str(path), what, "Run snakemake again, which plans with the bundle that is there."))
-    member = model.member
-    contents = [bundle_file(path, bundle, one.file) for one in member.weights]
-    return [_of_bundle(content, member, path) for content in contents], [band.class_name for band in member.bands]
+    return [bundle_file(path, bundle, one.file) for one in model.member.weights]
 
 
 def _of_bundle(content: bytes, member: BundleMember, path: Path) -> Segmenter:

@@ -30,7 +30,7 @@ from tilewright.project.config import (
     Tissue,
     Windows,
 )
-from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD
+from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD, WEIGHTS_SUFFIX
 from tilewright.runtime.documents import parse_document
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
@@ -38,7 +38,7 @@ FORMAT = 1
 TARGETS = ("mask",)
 """What the bands of a network may stand for; mask: the probability that a pixel is of the class."""
 ROLE = re.compile(r"fold(0|[1-9][0-9]*)")
-SUFFIXES = (".jpg", ".md", ".safetensors")
+SUFFIXES = (".jpg", ".md", WEIGHTS_SUFFIX)
 """How the files beside ``bundle.json`` end. Whatever else there is could be a pickle, which would be executed."""
 MOST_BYTES = 1 << 26
 """Of ``bundle.json``; one of 100,000 training slides has a tenth."""
@@ -292,7 +292,7 @@ def _of_listed(name: str, weights: set[str]) -> Iterator[str]:
         yield f"lists {quoted(name)}, which {fault}."
     elif place.suffix not in SUFFIXES:
         yield f"lists {name}: a bundle holds no files but {', '.join(SUFFIXES)}, and nothing that would be executed."
-    elif (name in weights) != (place.suffix == ".safetensors"):
+    elif (name in weights) != (place.suffix == WEIGHTS_SUFFIX):
         yield f"lists {name}, which " + ("is no file of weights." if name in weights else "no member has.")
     elif name not in weights and name != MODEL_CARD and str(place.parent) != EXAMPLES:
         yield f"lists {name}, which is neither the {MODEL_CARD} nor a picture in {EXAMPLES}/."

@@ -211,6 +211,11 @@ class Project:
         saved = (self.config.predictions.get(name) for name in self.config.ensembles[ensemble].models)
         return bool(self.validated) and all(one.out_of_fold for one in saved if one)
 
+    def is_packed(self, ensemble: str) -> bool:
+        """Whether a bundle can be made: the models of all members are there, and thresholds have been fitted."""
+        saved = set(self.config.predictions) & set(self.config.ensembles[ensemble].models)
+        return self.is_calibrated(ensemble) and not saved
+
     def predicted(self, ensemble: str) -> list[str]:
         """The shards that an ensemble predicts: the test shards, and those that it is calibrated on."""
         return [*(self.validated if self.is_calibrated(ensemble) else ()), *self.tested]
@@ -244,11 +249,6 @@ class Project:
         named = [name for name in models if name in self.bundled.bundles]
         classes = self.bundled.bundles[named[0]].classes if len(named) == 1 else []
         return {one.name: Bounds(one.threshold, one.min_area) for one in classes}
-
-    @property
-    def grid_scales(self) -> list[str]:
-        """Names of the scales of all ensembles, each once."""
-        return list(dict.fromkeys(map(self.grid_scale, self.config.ensembles)))
 
     def folds_of(self, shard: str) -> Sequence[int]:
         """The folds whose models predict a shard: the one that did not see it, else all."""

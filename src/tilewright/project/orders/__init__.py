@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from tilewright.project.orders.base import Order, StepRow, read_order, write_order
+from tilewright.project.orders.bundles import PackMember, PackOrder, PackRow, seen_shards
 from tilewright.project.orders.data import (
     DownscaleOrder,
     DownscaleRow,
@@ -21,7 +22,7 @@ from tilewright.project.orders.data import (
     TileRow,
     split_rows,
 )
-from tilewright.project.orders.report import ReportBundle, ReportEnsemble, ReportModel, ReportOrder, ReportRow
+from tilewright.project.orders.reporting import ReportBundle, ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.orders.results import (
     BundledModel,
     CalibrateOrder,
@@ -60,6 +61,7 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
     "encode": EncodeOrder.of,
     "measure": MeasureOrder.of,
     "evaluate": EvaluateOrder.of,
+    "pack": PackOrder.of,
     "report": ReportOrder.of,
 }
 """How the order of each rule is made: of a project and the wildcards that the function names."""
@@ -120,6 +122,9 @@ __all__ = [
     "MeasureOrder",
     "MeasureRow",
     "Order",
+    "PackMember",
+    "PackOrder",
+    "PackRow",
     "PredictOrder",
     "PseudoOrder",
     "RasterizeOrder",
@@ -142,6 +147,7 @@ __all__ = [
     "make_order",
     "pseudo_labelled",
     "read_order",
+    "seen_shards",
     "split_rows",
     "wildcards_of",
     "write_order",
