@@ -128,6 +128,11 @@ class Graph:
         """The csv of folds that the config names, if it does."""
         return [self.project.config.folds.file] if self.project.config.folds.file else []
 
+    @property
+    def sample_submission(self) -> list[str]:
+        """The sample submission that the config names, if it does."""
+        return [self.project.config.submission.sample] if self.project.config.submission.sample else []
+
     def _files(self, shard: str, column: str) -> list[str]:
         """Files of a shard that are there: where one is not, the job of its slide says so."""
         return self.project.sheet.files(self.project.shard(shard), column)

@@ -59,6 +59,7 @@ def orders(graph):
         ("segmentation__fill_holes", 50, {"segment"}),
         ("evaluation__boundary", 5, {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
+        ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),
         ("classes__gland__color", "#000000", {"segment", "report"}),
         ("sheet", "slides/slides.csv", set()),
@@ -113,6 +114,11 @@ def test_an_order_is_named_by_its_content_and_written_once(graph):
     assert graph().order("train")(WILDCARDS) == str(path)
     assert path.stat().st_mtime_ns == written
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_files_that_the_config_names_are_inputs(graph):
+    assert graph().sample_submission == []
+    assert graph(submission__sample="sample.csv").sample_submission == ["sample.csv"]
 
 
 def test_a_file_that_is_missing_is_no_input(graph, project):

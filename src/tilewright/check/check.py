@@ -21,12 +21,14 @@ from tilewright.pixels.grid import Frame, Window
 from tilewright.project.config import Config, Network
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import split_rows
+from tilewright.project.orders import EncodeOrder, split_rows
+from tilewright.project.project import Project
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
 from tilewright.scales.downscale import scale_factor
+from tilewright.segments.sample import sample_of
 from tilewright.slides import Slide, open_slide
 from tilewright.tiles.split import assign_folds
 
@@ -188,6 +190,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     if "models" in trusted:
         errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
+    errors += () if unread else _sample_problems(config, sheet)
     if "folds" in trusted:
         _check_folds(config, sheet, len(unread), findings)
     _check_groups(sheet, findings)
@@ -199,6 +202,16 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
                 remedy = "Add the class to the column labelled, or take it out of the config."
                 errors.append(Problem(str(path), f'no training slide is labelled for the class "{name}".', remedy))
     return sheet
+
+
+def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
+    order = EncodeOrder.of(Project(config, sheet, {}))
+    try:
+        if sample := sample_of(order):
+            sample.rows(order.rows)
+    except UserError as error:
+        return error.problems
+    return ()
 
 
 def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> None:
