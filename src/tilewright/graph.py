@@ -14,8 +14,8 @@ from typing import Any
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import make_order, pseudo_labelled, split_rows, wildcards_of, write_order
-from tilewright.project.places import Places, parent
+from tilewright.project.orders import make_order, pseudo_labelled, split_rows, start_of, wildcards_of, write_order
+from tilewright.project.places import Places, parent, weights_file
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
 from tilewright.project.sheetfile import read_sheet
@@ -120,8 +120,14 @@ class Graph:
 
     def encoder_weights(self, wildcards: Any) -> list[str]:
         """The file of encoder weights that a model starts from, if it names one."""
-        weights = self._model(wildcards).encoder_weights
-        return [] if weights in ("auto", "random", "imagenet") else [weights]
+        model = self._model(wildcards)
+        weights = model.encoder_weights
+        return [] if model.start or weights in ("auto", "random", "imagenet") else [weights]
+
+    def start_weights(self, wildcards: Any) -> list[str]:
+        """The file of weights of the whole network that a fold of a model starts from, if it names one."""
+        start = start_of(self._model(wildcards), wildcards.fold)
+        return [str(weights_file(Path(start)))] if start else []
 
     @property
     def folds_file(self) -> list[str]:

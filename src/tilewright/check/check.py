@@ -18,10 +18,11 @@ from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
 from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
-from tilewright.project.config import Config, Network
+from tilewright.project.config import Config, Model, Network
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import EncodeOrder, split_rows
+from tilewright.project.orders import EncodeOrder, split_rows, start_of
+from tilewright.project.places import Places, weights_file
 from tilewright.project.project import Project
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
@@ -171,10 +172,27 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
         except UserError as error:
             findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
         weights = model.encoder_weights
-        if weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
+        if model.start:
+            _check_start(where, model, config, findings)
+        elif weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
             what = f'encoder_weights "{weights}" not found.'
             remedy = "Use auto, random, imagenet or a .safetensors file."
             findings.errors["config"].append(Problem(where, what, remedy))
+
+
+def _check_start(where: str, model: Model, config: Config, findings: Findings) -> None:
+    """Weights that are neither there nor made by the graph; those of one fold for all folds."""
+    places, folds = Places.of(config.pathvars), range(config.folds.count)
+    made = {Path(places.network(name, fold)) for name in config.models for fold in folds}
+    files = dict.fromkeys(weights_file(Path(start_of(model, str(fold)) or "")) for fold in folds)
+    for file in files:
+        if file not in made and not file.is_file():
+            remedy = "Name a .safetensors, .pt or .pth file, or a folder that train wrote."
+            findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
+    if len(files) == 1 and made & files.keys():
+        what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."
+        remedy = "Let each fold start from its own: results/models/NAME/fold{fold}."
+        findings.warnings["config"].append(Problem(where, what, remedy))
 
 
 def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) -> Sheet:

@@ -218,6 +218,19 @@ def test_a_sample_submission_is_compared_with_the_sheet(project, capsys):
     check(config=project / "config.yaml")
 
 
+def test_weights_to_start_from_must_be_there_or_be_made_by_the_graph(project, capsys):
+    replace_in_config(project, "unet: {tiles: all}", 'unet: {tiles: all}\n  next: {tiles: all, start: "w/fold{fold}"}')
+    found = section(examine(project, capsys)[0], "config")
+    for fold in (0, 1):
+        assert f'config.yaml, models.next: start: "w/fold{fold}/model.safetensors" not found.' in found
+    replace_in_config(project, "w/fold{fold}", "results/models/unet/fold{fold}")
+    check(config=project / "config.yaml")
+    assert capsys.readouterr().out.startswith("0 errors, 0 warnings")
+    replace_in_config(project, "unet/fold{fold}", "unet/fold1")
+    check(config=project / "config.yaml")
+    assert "whose scores would be too good" in section(capsys.readouterr().out, "warnings, config")
+
+
 def test_data_folder_overrides_the_config(project):
     moved = project / "elsewhere"
     moved.mkdir()
