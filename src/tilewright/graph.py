@@ -15,8 +15,16 @@ from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
-from tilewright.project.orders import make_order, pseudo_labelled, seen_shards, split_rows, wildcards_of, write_order
-from tilewright.project.places import Places, described_in, parent
+from tilewright.project.orders import (
+    make_order,
+    pseudo_labelled,
+    seen_shards,
+    split_rows,
+    start_of,
+    wildcards_of,
+    write_order,
+)
+from tilewright.project.places import Places, described_in, parent, weights_file
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
 from tilewright.project.sheetfile import read_sheet
@@ -125,13 +133,24 @@ class Graph:
 
     def encoder_weights(self, wildcards: Any) -> list[str]:
         """The file of encoder weights that a model starts from, if it names one."""
-        weights = self._model(wildcards).encoder_weights
-        return [] if weights in ("auto", "random", "imagenet") else [weights]
+        model = self._model(wildcards)
+        weights = model.encoder_weights
+        return [] if model.start or weights in ("auto", "random", "imagenet") else [weights]
+
+    def start_weights(self, wildcards: Any) -> list[str]:
+        """The file of weights of the whole network that a fold of a model starts from, if it names one."""
+        start = start_of(self._model(wildcards), wildcards.fold)
+        return [str(weights_file(Path(start)))] if start else []
 
     @property
     def folds_file(self) -> list[str]:
         """The csv of folds that the config names, if it does."""
         return [self.project.config.folds.file] if self.project.config.folds.file else []
+
+    @property
+    def sample_submission(self) -> list[str]:
+        """The sample submission that the config names, if it does."""
+        return [self.project.config.submission.sample] if self.project.config.submission.sample else []
 
     def _files(self, shard: str, column: str) -> list[str]:
         """Files of a shard that are there: where one is not, the job of its slide says so."""

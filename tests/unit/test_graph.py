@@ -49,6 +49,7 @@ def orders(graph):
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("models__near__learning_rate", 0.5, {"train"}),
+        ("models__near__start", "w.safetensors", {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "pack"}),
         ("models__near__inference__batch_size", 3, {"predict", "seams"}),
         ("seams__max_edge", 99, {"seams"}),
@@ -61,6 +62,7 @@ def orders(graph):
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
+        ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),
         ("classes__gland__color", "#000000", {"segment", "pack", "report"}),
         ("bundle__licence", "CC0", {"pack"}),
@@ -116,6 +118,19 @@ def test_an_order_is_named_by_its_content_and_written_once(graph):
     assert graph().order("train")(WILDCARDS) == str(path)
     assert path.stat().st_mtime_ns == written
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_files_that_the_config_names_are_inputs(graph):
+    assert graph().sample_submission == []
+    assert graph(submission__sample="sample.csv").sample_submission == ["sample.csv"]
+    wildcards = SimpleNamespace(model="near", fold="1")
+    assert graph().start_weights(wildcards) == []
+    assert graph(models__near__start="w.pt").start_weights(wildcards) == ["w.pt"]
+    found = graph(models__near__start="results/models/far/fold{fold}", models__near__encoder_weights="e.safetensors")
+    assert found.start_weights(wildcards) == ["results/models/far/fold1/model.safetensors"]
+    assert found.encoder_weights(wildcards) == []
+    order = json.loads(Path(found.order("train")({"model": "near", "fold": "1"})).read_text())
+    assert order["network"]["start"] == "results/models/far/fold1"
 
 
 def test_a_file_that_is_missing_is_no_input(graph, project):

@@ -145,6 +145,20 @@ def test_a_round_cannot_learn_from_itself_or_from_nothing(graph, source, says):
     assert "line" in printed
 
 
+def test_an_edited_sample_writes_the_submission_anew_and_nothing_else(graph):
+    sample = graph.project.folder / "sample.csv"
+    sample.write_text("id,predicted\nt2,\nt1,\n")
+    graph.project.write_config({**graph.project.config(), "submission": {"sample": "sample.csv"}})
+    assert graph.jobs() == {"encode": 1}
+    graph.run()
+    sample.write_text("id,predicted\nt2,\n")
+    assert graph.jobs() == {"encode": 1}
+    graph.run()
+    lines = (graph.results / "submission" / "both.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["id", "t2", "t2"]
+    assert "left out: t1" in (graph.results / "logs" / "encode" / "both.log").read_text()
+
+
 def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
     config = graph.project.config()
     del config["models"]["far"], config["ensembles"]["both"]["models"]["far"]

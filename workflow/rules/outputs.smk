@@ -30,6 +30,7 @@ rule segment:
 rule encode:
     input:
         segments=[places.segments(shard=shard) for shard in project.tested],
+        sample=graph.sample_submission,
     output:
         submission=report(
             places.submission(),

@@ -32,6 +32,7 @@ rule train:
         tiles=graph.training_tiles,
         pseudo=graph.pseudo_tiles,
         encoder=graph.encoder_weights,
+        start=graph.start_weights,
     output:
         network=places.network(),
         card=places.card(),

@@ -18,16 +18,19 @@ from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
 from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
-from tilewright.project.config import Config, Network
+from tilewright.project.bundled import Bundled
+from tilewright.project.config import Config, Model, Network
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import split_rows
-from tilewright.project.project import Assignment
+from tilewright.project.orders import EncodeOrder, split_rows, start_of
+from tilewright.project.places import Places, weights_file
+from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
 from tilewright.scales.downscale import scale_factor
+from tilewright.segments.sample import sample_of
 from tilewright.slides import Slide, open_slide
 from tilewright.tiles.split import assign_folds
 
@@ -170,10 +173,27 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
         except UserError as error:
             findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
         weights = model.encoder_weights
-        if weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
+        if model.start:
+            _check_start(where, model, config, findings)
+        elif weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
             what = f'encoder_weights "{weights}" not found.'
             remedy = "Use auto, random, imagenet or a .safetensors file."
             findings.errors["config"].append(Problem(where, what, remedy))
+
+
+def _check_start(where: str, model: Model, config: Config, findings: Findings) -> None:
+    """Weights that are neither there nor made by the graph; those of one fold for all folds."""
+    places, folds = Places.of(config.pathvars), range(config.folds.count)
+    made = {Path(places.network(name, fold)) for name in config.models for fold in folds}
+    files = dict.fromkeys(weights_file(Path(start_of(model, str(fold)) or "")) for fold in folds)
+    for file in files:
+        if file not in made and not file.is_file():
+            remedy = "Name a .safetensors, .pt or .pth file, or a folder that train wrote."
+            findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
+    if len(files) == 1 and made & files.keys():
+        what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."
+        remedy = "Let each fold start from its own: results/models/NAME/fold{fold}."
+        findings.warnings["config"].append(Problem(where, what, remedy))
 
 
 def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) -> Sheet:
@@ -189,6 +209,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     if "models" in trusted:
         errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
+    errors += () if unread else _sample_problems(config, sheet)
     if "folds" in trusted:
         _check_folds(config, sheet, len(unread), findings)
     _check_groups(sheet, findings)
@@ -200,6 +221,16 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
                 remedy = "Add the class to the column labelled, or take it out of the config."
                 errors.append(Problem(str(path), f'no training slide is labelled for the class "{name}".', remedy))
     return sheet
+
+
+def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
+    order = EncodeOrder.of(Project(config, sheet, {}, Bundled({}, config.scales, {})))
+    try:
+        if sample := sample_of(order):
+            sample.rows(order.rows)
+    except UserError as error:
+        return error.problems
+    return ()
 
 
 def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> None:

@@ -15,6 +15,8 @@ from tilewright.runtime.errors import Problem, UserError
 
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
+WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth")
+"""How files of weights end that a training may start from."""
 SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.json"
 """Files of an ensemble's scores."""
 PAGE = "index.html"
@@ -164,6 +166,11 @@ def _resolved(name: str, named: Mapping[str, str]) -> str:
         what, known = f'"{named[name]}" leads to {left[0]}, which is no path.', ", ".join(f"<{one}>" for one in named)
         raise UserError(Problem(f"config, pathvars.{name}", what, f"Names that a path may speak of: {known}."))
     return path
+
+
+def weights_file(start: Path) -> Path:
+    """The file of weights that a training starts from: in a folder the one that ``train`` wrote."""
+    return start if start.suffix in WEIGHTS else start / NETWORK
 
 
 def parent(path: str) -> str:

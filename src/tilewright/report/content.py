@@ -109,7 +109,7 @@ def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame])
         "name": name,
         "architecture": model.architecture,
         "encoder": model.encoder,
-        "weights": model.encoder_weights,
+        "weights": model.start or model.encoder_weights,
         "tiles": model.tiles,
         "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
         "epochs": model.epochs,

@@ -16,32 +16,48 @@ from tilewright.pixels.rle import ENCODERS, encode_coco
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import Strip
 from tilewright.project.config import Submission
-from tilewright.project.orders import EncodeOrder
+from tilewright.project.orders import EncodeOrder, EncodeRow
 from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.segments.overlaps import without_overlaps
 from tilewright.segments.predictions import Prediction, open_prediction
 from tilewright.segments.rlestream import stream_column_major, stream_row_major
+from tilewright.segments.sample import listed, sample_of
 
 
 def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
-    """Write the predictions of all slides with the role test, in the order of the sheet.
+    """Write the predictions of the test slides, in the order of the sheet or of a sample submission.
+
+    A sample decides which slides are written, too. The header is that of the dialect, whatever the sample's columns.
 
     Args:
-        order: the slides; the dialect, the rows and the classes to write.
+        order: the slides; the dialect, the rows and the classes to write; a sample, if there is one.
         segments: folder with ``{shard}/{slide}.mask.tif``.
         out: the csv to write; appears whole or not at all.
 
     Raises:
-        UserError: a class that the masks do not hold.
+        UserError: a class that the masks do not hold; a sample that cannot be read or does not fit the slides.
         DataError: a mask is missing or does not belong to its objects.
     """
-    write = _writer(order.submission)
+    rows, write = _rows(order), _writer(order.submission)
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
         stream.write(",".join(_header(order)) + "\n")
-        for row in track(order.rows, "encode"):
+        for row in track(rows, "encode"):
             prediction = open_prediction(segments / row.shard, row.slide, order.classes)
             write(stream, prediction, order, out.parent)
+
+
+def _rows(order: EncodeOrder) -> list[EncodeRow]:
+    """The slides to write, in their order; what a sample leaves out and where it has other columns is said."""
+    sample = sample_of(order)
+    if sample is None:
+        return order.rows
+    rows, named = sample.rows(order.rows), set(sample.ids)
+    if left := [row.slide for row in order.rows if row.slide not in named]:
+        note(f"{sample.path} does not name {len(left)} test slide(s), which are left out: {listed(left)}")
+    if (header := _header(order)) != list(sample.columns):
+        note(f"{sample.path} has the columns {', '.join(sample.columns)}; written are {', '.join(header)}")
+    return rows
 
 
 def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeOrder, Path], None]:

@@ -17,7 +17,7 @@ import torch
 
 from tilewright.project.config.training import Network
 from tilewright.project.orders import TrainOrder
-from tilewright.project.places import CARD, CURVES, HISTORY, NETWORK, archive_file
+from tilewright.project.places import CARD, CURVES, HISTORY, NETWORK, archive_file, weights_file
 from tilewright.project.project import Assignment
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.codeversion import code_version
@@ -32,6 +32,7 @@ from tilewright.tiles.split import EXTERNAL, require_folds
 from tilewright.training.architectures import spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
+from tilewright.training.start import started
 from tilewright.training.state import TrainingState
 from tilewright.training.trainer import run_training
 
@@ -66,10 +67,12 @@ def train(
         workers: processes that load tiles, for each device; they change no result.
 
     Raises:
-        UserError: a network that cannot be built, or another process that trains the same fold.
+        UserError: a network that cannot be built, weights to start from that do not fit it, or another process that
+            trains the same fold.
         DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training
             that diverges.
     """
+    order = order.model_copy(update={"network": started(order.network)})
     network = order.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
@@ -134,8 +137,8 @@ def _told(order: TrainOrder) -> str:
 
 
 def _of_weights(network: Network) -> list[str]:
-    """A hash of the file of encoder weights, if there is one."""
-    path = Path(network.encoder_weights)
+    """A hash of the file of weights that the network or its encoder starts from, if there is one."""
+    path = weights_file(Path(network.start)) if network.start else Path(network.encoder_weights)
     return [file_hash(path)] if path.is_file() else []
 
 

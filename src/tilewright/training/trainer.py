@@ -16,6 +16,7 @@ from tilewright.runtime.progress import note
 from tilewright.training.architectures import build_network
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders
+from tilewright.training.start import load_start
 from tilewright.training.state import TrainingState
 from tilewright.training.task import SegmentationTask
 
@@ -32,7 +33,11 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     """
     resumed = state.checkpoint()
     torch.manual_seed(network.seed)
-    segmenter = build_network(network, len(classes), pretrained=resumed is None)
+    segmenter = build_network(network, len(classes), pretrained=resumed is None and network.start is None)
+    if resumed is None and network.start is not None:
+        said = load_start(segmenter, Path(network.start))
+        if device_number() == 0:
+            note("\n".join(said))
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)

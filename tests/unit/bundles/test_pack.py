@@ -47,7 +47,8 @@ class Packer:
         rows = [{"slide": slide, "shard": shard} for slide, shard in SLIDES.items()]
         members = [{"name": name, "inference": Windows(window=64, blend="hann")} for name in ("near", "far")]
         settings = {
-            "format": 1, "ensemble": "both", "text": BundleText(**TEXT), "members": members, "folds": [0, 1], "bundles": {},
+            "format": 1, "ensemble": "both", "text": BundleText(**TEXT), "members": members, "folds": [0, 1],
+            "bundles": {},
             "colors": {"gland": "#112233", "vessel": "#d95f02"}, "weights": {"near": 3, "far": 1}, "fit": False,
             "aim": "pooled", "tissue": Tissue(), "slides": Slides(), "segmentation": Segmentation(fill_holes=7),
             "seen": rows, "examples": [],

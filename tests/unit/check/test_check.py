@@ -207,6 +207,30 @@ def test_thousands_of_shards_are_warned_of(project, capsys, monkeypatch):
     assert "slides.csv: there are 3 shards" in capsys.readouterr().out
 
 
+def test_a_sample_submission_is_compared_with_the_sheet(project, capsys):
+    replace_in_config(project, "folds: {count: 2}", "folds: {count: 2}\nsubmission: {classes: [tumor], sample: s.csv}")
+    assert "s.csv: cannot be read" in section(examine(project, capsys)[0], "sheet")
+    (project / "s.csv").write_text("id\nc\na\n")
+    report, counts = examine(project, capsys)
+    assert "s.csv: names 1 id(s) that are no test slides of the sheet: a." in section(report, "sheet")
+    assert counts.startswith("1 error")
+    (project / "s.csv").write_text("id\nc\n")
+    check(config=project / "config.yaml")
+
+
+def test_weights_to_start_from_must_be_there_or_be_made_by_the_graph(project, capsys):
+    replace_in_config(project, "unet: {tiles: all}", 'unet: {tiles: all}\n  next: {tiles: all, start: "w/fold{fold}"}')
+    found = section(examine(project, capsys)[0], "config")
+    for fold in (0, 1):
+        assert f'config.yaml, models.next: start: "w/fold{fold}/model.safetensors" not found.' in found
+    replace_in_config(project, "w/fold{fold}", "results/models/unet/fold{fold}")
+    check(config=project / "config.yaml")
+    assert capsys.readouterr().out.startswith("0 errors, 0 warnings")
+    replace_in_config(project, "unet/fold{fold}", "unet/fold1")
+    check(config=project / "config.yaml")
+    assert "whose scores would be too good" in section(capsys.readouterr().out, "warnings, config")
+
+
 def test_data_folder_overrides_the_config(project):
     moved = project / "elsewhere"
     moved.mkdir()

@@ -64,6 +64,11 @@ def submission(study: Path, classes: list[str], **options) -> list[dict[str, str
         return list(csv.DictReader(stream))
 
 
+def sampled(study: Path, text: str, classes=("gland",), **options) -> list[dict[str, str]]:
+    (study / "sample.csv").write_text(text, encoding="utf-8")
+    return submission(study, list(classes), sample=str(study / "sample.csv"), **options)
+
+
 def whole(band: int) -> np.ndarray:
     image = np.zeros((IMAGE.height, IMAGE.width), np.bool_)
     image[5:35, 10:50] = pixels()[band] > 0
@@ -87,6 +92,59 @@ def test_several_classes_get_a_column(study):
         ("t2", "gland"), ("t2", "vessel"), ("t1", "gland"), ("t1", "vessel"),
     ]  # fmt: skip
     assert (decode_column_major(rows[1]["predicted"], 50, 60).to_mask() == whole(1)).all()
+
+
+def test_a_sample_gives_the_order_and_takes_away_what_it_does_not_name(study, capsys):
+    rows = sampled(study, "\ufeffid,predicted\nt1,1 1\nt2,\n")
+    assert [row["id"] for row in rows] == ["t1", "t2"]
+    assert (decode_column_major(rows[1]["predicted"], 50, 60).to_mask() == whole(0)).all()
+    assert "sample.csv" not in capsys.readouterr().err
+    assert [row["id"] for row in sampled(study, "rle,id\n,t1\n")] == ["t1"]
+    assert [line for line in capsys.readouterr().err.splitlines() if "sample.csv" in line] == [
+        f"{study}/sample.csv does not name 1 test slide(s), which are left out: t2",
+        f"{study}/sample.csv has the columns rle, id; written are id, predicted",
+    ]
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(CLASSES, "slide"), (["gland"], "object"), (CLASSES, "object")])
+def test_all_rows_of_an_id_stand_where_the_sample_names_it_first(study, classes, rows):
+    given = submission(study, classes, rows=rows)
+    found = sampled(study, "id,class,predicted\nt1,,\nt2,,\nt1,,\nt2,,\n", classes, rows=rows)
+    assert found == sorted(given, key=lambda row: row["id"])
+    assert found != given
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id\nt1\nt1\nt2\n", r"1 id\(s\) stand there more than once: t1\.\n  .*one row an id"),
+        ("ID,predicted\nt1,\n", r"sample\.csv, header: the column \"id\" is missing.\n  Columns found: ID, predicted"),
+        ("", 'header: the column "id" is missing.\n  Columns found: none'),
+        ("id,predicted\n", "holds no ids"),
+        (
+            "id\n" + "".join(f"u{number}\n" for number in range(12)) + "t1\n",
+            r"names 12 id\(s\) that are no test slides of the sheet: u0, u1, .*u9 and 2 more\.\n  Add them to",
+        ),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(study, text, says):
+    with pytest.raises(UserError, match=says):
+        sampled(study, text)
+    assert not (study / "s.csv").exists()
+
+
+def test_coco_has_one_row_an_id_whatever_the_classes(study):
+    with pytest.raises(UserError, match="more than once"):
+        sampled(study, "id\nt1\nt1\n", CLASSES, dialect="coco")
+
+
+def test_a_sample_that_is_missing_is_refused(study):
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
+        submission(study, ["gland"], sample=str(study / "none.csv"))
+
+
+def test_an_earlier_submission_serves_as_a_sample_whatever_its_length(study):
+    assert len(sampled(study, f"id,predicted\nt1,{'1 1 ' * 50_000}\n")) == 1
 
 
 def test_bits_are_found_by_the_name_of_the_class(study):

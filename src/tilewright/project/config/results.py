@@ -165,6 +165,11 @@ class Submission(Section):
         "slide", description="One row a slide or one row an object (not for coco)."
     )
     classes: list[Name] = Field([], description="Classes to write; none: all. With several, a column class is added.")
+    sample: str | None = Field(
+        None,
+        description="A sample_submission.csv: the ids of its column id are written in its order, and no others; none: "
+        "all test slides in the order of the sheet.",
+    )
 
 
 class Seams(Section):

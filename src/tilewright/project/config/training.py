@@ -126,6 +126,11 @@ class Network(Section):
         description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others "
         "must be named; random; imagenet: downloaded; or a .safetensors file.",
     )
+    start: str | None = Field(
+        None,
+        description="Weights of the whole network to start from, in place of encoder_weights: a .safetensors file, a "
+        ".pt or .pth file of plain tensors, or a folder that train wrote; {fold} in it stands for the fold.",
+    )
     options: dict[str, int | float | str | bool | list[int] | None] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
     )
@@ -133,7 +138,7 @@ class Network(Section):
         None,
         min_length=3,
         max_length=3,
-        description="Mean of the channels of its input, 0 to 1; none: of its weights, or 0.5.",
+        description="Mean of the channels of its input, 0 to 1; none: of the weights that it starts from, or 0.5.",
     )
     std: list[Annotated[float, Field(gt=0)]] | None = Field(
         None, min_length=3, max_length=3, description="Their standard deviation; none: that of its weights, or 0.5."
@@ -204,7 +209,7 @@ class Network(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.encoder_weights == "auto" and self.encoder not in (None, ENCODER):
+        if self.encoder_weights == "auto" and self.encoder not in (None, ENCODER) and self.start is None:
             raise ValueError(
                 f"encoder_weights: the package has none for {self.encoder}; "
                 "set imagenet to download them, a file, or random"

@@ -40,7 +40,7 @@ from tilewright.project.orders.results import (
     SegmentRow,
     WeighOrder,
 )
-from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled
+from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled, start_of
 from tilewright.project.project import Project
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
@@ -149,6 +149,7 @@ __all__ = [
     "read_order",
     "seen_shards",
     "split_rows",
+    "start_of",
     "wildcards_of",
     "write_order",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ class ReportModel(Section):
     architecture: str
     encoder: str | None
     encoder_weights: str
+    start: str | None = None
     tiles: str
     loss: dict[str, float | dict[str, float]]
     epochs: int

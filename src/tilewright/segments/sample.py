@@ -1,0 +1,91 @@
+"""A sample submission: the rows that a competition asks for, in its order."""
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilewright.project.orders import EncodeOrder, EncodeRow
+from tilewright.runtime.errors import Problem, UserError
+
+ID = "id"
+NAMED = 10
+"""Ids that a message names."""
+REMEDY = "Name a csv with the column id, or leave out submission.sample."
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a sample submission asks for.
+
+    Attributes:
+        path: the file.
+        columns: of its header.
+        ids: each once, in the order of their first rows.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def rows(self, rows: Sequence[EncodeRow]) -> list[EncodeRow]:
+        """The slides that the sample names, in its order.
+
+        Args:
+            rows: the test slides of the sheet.
+
+        Raises:
+            UserError: it names ids that are no test slides.
+        """
+        known = {row.slide: row for row in rows}
+        if unknown := [each for each in self.ids if each not in known]:
+            what = f"names {len(unknown)} id(s) that are no test slides of the sheet: {listed(unknown)}."
+            remedy = "Add them to the sheet with the role test, or name another file by submission.sample."
+            raise UserError(Problem(str(self.path), what, remedy))
+        return [known[each] for each in self.ids]
+
+
+def sample_of(order: EncodeOrder) -> Sample | None:
+    """The sample submission that an order names, if it does.
+
+    Where an id may have several rows, all of them stand at the place of its first one in the sample.
+
+    Raises:
+        UserError: the file is missing, is no table, or holds no column id or no ids; or an id stands there twice though
+            each has one row.
+    """
+    spec = order.submission
+    if spec.sample is None:
+        return None
+    path = Path(spec.sample)
+    header, *records = _records(path) or [[]]
+    if ID not in header:
+        what, remedy = f'the column "{ID}" is missing.', f"Columns found: {', '.join(header) or 'none'}."
+        raise UserError(Problem(f"{path}, header", what, remedy))
+    place = header.index(ID)
+    counts = Counter(record[place] for record in records if len(record) > place and record[place])
+    if not counts:
+        raise UserError(Problem(str(path), "holds no ids.", REMEDY))
+    several = spec.dialect != "coco" and (spec.rows == "object" or len(order.classes) > 1)
+    if not several and (twice := [each for each, count in counts.items() if count > 1]):
+        what = f"{len(twice)} id(s) stand there more than once: {listed(twice)}."
+        remedy = "This submission has one row an id: remove the others. Several need submission.rows: object."
+        raise UserError(Problem(str(path), what, remedy))
+    return Sample(path, tuple(header), tuple(counts))
+
+
+def _records(path: Path) -> list[list[str]]:
+    csv.field_size_limit(sys.maxsize)  # an earlier submission serves as a sample, with run lengths of any length
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return [[cell.strip() for cell in record] for record in csv.reader(stream) if any(record)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

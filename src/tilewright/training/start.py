@@ -1,0 +1,153 @@
+"""The weights of a whole network that a training starts from, read so that nothing of a file is executed.
+
+Names of tensors are those of ``Segmenter``; those of other programs' files fit after prefixes that wrappers put before
+them. Heads that depend on the classes, or that are trained beside the network, may be missing or have another shape;
+then they stay as they were drawn. Everything else must fit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tilewright.project.config.training import Network
+from tilewright.project.places import NETWORK, weights_file
+from tilewright.runtime.errors import Problem, UserError
+
+PREFIXES = ("module.", "model.", "network.", "segmenter.")
+"""What wrappers put before the names of a network's tensors."""
+HEADS = ("segmentation_head.", "head.", "coarse_heads.", "image_head.")
+"""Parts that give something for each class."""
+BESIDE = ("coarse_heads.", "image_head.")
+"""Heads that are trained beside the network; a file may have those that the network has not."""
+BUFFERS = ("mean", "std")
+"""Normalisation of the input."""
+SHOWN = 5
+"""Tensors that a message names."""
+FIT = "Start from weights of the same architecture, encoder and options."
+
+
+def started(network: Network) -> Network:
+    """The network with the mean and std of the weights that it starts from, where the config gives none.
+
+    Weights mean something for the input that they were trained with. Only a file of this project tells it; in those of
+    other programs buffers of these names may count in other units.
+
+    Raises:
+        UserError: as of ``load_start``.
+    """
+    if network.start is None:
+        return network
+    found = read_weights(Path(network.start))
+    told = {
+        name: [round(value / 255, 6) for value in found[name].flatten().tolist()]
+        for name in BUFFERS
+        if getattr(network, name) is None and name in found and any(each.startswith("network.") for each in found)
+    }
+    return network.model_copy(update=told)
+
+
+def load_start(segmenter: nn.Module, start: Path) -> list[str]:
+    """Give a network the weights of a file.
+
+    Args:
+        segmenter: the network as it was drawn; its mean and std stay as they are.
+        start: a .safetensors, .pt or .pth file, or a folder that ``train`` wrote.
+
+    Returns:
+        What is worth a line in the log.
+
+    Raises:
+        UserError: the file cannot be read without executing what it holds, or does not fit; names what differs.
+    """
+    own = {name: value for name, value in segmenter.state_dict().items() if name not in BUFFERS}
+    given = _renamed(read_weights(start), own, start)
+    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
+    drawn = [name for name in own if name not in fitting and _is_of(HEADS, name)]
+    unused = [name for name in given if name not in own and _is_of(BESIDE, name)]
+    if wrong := list(_misfits(own, given, {*fitting, *drawn, *unused})):
+        raise UserError(Problem(str(start), f"does not fit the network: {'; '.join(wrong)}.", FIT))
+    segmenter.load_state_dict(fitting, strict=False)
+    said = [f"starting from {len(fitting)} tensors of {start}"]
+    said += [f"drawn anew, because the file has none of this shape: {', '.join(drawn)}"] if drawn else []
+    return said + ([f"in the file and not in the network: {', '.join(unused)}"] if unused else [])
+
+
+def read_weights(start: Path) -> dict[str, Tensor]:
+    """The tensors of a file by their names in it.
+
+    Raises:
+        UserError: it cannot be read, or only by executing what it holds.
+    """
+    path = weights_file(start)
+    if not path.is_file():
+        remedy = "Name a .safetensors, .pt or .pth file, or a folder that train wrote."
+        raise UserError(Problem(str(path), "there are no weights to start from.", remedy))
+    if path.suffix == Path(NETWORK).suffix:
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
+    return _read_pickle(path)
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a pickle, which PyTorch reads without calling anything that the file names."""
+    remedy = 'Where you trust it, write its tensors: safetensors.torch.save_file(model.state_dict(), "x.safetensors").'
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # the pickle's machine raises whatever a damaged or a strange file leads it to
+        what = "is damaged, or holds more than tensors, which would have to be executed; it was not."
+        raise UserError(Problem(str(path), what, remedy)) from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(Problem(str(path), "holds no state of a network: tensors by name.", remedy))
+    return {str(name): value for name, value in state.items()}
+
+
+def _renamed(given: Mapping[str, Tensor], own: Iterable[str], start: Path) -> dict[str, Tensor]:
+    """The tensors by the names that the network has for them, without its mean and std."""
+    names = {_bare(name): name for name in own}
+    renamed: dict[str, Tensor] = {}
+    for name, value in given.items():
+        known = name if name in names.values() else names.get(_bare(name), name)
+        if known in renamed:
+            what = f"holds several tensors for {known}: it keeps more than one network."
+            raise UserError(Problem(str(start), what, "Write a file that holds the one to start from."))
+        if _bare(name) not in BUFFERS:
+            renamed[known] = value
+    return renamed
+
+
+def _bare(name: str) -> str:
+    """A name without what wrappers put before it."""
+    while prefix := next((each for each in PREFIXES if name.startswith(each)), ""):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _is_of(parts: tuple[str, ...], name: str) -> bool:
+    return _bare(name).startswith(parts)
+
+
+def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], fine: set[str]) -> Iterable[str]:
+    """What of a file does not fit, leaving out the names that do."""
+    missing = [name for name in own if name not in given and name not in fine]
+    surplus = [name for name in given if name not in own and name not in fine]
+    shapes = [
+        f"{name} ({_shape(given[name])}, not {_shape(own[name])})" for name in own if name in given and name not in fine
+    ]
+    for what, names in (("missing", missing), ("not in the network", surplus), ("of another shape", shapes)):
+        if names:
+            yield f"{len(names)} {what}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "one value"
