@@ -37,6 +37,7 @@ VERBS = {
     "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
+    "apply": ("tilewright.bundles.apply:apply", "Predict slides with a bundle, and nothing else."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
 """The verbs in the order of the chain: where the function of each is, and what it does."""

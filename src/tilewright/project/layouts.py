@@ -121,13 +121,13 @@ def _dsb2018(folder: Path) -> list[Record]:
     The source is the look. Of each look every sixth image is for testing; the others are dealt to at most five
     shards, each a group, so that five folds can share every look.
     """
-    images = list(_images(folder / "images"))
+    images = list(images_in(folder / "images"))
     if not images or not (folder / "labels").is_dir():
         _refuse(folder, "dsb2018", "images/*.png and labels/*.png")
     looks: dict[str, list[Path]] = {}
     group_of = {row["id"]: row["group"] for row in _table(folder / "meta.csv") if {"id", "group"} <= set(row)}
     for image in images:
-        looks.setdefault(_valid(group_of.get(_name(image), "all")), []).append(image)
+        looks.setdefault(valid_name(group_of.get(_name(image), "all")), []).append(image)
     records = []
     for look, members in sorted(looks.items()):
         trained = 0
@@ -137,7 +137,7 @@ def _dsb2018(folder: Path) -> list[Record]:
             shard = f"{look}_test" if test else f"{look}_{trained % FOLDS}"
             trained += not test
             records.append({
-                "slide": _valid(_name(image)), "image": _relative(image, folder), "source": look,
+                "slide": valid_name(_name(image)), "image": _relative(image, folder), "source": look,
                 "annotations": _relative(label, folder) if label.is_file() else "",
                 "role": "test" if test else "train", "group": shard, "shard": shard,
             })  # fmt: skip
@@ -160,7 +160,7 @@ def fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int) -> N
             filled.append([])
         filled[-1] += members
         for record in members:
-            record["group"] = record["shard"] = f"{_valid(kind)}_{len(filled) - 1:03}"
+            record["group"] = record["shard"] = f"{valid_name(kind)}_{len(filled) - 1:03}"
 
 
 def _qupath(folder: Path) -> list[Record]:
@@ -169,7 +169,7 @@ def _qupath(folder: Path) -> list[Record]:
     Slides without outlines are for testing. One slide a shard.
     """
     records = []
-    images = [*_images(folder), *_images(folder / "images")]
+    images = [*images_in(folder), *images_in(folder / "images")]
     if not images:
         _refuse(folder, "qupath", f"images ({', '.join(IMAGE_SUFFIXES)}) in the folder itself or in images/")
     for image in images:
@@ -178,7 +178,8 @@ def _qupath(folder: Path) -> list[Record]:
         files = (place / f"{name}{suffix}" for place in places for name in names for suffix in OUTLINES)
         outlines = next((file for file in files if file.is_file()), None)
         records.append({
-            "slide": _valid(_name(image)), "image": _relative(image, folder), "role": "train" if outlines else "test",
+            "slide": valid_name(_name(image)), "image": _relative(image, folder),
+            "role": "train" if outlines else "test",
             "annotations": _relative(outlines, folder) if outlines else "",
         })  # fmt: skip
     return records
@@ -186,13 +187,14 @@ def _qupath(folder: Path) -> list[Record]:
 
 def _train_and_test(folder: Path, layout: Layout, suffix: str) -> list[tuple[str, Path]]:
     """The images of the folders ``train`` and ``test``, with the folder's name."""
-    found = [(role, image) for role in ("train", "test") for image in _images(folder / role)]
+    found = [(role, image) for role in ("train", "test") for image in images_in(folder / role)]
     if not found:
         _refuse(folder, layout, f"train/*{suffix} and test/*{suffix}")
     return found
 
 
-def _images(folder: Path) -> Iterable[Path]:
+def images_in(folder: Path) -> Iterable[Path]:
+    """The images in a folder, by how their names end, in the order of their names; none where there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
@@ -202,7 +204,7 @@ def _name(image: Path) -> str:
     return image.name.removesuffix(image.suffix)
 
 
-def _valid(name: str) -> str:
+def valid_name(name: str) -> str:
     """A name that the sheet takes, with underscores for what it does not."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip("_.-") or "unnamed"
 

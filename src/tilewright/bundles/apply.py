@@ -1,0 +1,157 @@
+"""Predict slides with a bundle and nothing else: no outlines, no folds, no training.
+
+A sheet and a config are written into a folder, and the graph of this project runs on them; so a second run does
+nothing, a new image is work for itself alone, and a cluster takes the jobs where a profile names one.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import tilewright
+from tilewright.project.bundle import Bundle, read_bundle
+from tilewright.project.bundled import BundledMember
+from tilewright.project.config import Dialect
+from tilewright.project.named import NamedSlides, named_slides
+from tilewright.project.places import Places
+from tilewright.project.rows import Row
+from tilewright.runtime.atomic import write_text
+from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError, raise_all
+from tilewright.runtime.progress import note
+from tilewright.scales.downscale import scale_factor
+from tilewright.slides import open_slide
+
+PACKAGE = Path(tilewright.__file__).parent
+CONFIG, SHEET = "config.yaml", "slides.csv"
+"""What is written into the folder, beside the results."""
+
+
+def apply(
+    bundle: Path,
+    *images: str,
+    out: Path,
+    mpp: float | None = None,
+    threshold: float | None = None,
+    submission: Dialect | None = None,
+    sample: Path | None = None,
+    profile: str | None = None,
+    cores: str = "all",
+) -> None:
+    """Predict slides with a bundle: masks, objects, tables, a submission and a report.
+
+    Args:
+        bundle: its folder or zip.
+        images: the slides: files, folders, patterns in quotes; or one sheet (csv or tsv: slide, image, region, mpp,
+            shard).
+        out: the folder for everything; results lie in its folder ``results``.
+        mpp: micrometres in a pixel, where a slide does not say.
+        threshold: probability from which on a pixel is of a class, in place of the bundle's own.
+        submission: dialect of the submission; column_major unless given.
+        sample: a sample submission, whose rows and order are taken.
+        profile: how jobs are run: a profile of tilewright (slurm), or the folder of one.
+        cores: processor cores, or all; on a cluster, jobs are limited by the profile.
+
+    Raises:
+        UserError: images that are not there, cannot be read, or do not go with the bundle; everything at once.
+        DataError: the bundle is damaged, or a step failed.
+    """
+    if not images:
+        raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UserError(Problem("--threshold", f"{threshold:g} is no probability.", "Give a number from 0 to 1."))
+    found, slides = read_bundle(bundle), named_slides(images, mpp)
+    members = [BundledMember(found.name, spec) for spec in found.members]
+    raise_all(UserError, [problem for row in slides.rows for problem in _misfits(row, found, members)])
+    for member in members:
+        if not member.mpp:
+            note(f"{member.spec.name} works by factor ({member.scale.factor:g}), whatever the pixel size of a slide")
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / SHEET, slides.sheet())
+    _write(out / CONFIG, _config(bundle, found, threshold, submission, sample))
+    _run(out, cores, profile)
+    _tell(out, found.name, slides)
+
+
+def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iterator[Problem]:
+    """What is wrong with a slide: its file, or that the bundle cannot work at its pixel size."""
+    if not row.image.exists():  # on object storage; its job will tell
+        return
+    crop = bundle.slides.crop_to_bounds
+    try:
+        with open_slide(row.image, region=row.region, mpp=row.mpp, crop_to_bounds=crop) as slide:
+            for member in members:
+                scale_factor(member.scale, slide)
+    except TilewrightError as error:
+        yield from error.problems
+
+
+def _config(
+    bundle: Path, found: Bundle, threshold: float | None, submission: Dialect | None, sample: Path | None
+) -> str:
+    """The config of a run: the bundle, and what was asked for."""
+    content: dict[str, Any] = {
+        "sheet": SHEET,
+        "bundles": {found.name: {"path": str(bundle.absolute())}},
+        "ensembles": {found.name: {"models": {found.name: 1}}},
+        "submission": {"dialect": submission or "column_major"},
+    }
+    if threshold is not None:
+        content["ensembles"][found.name]["calibration"] = {"threshold": threshold}
+    if sample is not None:
+        content["submission"]["sample"] = str(sample.absolute())
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, unless it says the same already."""
+    with suppress(OSError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    write_text(path, text)
+
+
+def home() -> Path:
+    """The folder with the Snakefile and the profiles: beside this package where it is installed, else its checkout.
+
+    Raises:
+        UserError: they are not there.
+    """
+    places = (PACKAGE / "share", PACKAGE.parents[1])
+    for place in places:
+        if (place / "Snakefile").is_file():
+            return place
+    raise UserError(Problem(str(PACKAGE), "the Snakefile is not beside it.", "Install tilewright again."))
+
+
+def _run(out: Path, cores: str, profile: str | None) -> None:
+    """Run the graph in a folder; what fails does not hold up the others."""
+    root = home()
+    own = root / "profiles" / (profile or "default")
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(out),
+        "--configfile", str(out / CONFIG), "--cores", cores, "--keep-going", "--quiet", "rules", "reason", "host",
+        "--workflow-profile", str(own if own.is_dir() else profile),
+    ]  # fmt: skip
+    # the steps are programs of this environment, whether or not it is activated
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
+        what = "a step failed, as told above; the results of the other slides are there."
+        raise DataError(Problem(str(out), what, "Correct it and run the same command, which goes on."))
+
+
+def _tell(out: Path, ensemble: str, slides: NamedSlides) -> None:
+    places = Places(str(out / "results"))
+    note(f"{len(slides.rows)} slide(s) predicted. Open:")
+    for what, path in (
+        ("report", f"{places.report()}/index.html"),
+        ("table", places.slides()),
+        ("masks, outlines for QuPath", places.segments(ensemble, "*")),
+        ("submission", places.submission(ensemble)),
+    ):
+        note(f"  {what:28}{path}")

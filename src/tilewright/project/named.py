@@ -1,0 +1,110 @@
+"""Slides that somebody names on the command line: images, folders, patterns, or a sheet; all to be predicted."""
+
+import csv
+import glob
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tilewright.project.layouts import images_in, valid_name
+from tilewright.project.rows import Row
+from tilewright.project.sheetfile import examine_sheet, missing_files
+from tilewright.runtime.errors import Problem, UserError, raise_all
+
+COLUMNS = ("slide", "image", "role", "shard", "region", "mpp")
+SHEETS = (".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class NamedSlides:
+    """Slides to predict.
+
+    Attributes:
+        rows: one a slide.
+        origin: where they were named, for messages.
+    """
+
+    rows: list[Row]
+    origin: str
+
+    def sheet(self) -> str:
+        """The text of their slide sheet, with whole paths."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            region = ",".join(map(str, row.region)) if row.region else ""
+            writer.writerow((row.slide, row.image, "test", row.shard, region, "" if row.mpp is None else row.mpp))
+        return stream.getvalue()
+
+
+def named_slides(named: Sequence[str], mpp: float | None) -> NamedSlides:
+    """The slides of images, folders of images and patterns, or those of one sheet.
+
+    Args:
+        named: files, folders, patterns such as ``scans/*.svs``; or a csv or tsv with the columns slide and image, and
+            region, mpp, shard where they are needed.
+        mpp: micrometres in a pixel of slides for which no sheet says it.
+
+    Raises:
+        UserError: what is not there, everything at once; or there is no image at all.
+    """
+    sheets = [text for text in named if Path(text).suffix.lower() in SHEETS]
+    if sheets and len(named) > 1:
+        what = "is a sheet, beside which no other images can be named."
+        raise UserError(Problem(sheets[0], what, "Add the images to the sheet, or leave it out."))
+    rows = _of_sheet(Path(sheets[0])) if sheets else _of_images(named)
+    return NamedSlides(
+        [row.model_copy(update={"role": "test", "mpp": row.mpp or mpp}) for row in rows], " ".join(named)
+    )
+
+
+def _of_sheet(path: Path) -> list[Row]:
+    roots = [path.parent, Path()]
+    sheet, problems = examine_sheet(path, roots, None)
+    raise_all(UserError, [*problems, *missing_files(sheet, roots)])
+    return [row.model_copy(update={"image": _whole(row.image)}) for row in sheet]
+
+
+def _of_images(named: Sequence[str]) -> Iterator[Row]:
+    images: dict[Path, None] = {}
+    problems = []
+    for text in named:
+        found = list(_images_of(text))
+        images |= dict.fromkeys(map(_whole, found))
+        if not found:
+            folder = Path(text).is_dir()
+            what = "holds no image." if folder else "there is no such image."
+            problems.append(Problem(text, what, "Name images, a folder of them, a pattern in quotes, or a sheet."))
+    raise_all(UserError, problems)
+    for image, name in _names(list(images)).items():
+        yield Row.model_validate({"slide": name, "image": str(image), "role": "test"})
+
+
+def _images_of(text: str) -> Iterator[Path]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        yield from images_in(path)
+    elif path.exists():
+        yield path
+    else:
+        yield from (Path(found) for found in sorted(glob.glob(str(path))))  # noqa: PTH207 - a whole path may be a pattern
+
+
+def _names(images: Sequence[Path]) -> dict[Path, str]:
+    """A name for each image: that of its file, where names are alike with that of its folder, or with a number."""
+    for parts in (1, 2):
+        names = {image: valid_name("_".join([*image.parts[-parts:-1], image.stem])) for image in images}
+        if len({name.lower() for name in names.values()}) == len(names):
+            return names
+    seen = Counter[str]()
+    for image, name in names.items():
+        seen[name.lower()] += 1
+        names[image] = f"{name}_{seen[name.lower()]}"
+    return names
+
+
+def _whole(path: Path) -> Path:
+    return path if "://" in str(path) else path.absolute()
