@@ -28,6 +28,7 @@ VERBS = {
     "train": ("tilewright.training.train:train", "Train one fold of a model."),
     "export": ("tilewright.inference.export:export", "Write a trained fold as ONNX, checked against PyTorch."),
     "predict": ("tilewright.inference.predict:predict", "Predict a shard with a model."),
+    "adopt": ("tilewright.inference.adopt:adopt", "Bring saved probabilities of a shard to a scale of the project."),
     "seams": ("tilewright.inference.seams:seams", "Measure how much windows of a model differ where they end."),
     "weigh": ("tilewright.inference.weigh:weigh", "Fit the weights of an ensemble on out-of-fold slides."),
     "ensemble": ("tilewright.inference.ensemble:ensemble", "Average the predictions of a shard."),

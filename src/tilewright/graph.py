@@ -16,6 +16,7 @@ from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
 from tilewright.project.orders import (
+    AdoptOrder,
     make_order,
     pseudo_labelled,
     seen_shards,
@@ -26,7 +27,6 @@ from tilewright.project.orders import (
 )
 from tilewright.project.places import Places, described_in, parent, weights_file
 from tilewright.project.project import Project
-from tilewright.project.rows import NAME
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError, raise_all
 from tilewright.runtime.gpu import visible_gpus
@@ -197,6 +197,15 @@ class Graph:
     def scaled_for_seams(self, wildcards: Any) -> str:
         """The scaled shard on which the seams of a model are measured: the first that fold 0 did not see."""
         return self.places.scaled(self.project.scale_of(wildcards.model), self.project.first_validated)
+
+    def scaled_for_predictions(self, wildcards: Any) -> str:
+        """The scaled shard whose scale saved predictions are brought to."""
+        return self.places.scaled(self.project.scale_of(wildcards.predictions), wildcards.shard)
+
+    def saved(self, wildcards: Any) -> list[str]:
+        """Files of saved predictions of a shard that are there: where one is not, its job says so."""
+        order = AdoptOrder.of(self.project, wildcards.predictions, wildcards.shard)
+        return [str(row.file) for row in order.rows if row.file]
 
     def seams_network(self, wildcards: Any) -> list[str]:
         """The network of a model whose seams are measured, with its description: that of the first trained fold."""
@@ -384,4 +393,4 @@ def folder(pattern: str) -> Callable[[Any], str]:
 
 def name_pattern(names: Iterable[str]) -> str:
     """A regular expression that matches these names and nothing else."""
-    return "|".join(name.replace(".", r"\.") for name in names) or NAME.pattern
+    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"

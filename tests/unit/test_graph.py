@@ -32,7 +32,7 @@ def graph(project, monkeypatch):
 
 
 WILDCARDS = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "ensemble": "both", "fold": "0"}
-RULES = sorted(set(ORDERS) - {"downscale_in_one_pass", "pseudo"})
+RULES = sorted(set(ORDERS) - {"downscale_in_one_pass", "pseudo", "adopt"})
 
 
 def orders(graph):

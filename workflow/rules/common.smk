@@ -55,5 +55,6 @@ wildcard_constraints:
     scale=name_pattern(project.scales),
     tiles=name_pattern(project.config.tiles),
     model=name_pattern(project.known("model")),
+    predictions=name_pattern(project.config.predictions),
     ensemble=name_pattern(ENSEMBLES),
     fold=r"\d+",

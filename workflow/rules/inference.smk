@@ -26,6 +26,31 @@ rule predict:
         " --out {output.probabilities:q} 2> {log:q}"
 
 
+rule adopt:
+    input:
+        saved=graph.saved,
+        scaled=graph.scaled_for_predictions,
+    output:
+        probabilities=directory(places.probabilities("{predictions}")),
+    log:
+        places.log("adopt/{predictions}/{shard}"),
+    benchmark:
+        places.benchmark("adopt/{predictions}/{shard}")
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        order=order("adopt"),
+        code=code("inference.adopt"),
+    message:
+        "Saved predictions {wildcards.predictions} of {wildcards.shard}"
+    shell:
+        "tilewright adopt --order {params.order:q} --scaled {input.scaled:q} --out {output.probabilities:q} 2> {log:q}"
+
+
 rule seams:
     input:
         network=graph.seams_network,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
+from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
 from tilewright.project.bundled import Bundled
@@ -94,8 +95,17 @@ def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Co
             # of a mended config only the names are news, and they mean something only where no name was dropped
             errors += error.problems if attempt is values or not touched & set(STAND_INS) else ()
     config = Config.model_validate(sound)
+    config = _read_bundles(config).complete(config)
     _check_networks(config, path, findings)
     return config, trusted
+
+
+def _read_bundles(config: Config) -> Bundled:
+    """The bundles of a config, none where one of them cannot be used."""
+    try:
+        return Bundled.read(config)
+    except UserError:
+        return Bundled({}, config.scales, {})
 
 
 def _load(path: Path, errors: list[Problem]) -> dict[str, Any] | None:
@@ -210,8 +220,11 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
         errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
     errors += () if unread else _sample_problems(config, sheet)
-    if "folds" in trusted:
-        _check_folds(config, sheet, len(unread), findings)
+    folds: list[Assignment] | None = []
+    if "folds" in trusted and config.is_cross_validated:
+        folds = _check_folds(config, sheet, len(unread), findings)
+    if folds is not None and not (unread or errors or findings.errors["config"]):
+        check_members(Project(config, sheet, {one.shard: one for one in folds}, _read_bundles(config)), findings)
     _check_groups(sheet, findings)
     _check_shards(sheet, findings)
     if "classes" in trusted and not unread and any(row.role == "train" for row in sheet):
@@ -224,7 +237,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
 
 
 def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
-    order = EncodeOrder.of(Project(config, sheet, {}, Bundled({}, config.scales, {})))
+    order = EncodeOrder.of(Project(config, sheet, {}, _read_bundles(config)))
     try:
         if sample := sample_of(order):
             sample.rows(order.rows)
@@ -233,7 +246,8 @@ def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
     return ()
 
 
-def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> None:
+def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) -> list[Assignment] | None:
+    """The folds, if the sheet can be divided."""
     groups = {row.group for row in sheet if row.role == "train"}
     # rows that could not be read may hold the groups that are missing
     if config.folds.file or len(groups) >= config.folds.count or len(groups) + unread < config.folds.count:
@@ -244,6 +258,8 @@ def _check_folds(config: Config, sheet: Sheet, unread: int, findings: Findings) 
             findings.errors["sheet"] += error.problems
         else:
             findings.warnings["sheet"] += _divided_groups(config, folds)
+            return folds
+    return None
 
 
 def _divided_groups(config: Config, folds: Sequence[Assignment]) -> Iterator[Problem]:
@@ -333,7 +349,7 @@ def _named(problem: Problem, row: Row) -> Problem:
 
 
 def _scale_problems(config: Config, slide: Slide, where: str) -> Iterator[Problem]:
-    for name, scale in config.scales.items():
+    for name, scale in _read_bundles(config).scales.items():
         try:
             scale_factor(scale, slide)
         except TilewrightError as error:

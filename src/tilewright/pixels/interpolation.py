@@ -3,13 +3,14 @@
 Cell ``k`` of a scale has its centre at ``k + 0.5``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.pixels.grid import Frame, Window
+from tilewright.pixels.grid import Frame, Size, Window
 from tilewright.pixels.rasters import Raster
 
 Ints = NDArray[np.int64]
@@ -61,7 +62,22 @@ class Taps:
         return np.asarray(low + share * (high - low), np.float32)
 
 
-def read_at(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
+class Placed(Protocol):
+    """A raster, or what can be read as one: pixels with tags that hold its frame."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Texts by name."""
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Pixels of a window, bands x rows x columns."""
+
+
+def read_at(source: Placed, target: Raster, window: Window) -> NDArray[np.float32]:
     """Values of ``source``, bands x rows x columns, in a window of ``target``, which may have another scale."""
     pixel, cell = Frame.of(target).factor, Frame.of(source).factor
     if pixel == cell:

@@ -146,6 +146,11 @@ class Project:
         """Every scale that slides are kept at, by name."""
         return self.bundled.scales
 
+    def judged(self, ensemble: str) -> list[Row]:
+        """Slides that something is fitted on, or that are compared with outlines."""
+        fitted = self.validated_rows if self.is_calibrated(ensemble) else []
+        return list({row.slide: row for row in (*fitted, *self.evaluated_rows(ensemble))}.values())
+
     def scale_of(self, member: str) -> str:
         """Name of the scale of a member's probabilities: of a model, that of the tiles it is trained on."""
         if member in self.config.models:

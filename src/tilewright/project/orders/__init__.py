@@ -24,6 +24,8 @@ from tilewright.project.orders.data import (
 )
 from tilewright.project.orders.reporting import ReportBundle, ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.orders.results import (
+    AdoptOrder,
+    AdoptRow,
     BundledModel,
     CalibrateOrder,
     CalibrateRow,
@@ -39,6 +41,7 @@ from tilewright.project.orders.results import (
     SegmentOrder,
     SegmentRow,
     WeighOrder,
+    saved_file,
 )
 from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled, start_of
 from tilewright.project.project import Project
@@ -53,6 +56,7 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
     "pseudo": PseudoOrder.of,
     "train": TrainOrder.of,
     "predict": PredictOrder.of,
+    "adopt": AdoptOrder.of,
     "seams": SeamsOrder.of,
     "weigh": WeighOrder.of,
     "ensemble": EnsembleOrder.of,
@@ -108,6 +112,8 @@ def make_order(project: Project, rule: str, **wildcards: str) -> Order:
 
 __all__ = [
     "ORDERS",
+    "AdoptOrder",
+    "AdoptRow",
     "BundledModel",
     "CalibrateOrder",
     "CalibrateRow",
@@ -147,6 +153,7 @@ __all__ = [
     "make_order",
     "pseudo_labelled",
     "read_order",
+    "saved_file",
     "seen_shards",
     "split_rows",
     "start_of",

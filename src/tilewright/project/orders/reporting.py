@@ -83,14 +83,12 @@ class ReportEnsemble(Section):
         """An ensemble of a project."""
         members, bounds = project.config.ensembles[name].models, project.bounds(name)
         bundles = {each: bundle for each, bundle in project.bundled.bundles.items() if each in members}
-        fitted = [] if bounds else project.validated_rows
-        evaluated = project.evaluated_rows(name)
         return cls(
             weights=project.weights(name),
             scale=project.grid_scale(name),
             bounds=bounds,
-            judged=list(dict.fromkeys(row.slide for row in (*fitted, *evaluated))),
-            evaluated=bool(evaluated),
+            judged=[row.slide for row in project.judged(name)],
+            evaluated=bool(project.evaluated(name)),
             bundles={
                 each: ReportBundle(
                     title=bundle.credits.title, licence=bundle.credits.licence, trained_on=bundle.trained_on

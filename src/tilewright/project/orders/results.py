@@ -17,6 +17,9 @@ from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
 from tilewright.project.rows import Role
 
+SAVED = (".tif", ".tiff", ".npy")
+"""How the names of saved probabilities end."""
+
 
 class BundledModel(Section):
     """A model of a bundle, as a job is told of it.
@@ -61,6 +64,39 @@ class PredictOrder(Order):
         if project.labels_a_round(model, shard):
             inference = inference.model_copy(update={"keep": sorted({*inference.keep, "folds"})})
         return cls(slides=_names(project, shard), folds=list(project.folds_of(shard)), inference=inference)
+
+
+class AdoptRow(StepRow):
+    """A slide whose probabilities were saved.
+
+    Attributes:
+        file: where they are; None: nowhere.
+    """
+
+    file: Path | None
+
+
+class AdoptOrder(Order):
+    """Of ``adopt``: the saved probabilities of a shard, and the classes of their bands."""
+
+    rows: list[AdoptRow]
+    folder: Path
+    shard: str
+    classes: list[str]
+
+    @classmethod
+    def of(cls, project: Project, predictions: str, shard: str) -> Self:
+        folder = project.config.predictions[predictions].folder
+        rows = [
+            AdoptRow(slide=row.slide, file=saved_file(Path(folder), shard, row.slide)) for row in project.shard(shard)
+        ]
+        return cls(rows=rows, folder=Path(folder), shard=shard, classes=project.classes)
+
+
+def saved_file(folder: Path, shard: str, slide: str) -> Path | None:
+    """Saved probabilities of a slide, in the folder of its shard or in the folder itself; None: there are none."""
+    places = (place / f"{slide}{suffix}" for place in (folder / shard, folder) for suffix in SAVED)
+    return next((place for place in places if place.is_file()), None)
 
 
 class SeamsOrder(Order):
