@@ -8,7 +8,8 @@ from tilewright.cli import VERBS
 
 FOUNDATIONS = ("runtime", "project", "pixels")
 STAGES = (
-    "slides", "annotations", "masks", "scales", "tiles", "training", "inference", "segments", "evaluation", "report",
+    "slides", "annotations", "masks", "scales", "tiles", "training", "inference", "bundles", "segments",
+    "evaluation", "report",
 )  # fmt: skip
 PACKAGES = (*FOUNDATIONS, *STAGES, "check")
 """All packages; each imports from those before it and from no other."""

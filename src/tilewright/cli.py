@@ -36,6 +36,7 @@ VERBS = {
     "encode": ("tilewright.segments.encode:encode", "Write the run-length-encoded submission."),
     "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
+    "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
 """The verbs in the order of the chain: where the function of each is, and what it does."""

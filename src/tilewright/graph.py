@@ -14,7 +14,15 @@ from typing import Any
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import make_order, pseudo_labelled, split_rows, start_of, wildcards_of, write_order
+from tilewright.project.orders import (
+    make_order,
+    pseudo_labelled,
+    seen_shards,
+    split_rows,
+    start_of,
+    wildcards_of,
+    write_order,
+)
 from tilewright.project.places import Places, parent, weights_file
 from tilewright.project.project import Project
 from tilewright.project.rows import NAME
@@ -212,6 +220,22 @@ class Graph:
     def truth_folder(self, wildcards: Any) -> str:
         """Folder of the scaled shards at the scale of an ensemble."""
         return parent(self.places.scaled(self.project.grid_scale(wildcards.ensemble)))
+
+    def trained(self, wildcards: Any) -> list[str]:
+        """Weights and cards of all folds of the members of an ensemble."""
+        return [
+            path
+            for model in self.project.members(wildcards.ensemble)
+            for fold in range(self.project.config.folds.count)
+            for path in (self.places.network(model, fold), self.places.card(model, fold))
+        ]
+
+    def told_by_bundle(self, wildcards: Any) -> list[str]:
+        """Scaled shards of the slides that the members of an ensemble have seen, and of examples."""
+        examples = (row.shard for row in self.project.sheet if row.slide in self.project.config.bundle.examples)
+        shards = dict.fromkeys((*seen_shards(self.project, wildcards.ensemble), *examples))
+        scale = self.project.grid_scale(wildcards.ensemble)
+        return [self.places.scaled(scale, shard) for shard in shards]
 
     # what the report shows
 

@@ -36,13 +36,14 @@ def test_results_are_written_and_read_by_the_steps_that_the_page_names(tmp_path,
         readers[writer].add(reader)
     rows = re.findall(r"^\| `(\w+)[/.].*?` \|(.*)\|(.*)\|$", PAGE, re.MULTILINE)
     said = {folder: (by.strip(" `"), set(re.findall(r"`(\w+)`", to))) for folder, by, to in rows}
-    assert dict(said.values()) == {**readers, "encode": set(), "measure": set(), "report": set()}
+    ends = ("encode", "measure", "pack", "report")
+    assert dict(said.values()) == {**readers, **{name: set() for name in ends}}
     places = {VERBS_OF.get(folder, folder): writer for folder, (writer, _) in said.items()}
     for name, writer in places.items():
         assert f"``{writer}``" in getattr(Places, name).__doc__
 
 
-VERBS_OF = {"models": "model"}
+VERBS_OF = {"models": "model", "bundles": "bundle"}
 """Folders whose method of ``Places`` has another name."""
 
 

@@ -43,26 +43,29 @@ def orders(graph):
     ("key", "value", "steps"),
     [
         ("annotations__ignore", ["unsure"], {"rasterize"}),
-        ("tissue__smooth", 1.0, {"downscale"}),
-        ("slides__crop_to_bounds", False, {"rasterize", "downscale", "report"}),
+        ("tissue__smooth", 1.0, {"downscale", "pack"}),
+        ("slides__crop_to_bounds", False, {"rasterize", "downscale", "pack", "report"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "weigh", "calibrate", "report", "seams"}),
         ("models__near__learning_rate", 0.5, {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),
-        ("models__near__inference__tta", "d4", {"predict", "seams"}),
+        ("models__near__inference__tta", "d4", {"predict", "seams", "pack"}),
+        ("models__near__inference__batch_size", 3, {"predict", "seams"}),
         ("seams__max_edge", 99, {"seams"}),
         ("models__far__epochs", 9, {"report"}),
-        ("ensembles__both__models__near", 5, {"ensemble", "report"}),
+        ("ensembles__both__models__near", 5, {"ensemble", "pack", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
         ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
-        ("segmentation__confidence", "max", {"segment"}),
-        ("segmentation__fill_holes", 50, {"segment"}),
+        ("ensembles__both__calibration__aim", "slide", {"calibrate", "pack"}),
+        ("segmentation__confidence", "max", {"segment", "pack"}),
+        ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
         ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),
-        ("classes__gland__color", "#000000", {"segment", "report"}),
+        ("classes__gland__color", "#000000", {"segment", "pack", "report"}),
+        ("bundle__licence", "CC0", {"pack"}),
         ("sheet", "slides/slides.csv", set()),
         ("data", "slides", set()),
     ],
@@ -75,7 +78,7 @@ def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
 COLUMNS = {
     "image": ("b1.png", {"rasterize", "downscale", "report"}),
     "annotations": ("b1.geojson", {"rasterize"}),
-    "source": ("three", {"tile", "evaluate", "report"}),
+    "source": ("three", {"tile", "calibrate", "evaluate", "report"}),
     "labelled": ("vessel", {"tile", "weigh", "calibrate", "evaluate", "report"}),
     "mpp": ("0.5", {"rasterize", "downscale"}),
     "region": ("0,0,50,50", {"rasterize", "downscale", "report"}),
@@ -149,6 +152,35 @@ def test_a_fold_learns_from_test_shards_of_groups_that_it_does_not_validate_on(g
     assert found.pseudo_tiles(wildcards) == paths
     order = found.order("train")({"model": "near", "fold": str(fold)})
     assert json.loads(Path(order).read_text())["pseudo"] == ({"t": group} if learned else {})
+
+
+def told_by_bundle(graph, ensemble="both"):
+    order = json.loads(Path(graph.order("pack")({"ensemble": ensemble})).read_text())
+    return [row["slide"] for row in order["seen"]], graph.told_by_bundle(SimpleNamespace(ensemble=ensemble))
+
+
+def test_a_bundle_tells_of_all_slides_that_were_trained_on(graph):
+    slides, scaled = told_by_bundle(graph())
+    assert slides == ["a1", "a2", "b1", "b2", "x1"]
+    assert scaled == [f"results/scaled/full/{shard}" for shard in ("a", "b", "x1")]
+
+
+def test_a_bundle_tells_of_pseudo_labelled_slides_and_of_examples(graph):
+    second = {"models__near__pseudo": {"from": "other"}, "ensembles__other": {"models": {"far": 1}}}
+    slides, scaled = told_by_bundle(graph(**second))
+    assert slides == ["a1", "a2", "b1", "b2", "x1", "t1", "t2"]
+    assert scaled[-1] == "results/scaled/full/t"
+    assert told_by_bundle(graph(**second), "other")[0] == ["a1", "a2", "b1", "b2", "x1"]
+    slides, scaled = told_by_bundle(graph(bundle__examples=["t2"]))
+    assert "t2" not in slides
+    assert scaled[-1] == "results/scaled/full/t"
+
+
+def test_a_bundle_takes_every_fold_of_every_member(graph):
+    found = graph(ensembles__one={"models": {"far": 1}})
+    paths = [f"results/models/far/fold{fold}/model.{suffix}" for fold in (0, 1) for suffix in ("safetensors", "json")]
+    assert found.trained(SimpleNamespace(ensemble="one")) == paths
+    assert set(paths) < set(found.trained(SimpleNamespace(ensemble="both")))
 
 
 def test_a_training_shard_is_predicted_by_the_fold_that_did_not_see_it_and_a_test_shard_by_all(graph):

@@ -5,7 +5,7 @@ the Dice at every threshold follows exactly, without reading the maps again.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.pixels.grid import WINDOW, blocks
 from tilewright.pixels.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
 from tilewright.pixels.rasters import open_raster
+from tilewright.project.bundle import Score
 from tilewright.project.config import Calibration
 from tilewright.project.orders import CalibrateOrder
 from tilewright.project.places import mask_file, probability_file, scaled_mask_file
@@ -41,13 +42,14 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.mask.tif``.
         masks: folder of the true masks, ``{shard}/{slide}.tif``.
         out: the JSON to write: thresholds, min_area, dice (fitted: of the same slides, hence optimistic; nested),
-            reliability (expected calibration error; predicted, observed and pixels of each bin), slides.
+            scores (the nested Dice by class and source, with the numbers of slides and groups), reliability (expected
+            calibration error; predicted, observed and pixels of each bin), slides.
 
     Raises:
         DataError: no training slide is labelled for a class, or the folds are not those of sheet and config.
     """
     require_folds(folds, order.folds)
-    fold_of = {one.shard: one.fold for one in order.folds}
+    stand = {one.shard: one for one in order.folds}
     found: dict[str, list[_Slide]] = {name: [] for name in order.classes}
     for row in track(order.rows, "calibrate"):
         probability = probability_file(probabilities / row.shard, row.slide)
@@ -55,7 +57,8 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
         truth = scaled_mask_file(scaled / row.shard, row.slide)
         histograms = slide_histograms(row.labelled, probability, truth, order.classes)
         for name, histogram in histograms.items():
-            found[name].append(_Slide(fold_of[row.shard], histogram, probability, mask))
+            shard = stand[row.shard]
+            found[name].append(_Slide(shard.fold, shard.group, row.source, histogram, probability, mask))
     if missing := [name for name, slides in found.items() if not slides]:
         what = f"no training slide is labelled for {', '.join(missing)}."
         remedy = "Correct the column labelled, or fix the threshold in the config."
@@ -66,9 +69,20 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
 
 @dataclass(frozen=True, eq=False)
 class _Slide:
-    """A slide that is labelled for a class: its fold, its probabilities counted, and where they and the truth are."""
+    """A slide that is labelled for a class.
+
+    Attributes:
+        fold: the fold that validates on it.
+        group: its group.
+        source: its source.
+        histogram: its probabilities, counted.
+        probability: where they are.
+        mask: where the truth is.
+    """
 
     fold: int | None
+    group: str
+    source: str
     histogram: Histogram
     probability: Path
     mask: Path
@@ -108,13 +122,13 @@ class _Fitter:
         first = max(1, math.ceil(bounds.threshold * (BINS - 1) - 1e-6))
         return [counts_at(slide.histogram, first) for slide in slides]
 
-    def nested(self, slides: Sequence[_Slide]) -> list[Counts]:
+    def nested(self, slides: Sequence[_Slide]) -> dict[_Slide, Counts]:
         """The counts of each slide with what is best on those of the other folds; none where there is one fold only."""
-        counts: list[Counts] = []
+        counts: dict[_Slide, Counts] = {}
         for fold in {slide.fold: None for slide in slides}:
-            others = [slide for slide in slides if slide.fold != fold]
+            own, others = ([slide for slide in slides if (slide.fold == fold) is same] for same in (True, False))
             if others:
-                counts += self.counts([slide for slide in slides if slide.fold == fold], self.fit(others))
+                counts |= zip(own, self.counts(own, self.fit(others)), strict=True)
         return counts
 
     def dice(self, counts: Sequence[Counts]) -> float:
@@ -129,13 +143,23 @@ def _fixed(spec: Calibration, name: str) -> float | None:
 
 def _fit(slides: Sequence[_Slide], name: str, order: CalibrateOrder) -> Fitted:
     fitter = _Fitter(order.calibration, name, order.classes)
-    bounds, nested = fitter.fit(slides), fitter.nested(slides)
+    bounds = fitter.fit(slides)
     return Fitted(
         bounds,
         dice=round(fitter.dice(fitter.counts(slides, bounds)), 6),
-        nested=round(fitter.dice(nested), 6) if nested else None,
+        scores=list(_scores(slides, name, fitter)),
         reliability=Reliability.of([slide.histogram for slide in slides]),
     )
+
+
+def _scores(slides: Sequence[_Slide], name: str, fitter: _Fitter) -> Iterator[Score]:
+    """The nested Dice of all slides, then of those of each source."""
+    nested = fitter.nested(slides)
+    for source in (None, *sorted({slide.source for slide in slides})):
+        some = [slide for slide in slides if source in (None, slide.source)]
+        dice = round(fitter.dice([nested[slide] for slide in some]), 6) if nested else None
+        groups = len({slide.group for slide in some})
+        yield Score(class_name=name, source=source, dice=dice, slides=len(some), groups=groups)
 
 
 def dice_of(counts: Sequence[Counts], aim: str) -> float:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.project.bundle import Score
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from tilewright.pixels.histograms import Reliability
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,20 @@ class Fitted:
     Attributes:
         bounds: the best on all training slides.
         dice: Dice of the slides that they are fitted on, hence optimistic.
-        nested: Dice of the slides of each fold with what is fitted on those of the others; None: there is one fold
-            only.
+        scores: the same of all slides and of those of each source, the slides of each fold being judged with what is
+            fitted on those of the others.
         reliability: how often pixels of each probability are of the class.
     """
 
     bounds: Bounds
     dice: float
-    nested: float | None
+    scores: Sequence[Score]
     reliability: "Reliability"
+
+    @property
+    def nested(self) -> float | None:
+        """Dice of all slides with what is fitted on those of other folds; None: there is one fold only."""
+        return self.scores[0].dice
 
 
 def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: Path) -> None:
@@ -49,6 +55,7 @@ def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: 
         "thresholds": {name: one.bounds.threshold for name, one in fitted.items()},
         "min_area": {name: one.bounds.min_area for name, one in fitted.items()},
         "dice": {name: {"fitted": one.dice, "nested": one.nested} for name, one in fitted.items()},
+        "scores": [score.model_dump() for one in fitted.values() for score in one.scores],
         "reliability": {name: _reliability(one.reliability) for name, one in fitted.items()},
         "slides": list(slides),
     }
@@ -67,6 +74,15 @@ def read_bounds(path: Path, classes: Sequence[str]) -> dict[str, Bounds]:
         remedy = f"Delete {path} and run the same command again."
         raise DataError(Problem(str(path), f"has no entry for {', '.join(missing)}.", remedy))
     return {name: Bounds(thresholds[name], areas[name]) for name in classes}
+
+
+def read_scores(path: Path) -> list[Score]:
+    """How good each class is found on slides that nothing was fitted on.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    return [Score(**score) for score in read_document(path)["scores"]]
 
 
 def _reliability(found: "Reliability") -> dict[str, Any]:

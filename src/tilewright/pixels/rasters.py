@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import rasterio
 from numpy.typing import DTypeLike, NDArray
+from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
@@ -55,6 +56,11 @@ class Raster:
             result[(slice(None), *place.slices)] = self._dataset.read(window=_rasterio_window(inside))
         return result
 
+    def reduced(self, size: Size, resampling: Resampling) -> NDArray[Any]:
+        """All of it, at most as large as ``size``, rows x columns x bands; GDAL holds only some blocks at a time."""
+        shape = (self.bands, min(size.height, self.size.height), min(size.width, self.size.width))
+        return np.moveaxis(self._dataset.read(out_shape=shape, resampling=resampling), 0, -1)
+
     def write(self, pixels: NDArray[Any], x: int, y: int) -> None:
         """Write pixels (bands x rows x columns, or rows x columns for one band) with their corner at ``x``, ``y``."""
         array = pixels[np.newaxis] if pixels.ndim == 2 else pixels
@@ -80,6 +86,19 @@ def open_raster(path: Path, classes: Sequence[str] | None = None) -> Iterator[Ra
                 what = f"holds the classes {_listed(raster.classes)}, not {_listed(classes)}."
                 raise _unreadable(path, what)
             yield raster
+    except RasterioIOError as error:
+        raise _unreadable(path, f"cannot be read ({error}).") from error
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """The tags of a TIFF written by ``create_raster``; its pixels are neither read nor checked.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    try:
+        with quiet(), rasterio.open(path) as dataset:
+            return dict(dataset.tags())
     except RasterioIOError as error:
         raise _unreadable(path, f"cannot be read ({error}).") from error
 

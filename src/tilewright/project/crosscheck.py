@@ -10,7 +10,7 @@ from tilewright.runtime.errors import Problem, did_you_mean
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
-    """Names of slides, sources, groups and roles in the models that the sheet does not have.
+    """Names of slides, sources, groups and roles in the models, and of examples, that the sheet does not have.
 
     Folds read from their own output.
     """
@@ -18,6 +18,11 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
     if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
         remedy = "Copy the file to another place, and name that."
         yield Problem("config, folds.file", "is the file that the step split writes.", remedy)
+    slides = [row.slide for row in sheet]
+    for slide in config.bundle.examples:
+        if slide not in slides:
+            what = f'{sheet.path} has no slide "{slide}".'
+            yield Problem("config, bundle.examples", what, did_you_mean(slide, slides))
     for name, model in config.models.items():
         yield from _unknown_values(f"models.{name}.sampling", model, config, sheet)
         if model.pseudo and not any(row.role == "test" for row in sheet):

@@ -21,6 +21,10 @@ SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.jso
 """Files of an ensemble's scores."""
 PAGE = "index.html"
 """The page of the report, beside its pictures."""
+BUNDLE, MODEL_CARD, EXAMPLES = "bundle.json", "README.md", "examples"
+"""Of a bundle: what it says of itself, the same for people, and the folder of small pictures of slides."""
+WEIGHTS_SUFFIX = ".safetensors"
+"""How files of weights end in a bundle."""
 PATHVAR = re.compile(r"<(\w+)>")
 """A path that another path speaks of."""
 
@@ -83,7 +87,11 @@ class Places:
 
     def model(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
         """Folder of ``train``: a trained fold of a model."""
-        return f"{self.results}/models/{model}/fold{fold}"
+        return str(fold_folder(Path(self.all_models()), model, fold))
+
+    def all_models(self) -> str:
+        """Folder of the trained models, as ``fold_folder`` names what is in it."""
+        return f"{self.results}/models"
 
     def network(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
         """Weights of a trained fold."""
@@ -141,6 +149,10 @@ class Places:
         """Folder of ``evaluate``."""
         return f"{self.results}/metrics/{ensemble}"
 
+    def bundle(self, ensemble: str = "{ensemble}") -> str:
+        """Folder of ``pack``: all that a prediction by an ensemble needs."""
+        return f"{self.results}/bundles/{ensemble}"
+
     def report(self) -> str:
         """Folder of ``report``."""
         return f"{self.results}/report"
@@ -169,6 +181,21 @@ def parent(path: str) -> str:
 def member_of(model: str, fold: str | int | None, shard: str) -> str:
     """Folder of a shard's probabilities below that of all models."""
     return f"{model}/fold{fold}/{shard}"
+
+
+def fold_folder(models: Path, model: str, fold: str | int) -> Path:
+    """Folder of a trained fold of a model below that of all models."""
+    return models / model / f"fold{fold}"
+
+
+def packed_weights(model: str, role: str) -> str:
+    """Place in a bundle of the weights of a model, by their role, such as ``fold0``."""
+    return f"weights/{model}/{role}{WEIGHTS_SUFFIX}"
+
+
+def packed_example(slide: str) -> str:
+    """Place in a bundle of the small picture of a slide."""
+    return f"{EXAMPLES}/{slide}.jpg"
 
 
 def archive_file(folder: Path, shard: str) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 import contourpy
 import numpy as np
 import pyvips
-import rasterio
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -133,10 +132,9 @@ def _bits(path: Path, size: Size, names: Sequence[str], classes: Sequence[str]) 
 
 
 def _reduced(path: Path, size: Size, resampling: Resampling, classes: Sequence[str] | None = None) -> NDArray[Any]:
-    """A TIFF at most as large as ``size``, rows x columns x bands; GDAL holds only some of its blocks at a time."""
-    with open_raster(path, classes), rasterio.open(path) as dataset:
-        shape = (dataset.count, min(size.height, dataset.height), min(size.width, dataset.width))
-        return np.moveaxis(dataset.read(out_shape=shape, resampling=resampling), 0, -1)
+    """A TIFF at most as large as ``size``, rows x columns x bands."""
+    with open_raster(path, classes) as raster:
+        return raster.reduced(size, resampling)
 
 
 def _resized(pixels: Pixels, size: Size) -> Pixels:

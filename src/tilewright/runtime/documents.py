@@ -29,14 +29,32 @@ def read_document(path: Path, output: Path | None = None) -> dict[str, Any]:
     """
     remedy = f"Delete {output or path} and run the same command again."
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        checksum = content.pop(CHECKSUM)
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
+    return parse_document(text, str(path), remedy)
+
+
+def parse_document(text: str | bytes, where: str, remedy: str) -> dict[str, Any]:
+    """The same for the text of a document, wherever it comes from.
+
+    Args:
+        text: the text, in UTF-8.
+        where: what is named in an error.
+        remedy: what is to be done about one.
+
+    Raises:
+        DataError: it is no JSON, or does not say what was written.
+    """
+    try:
+        content: dict[str, Any] = json.loads(text)
+        checksum = content.pop(CHECKSUM)
+    except (ValueError, RecursionError) as error:
+        raise DataError(Problem(where, f"cannot be read ({error}).", remedy)) from error
     except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(Problem(str(path), f"has no {CHECKSUM}: it was damaged or edited.", remedy)) from error
+        raise DataError(Problem(where, f"has no {CHECKSUM}: it was damaged or edited.", remedy)) from error
     if checksum != _checksum(content):
-        raise DataError(Problem(str(path), "was damaged or edited: it is not what was written.", remedy))
+        raise DataError(Problem(where, "was damaged or edited: it is not what was written.", remedy))
     return content
 
 

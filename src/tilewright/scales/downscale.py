@@ -20,6 +20,7 @@ from tilewright.project.orders import DownscaleOrder, DownscaleRow
 from tilewright.project.places import image_file, mask_file, scaled_mask_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import Problem, SlideError
+from tilewright.runtime.hashed import FILE_TAG, file_print
 from tilewright.runtime.progress import track
 from tilewright.scales.resample import average_image, nearest, source_window
 from tilewright.scales.tissue import find_tissue
@@ -43,7 +44,7 @@ def downscale(
         order: the slides, the scales, and what counts as tissue.
         masks: the shard's folder of masks, as ``rasterize`` writes it.
         out: a folder to write for each scale, in the order of their names: ``{slide}.image.tif``, ``{slide}.mask.tif``
-            and ``{slide}.tissue.tif``.
+            and ``{slide}.tissue.tif``. The tags of the image hold a hash of the slide's file (``file_print``).
         limits: the most pixels and vertices that are read; they refuse input and change no result.
         threads: how many decode and compress; they do not change the result.
 
@@ -99,13 +100,16 @@ def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) 
         outs: the RGB TIFFs to write, each with the place and factor of the result.
         threads: how many compress.
     """
+    tags = {FILE_TAG: file_print(slide.path)}
     for passed in passes([frame.factor for frame in outs.values()]):
         wanted = {path: frame for path, frame in outs.items() if frame.factor in passed}
         with ExitStack() as stack:
             rasters = [
                 (
                     frame,
-                    stack.enter_context(create_raster(path, frame.size, bands=3, tags=frame.tags(), threads=threads)),
+                    stack.enter_context(
+                        create_raster(path, frame.size, bands=3, tags=frame.tags() | tags, threads=threads)
+                    ),
                 )
                 for path, frame in sorted(wanted.items(), key=lambda item: item[1].factor)
             ]

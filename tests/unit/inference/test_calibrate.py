@@ -158,7 +158,31 @@ def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(projec
 
 def test_one_fold_alone_has_no_nested_score(project, monkeypatch):
     project.write_sheet([one for one in project.rows() if one["group"] != "b"])
-    assert fitted(project, monkeypatch)["dice"]["gland"]["nested"] is None
+    found = fitted(project, monkeypatch)
+    assert found["dice"]["gland"]["nested"] is None
+    assert {one["dice"] for one in found["scores"]} == {None}
+
+
+@pytest.mark.parametrize("aim", ["pooled", "slide"])
+def test_the_nested_score_is_told_by_class_and_source(project, monkeypatch, aim):
+    """Slide 1 is labelled for gland alone; slides 0 and 1 are of the source one, 2 and 3 of two."""
+    rows = [{**one, "source": {"a1": "far"}.get(one["slide"], one["source"])} for one in project.rows()]
+    project.write_sheet(rows)
+    found = fitted(project, monkeypatch, threshold=0.6, aim=aim)
+    told = {(one["class_name"], one["source"]): (one["slides"], one["groups"]) for one in found["scores"]}
+    assert told == {
+        ("gland", None): (4, 2), ("gland", "far"): (1, 1), ("gland", "one"): (1, 1), ("gland", "two"): (2, 1),
+        ("vessel", None): (3, 2), ("vessel", "far"): (1, 1), ("vessel", "two"): (2, 1),
+    }  # fmt: skip
+    for one in found["scores"]:
+        bit = CLASSES.index(one["class_name"])
+        numbers = {None: (0, 1, 2, 3), "far": (0,), "one": (1,), "two": (2, 3)}[one["source"]]
+        parts = [labelled_and_valid(number, bit) for number in numbers if not (bit and number == 1)]
+        parts = [((values >= 0.6 * 255)[valid], truth[valid]) for values, truth, valid in parts]
+        pooled = plain_dice(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        expected = pooled if aim == "pooled" else np.mean([plain_dice(*part) for part in parts])
+        assert one["dice"] == pytest.approx(expected, abs=1e-6)
+    assert found["dice"]["gland"]["nested"] == found["scores"][0]["dice"]
 
 
 @pytest.mark.parametrize("aim", ["pooled", "slide"])

@@ -46,6 +46,12 @@ def test_names_that_the_sheet_does_not_have_are_told_with_the_nearest(project, s
     assert found.startswith(f"config, models.near.sampling: {says}")
 
 
+def test_an_example_that_the_sheet_does_not_have_is_told_with_the_nearest(project):
+    config = Config.model_validate({**project.config(), "bundle": {"examples": ["a1", "a11"]}})
+    (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))
+    assert str(found) == f'config, bundle.examples: {project.sheet} has no slide "a11".\n  Did you mean "a1"?'
+
+
 def test_names_that_the_sheet_has_are_no_problem(project):
     rates = {"source": {"one": 0.5}, "role": {"external": 0.2}, "kind": {"background": 0.1}, "class": "equal"}
     assert problems(project, sampling={"rates": rates, "multipliers": {"a1": 2}}) == []

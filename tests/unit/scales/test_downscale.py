@@ -8,6 +8,7 @@ from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Scale, Tissue
 from tilewright.runtime.errors import SlideError
+from tilewright.runtime.hashed import file_print
 from tilewright.scales.downscale import downscale_image, downscale_mask, passes, scale_factor
 from tilewright.scales.tissue import find_tissue
 from tilewright.slides import open_slide
@@ -69,6 +70,15 @@ def test_one_pass_for_several_scales_gives_each_as_if_alone(tmp_path, monkeypatc
     for out, factor in zip(outs, factors, strict=True):
         found = np.moveaxis(pixels(out)[0], 0, -1)
         assert np.abs(found - plain_mean(image, factor)).max() <= 0.501
+
+
+@pytest.mark.parametrize("factors", [(2,), (1, 2.5)])
+def test_a_scaled_image_tells_which_file_it_is_of(tmp_path, save_image, factors):
+    save_image(tmp_path / "in.png", np.random.default_rng(0).integers(0, 256, (37, 50, 3), np.uint8))
+    with open_slide(tmp_path / "in.png") as slide:
+        outs = {tmp_path / f"{factor}.tif": slide.frame.scaled(factor) for factor in factors}
+        downscale_image(slide, outs)
+    assert {pixels(out)[1]["file"] for out in outs} == {file_print(tmp_path / "in.png")}
 
 
 def test_whole_factors_share_a_pass_and_others_do_not():

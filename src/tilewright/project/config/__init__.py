@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section
+from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section, Share
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
@@ -23,7 +23,9 @@ from tilewright.project.config.data import (
 )
 from tilewright.project.config.results import (
     BlendName,
+    BundleText,
     Calibration,
+    Credits,
     Dialect,
     Ensemble,
     Evaluation,
@@ -33,13 +35,15 @@ from tilewright.project.config.results import (
     Segmentation,
     Split,
     Submission,
+    Windows,
 )
 from tilewright.project.config.training import LossName, Network
 
 __all__ = [
-    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "Calibration", "Config", "Dialect", "Ensemble",
-    "Evaluation", "Folds", "Inference", "Limits", "LossName", "Model", "Network", "PixelClass", "PixelRule", "Report",
-    "Scale", "Seams", "Section", "Segmentation", "Slides", "Split", "Submission", "TileSet", "Tissue",
+    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "BundleText", "Calibration", "ClassName", "Config",
+    "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits", "LossName", "Model", "Name",
+    "Network", "PixelClass", "PixelRule", "Report", "Scale", "Seams", "Section", "Segmentation", "Share", "Slides",
+    "Split", "Submission", "TileSet", "Tissue", "Windows",
 ]  # fmt: skip
 
 
@@ -74,6 +78,7 @@ class Config(Section):
     evaluation: Evaluation = Field(Evaluation(), description="Metrics.")
     submission: Submission = Field(Submission(), description="The submission file.")
     report: Report = Field(Report(), description="The report.")
+    bundle: BundleText = Field(BundleText(), description="The bundles.")
     pathvars: dict[str, str] = Field({}, description="Snakemake's folders: results, logs, benchmarks.")
     rerun_on_code_change: bool = Field(
         True, description="Run steps again when their code has changed; to switch it runs them all once."

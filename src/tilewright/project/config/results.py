@@ -11,8 +11,8 @@ BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
 
-class Inference(Section):
-    """How a slide is predicted: overlapping windows, blended by weights."""
+class Windows(Section):
+    """How a slide is cut into windows, and what is made of them."""
 
     window: int = Field(512, ge=32, multiple_of=32, description="Edge of a window, in pixels of the model's scale.")
     overlap: float = Field(0.25, ge=0, lt=1, description="Least share of a window that it has in common with the next.")
@@ -21,15 +21,20 @@ class Inference(Section):
         description="Weight of a pixel by its place in the window; discard: the outer half of the overlap does not "
         "count; minimum: the least of all windows, which at a threshold is their logical AND.",
     )
-    batch_size: int | None = Field(
-        None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
-    )
     tta: Literal["none", "flips", "d4"] = Field("none", description="Test-time augmentation, averaged.")
     tta_scales: list[Annotated[float, Field(ge=0.25, le=4)]] = Field(
         [1.0], min_length=1, description="Sizes at which each window is predicted, relative to its own; averaged."
     )
-    threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
     skip_background: bool = Field(True, description="Leave out windows without tissue; their probability is 0.")
+
+
+class Inference(Windows):
+    """How a slide is predicted: overlapping windows, blended by weights."""
+
+    batch_size: int | None = Field(
+        None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
+    )
+    threads: int = Field(1, ge=1, description="Processor threads; they decide how sums are rounded.")
 
 
 def _way(threshold: Any) -> str:
@@ -142,3 +147,21 @@ class Report(Section):
 
     overlays: int = Field(12, ge=0, description="Most slides shown with outlines of truth and prediction.")
     max_edge: int = Field(1600, ge=100, description="Longest edge of a picture, in pixels.")
+
+
+class Credits(Section):
+    """What is told of a work: how it is called, who made it, and how it may be used."""
+
+    title: str = Field("", description="Title; none: the name of the ensemble.")
+    authors: list[str] = Field([], description="Who made it.")
+    licence: str = Field("", description="Under which licence it may be used, such as CC-BY-4.0.")
+    cite: str = Field("", description="What to cite.")
+
+
+class BundleText(Credits):
+    """What is told of the bundles, in the words of those who made them."""
+
+    description: str = Field("", description="What it is for, and what it is not for.")
+    examples: list[str] = Field(
+        [], description="Slides of which a small picture is put into the bundles; without, no pixel of any slide is."
+    )

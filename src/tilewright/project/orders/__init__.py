@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from tilewright.project.orders.base import Order, StepRow, read_order, write_order
+from tilewright.project.orders.bundles import PackMember, PackOrder, PackRow, seen_shards
 from tilewright.project.orders.data import (
     DownscaleOrder,
     DownscaleRow,
@@ -61,6 +62,7 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
     "encode": EncodeOrder.of,
     "measure": MeasureOrder.of,
     "evaluate": EvaluateOrder.of,
+    "pack": PackOrder.of,
     "report": ReportOrder.of,
 }
 """How the order of each rule is made: of a project and the wildcards that the function names."""
@@ -119,6 +121,9 @@ __all__ = [
     "MeasureOrder",
     "MeasureRow",
     "Order",
+    "PackMember",
+    "PackOrder",
+    "PackRow",
     "PredictOrder",
     "PseudoOrder",
     "RasterizeOrder",
@@ -139,6 +144,7 @@ __all__ = [
     "make_order",
     "pseudo_labelled",
     "read_order",
+    "seen_shards",
     "split_rows",
     "start_of",
     "wildcards_of",

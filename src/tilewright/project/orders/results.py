@@ -60,39 +60,47 @@ class EnsembleOrder(Order):
         return cls(slides=_names(project, shard), members=members, weights=spec.models, fit=spec.weights == "fit")
 
 
-class CalibrateRow(StepRow):
+class TruthRow(StepRow):
     """A slide with known truth."""
 
     shard: str
     labelled: tuple[str, ...]
 
 
-class _FittingOrder(Order):
-    """What is fitted on training slides: the slides, their folds, and the classes."""
+class CalibrateRow(TruthRow):
+    """The same with the source that its scores are told by."""
 
-    rows: list[CalibrateRow]
+    source: str = "all"
+
+
+class _FittingOrder(Order):
+    """What is fitted on training slides: their folds, and the classes."""
+
     folds: list[Assignment]
     classes: list[str]
 
 
 class WeighOrder(_FittingOrder):
-    """Of ``weigh``: also the models, the one at the ensemble's scale first."""
+    """Of ``weigh``: also the slides, and the models, the one at the ensemble's scale first."""
 
+    rows: list[TruthRow]
     models: list[str]
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
-        return cls(**_fitting(project), models=project.members(ensemble))
+        return cls(**_fitting(project, TruthRow), models=project.members(ensemble))
 
 
 class CalibrateOrder(_FittingOrder):
-    """Of ``calibrate``: also what is fitted and towards which aim."""
+    """Of ``calibrate``: also the slides, and what is fitted and towards which aim."""
 
+    rows: list[CalibrateRow]
     calibration: Calibration
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
-        return cls(**_fitting(project), calibration=project.config.ensembles[ensemble].calibration)
+        spec = project.config.ensembles[ensemble].calibration
+        return cls(**_fitting(project, CalibrateRow), calibration=spec)
 
 
 class SegmentRow(StepRow):
@@ -168,7 +176,6 @@ class EvaluateRow(CalibrateRow):
     """A slide with outlines and a prediction that may be compared with them."""
 
     role: Role
-    source: str = "all"
 
 
 class EvaluateOrder(Order):
@@ -261,10 +268,10 @@ def _names(project: Project, shard: str) -> list[str]:
     return [row.slide for row in project.shard(shard)]
 
 
-def _fitting(project: Project) -> dict[str, Any]:
+def _fitting(project: Project, row: type[TruthRow]) -> dict[str, Any]:
     """Fields of what is fitted on the slides with out-of-fold probabilities."""
     return {
-        "rows": [CalibrateRow.of(row) for row in project.rows("train")],
+        "rows": [row.of(each) for each in project.rows("train")],
         "folds": list(project.folds.values()),
         "classes": project.classes,
     }

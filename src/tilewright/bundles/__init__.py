@@ -1,0 +1,1 @@
+"""Bundles: trained ensembles that can be given away."""

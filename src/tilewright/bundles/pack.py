@@ -1,0 +1,234 @@
+"""The bundle of an ensemble: all that a prediction needs, and nothing else.
+
+Of the networks the weights of what predicts are kept, of the slides no pixel and no name but of those that the config
+names as examples, and a hash of each file that was trained on. The same inputs give the same bytes.
+"""
+
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rasterio.enums import Resampling
+from safetensors.torch import save_file
+
+from tilewright.inference.calibration import read_bounds, read_scores
+from tilewright.inference.ensemble import fitted_weights
+from tilewright.inference.predict import load_model
+from tilewright.pixels.grid import Size
+from tilewright.pixels.rasters import open_raster, read_tags
+from tilewright.project.bundle import (
+    Band,
+    Bundle,
+    BundleClass,
+    BundleFile,
+    BundleMember,
+    BundleNetwork,
+    PixelSize,
+    Weights,
+    bundle_file,
+    read_bundle,
+)
+from tilewright.project.config import Credits, Scale
+from tilewright.project.orders import PackMember, PackOrder
+from tilewright.project.places import (
+    BUNDLE,
+    CARD,
+    MODEL_CARD,
+    fold_folder,
+    image_file,
+    packed_example,
+    packed_weights,
+)
+from tilewright.runtime.atomic import atomic_directory, atomic_path
+from tilewright.runtime.codeversion import code_version
+from tilewright.runtime.documents import read_document, write_document
+from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.hashed import FILE_TAG, file_hash
+from tilewright.runtime.progress import track
+from tilewright.training.architectures import build_network
+
+EXAMPLE_EDGE = 1024
+"""Longest edge of the picture of an example, in pixels."""
+PLAIN_FILE = 0o100644 << 16
+UNIX = 3
+TARGET = "mask"
+
+
+def pack(
+    order: PackOrder,
+    *,
+    models: Path,
+    calibration: Path,
+    weights: Path,
+    scaled: Path,
+    out: Path,
+    zip_: bool = False,
+) -> None:
+    """Write the bundle of an ensemble.
+
+    Args:
+        order: the models, their weights, what is told of them, and the slides that they have seen.
+        models: folder of the trained models, ``{model}/fold{fold}``.
+        calibration: the JSON of ``calibrate``: thresholds, least sizes, scores.
+        weights: the JSON of ``weigh``; read where the order says that weights are fitted.
+        scaled: folder of the ensemble's scale, ``{shard}/{slide}.image.tif``.
+        out: the folder to write: ``bundle.json``, ``README.md``, ``weights/{model}/fold{fold}.safetensors`` and
+            ``examples/{slide}.jpg``.
+        zip_: also write the same as ``{out}.zip``.
+
+    Raises:
+        DataError: a model, the calibration or a scaled image is missing or damaged.
+    """
+    shares = fitted_weights(weights) if order.fit else order.weights
+    # the first one is kept whatever its weight: its scale is that of the probabilities
+    kept = [one for place, one in enumerate(order.members) if shares[one.name] or not place]
+    cards = [[_card(models, one.name, fold) for fold in range(order.folds)] for one in kept]
+    members = [_member(one, card, shares[one.name]) for one, card in zip(kept, cards, strict=True)]
+    with atomic_directory(out) as folder:
+        for member in track(members, f"pack {order.ensemble}"):
+            for fold, file in enumerate(member.weights):
+                _pack_network(fold_folder(models, member.name, fold), member.network, folder / file.file)
+        for row in order.examples:
+            _draw(image_file(scaled / row.shard, row.slide), folder / packed_example(row.slide))
+        seen = {_print(image_file(scaled / row.shard, row.slide)) for row in order.seen}
+        bundle = _described(order, members, seen, _versions([card for each in cards for card in each]), calibration)
+        (folder / MODEL_CARD).write_text(rendered(bundle), encoding="utf-8")
+        bundle = bundle.model_copy(update={"files": _listed(folder)})
+        write_document(folder / BUNDLE, bundle.model_dump(mode="json"))
+        read_bundle(folder)
+    if zip_:
+        write_zip(out, Path(f"{out}.zip"))
+
+
+def _described(
+    order: PackOrder,
+    members: Sequence[BundleMember],
+    seen: Collection[str],
+    versions: Mapping[str, str],
+    calibration: Path,
+) -> Bundle:
+    """What a bundle says of itself, but of its files."""
+    bounds = read_bounds(calibration, list(order.colors))
+    return Bundle(
+        format=order.format,
+        name=order.ensemble,
+        credits=Credits(**order.text.model_dump(include=set(Credits.model_fields))),
+        description=order.text.description,
+        inside=[],
+        classes=[
+            BundleClass(name=name, color=color, threshold=bounds[name].threshold, min_area=bounds[name].min_area)
+            for name, color in order.colors.items()
+        ],
+        members=list(members),
+        tissue=order.tissue,
+        slides=order.slides,
+        segmentation=order.segmentation,
+        aim=order.aim,
+        scores=read_scores(calibration),
+        trained_on=sorted(seen),
+        versions=dict(versions),
+        code=code_version("bundles.pack"),
+        files={},
+    )
+
+
+def rendered(bundle: Bundle) -> str:
+    """The README of a bundle: what it says, for people."""
+    environment = Environment(
+        loader=PackageLoader("tilewright", "bundles"),
+        autoescape=False,  # noqa: S701 - Markdown, of what the reader of the bundle gets anyway
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    total = sum(member.weight for member in bundle.members)
+    return environment.get_template("pack.md.j2").render(bundle=bundle, total=total)
+
+
+def write_zip(folder: Path, out: Path) -> None:
+    """Write the files of a bundle as a zip: as they are, in the order of their names, without dates."""
+    bundle = read_bundle(folder)
+    with atomic_path(out) as private, zipfile.ZipFile(private, "w") as archive:
+        for name in sorted([BUNDLE, *bundle.files]):
+            entry = zipfile.ZipInfo(name)
+            entry.create_system, entry.external_attr = UNIX, PLAIN_FILE
+            content = (folder / BUNDLE).read_bytes() if name == BUNDLE else bundle_file(folder, bundle, name)
+            archive.writestr(entry, content)
+
+
+def _card(models: Path, model: str, fold: int) -> dict[str, Any]:
+    folder = fold_folder(models, model, fold)
+    return read_document(folder / CARD, folder)
+
+
+def _role(fold: int) -> str:
+    return f"fold{fold}"
+
+
+def _pack_network(trained: Path, network: BundleNetwork, out: Path) -> None:
+    """Write the weights of a trained fold, without the heads that only its training needed."""
+    segmenter, classes = load_model(trained)
+    bare = build_network(network.to_build(), len(classes), pretrained=False)
+    weights = segmenter.state_dict()
+    bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in bare.state_dict().items()}, out)
+
+
+def _member(one: PackMember, cards: Sequence[dict[str, Any]], weight: float) -> BundleMember:
+    """What is told of a model: by its order, and by the cards of its folds."""
+    first, known = cards[0], [card["mpp"] for card in cards if card["mpp"]]
+    return BundleMember(
+        name=one.name,
+        network=BundleNetwork(**{name: first["network"][name] for name in BundleNetwork.model_fields}),
+        scale=Scale(**first["scale"]),
+        mpp=_range(known) if known else None,
+        inference=one.inference,
+        weight=weight,
+        bands=[Band(name, TARGET) for name in first["classes"]],
+        weights=[Weights(role=_role(fold), file=packed_weights(one.name, _role(fold))) for fold in range(len(cards))],
+    )
+
+
+def _range(sizes: Sequence[Mapping[str, float]]) -> PixelSize:
+    return PixelSize(min=min(each["min"] for each in sizes), max=max(each["max"] for each in sizes))
+
+
+def _versions(cards: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The packages that networks were trained with; several versions of one where an update came between."""
+    found: dict[str, set[str]] = {}
+    for card in cards:
+        for name, version in card["versions"].items():
+            found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def _print(image: Path) -> str:
+    """The hash of the file of a slide, as its scaled image tells it."""
+    tags = read_tags(image)
+    if FILE_TAG not in tags:
+        what, remedy = "does not say of which file it is.", f"Delete {image.parent} and run the same command again."
+        raise DataError(Problem(str(image), what, remedy))
+    return tags[FILE_TAG]
+
+
+def _draw(image: Path, out: Path) -> None:
+    """Draw a slide, reduced to ``EXAMPLE_EDGE`` where it is larger."""
+    with open_raster(image) as raster:
+        shrink = max(1.0, max(raster.size) / EXAMPLE_EDGE)
+        size = Size(*(max(1, round(edge / shrink)) for edge in raster.size))
+        pixels = raster.reduced(size, Resampling.average)
+    out.parent.mkdir(exist_ok=True)
+    pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).jpegsave(str(out), Q=90, optimize_coding=True)
+
+
+def _listed(folder: Path) -> dict[str, BundleFile]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): BundleFile(sha256=file_hash(path), size=path.stat().st_size)
+        for path in paths
+    }

@@ -1,0 +1,87 @@
+"""A small bundle by hand, and damages of it, for tests of what reads one."""
+
+import hashlib
+import json
+import zipfile
+
+from tilewright.runtime.documents import write_document
+
+BANDS = [["gland", "mask"], ["vessel", "mask"]]
+
+
+def member(name, folds=2, **changes):
+    """What a bundle says of a member."""
+    return {
+        "name": name,
+        "network": {
+            "architecture": "Unet", "encoder": "tu-test_resnet.r160_in1k", "options": {"encoder_depth": 3},
+            "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "precision": "32",
+        },
+        "scale": {"factor": 2},
+        "mpp": {"min": 0.9, "max": 1.1},
+        "inference": {"window": 64},
+        "weight": 1,
+        "bands": BANDS,
+        "weights": [{"role": f"fold{fold}", "file": f"weights/{name}/fold{fold}.safetensors"} for fold in range(folds)],
+        **changes,
+    }  # fmt: skip
+
+
+def content(**changes):
+    """What a bundle says besides its files."""
+    return {
+        "format": 1,
+        "name": "both",
+        "credits": {"title": "Glands", "licence": "CC-BY-4.0"},
+        "description": "",
+        "inside": [],
+        "classes": [
+            {"name": name, "color": "#112233", "threshold": 0.4, "min_area": 3} for name in ("gland", "vessel")
+        ],
+        "members": [member("near"), member("far")],
+        "tissue": {},
+        "slides": {},
+        "segmentation": {},
+        "aim": "pooled",
+        "scores": [{"class_name": "gland", "source": None, "dice": 0.5, "slides": 4, "groups": 2}],
+        "trained_on": [],
+        "versions": {"torch": "2.6"},
+        "code": "0123",
+        **changes,
+    }
+
+
+def write_bundle(folder, said=None, files=None):
+    """Write a bundle whose weights are a few bytes.
+
+    Args:
+        folder: the folder.
+        said: what it says; members and so on.
+        files: further files by name, with their bytes.
+    """
+    said = said or content()
+    named = [one["file"] for each in said["members"] for one in each["weights"]]
+    held = {"README.md": b"# Glands\n", **{name: name.encode() for name in named}, **(files or {})}
+    for name, data in held.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)} for name, data in held.items()}
+    write_document(folder / "bundle.json", {**said, "files": listed})
+    return folder
+
+
+def say_anew(folder, change):
+    """Let a bundle say something else, with the checksum that fits it."""
+    said = json.loads((folder / "bundle.json").read_text())
+    said.pop("crc32")
+    change(said)
+    write_document(folder / "bundle.json", said)
+
+
+def zipped(folder, out):
+    """A zip of the files of a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    with zipfile.ZipFile(out, "w") as archive:
+        for path in paths:
+            archive.write(path, path.relative_to(folder).as_posix())
+    return out
