@@ -129,6 +129,10 @@ def test_files_that_the_config_names_are_inputs(graph):
     found = graph(models__near__start="results/models/far/fold{fold}", models__near__encoder_weights="e.safetensors")
     assert found.start_weights(wildcards) == ["results/models/far/fold1/model.safetensors"]
     assert found.encoder_weights(wildcards) == []
+    Path("both").mkdir()
+    Path("both/bundle.json").touch()
+    assert graph(models__near__start="both").start_weights(wildcards) == ["both/bundle.json"]
+    assert graph(models__near__start="both.zip").start_weights(wildcards) == ["both.zip"]
     order = json.loads(Path(found.order("train")({"model": "near", "fold": "1"})).read_text())
     assert order["network"]["start"] == "results/models/far/fold1"
 

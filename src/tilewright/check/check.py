@@ -198,7 +198,7 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
     files = dict.fromkeys(weights_file(Path(start_of(model, str(fold)) or "")) for fold in folds)
     for file in files:
         if file not in made and not file.is_file():
-            remedy = "Name a .safetensors, .pt or .pth file, or a folder that train wrote."
+            remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."
             findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
     if len(files) == 1 and made & files.keys():
         what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."

@@ -15,8 +15,8 @@ from tilewright.runtime.errors import Problem, UserError
 
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
-WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth")
-"""How files of weights end that a training may start from."""
+WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
+"""How files end that a training may start from; a zip is a bundle."""
 SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.json"
 """Files of an ensemble's scores."""
 PAGE = "index.html"
@@ -169,8 +169,10 @@ def _resolved(name: str, named: Mapping[str, str]) -> str:
 
 
 def weights_file(start: Path) -> Path:
-    """The file of weights that a training starts from: in a folder the one that ``train`` wrote."""
-    return start if start.suffix in WEIGHTS else start / NETWORK
+    """The file that says which weights a training starts from: of a folder what ``train`` wrote, or of a bundle."""
+    if start.suffix in WEIGHTS:
+        return start
+    return start / BUNDLE if (start / BUNDLE).is_file() else start / NETWORK
 
 
 def parent(path: str) -> str:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
+from tilewright.project.bundle import bundle_file, read_bundle
+from tilewright.project.bundlefiles import REMEDY
 from tilewright.project.config.training import Network
 from tilewright.project.places import NETWORK, weights_file
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.training.architectures import spelt_out
 
 PREFIXES = ("module.", "model.", "network.", "segmenter.")
 """What wrappers put before the names of a network's tensors."""
@@ -37,11 +40,11 @@ def started(network: Network) -> Network:
     other programs buffers of these names may count in other units.
 
     Raises:
-        UserError: as of ``load_start``.
+        UserError, DataError: as of ``load_start``.
     """
     if network.start is None:
         return network
-    found = read_weights(Path(network.start))
+    found, _ = read_weights(network)
     told = {
         name: [round(value / 255, 6) for value in found[name].flatten().tolist()]
         for name in BUFFERS
@@ -50,48 +53,69 @@ def started(network: Network) -> Network:
     return network.model_copy(update=told)
 
 
-def load_start(segmenter: nn.Module, start: Path) -> list[str]:
+def load_start(segmenter: nn.Module, network: Network) -> list[str]:
     """Give a network the weights of a file.
 
     Args:
         segmenter: the network as it was drawn; its mean and std stay as they are.
-        start: a .safetensors, .pt or .pth file, or a folder that ``train`` wrote.
+        network: says which file; of a bundle the first member with its architecture and encoder is taken.
 
     Returns:
         What is worth a line in the log.
 
     Raises:
         UserError: the file cannot be read without executing what it holds, or does not fit; names what differs.
+        DataError: a bundle that is damaged.
     """
+    weights, source = read_weights(network)
     own = {name: value for name, value in segmenter.state_dict().items() if name not in BUFFERS}
-    given = _renamed(read_weights(start), own, start)
+    given = _renamed(weights, own, source)
     fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
     drawn = [name for name in own if name not in fitting and _is_of(HEADS, name)]
     unused = [name for name in given if name not in own and _is_of(BESIDE, name)]
     if wrong := list(_misfits(own, given, {*fitting, *drawn, *unused})):
-        raise UserError(Problem(str(start), f"does not fit the network: {'; '.join(wrong)}.", FIT))
+        raise UserError(Problem(source, f"does not fit the network: {'; '.join(wrong)}.", FIT))
     segmenter.load_state_dict(fitting, strict=False)
-    said = [f"starting from {len(fitting)} tensors of {start}"]
+    said = [f"starting from {len(fitting)} tensors of {source}"]
     said += [f"drawn anew, because the file has none of this shape: {', '.join(drawn)}"] if drawn else []
     return said + ([f"in the file and not in the network: {', '.join(unused)}"] if unused else [])
 
 
-def read_weights(start: Path) -> dict[str, Tensor]:
-    """The tensors of a file by their names in it.
+def read_weights(network: Network) -> tuple[dict[str, Tensor], str]:
+    """The tensors that a network starts from, by their names in their file, and where they come from.
 
     Raises:
-        UserError: it cannot be read, or only by executing what it holds.
+        UserError, DataError: as of ``load_start``.
     """
-    path = weights_file(start)
+    assert network.start, "only asked for by networks that start from weights"
+    path = weights_file(Path(network.start))
     if not path.is_file():
-        remedy = "Name a .safetensors, .pt or .pth file, or a folder that train wrote."
+        remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."
         raise UserError(Problem(str(path), "there are no weights to start from.", remedy))
     if path.suffix == Path(NETWORK).suffix:
         try:
-            return load_file(path)
+            return load_file(path), str(path)
         except (OSError, SafetensorError) as error:
             raise UserError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
-    return _read_pickle(path)
+    if path.suffix in (".pt", ".pth"):
+        return _read_pickle(path), str(path)
+    return _read_bundle(Path(network.start), network)
+
+
+def _read_bundle(path: Path, network: Network) -> tuple[dict[str, Tensor], str]:
+    """Weights of the first member of a bundle that is built like the network, and which they are."""
+    bundle, wanted = read_bundle(path), (network.architecture.lower(), spelt_out(network).encoder)
+    alike = [one for one in bundle.members if (one.network.architecture.lower(), one.network.encoder) == wanted]
+    if not alike:
+        held = [f"{one.name} ({one.network.architecture}, {one.network.encoder})" for one in bundle.members]
+        own = f"{network.architecture} with {wanted[1] or 'no encoder'}"
+        what = f"none of its members is built like the network, {own}: {_listed(held)}."
+        raise UserError(Problem(str(path), what, FIT))
+    file = alike[0].weights[0].file
+    try:
+        return load(bundle_file(path, bundle, file)), f"{path}, {file}"
+    except SafetensorError as error:
+        raise UserError(Problem(f"{path}, {file}", f"cannot be read ({error}).", REMEDY)) from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -108,7 +132,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def _renamed(given: Mapping[str, Tensor], own: Iterable[str], start: Path) -> dict[str, Tensor]:
+def _renamed(given: Mapping[str, Tensor], own: Iterable[str], source: str) -> dict[str, Tensor]:
     """The tensors by the names that the network has for them, without its mean and std."""
     names = {_bare(name): name for name in own}
     renamed: dict[str, Tensor] = {}
@@ -116,7 +140,7 @@ def _renamed(given: Mapping[str, Tensor], own: Iterable[str], start: Path) -> di
         known = name if name in names.values() else names.get(_bare(name), name)
         if known in renamed:
             what = f"holds several tensors for {known}: it keeps more than one network."
-            raise UserError(Problem(str(start), what, "Write a file that holds the one to start from."))
+            raise UserError(Problem(source, what, "Write a file that holds the one to start from."))
         if _bare(name) not in BUFFERS:
             renamed[known] = value
     return renamed

@@ -35,7 +35,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     torch.manual_seed(network.seed)
     segmenter = build_network(network, len(classes), pretrained=resumed is None and network.start is None)
     if resumed is None and network.start is not None:
-        said = load_start(segmenter, Path(network.start))
+        said = load_start(segmenter, network)
         if device_number() == 0:
             note("\n".join(said))
     if network.compile:

@@ -4,10 +4,11 @@ import pickle
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from bundling import content, member, write_bundle, zipped
+from safetensors.torch import load_file, save, save_file
 
 from tilewright.project.config import Network
-from tilewright.runtime.errors import UserError
+from tilewright.runtime.errors import DataError, UserError
 from tilewright.training.architectures import build_network
 from tilewright.training.networks import NETWORKS
 from tilewright.training.start import load_start, started
@@ -35,6 +36,10 @@ def saved(path, state):
     return path
 
 
+def load_from(segmenter, path, **options):
+    return load_start(segmenter, network(start=str(path), **options))
+
+
 def differing(segmenter, state):
     """Tensors that are not those of a state, the normalisation apart."""
     own = segmenter.state_dict()
@@ -49,9 +54,9 @@ def test_all_weights_are_those_of_the_file_and_a_head_of_other_classes_is_new(tm
     first = drawn(0, **options).state_dict()
     path = saved(tmp_path / "w.safetensors", first)
     same, other, untouched = drawn(1, **options), drawn(1, classes=3, **options), drawn(1, classes=3, **options)
-    assert load_start(same, path) == [f"starting from {len(first) - 2} tensors of {path}"]
+    assert load_from(same, path, **options) == [f"starting from {len(first) - 2} tensors of {path}"]
     assert differing(same, first) == set()
-    said = load_start(other, path)
+    said = load_from(other, path, **options)
     head = {name for name, value in other.state_dict().items() if value.shape != first[name].shape}
     assert len(head) == 2
     assert all("head" in name and name in said[1] for name in head)
@@ -64,10 +69,10 @@ def test_heads_beside_the_network_may_be_missing_or_too_many(tmp_path):
     heads = more.keys() - plain.keys()
     fewer, wider = drawn(1), drawn(1, deep_supervision=1, image_loss=0.1)
     before = wider.state_dict()["image_head.weight"].clone()
-    said = load_start(wider, saved(tmp_path / "plain.safetensors", plain))
+    said = load_from(wider, saved(tmp_path / "plain.safetensors", plain))
     assert all(name in said[1] for name in heads)
     assert torch.equal(wider.state_dict()["image_head.weight"], before)
-    said = load_start(fewer, saved(tmp_path / "more.safetensors", more))
+    said = load_from(fewer, saved(tmp_path / "more.safetensors", more))
     assert "not in the network: " in said[1]
     assert differing(fewer, more) == set()
 
@@ -80,7 +85,7 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path):
     name = "network.decoder.blocks.0.conv1.0.weight"
     state[name] = state[name][:, :3]
     with pytest.raises(UserError) as caught:
-        load_start(drawn(), saved(tmp_path / "w.safetensors", state))
+        load_from(drawn(), saved(tmp_path / "w.safetensors", state))
     (problem,) = caught.value.problems
     assert f"1 missing: {gone}" in problem.what
     assert "1 not in the network: network.extra" in problem.what
@@ -88,7 +93,7 @@ def test_everything_that_does_not_fit_is_told_at_once(tmp_path):
     assert "same architecture, encoder and options" in problem.remedy
     untouched = drawn(1)
     with pytest.raises(UserError):
-        load_start(untouched, tmp_path / "w.safetensors")
+        load_from(untouched, tmp_path / "w.safetensors")
     assert differing(untouched, drawn(1).state_dict()) == set()
 
 
@@ -102,7 +107,7 @@ def test_tensors_of_pytorch_are_read_whatever_wraps_them(tmp_path, prefix, wrap)
     }  # fmt: skip
     torch.save(wrap(state), tmp_path / "w.pth")
     segmenter = drawn(1)
-    load_start(segmenter, tmp_path / "w.pth")
+    load_from(segmenter, tmp_path / "w.pth")
     assert differing(segmenter, first) == set()
 
 
@@ -111,7 +116,7 @@ def test_two_networks_in_one_file_are_refused(tmp_path):
     state = first | {f"model.{name}": value for name, value in first.items() if name.startswith("network.")}
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(UserError, match="it keeps more than one network"):
-        load_start(drawn(), tmp_path / "w.pt")
+        load_from(drawn(), tmp_path / "w.pt")
 
 
 class Harm:
@@ -127,7 +132,7 @@ def test_a_pickle_that_holds_code_is_refused_and_not_executed(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     write(content, tmp_path / "w.pt")
     with pytest.raises(UserError, match=r"w\.pt: is damaged, or holds more than tensors.*\n  .*save_file"):
-        load_start(drawn(), tmp_path / "w.pt")
+        load_from(drawn(), tmp_path / "w.pt")
     assert not (tmp_path / "harm").exists()
     if write is torch.save:
         torch.load(tmp_path / "w.pt", weights_only=False)
@@ -138,15 +143,47 @@ def test_a_pickle_that_holds_code_is_refused_and_not_executed(tmp_path, monkeypa
 def test_plain_values_that_are_no_weights_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(UserError, match="holds no state of a network"):
-        load_start(drawn(), tmp_path / "w.pt")
+        load_from(drawn(), tmp_path / "w.pt")
 
 
 def test_files_that_are_missing_or_damaged_are_named(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"w\.safetensors: cannot be read"):
-        load_start(drawn(), tmp_path / "w.safetensors")
+        load_from(drawn(), tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"fold0/model\.safetensors: there are no weights"):
-        load_start(drawn(), tmp_path / "fold0")
+        load_from(drawn(), tmp_path / "fold0")
+
+
+@pytest.fixture(params=[False, True])
+def bundle(request, tmp_path):
+    """Its first member is of another encoder, the first weights of the second one are those that are wanted."""
+    states = [drawn(seed).state_dict() for seed in (0, 1)]
+    said = content(members=[member("other"), member("near", 2)])
+    said["members"][0]["network"]["encoder"] = "resnet18"
+    for fold, state in enumerate(states):
+        said["members"][1]["weights"][fold]["data"] = save({name: value.contiguous() for name, value in state.items()})
+    files = {one["file"]: one.pop("data") for one in said["members"][1]["weights"]}
+    folder = write_bundle(tmp_path / "both", said, files)
+    return (zipped(folder, tmp_path / "both.zip") if request.param else folder), states[0]
+
+
+def test_a_bundle_gives_the_first_weights_of_the_first_member_that_is_built_alike(bundle):
+    path, first = bundle
+    segmenter = drawn(2)
+    assert load_from(segmenter, path)[0].endswith(f"tensors of {path}, weights/near/fold0.safetensors")
+    assert differing(segmenter, first) == set()
+    with pytest.raises(
+        UserError, match=r"none of its members is built like .*FPN with tu-test.*: other \(Unet, resnet18"
+    ):
+        load_from(segmenter, path, architecture="FPN", options={})
+
+
+def test_weights_of_a_bundle_that_were_edited_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"both, weights/near/fold0\.safetensors: cannot be read"):
+        load_from(drawn(), write_bundle(tmp_path / "both"))
+    (tmp_path / "both" / "weights" / "near" / "fold0.safetensors").write_bytes(b"WEIGHTS/near/fold0.safetensors")
+    with pytest.raises(DataError, match="was damaged or edited"):
+        load_from(drawn(), tmp_path / "both")
 
 
 def test_the_normalisation_is_that_of_the_config_else_of_a_file_of_this_project(tmp_path):
@@ -164,7 +201,7 @@ def test_the_normalisation_is_that_of_the_config_else_of_a_file_of_this_project(
     assert (found.mean, found.std) == (None, None)
     segmenter = drawn()
     before = segmenter.mean.clone()
-    load_start(segmenter, ours)
+    load_from(segmenter, ours)
     assert torch.equal(segmenter.mean, before)
 
 

@@ -129,7 +129,8 @@ class Network(Section):
     start: str | None = Field(
         None,
         description="Weights of the whole network to start from, in place of encoder_weights: a .safetensors file, a "
-        ".pt or .pth file of plain tensors, or a folder that train wrote; {fold} in it stands for the fold.",
+        ".pt or .pth file of plain tensors, a bundle (folder or .zip), or a folder that train wrote; {fold} in it "
+        "stands for the fold.",
     )
     options: dict[str, int | float | str | bool | list[int] | None] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
