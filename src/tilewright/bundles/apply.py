@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-import tilewright
 from tilewright.project.bundle import Bundle, read_bundle
 from tilewright.project.bundled import BundledMember
 from tilewright.project.config import Dialect
@@ -27,7 +26,7 @@ from tilewright.runtime.progress import note
 from tilewright.scales.downscale import scale_factor
 from tilewright.slides import open_slide
 
-PACKAGE = Path(tilewright.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 CONFIG, SHEET = "config.yaml", "slides.csv"
 """What is written into the folder, beside the results."""
 

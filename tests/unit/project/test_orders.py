@@ -17,7 +17,7 @@ GIVEN = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "fold"
 OF_A_SHARD = sorted(
     rule
     for rule, make in ORDERS.items()
-    if "shard" in inspect.signature(make).parameters and rule not in ("pseudo", "downscale_in_one_pass")
+    if "shard" in inspect.signature(make).parameters and rule not in ("pseudo", "adopt", "downscale_in_one_pass")
 )
 
 
