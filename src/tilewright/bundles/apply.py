@@ -17,7 +17,7 @@ import yaml
 from tilewright.project.bundle import Bundle, read_bundle
 from tilewright.project.bundled import BundledMember
 from tilewright.project.config import Dialect
-from tilewright.project.named import NamedSlides, named_slides
+from tilewright.project.named import named_slides, sheet_of
 from tilewright.project.places import Places
 from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
@@ -64,17 +64,17 @@ def apply(
         raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(Problem("--threshold", f"{threshold:g} is no probability.", "Give a number from 0 to 1."))
-    found, slides = read_bundle(bundle), named_slides(images, mpp)
+    found, rows = read_bundle(bundle), named_slides(images, mpp)
     members = [BundledMember(found.name, spec) for spec in found.members]
-    raise_all(UserError, [problem for row in slides.rows for problem in _misfits(row, found, members)])
+    raise_all(UserError, [problem for row in rows for problem in _misfits(row, found, members)])
     for member in members:
         if not member.mpp:
             note(f"{member.spec.name} works by factor ({member.scale.factor:g}), whatever the pixel size of a slide")
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / SHEET, slides.sheet())
+    _write(out / SHEET, sheet_of(rows))
     _write(out / CONFIG, _config(bundle, found, threshold, submission, sample))
     _run(out, cores, profile)
-    _tell(out, found.name, slides)
+    _tell(out, found.name, len(rows))
 
 
 def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iterator[Problem]:
@@ -144,9 +144,9 @@ def _run(out: Path, cores: str, profile: str | None) -> None:
         raise DataError(Problem(str(out), what, "Correct it and run the same command, which goes on."))
 
 
-def _tell(out: Path, ensemble: str, slides: NamedSlides) -> None:
+def _tell(out: Path, ensemble: str, count: int) -> None:
     places = Places(str(out / "results"))
-    note(f"{len(slides.rows)} slide(s) predicted. Open:")
+    note(f"{count} slide(s) predicted. Open:")
     for what, path in (
         ("report", f"{places.report()}/index.html"),
         ("table", places.slides()),

@@ -4,8 +4,7 @@ import csv
 import glob
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tilewright.project.layouts import images_in, valid_name
@@ -13,34 +12,25 @@ from tilewright.project.rows import Row
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, UserError, raise_all
 
-COLUMNS = ("slide", "image", "role", "shard", "region", "mpp")
+COLUMNS = ("slide", "image", "role", "group", "shard", "region", "mpp")
 SHEETS = (".csv", ".tsv")
+ASIDE = {"role": "test", "annotations": "", "anatomy": "", "labelled": "", "group": "all"}
+"""What a sheet says beside that does not count: its slides are predicted, whatever else they are for."""
 
 
-@dataclass(frozen=True)
-class NamedSlides:
-    """Slides to predict.
-
-    Attributes:
-        rows: one a slide.
-        origin: where they were named, for messages.
-    """
-
-    rows: list[Row]
-    origin: str
-
-    def sheet(self) -> str:
-        """The text of their slide sheet, with whole paths."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for row in self.rows:
-            region = ",".join(map(str, row.region)) if row.region else ""
-            writer.writerow((row.slide, row.image, "test", row.shard, region, "" if row.mpp is None else row.mpp))
-        return stream.getvalue()
+def sheet_of(rows: Iterable[Row]) -> str:
+    """The text of the slide sheet of some slides that are to be predicted."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        region = ",".join(map(str, row.region)) if row.region else ""
+        mpp = "" if row.mpp is None else row.mpp
+        writer.writerow((row.slide, row.image, "test", row.shard, row.shard, region, mpp))
+    return stream.getvalue()
 
 
-def named_slides(named: Sequence[str], mpp: float | None) -> NamedSlides:
+def named_slides(named: Sequence[str], mpp: float | None) -> list[Row]:
     """The slides of images, folders of images and patterns, or those of one sheet.
 
     Args:
@@ -56,14 +46,12 @@ def named_slides(named: Sequence[str], mpp: float | None) -> NamedSlides:
         what = "is a sheet, beside which no other images can be named."
         raise UserError(Problem(sheets[0], what, "Add the images to the sheet, or leave it out."))
     rows = _of_sheet(Path(sheets[0])) if sheets else _of_images(named)
-    return NamedSlides(
-        [row.model_copy(update={"role": "test", "mpp": row.mpp or mpp}) for row in rows], " ".join(named)
-    )
+    return [row.model_copy(update={"mpp": row.mpp or mpp}) for row in rows]
 
 
 def _of_sheet(path: Path) -> list[Row]:
     roots = [path.parent, Path()]
-    sheet, problems = examine_sheet(path, roots, None)
+    sheet, problems = examine_sheet(path, roots, None, ASIDE)
     raise_all(UserError, [*problems, *missing_files(sheet, roots)])
     return [row.model_copy(update={"image": _whole(row.image)}) for row in sheet]
 

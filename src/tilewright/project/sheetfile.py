@@ -41,11 +41,13 @@ def read_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None)
     return sheet
 
 
-def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | None) -> tuple[Sheet, list[Problem]]:
+def examine_sheet(
+    path: Path, roots: Sequence[Path], classes: Sequence[str] | None, fixed: Mapping[str, str] | None = None
+) -> tuple[Sheet, list[Problem]]:
     """As ``read_sheet``, but return the problems beside the rows that could be read.
 
     Files that a row names are looked for whatever else is wrong with it; of rows that could be read, missing files
-    stand in the sheet.
+    stand in the sheet. Columns in ``fixed`` have its values in every row, whatever the sheet says.
     """
     problems: list[Problem] = []
     rows: list[Row] = []
@@ -54,6 +56,7 @@ def examine_sheet(path: Path, roots: Sequence[Path], classes: Sequence[str] | No
     folders = list(dict.fromkeys(map(str, roots)))
     for number, record in _records(path):
         where = row_place(path, number, record.get("slide", ""))
+        record |= fixed or {}
         named = {column: record[column] for column in FILES if record.get(column) and "://" not in record[column]}
         places = {column: _find(file, folders) for column, file in named.items()}
         absent = {column: Path(named[column]) for column, place in places.items() if place is None}
