@@ -7,7 +7,7 @@ nothing, a new image is work for itself alone, and a cluster takes the jobs wher
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tilewright.project.named import named_slides, sheet_of
 from tilewright.project.places import Places
 from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
-from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError, raise_all
+from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError, did_you_mean, raise_all
 from tilewright.runtime.progress import note
 from tilewright.scales.downscale import scale_factor
 from tilewright.slides import open_slide
@@ -38,6 +38,7 @@ def apply(
     mpp: float | None = None,
     threshold: float | None = None,
     submission: Dialect | None = None,
+    classes: list[str] | None = None,
     sample: Path | None = None,
     profile: str | None = None,
     cores: str = "all",
@@ -52,6 +53,7 @@ def apply(
         mpp: micrometres in a pixel, where a slide does not say.
         threshold: probability from which on a pixel is of a class, in place of the bundle's own.
         submission: dialect of the submission; column_major unless given.
+        classes: the classes of the submission; all unless given.
         sample: a sample submission, whose rows and order are taken.
         profile: how jobs are run: a profile of tilewright (slurm), or the folder of one.
         cores: processor cores, or all; on a cluster, jobs are limited by the profile.
@@ -62,9 +64,8 @@ def apply(
     """
     if not images:
         raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UserError(Problem("--threshold", f"{threshold:g} is no probability.", "Give a number from 0 to 1."))
     found, rows = read_bundle(bundle), named_slides(images, mpp)
+    raise_all(UserError, list(_wrong_options(found, threshold, classes or ())))
     members = [BundledMember(found.name, spec) for spec in found.members]
     raise_all(UserError, [problem for row in rows for problem in _misfits(row, found, members)])
     for member in members:
@@ -72,9 +73,20 @@ def apply(
             note(f"{member.spec.name} works by factor ({member.scale.factor:g}), whatever the pixel size of a slide")
     out.mkdir(parents=True, exist_ok=True)
     _write(out / SHEET, sheet_of(rows))
-    _write(out / CONFIG, _config(bundle, found, threshold, submission, sample))
+    wanted = {"dialect": submission, "classes": classes, "sample": sample and str(sample.absolute())}
+    given = {name: value for name, value in wanted.items() if value}
+    _write(out / CONFIG, _config(bundle, found.name, threshold, given))
     _run(out, cores, profile)
     _tell(out, found.name, len(rows))
+
+
+def _wrong_options(bundle: Bundle, threshold: float | None, classes: Sequence[str]) -> Iterator[Problem]:
+    known = [one.name for one in bundle.classes]
+    if threshold is not None and not 0 <= threshold <= 1:
+        yield Problem("--threshold", f"{threshold:g} is no probability.", "Give a number from 0 to 1.")
+    for name in classes:
+        if name not in known:
+            yield Problem("--classes", f'the bundle finds no class "{name}".', did_you_mean(name, known))
 
 
 def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iterator[Problem]:
@@ -90,20 +102,17 @@ def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iter
         yield from error.problems
 
 
-def _config(
-    bundle: Path, found: Bundle, threshold: float | None, submission: Dialect | None, sample: Path | None
-) -> str:
+def _config(bundle: Path, name: str, threshold: float | None, submission: Mapping[str, Any]) -> str:
     """The config of a run: the bundle, and what was asked for."""
-    content: dict[str, Any] = {
-        "sheet": SHEET,
-        "bundles": {found.name: {"path": str(bundle.absolute())}},
-        "ensembles": {found.name: {"models": {found.name: 1}}},
-        "submission": {"dialect": submission or "column_major"},
-    }
+    ensemble: dict[str, Any] = {"models": {name: 1}}
     if threshold is not None:
-        content["ensembles"][found.name]["calibration"] = {"threshold": threshold}
-    if sample is not None:
-        content["submission"]["sample"] = str(sample.absolute())
+        ensemble["calibration"] = {"threshold": threshold}
+    content = {
+        "sheet": SHEET,
+        "bundles": {name: {"path": str(bundle.absolute())}},
+        "ensembles": {name: ensemble},
+        "submission": dict(submission),
+    }
     return yaml.safe_dump(content, sort_keys=False)
 
 

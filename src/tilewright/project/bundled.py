@@ -84,11 +84,10 @@ class Bundled:
         """All members of all bundles, by name."""
         return {member.name: member for member in _members(self.bundles)}
 
-    def shares(self, bundle: str) -> dict[str, float]:
-        """The share of each member of a bundle in it; they sum to 1."""
+    def weights(self, bundle: str) -> dict[str, float]:
+        """The weight of each member of a bundle in it, by its name among all members."""
         found = [BundledMember(bundle, spec) for spec in self.bundles[bundle].members]
-        total = sum(member.spec.weight for member in found)
-        return {member.name: member.spec.weight / total for member in found}
+        return {member.name: member.spec.weight for member in found}
 
     def complete(self, config: Config) -> Config:
         """The config with what it leaves to the bundles: the first one gives classes and settings, if there are none.

@@ -176,9 +176,12 @@ class Project:
     def weights(self, ensemble: str) -> dict[str, float]:
         """The weight of each member of an ensemble; the members of a bundle share its own."""
         weights: dict[str, float] = {}
-        for name, weight in self.config.ensembles[ensemble].models.items():
-            shares = self.bundled.shares(name) if name in self.bundled.bundles else {name: 1.0}
-            weights |= {member: weight * share for member, share in shares.items()}
+        models = self.config.ensembles[ensemble].models
+        for name, weight in models.items():
+            own = self.bundled.weights(name) if name in self.bundled.bundles else {name: weight}
+            # only ratios count: a bundle alone is added up, and rounded, as where it was made
+            total = weight if name not in self.bundled.bundles or len(models) == 1 else sum(own.values())
+            weights |= {member: each * weight / total for member, each in own.items()}
         return weights
 
     def members(self, ensemble: str) -> list[str]:

@@ -148,12 +148,16 @@ def test_a_sheet_gives_slides_with_regions_pixel_sizes_and_shards(applied, image
 def test_options_reach_the_config(applied, images, tmp_path):
     sample = tmp_path / "sample.csv"
     sample.write_text("id,predicted\none,\n")
-    _, config, ran = applied(images, threshold=0.7, submission="coco", sample=sample, profile="slurm", cores="3")
+    _, config, ran = applied(
+        images, threshold=0.7, submission="coco", classes=["gland"], sample=sample, profile="slurm", cores="3"
+    )
     assert config["ensembles"]["glands"]["calibration"] == {"threshold": 0.7}
-    assert config["submission"] == {"dialect": "coco", "sample": str(sample)}
+    assert config["submission"] == {"dialect": "coco", "classes": ["gland"], "sample": str(sample)}
     assert ran == [(tmp_path / "out", "3", "slurm")]
     with pytest.raises(UserError, match=r"1\.2 is no probability"):
         applied(images, threshold=1.2)
+    with pytest.raises(UserError, match=r'finds no class "glands".(.|\n)*Did you mean "gland"'):
+        applied(images, classes=["glands"])
 
 
 def test_no_image_is_no_run(applied):
