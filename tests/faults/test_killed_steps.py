@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 KILLER = Path(__file__).with_name("killer.py")
 VERBS = (
-    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "segment", "encode",
-    "evaluate", "report",
+    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "pack", "segment",
+    "encode", "evaluate", "report",
 )  # fmt: skip
 POINTS = 16
 
