@@ -3,7 +3,7 @@
 ``python tests/same_bytes.py BEFORE AFTER`` compares two folders of results and says of each file that differs what
 differs in it. ``python tests/same_bytes.py --draw FOLDER`` runs the graph of this checkout on the drawn project into
 ``FOLDER``. What holds times, versions or hashes of code is left out: logs, benchmarks, TensorBoard's events,
-Snakemake's own files, the orders of jobs, and the versions in ``model.json``.
+Snakemake's own files, the orders of jobs, the versions in ``model.json``, and those in bundles.
 """
 
 import argparse
@@ -19,8 +19,10 @@ from tilewright.pixels.rasters import open_raster
 
 APART = {"logs", "benchmarks", "events", "state", ".orders", ".snakemake", ".snakemake_timestamp"}
 """Files and folders that are not compared."""
-VERSIONS = ("versions", "crc32")
+VERSIONS = ("versions", "code", "crc32")
 """Members of a document that tell of versions; the checksum follows them."""
+MADE_WITH = "\n## Made with\n"
+"""From here on the README of a bundle tells of versions."""
 
 
 def compared(folder):
@@ -41,10 +43,14 @@ def differences(before, after):
 
 
 def content(path):
-    """The bytes of a file, without the versions that ``model.json`` tells."""
-    if path.name != "model.json":
+    """The bytes of a file, without the versions that models and bundles tell."""
+    if path.name == "README.md":
+        return path.read_text().partition(MADE_WITH)[0]
+    if path.name not in ("model.json", "bundle.json"):
         return path.read_bytes()
-    return json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key not in VERSIONS})
+    said = {key: value for key, value in json.loads(path.read_text()).items() if key not in VERSIONS}
+    said.get("files", {}).pop("README.md", None)
+    return json.dumps(said)
 
 
 def told(before, after):

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 KILLER = Path(__file__).with_name("killer.py")
 VERBS = (
-    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "segment", "encode",
+    "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "pack", "segment", "encode",
     "measure", "evaluate", "report",
 )  # fmt: skip
 POINTS = 16

@@ -93,9 +93,8 @@ def test_clocks_and_touched_files_rerun_nothing(graph):
 
 DELETED = (
     "masks/t", "scaled/half/t", "tiles/fine/a.h5", "folds.csv", "models/near/fold0/model.safetensors",
-    "seams/near.json",
-    "probabilities/far/t", "ensembles/both/a", "calibration/both.json", "segments/both/t", "metrics/both",
-    "submission/both.csv", "report",
+    "seams/near.json", "probabilities/far/t", "ensembles/both/a", "calibration/both.json", "bundles/both",
+    "segments/both/t", "metrics/both", "submission/both.csv", "report",
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ def folders(tmp_path, name, *texts):
         ("index.html", b"<p>\n", b"<p>", "the same content, other bytes"),
         ("a.png", b"1", b"2", "other bytes"),
         ("m/model.json", b'{"a": 1, "versions": 1}', b'{"a": 2, "versions": 1}', "a: 1 became 2"),
+        ("b/bundle.json", b'{"files": {"w": 1}}', b'{"files": {"w": 2}}', "files.w: 1 became 2"),
+        ("b/README.md", b"1\n## Made with\n1", b"2\n## Made with\n1", "other bytes"),
     ],
 )
 def test_any_other_byte_is_a_difference(tmp_path, name, before, after, says):
@@ -32,6 +34,8 @@ def test_any_other_byte_is_a_difference(tmp_path, name, before, after, says):
     ("name", "before", "after"),
     [
         ("m/model.json", b'{"a": 1, "versions": 1, "crc32": "x"}', b'{"a": 1, "versions": 2, "crc32": "y"}'),
+        ("b/bundle.json", b'{"code": 1, "files": {"README.md": 1}}', b'{"code": 2, "files": {"README.md": 2}}'),
+        ("b/README.md", b"1\n## Made with\n1", b"1\n## Made with\n2"),
         ("logs/a.log", b"1", b"2"),
     ],
 )

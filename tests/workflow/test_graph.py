@@ -13,13 +13,24 @@ import pytest
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.rle import decode_column_major
+from tilewright.project.bundle import bundle_file, read_bundle
+from tilewright.runtime.hashed import file_print
 from tilewright.segments.predictions import read_columns
 from tilewright.tiles.archive import open_archive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[2]
-FOLLOWS = {"ensemble": 3, "calibrate": 1, "segment": 3, "encode": 1, "measure": 1, "evaluate": 1, "report": 1}
+FOLLOWS = {
+    "ensemble": 3,
+    "calibrate": 1,
+    "segment": 3,
+    "encode": 1,
+    "measure": 1,
+    "evaluate": 1,
+    "pack": 1,
+    "report": 1,
+}
 
 
 def test_a_second_run_does_nothing(finished):
@@ -35,6 +46,7 @@ def test_every_output_is_there(finished):
         "report/index.html",
         "calibration/both.json",
         *(f"metrics/both/{name}" for name in ("slides.csv", "objects.csv", "summary.json")),
+        *(f"bundles/both/{name}" for name in ("bundle.json", "README.md")),
         *(f"segments/both/t/t2.{end}" for end in ("mask.tif", "mask.ome.tif", "objects.parquet", "geojson.gz")),
         *(f"models/{model}/fold{fold}/model.safetensors" for model in ("near", "far") for fold in (0, 1)),
     }
@@ -73,6 +85,21 @@ def test_every_predicted_slide_and_class_is_measured(finished):
         assert int(row["area_px"]) == mask.sum()
 
 
+def test_the_bundle_says_what_the_run_found_and_names_no_slide(finished):
+    folder = finished.results / "bundles" / "both"
+    bundle = read_bundle(folder)
+    calibration = json.loads((finished.results / "calibration" / "both.json").read_text())
+    assert {one.name: one.threshold for one in bundle.classes} == calibration["thresholds"]
+    assert [score.model_dump() for score in bundle.scores] == calibration["scores"]
+    assert {one.name: one.weight for one in bundle.members} == {"near": 2, "far": 1}
+    trained = [row for row in finished.project.rows() if row["role"] != "test"]
+    images = {finished.project.sheet.parent / row["image"] for row in trained}
+    assert bundle.trained_on == sorted(map(file_print, images))
+    told = (folder / "README.md").read_text() + (folder / "bundle.json").read_text()
+    assert not {row["slide"] for row in finished.project.rows()} & set(re.findall(r"\w+", told))
+    assert [len(bundle_file(folder, bundle, name)) for name in bundle.files]
+
+
 def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
     config = graph.project.config()
     config["models"]["near"]["learning_rate"] = 0.005
@@ -104,6 +131,7 @@ def test_a_second_round_learns_from_pseudo_labels(graph):
         "encode": 1,
         "measure": 1,
         "evaluate": 1,
+        "pack": 1,
         "report": 1,
     }
     # of the test shard, the first round's models keep their folds from now on, and what follows is made anew

@@ -13,7 +13,7 @@ import numpy as np
 import pyvips
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rasterio.enums import Resampling
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from tilewright.inference.calibration import read_bounds, read_scores
 from tilewright.inference.ensemble import fitted_weights
@@ -198,7 +198,8 @@ def _pack_network(trained: Path, network: BundleNetwork, out: Path) -> None:
     bare = build_network(network.to_build(), len(classes), pretrained=False)
     weights = segmenter.state_dict()
     bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
-    save_file({name: tensor.contiguous() for name, tensor in bare.state_dict().items()}, out)
+    # not by save_file, which does not say as Python does that the disk is full
+    out.write_bytes(save({name: tensor.contiguous() for name, tensor in bare.state_dict().items()}))
 
 
 def _member(one: PackMember, cards: Sequence[dict[str, Any]], folds: Sequence[int], weight: float) -> BundleMember:

@@ -178,10 +178,13 @@ class Project:
         weights: dict[str, float] = {}
         models = self.config.ensembles[ensemble].models
         for name, weight in models.items():
-            own = self.bundled.weights(name) if name in self.bundled.bundles else {name: weight}
+            if name not in self.bundled.bundles:
+                weights[name] = weight
+                continue
+            own = self.bundled.weights(name)
             # only ratios count: a bundle alone is added up, and rounded, as where it was made
-            total = weight if name not in self.bundled.bundles or len(models) == 1 else sum(own.values())
-            weights |= {member: each * weight / total for member, each in own.items()}
+            share = 1.0 if len(models) == 1 else weight / sum(own.values())
+            weights |= {member: each * share for member, each in own.items()}
         return weights
 
     def members(self, ensemble: str) -> list[str]:

@@ -89,7 +89,7 @@ def fitted(project, monkeypatch, classes=CLASSES, **calibration):
         save(Path("s") / shard / f"{one['slide']}.mask.tif", bits)
         save(Path("m") / shard / f"{one['slide']}.tif", bits)
     groups = {one["group"] for one in project.rows()}
-    lines = [line for line in ("a,a,0", "b,b,1", "x1,x,external") if line.split(",")[1] in groups]
+    lines = [line for line in ("a,a,0", "b,b,1", "c,c,2", "x1,x,external") if line.split(",")[1] in groups]
     Path("folds.csv").write_text("\n".join(["shard,group,fold", *lines, ""]))
     order = order_of(
         CalibrateOrder, Path("slides/slides.csv"), "", classes, ["train"],
@@ -138,11 +138,16 @@ def labelled_and_valid(number, bit):
     return values[bit], (bits >> bit) & 1 == 1, bits < 4
 
 
-def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(project, monkeypatch):
-    """Slides 0 and 1 are fold 0, slides 2 and 3 fold 1."""
+@pytest.mark.parametrize("folds", [2, 3])
+def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(project, monkeypatch, folds):
+    """Slides 0 and 1 are fold 0, slides 2 and 3 fold 1; or slide 1 is fold 2."""
+    if folds == 3:
+        rows = [{**one, **({"group": "c", "shard": "c"} if one["slide"] == "a2" else {})} for one in project.rows()]
+        project.write_sheet(rows)
     found = fitted(project, monkeypatch)["dice"]["gland"]
     predicted, expected = [], []
-    for own, others in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
+    for own in {2: ((0, 1), (2, 3)), 3: ((0,), (2, 3), (1,))}[folds]:
+        others = [number for number in range(4) if number not in own]
         values, truth, valid = (
             np.concatenate(part) for part in zip(*(labelled_and_valid(n, 0) for n in others), strict=True)
         )
