@@ -10,7 +10,7 @@ import ours
 
 from tilewright.inference.ensemble import ensemble
 from tilewright.project.config import Inference
-from tilewright.project.orders import EncodeOrder, EnsembleOrder, PredictOrder, SegmentOrder
+from tilewright.project.orders import EncodeOrder, EnsembleOrder, PredictOrder
 from tilewright.runtime.documents import write_document
 from tilewright.segments.encode import encode
 from tilewright.segments.segment import segment
@@ -52,6 +52,6 @@ def _chain(project, step):
         limits = project / "calibration.json"
         write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}})
         given = {"probabilities": chain / "ensemble", "calibration": limits}
-        order = SegmentOrder.of(study, ours.SLIDE)
+        order = ours.segment_order(study)
         return lambda: segment(order, **given, out=chain / "segment" / ours.SLIDE)
     return lambda: encode(EncodeOrder.of(study), segments=chain / "segment", out=chain / "encode")

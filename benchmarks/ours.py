@@ -163,8 +163,13 @@ def config():
         scales={"half": {"factor": 2}},
         tiles={"grid": {"scale": "half", "size": 512, "min_tissue": 0}},
         models={"model": network},
-        ensembles={"all": {"models": {"model": 1}}},
+        ensembles={"all": {"models": {"model": 1}, "calibration": {"threshold": 0.5}}},
     )
+
+
+def segment_order(study):
+    """What ``segment`` is told, which reads its thresholds from a file as it does after a calibration."""
+    return SegmentOrder.of(study, "all", SLIDE).model_copy(update={"bounds": None})
 
 
 def study_of(folder):
@@ -194,7 +199,7 @@ def _step(project, step):
         limits = project / "calibration.json"
         write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}})
         folders = {"probabilities": here["probabilities"], "calibration": limits}
-        return lambda: objects.segment(SegmentOrder.of(study, SLIDE), **folders, **out)
+        return lambda: objects.segment(segment_order(study), **folders, **out)
     return lambda: submission.encode(EncodeOrder.of(study), segments=here["segment"].parent, **out)
 
 
