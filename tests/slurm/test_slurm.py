@@ -5,9 +5,11 @@ End to end, out of time, cancelled, requeued, a node and both controllers lost.
 ``make test-slurm`` runs this; it needs root and Debian's slurm-wlm and munge.
 """
 
+import csv
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from running import ended, wait_until
+import yaml
+from running import PROGRAMS, REPOSITORY, ended, wait_until
 from storing import move, server
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(1500)]
@@ -47,6 +50,27 @@ def test_the_short_steps_of_a_shard_are_one_job(whole):
             jobs.setdefault(Path(step.made).stem, set()).add(step.job)
     assert set(jobs) == {"a", "b", "x1", "t"}
     assert all(len(numbers) == 1 for numbers in jobs.values())
+
+
+def test_a_bundle_is_applied_by_the_nodes(whole, tmp_path):
+    """By the profile for clusters, with shorter waits; to the masks that the graph which made the bundle has."""
+    profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text())
+    profile |= {"slurm-init-seconds-before-status-checks": 1, "seconds-between-status-checks": 1, "latency-wait": 5}
+    profile |= {"slurm-no-account": True}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(profile))
+    shutil.copytree(whole.graph.results / "bundles" / "both", tmp_path / "glands")
+    slides = whole.graph.project.sheet.parent
+    (tmp_path / "rows.csv").write_text(f"slide,image,shard\nt1,{slides}/t1.tif,t\nt2,{slides}/t2.png,t\n")
+    command = [PROGRAMS / "tilewright", "apply", "glands", "rows.csv", "--out", "out", "--profile", "mine"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert printed.returncode == 0, printed.stdout + printed.stderr
+    assert "SLURM jobid" in printed.stderr
+    ours, theirs = (each / "segments" / "both" / "t" for each in (tmp_path / "out" / "results", whole.graph.results))
+    for name in ("t1.mask.tif", "t2.mask.tif", "t1.objects.parquet"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    with (tmp_path / "out" / "results" / "submission" / "both.csv").open(newline="") as stream:
+        assert [row["id"] for row in csv.DictReader(stream)] == ["t1", "t1", "t2", "t2"]
 
 
 def test_each_training_starts_once_and_has_a_gpu_of_its_own(whole):

@@ -140,11 +140,14 @@ def home() -> Path:
 def _run(out: Path, cores: str, profile: str | None) -> None:
     """Run the graph in a folder; what fails does not hold up the others."""
     root = home()
-    own = root / "profiles" / (profile or "default")
+    found = [each for each in (root / "profiles" / (profile or "default"), Path(profile or "")) if each.is_dir()]
+    if not found:
+        known = ", ".join(sorted(each.name for each in (root / "profiles").iterdir()))
+        raise UserError(Problem("--profile", f'there is no profile "{profile}".', f"Name a folder, or one of {known}."))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(out),
         "--configfile", str(out / CONFIG), "--cores", cores, "--keep-going", "--quiet", "rules", "reason", "host",
-        "--workflow-profile", str(own if own.is_dir() else profile),
+        "--workflow-profile", str(found[0]),
     ]  # fmt: skip
     # the steps are programs of this environment, whether or not it is activated
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

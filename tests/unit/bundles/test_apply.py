@@ -175,7 +175,10 @@ def test_the_same_command_writes_nothing_anew(applied, images, tmp_path):
 def test_a_step_that_failed_is_an_error_that_says_how_to_go_on(images, tmp_path, monkeypatch):
     bundle = made(tmp_path, scale={"factor": 2})
     monkeypatch.setattr(steps, "read_bundle", lambda _: bundle)
+    (tmp_path / "profiles" / "default").mkdir(parents=True)
     monkeypatch.setattr(steps, "home", lambda: tmp_path)  # where no Snakefile is
+    with pytest.raises(UserError, match=r'no profile "slum".(.|\n)*one of default'):
+        apply(tmp_path / "bundle", str(images), out=tmp_path / "out", profile="slum")
     with pytest.raises(DataError, match=r"a step failed(.|\n)*run the same command"):
         apply(tmp_path / "bundle", str(images), out=tmp_path / "out")
 
