@@ -187,6 +187,21 @@ def test_an_edited_sample_writes_the_submission_anew_and_nothing_else(graph):
     assert "left out: t1" in (graph.results / "logs" / "encode" / "both.log").read_text()
 
 
+def test_selected_folds_alone_are_trained_and_predict_the_tests(graph):
+    config = graph.project.config()
+    config["folds"]["selected"] = [1]
+    graph.project.write_config(config)
+    planned = graph.jobs("--forceall")
+    assert planned["train"] == 2, "one training a model"
+    assert planned["predict"] == 4, "of each model the slides of this fold, and the tests"
+    printed = graph.run("-n", "-p", "--forceall")
+    assert "models/near/fold1" in printed
+    assert "fold0" not in printed
+    # what is there serves: the other fold is left out of account, and what it had a part in is made anew
+    anew = {"predict": 2, "ensemble": 1, "calibrate": 1, "segment": 2, "encode": 1, "measure": 1, "evaluate": 1}
+    assert graph.jobs() == {**anew, "pack": 1, "report": 1}
+
+
 def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
     config = graph.project.config()
     del config["models"]["far"], config["ensembles"]["both"]["models"]["far"]

@@ -174,6 +174,19 @@ def test_too_few_groups_for_the_folds(project, capsys):
     assert "folds.count is 2, but the training slides form 1 group(s)" in section(report, "sheet")
 
 
+def test_a_file_of_folds_that_divides_a_slide_is_a_leak(project, capsys):
+    write_sheet(project, "a,a.tif,a.geojson,train,p1,,", "b,b.tif,b.geojson,train,p1,,", "c,c.tif,,test,p2,,")
+    (project / "mine.csv").write_text("shard,group,fold\na,p1,0\nb,p1,1\n")
+    replace_in_config(project, "folds: {count: 2}", "folds: {count: 2, file: mine.csv}")
+    check(config=project / "config.yaml")
+    found = section(capsys.readouterr().out, "warnings, sheet")
+    assert 'mine.csv: group "p1" lies in the folds 0, 1: a leak.' in found
+    (project / "mine.csv").write_text("shard,group,fold\na,p1,0\nb,p2,1\n")
+    write_sheet(project, "a,a.tif,a.geojson,train,p1,,", "b,b.tif,b.geojson,train,p2,,", "c,c.tif,,test,p3,,")
+    check(config=project / "config.yaml")
+    assert "leak" not in capsys.readouterr().out
+
+
 def test_class_labelled_on_no_training_slide(project, capsys):
     write_sheet(project, "a,a.tif,a.geojson,train,,tumor,", "b,b.tif,b.geojson,train,,tumor,")
     report, _ = examine(project, capsys)
