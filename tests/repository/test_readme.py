@@ -42,10 +42,13 @@ def try_make(arguments, project):
 
 
 def try_tilewright(arguments, project):
-    """Really run, on the tiny project; a competition's folder is not at hand, so its commands are only parsed."""
+    """Really run, on the tiny project.
+
+    A competition's folder is not at hand, so its commands are only parsed; ``apply`` runs in tests/workflow/test_apply.py.
+    """
     function, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert function.__module__.startswith("tilewright.")
-    if any("vasculature" in part for part in arguments):
+    if arguments[0] == "apply" or any("vasculature" in part for part in arguments):
         return
     places = {"DATA": project.sheet.parent, "config/mine.yaml": project.config_file}
     (project.folder / "config").mkdir(exist_ok=True)

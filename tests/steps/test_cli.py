@@ -27,13 +27,15 @@ VARIANTS = {"downscale_in_one_pass": "downscale"}
 def commands(tmp_path_factory, new_project):
     """A folder, and the shell commands of every rule, as a dry run of the tiny project there prints them.
 
-    With a second round and fitted weights.
+    With a second round, fitted weights and saved predictions.
     """
     project = new_project(tmp_path_factory.mktemp("cli") / "project")
     config = project.config()
     config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
     config["ensembles"]["second"] = {"models": {"again": 1}}
     config["ensembles"]["fitted"] = {"models": {"near": 1, "far": 1}, "weights": "fit"}
+    config["predictions"] = {"theirs": {"folder": "saved", "out_of_fold": True}}
+    config["ensembles"]["mixed"] = {"models": {"near": 1, "theirs": 1}}
     project.write_config(config)
     arguments = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
     done = subprocess.run(
@@ -177,6 +179,8 @@ def test_an_order_of_ones_own_that_is_wrong_is_a_users_error(project, capsys, ed
 def test_a_config_with_problems_ends_the_graph_with_a_message(project):
     config = project.config()
     config["modells"] = config.pop("models")
+    config["predictions"] = {"theirs": {"folder": "saved", "out_of_fold": True}}
+    config["ensembles"]["mixed"] = {"models": {"near": 1, "theirs": 1}}
     project.write_config(config)
     arguments = ["-s", REPOSITORY / "Snakefile", "-d", project.folder, "--configfile", project.config_file]
     done = subprocess.run([sys.executable, "-m", "snakemake", *arguments, "-n"], capture_output=True, text=True)

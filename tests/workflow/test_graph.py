@@ -156,7 +156,7 @@ def test_pseudo_labels_of_a_fold_come_from_models_that_have_not_seen_it(graph):
     (command,) = re.findall(r"tilewright pseudo .*", printed)
     members = re.search(r"--members (.*?) --", command)[1].split()
     assert sorted(members) == [f"results/probabilities/{model}/t" for model in ("far", "near")]
-    order = json.loads((graph.folder / re.search(r"--order (\S+)", command)[1]).read_text())
+    order = json.loads((graph.project.folder / re.search(r"--order (\S+)", command)[1]).read_text())
     assert order["part"] == "fold1"
 
 
