@@ -25,6 +25,8 @@ MATRIX = Path(__file__).with_name("matrix.py")
 TWINS = ("models.far", "scales.full", "tiles.coarse", "classes.vessel")
 """Sections of which another one stands in the table."""
 ELSEWHERE = {
+    "bundles": "test_members.py",
+    "predictions": "test_members.py",
     "scales.half.mpp": "slides of the project have no pixel size; test_check.py",
     "folds.file": "test_folds.py",
     "folds.count": "the project has two groups; test_folds.py",
@@ -49,6 +51,7 @@ def test_every_key_of_the_config_is_in_the_table(table, finished):
 def test_a_key_reruns_what_depends_on_it_and_nothing_else(table, finished, tmp_path):
     graph = finished.copied(tmp_path / "copy")
     (graph.project.sheet.parent / "other.csv").write_bytes(graph.project.sheet.read_bytes())
+    (graph.project.sheet.parent / "sample.csv").write_text("id,predicted\nt2,\nt1,\n")
     configs = {}
     for number, (key, entry) in enumerate(table["keys"].items()):
         configs[key] = str(tmp_path / f"{number}.yaml")
