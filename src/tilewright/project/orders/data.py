@@ -131,7 +131,9 @@ class SplitOrder(Order):
 
     @classmethod
     def of(cls, project: Project) -> Self:
-        return cls(rows=split_rows(project.rows("train", "external"), project.config.folds), folds=project.config.folds)
+        # which folds are trained divides nothing
+        folds = project.config.folds.model_copy(update={"selected": None})
+        return cls(rows=split_rows(project.rows("train", "external"), folds), folds=folds)
 
 
 def split_rows(rows: Sequence[Row], folds: Folds) -> list[SplitRow]:

@@ -60,10 +60,10 @@ class PredictOrder(Order):
                 inference=Inference(**own.spec.inference.model_dump()),
                 bundled=BundledModel.of(project.bundled.bundles[own.bundle], own.spec),
             )
-        inference = project.config.models[model].inference
-        if project.labels_a_round(model, shard):
-            inference = inference.model_copy(update={"keep": sorted({*inference.keep, "folds"})})
-        return cls(slides=_names(project, shard), folds=list(project.folds_of(shard)), inference=inference)
+        inference, folds = project.config.models[model].inference, list(project.folds_of(shard))
+        wanted = {*inference.keep, *(["folds"] if project.labels_a_round(model, shard) else [])}
+        kept = sorted(wanted if len(folds) > 1 else wanted - {"folds"})
+        return cls(slides=_names(project, shard), folds=folds, inference=inference.model_copy(update={"keep": kept}))
 
 
 class AdoptRow(StepRow):
