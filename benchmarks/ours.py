@@ -21,6 +21,7 @@ from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.pixels.seals import append_seal
 from tilewright.pixels.strips import Strip, strips_of_bits
 from tilewright.pixels.thresholds import SCORES
+from tilewright.project.bundled import Bundled
 from tilewright.project.config import Annotations, Config, Limits
 from tilewright.project.orders import DownscaleOrder, EncodeOrder, RasterizeOrder, SegmentOrder, TileOrder
 from tilewright.project.project import Project
@@ -171,7 +172,9 @@ def study_of(folder):
 
     Nothing is trained, so there are no folds.
     """
-    return Project(config(), read_sheet(folder / "slides.csv", [folder], list(CLASSES)), folds={})
+    used = config()
+    sheet = read_sheet(folder / "slides.csv", [folder], list(CLASSES))
+    return Project(used, sheet, folds={}, bundled=Bundled.read(used))
 
 
 def _step(project, step):
