@@ -1,6 +1,7 @@
 """What is wrong with the members of ensembles: bundles, saved predictions, and slides that a bundle has seen."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tilewright.check.findings import Findings
@@ -40,11 +41,12 @@ def _missing_predictions(project: Project) -> Iterator[Problem]:
 
 def _seen_slides(project: Project) -> Iterator[Problem]:
     """Slides that thresholds, weights or scores come from, and that a bundle was trained on."""
+    print_of = cache(file_print)
     for name, bundle in project.bundled.bundles.items():
         ensembles = [each for each, ensemble in project.config.ensembles.items() if name in ensemble.models]
-        judged = {row.slide: row for each in ensembles for row in project.judged(each)}
+        judged = {row.slide: row.image for each in ensembles for row in project.evaluated_rows(each)}
         seen = set(bundle.trained_on)
-        found = [slide for slide, row in judged.items() if row.image.is_file() and file_print(row.image) in seen]
+        found = [slide for slide, image in judged.items() if image.is_file() and print_of(image) in seen]
         if found:
             what = f"the bundle was trained on the files of slides that it is judged by here: {listed(found)}."
             remedy = "Their scores are too good; judge by other slides, or bear it in mind."

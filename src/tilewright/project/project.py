@@ -144,7 +144,10 @@ class Project:
         return [shard for shard in self.predicted(ensemble) if self.is_annotated(shard)]
 
     def evaluated_rows(self, ensemble: str) -> list[Row]:
-        """Slides with outlines and a prediction that may be compared with them, in the order of the sheet."""
+        """Slides with outlines and a prediction that may be compared with them, in the order of the sheet.
+
+        Those that thresholds or weights are fitted on are among them.
+        """
         shards = set(self.evaluated(ensemble))
         return [row for row in self.sheet if row.shard in shards and row.annotations]
 
@@ -152,11 +155,6 @@ class Project:
     def scales(self) -> Mapping[str, Scale]:
         """Every scale that slides are kept at, by name."""
         return self.bundled.scales
-
-    def judged(self, ensemble: str) -> list[Row]:
-        """Slides that something is fitted on, or that are compared with outlines."""
-        fitted = self.validated_rows if self.is_calibrated(ensemble) else []
-        return list({row.slide: row for row in (*fitted, *self.evaluated_rows(ensemble))}.values())
 
     def scale_of(self, member: str) -> str:
         """Name of the scale of a member's probabilities: of a model, that of the tiles it is trained on."""

@@ -102,14 +102,14 @@ def _scores(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[
 
 
 def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:
-    """Of each bundle of an ensemble the judged slides whose file it was trained on."""
+    """Of each bundle of an ensemble the evaluated slides whose file it was trained on."""
     if not ensemble.bundles:
         return {}
-    judged = set(ensemble.judged)
+    evaluated = set(ensemble.evaluated)
     prints = {
         row.slide: read_file_print(image_file(Path(places.scaled(ensemble.scale, row.shard)), row.slide))
         for row in rows
-        if row.slide in judged
+        if row.slide in evaluated
     }
     trained = {name: set(bundle.trained_on) for name, bundle in ensemble.bundles.items()}
     return {name: [slide for slide, own in prints.items() if own in hashes] for name, hashes in trained.items()}

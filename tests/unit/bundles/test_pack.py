@@ -333,6 +333,11 @@ def test_licences_and_citations_of_all_that_is_inside_are_told_once(packed_with)
     assert "- outer: MIT\n" in page
 
 
+def test_bundles_that_were_inside_a_bundle_are_told_too(packed_with):
+    bundle = read_bundle(packed_with(**{"inner.near": 0, "inner.far": 0}))
+    assert [one.title for one in bundle.inside] == ["outer", "Inner"]
+
+
 def test_what_the_models_inside_have_seen_and_were_trained_with_is_told(packed_with):
     bundle = read_bundle(packed_with())
     assert bundle.trained_on == [*(f"{number:064x}" for number in (0, 1)), "a" * 64, "b" * 64]

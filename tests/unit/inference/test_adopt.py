@@ -4,6 +4,7 @@ import math
 import pickle
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -231,6 +232,12 @@ def test_probabilities_of_a_region_are_of_the_region_alone(folder):
     ]
 
 
+def test_another_run_may_know_less_of_the_pixel_size(folder):
+    values = noise(2, HEIGHT, WIDTH)
+    folder.own("s1", values, replace(place(), mpp=0.5))
+    assert (folder("s1") == values).all()
+
+
 def test_files_are_looked_for_in_the_folder_of_the_shard_first(folder):
     folder.array("s1", noise(2, HEIGHT, WIDTH))
     own = noise(2, HEIGHT, WIDTH, seed=1)
@@ -250,7 +257,7 @@ def test_what_is_wrong_with_the_files_of_a_shard_is_said_at_once_and_nothing_is_
     folder.array("bool", np.ones((2, HEIGHT, WIDTH), bool))
     folder.array("shape", noise(HEIGHT, WIDTH, 4))
     folder.array("plain", noise(HEIGHT, WIDTH))
-    folder.array("nothing", noise(2, 0, WIDTH))
+    folder.array("nothing", noise(2, 0, 0))
     slides = ("good", "size", "all", "logits", "nan", "bool", "shape", "plain", "nothing", "missing")
     needed = "Save a plain array with numpy.save: classes x rows x columns, or rows x columns x classes."
     bytes_or_floats = "Save bytes (255 is a probability of 1), or floats from 0 to 1."
@@ -268,7 +275,7 @@ def test_what_is_wrong_with_the_files_of_a_shard_is_said_at_once_and_nothing_is_
         f"bool.npy: holds bool.\n  {bytes_or_floats}",
         f"shape.npy: has the shape (47, 61, 4), and there are 2 class(es).\n  {needed}",
         f"plain.npy: has the shape (47, 61), and there are 2 class(es).\n  {needed}",
-        "nothing.npy: has 61 x 0 pixels, which is the slide (61 x 47) at no factor.\n"
+        "nothing.npy: has 0 x 0 pixels, which is the slide (61 x 47) at no factor.\n"
         "  Save the whole slide, without a border.",
         f"{folder.saved}: there is no file of the slide missing.\n"
         "  Looked for missing.tif, .tiff and .npy, here and in s/.",
