@@ -177,8 +177,9 @@ def study_of(folder):
 
     Nothing is trained, so there are no folds.
     """
-    values = config()
-    return Project(values, read_sheet(folder / "slides.csv", [folder], list(CLASSES)), {}, Bundled.read(values))
+    used = config()
+    sheet = read_sheet(folder / "slides.csv", [folder], list(CLASSES))
+    return Project(used, sheet, folds={}, bundled=Bundled.read(used))
 
 
 def _step(project, step):

@@ -44,7 +44,8 @@ def try_make(arguments, project):
 def try_tilewright(arguments, project):
     """Really run, on the tiny project.
 
-    A competition's folder is not at hand, so its commands are only parsed; ``apply`` runs in tests/workflow/test_apply.py.
+    A competition's folder is not at hand, so its commands are only parsed; ``apply`` runs in
+    tests/workflow/test_apply.py.
     """
     function, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert function.__module__.startswith("tilewright.")

@@ -19,7 +19,7 @@ from tilewright.inference.calibration import read_bounds, read_scores
 from tilewright.inference.ensemble import fitted_weights
 from tilewright.inference.loading import bundled_weights, load_model
 from tilewright.pixels.grid import Size
-from tilewright.pixels.rasters import open_raster, read_tags
+from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.bundle import (
     Band,
     Bundle,
@@ -46,8 +46,7 @@ from tilewright.project.places import (
 from tilewright.runtime.atomic import atomic_directory, atomic_path
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.documents import read_document, write_document
-from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.hashed import FILE_TAG, file_hash
+from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import track
 from tilewright.training.architectures import build_network
 
@@ -86,7 +85,8 @@ def pack(
     shares = fitted_weights(weights) if order.fit else order.weights
     # the first one is kept whatever its weight: its scale is that of the probabilities
     kept = [one for place, one in enumerate(order.members) if shares[one.name] or not place]
-    inside = {name: read_bundle(path) for name, path in order.bundles.items()}
+    used = dict.fromkeys(one.bundle for one in kept if one.bundle)
+    inside = [read_bundle(order.bundles[name]) for name in used]
     cards = {one.name: [_card(models, one.name, fold) for fold in order.folds] for one in kept if not one.model}
     members = [
         _taken(one, one.model.member, shares[one.name])
@@ -99,11 +99,11 @@ def pack(
             _write_weights(one, member, order, models, folder)
         for row in order.examples:
             _draw(image_file(scaled / row.shard, row.slide), folder / packed_example(row.slide))
-        seen = {_print(image_file(scaled / row.shard, row.slide)) for row in order.seen}
-        seen.update(*(bundle.trained_on for bundle in inside.values()))
+        seen = {read_file_print(image_file(scaled / row.shard, row.slide)) for row in order.seen}
+        seen.update(*(bundle.trained_on for bundle in inside))
         told = [card["versions"] for each in cards.values() for card in each]
-        versions = _versions([*told, *(bundle.versions for bundle in inside.values())])
-        bundle = _described(order, members, list(inside.values()), seen, versions, calibration)
+        versions = _versions([*told, *(bundle.versions for bundle in inside)])
+        bundle = _described(order, members, inside, seen, versions, calibration)
         (folder / MODEL_CARD).write_text(rendered(bundle), encoding="utf-8")
         bundle = bundle.model_copy(update={"files": _listed(folder)})
         write_document(folder / BUNDLE, bundle.model_dump(mode="json"))
@@ -139,7 +139,7 @@ def _described(
         name=order.ensemble,
         credits=Credits(**order.text.model_dump(include=set(Credits.model_fields))),
         description=order.text.description,
-        inside=[one for bundle in inside for one in (bundle.credits, *bundle.inside)],
+        inside=_credits(inside),
         classes=[
             BundleClass(name=name, color=color, threshold=bounds[name].threshold, min_area=bounds[name].min_area)
             for name, color in order.colors.items()
@@ -155,6 +155,15 @@ def _described(
         code=code_version("bundles.pack"),
         files={},
     )
+
+
+def _credits(bundles: Sequence[Bundle]) -> list[Credits]:
+    """What is told of some bundles, and of those that they were made of, each once."""
+    found: list[Credits] = []
+    for bundle in bundles:
+        own = bundle.credits.model_copy(update={"title": bundle.credits.title or bundle.name})
+        found += [one for one in (own, *bundle.inside) if one not in found]
+    return found
 
 
 def rendered(bundle: Bundle) -> str:
@@ -226,17 +235,8 @@ def _versions(told: Sequence[Mapping[str, str]]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for versions in told:
         for name, version in versions.items():
-            found.setdefault(name, set()).add(version)
+            found.setdefault(name, set()).update(version.split(", "))
     return {name: ", ".join(sorted(versions)) for name, versions in sorted(found.items())}
-
-
-def _print(image: Path) -> str:
-    """The hash of the file of a slide, as its scaled image tells it."""
-    tags = read_tags(image)
-    if FILE_TAG not in tags:
-        what, remedy = "does not say of which file it is.", f"Delete {image.parent} and run the same command again."
-        raise DataError(Problem(str(image), what, remedy))
-    return tags[FILE_TAG]
 
 
 def _draw(image: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
 from tilewright.project.bundled import Bundled
-from tilewright.project.config import Config, Model, Network
+from tilewright.project.config import Config, Model, Network, Scale
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import EncodeOrder, split_rows, start_of
@@ -302,7 +302,7 @@ def _check_shards(sheet: Sheet, findings: Findings) -> None:
 def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:
     """Open every image and read every file of outlines."""
     outlines = OutlineCheck(config, known="classes" in trusted, findings=findings)
-    whole: set[Path] = set()
+    scales, whole = _read_bundles(config).scales, set[Path]()
     here = [row for row in sheet if not sheet.is_away(row)]
     if len(here) < len(sheet.rows):
         what = (
@@ -311,7 +311,7 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
         findings.warnings["images"].append(Problem(str(sheet.path), what))
     for row in track(here, "check"):
         missing = sheet.missing.get(row.slide, {})
-        frame = _check_image(config, sheet, row, whole, findings) if "image" not in missing else None
+        frame = _check_image(config, scales, sheet, row, whole, findings) if "image" not in missing else None
         if row.annotations and "annotations" not in missing:
             outlines.read(row, row.annotations, frame)
         if frame and "anatomy" not in missing:
@@ -319,7 +319,9 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
     outlines.check_classes(sheet)
 
 
-def _check_image(config: Config, sheet: Sheet, row: Row, whole: set[Path], findings: Findings) -> Frame | None:
+def _check_image(
+    config: Config, scales: Mapping[str, Scale], sheet: Sheet, row: Row, whole: set[Path], findings: Findings
+) -> Frame | None:
     """Open the image of a slide and read its last pixel, once for each file; where the slide lies in it."""
     limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
     frame = None
@@ -329,7 +331,7 @@ def _check_image(config: Config, sheet: Sheet, row: Row, whole: set[Path], findi
             if row.image not in whole:
                 whole.add(row.image)
                 slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
-            findings.errors["images"] += _scale_problems(config, slide, sheet.where(row))
+            findings.errors["images"] += _scale_problems(scales, slide, sheet.where(row))
     except TilewrightError as error:
         findings.errors["images"] += [_named(problem, row) for problem in error.problems]
     return frame
@@ -348,8 +350,8 @@ def _named(problem: Problem, row: Row) -> Problem:
     return replace(problem, where=f"{problem.where} (slide {row.slide})")
 
 
-def _scale_problems(config: Config, slide: Slide, where: str) -> Iterator[Problem]:
-    for name, scale in _read_bundles(config).scales.items():
+def _scale_problems(scales: Mapping[str, Scale], slide: Slide, where: str) -> Iterator[Problem]:
+    for name, scale in scales.items():
         try:
             scale_factor(scale, slide)
         except TilewrightError as error:

@@ -1,16 +1,15 @@
 """What is wrong with the members of ensembles: bundles, saved predictions, and slides that a bundle has seen."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tilewright.check.findings import Findings
 from tilewright.project.crosscheck import ensemble_problems
 from tilewright.project.orders import saved_file
 from tilewright.project.project import Project
-from tilewright.runtime.errors import Problem
+from tilewright.runtime.errors import Problem, listed
 from tilewright.runtime.hashed import file_print
-
-LISTED = 10
 
 
 def check_members(project: Project, findings: Findings) -> None:
@@ -35,24 +34,20 @@ def _missing_predictions(project: Project) -> Iterator[Problem]:
         rows = [row for shard in shards for row in project.shard(shard)]
         missing = [row.slide for row in rows if saved_file(Path(spec.folder), row.shard, row.slide) is None]
         if missing:
-            what = f"{len(missing)} slide(s) have no file in {spec.folder}: {_some(missing)}."
+            what = f"{len(missing)} slide(s) have no file in {spec.folder}: {listed(missing)}."
             remedy = "Save SLIDE.tif or SLIDE.npy there, itself or in a folder for each shard."
             yield Problem(f"config, predictions.{name}", what, remedy)
 
 
 def _seen_slides(project: Project) -> Iterator[Problem]:
     """Slides that thresholds, weights or scores come from, and that a bundle was trained on."""
+    print_of = cache(file_print)
     for name, bundle in project.bundled.bundles.items():
         ensembles = [each for each, ensemble in project.config.ensembles.items() if name in ensemble.models]
-        judged = {row.slide: row for each in ensembles for row in project.judged(each)}
+        judged = {row.slide: row.image for each in ensembles for row in project.evaluated_rows(each)}
         seen = set(bundle.trained_on)
-        found = [slide for slide, row in judged.items() if row.image.is_file() and file_print(row.image) in seen]
+        found = [slide for slide, image in judged.items() if image.is_file() and print_of(image) in seen]
         if found:
-            what = f"the bundle was trained on the files of slides that it is judged by here: {_some(found)}."
+            what = f"the bundle was trained on the files of slides that it is judged by here: {listed(found)}."
             remedy = "Their scores are too good; judge by other slides, or bear it in mind."
             yield Problem(f"config, bundles.{name}", what, remedy)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more

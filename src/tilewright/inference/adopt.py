@@ -4,28 +4,30 @@ What lies on disk is brought to the scale and the form of this project's own pre
 where it lies; any other one covers the whole used part of its slide, at the factor that follows from the two sizes.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import rasterio
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
 
-from tilewright.inference.ensemble import Probabilities, read_probabilities
-from tilewright.pixels.grid import WINDOW, Frame, Size, Window, blocks
-from tilewright.pixels.rasters import Raster, create_raster, open_raster, quiet
+from tilewright.pixels.grid import BLOCK, WINDOW, Frame, Size, Window, blocks
+from tilewright.pixels.interpolation import read_at
+from tilewright.pixels.rasters import Raster, create_raster, open_raster, open_tiff, read_tags
 from tilewright.project.orders import AdoptOrder, AdoptRow
 from tilewright.project.places import image_file, probability_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem, raise_all
 from tilewright.runtime.progress import note, track
+from tilewright.scales.resample import average_bands, source_window
 
 SLACK = 1.0
 """Pixels by which a size may differ from the slide's at a factor: programs round up, down or to the nearest."""
+AGAIN = "Save or copy it again."
 
 
 def adopt(order: AdoptOrder, *, scaled: Path, out: Path) -> None:
@@ -43,20 +45,63 @@ def adopt(order: AdoptOrder, *, scaled: Path, out: Path) -> None:
     with atomic_directory(out) as folder:
         for row in track(order.rows, "adopt"):
             try:
-                with open_raster(image_file(scaled, row.slide)) as image:
-                    frame = Frame.of(image)
-                    with _opened(row, frame, order) as saved:
-                        _write(saved, image, probability_file(folder, row.slide), order.classes)
+                with (
+                    open_raster(image_file(scaled, row.slide)) as image,
+                    _opened(row, Frame.of(image), order) as saved,
+                ):
+                    _write(saved, image, probability_file(folder, row.slide), order.classes)
             except DataError as error:
                 problems += error.problems
         raise_all(DataError, problems)
 
 
 class _Pixels(Protocol):
-    """Something that gives windows of pixels, bands x rows x columns."""
+    """What was saved, before anything of it is believed: a raster, or an array."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height."""
+
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Texts by name; one of the name frame where tilewright wrote it."""
 
     def read(self, window: Window) -> NDArray[Any]:
-        """The pixels of a window."""
+        """The pixels of a window, bands x rows x columns."""
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array on disk, bands x rows x columns."""
+
+    array: NDArray[Any]
+
+    @property
+    def size(self) -> Size:
+        return Size(self.array.shape[2], self.array.shape[1])
+
+    @property
+    def bands(self) -> int:
+        return int(self.array.shape[0])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return {}
+
+    def read(self, window: Window) -> NDArray[Any]:
+        return np.asarray(self.array[(slice(None), *window.slices)])
 
 
 @dataclass(frozen=True)
@@ -64,141 +109,161 @@ class Saved:
     """Probabilities of a slide as they were saved.
 
     Attributes:
-        size: width and height.
-        dtype: uint8 (255 is 1), or a float from 0 to 1.
-        tags: the frame that follows from the size.
-        pixels: where they are read from.
         path: the file, for messages.
+        pixels: uint8 (255 is 1), or floats from 0 to 1, a band a class.
+        frame: where they lie.
     """
 
-    size: Size
-    dtype: np.dtype[Any]
-    tags: Mapping[str, str]
-    pixels: _Pixels
     path: Path
+    pixels: _Pixels
+    frame: Frame
+
+    @property
+    def size(self) -> Size:
+        """Width and height."""
+        return self.pixels.size
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The frame as text, as rasters have it."""
+        return self.frame.tags()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether they are floats."""
+        return self.pixels.dtype.kind == "f"
 
     def read(self, window: Window) -> NDArray[Any]:
-        """The pixels of a window that lies inside.
+        """The pixels of a window; beyond the last row and column these go on.
 
         Raises:
             DataError: floats that are no probabilities.
         """
-        values = self.pixels.read(window)
-        if self.dtype.kind == "f" and not ((values >= 0) & (values <= 1)).all():
+        x, y = min(window.x, self.size.width - 1), min(window.y, self.size.height - 1)
+        inside = Window(x, y, window.x + window.width - x, window.y + window.height - y).clipped(self.size)
+        values = self.pixels.read(inside)
+        if self.is_exact and not ((values >= 0) & (values <= 1)).all():
             what = "holds values that are no probabilities from 0 to 1."
             raise DataError(Problem(str(self.path), what, "Save probabilities (sigmoid of logits), not logits."))
-        return values
+        if inside == window:
+            return values
+        rows, columns = np.arange(window.height) + window.y - y, np.arange(window.width) + window.x - x
+        return values.take(rows, 1, mode="clip").take(columns, 2, mode="clip")
 
 
 @contextmanager
-def _opened(row: AdoptRow, frame: Frame, order: AdoptOrder) -> Iterator[Probabilities]:
-    """The saved probabilities of a slide."""
-    if row.file is None:
+def _opened(row: AdoptRow, frame: Frame, order: AdoptOrder) -> Iterator[Saved]:
+    """The saved probabilities of a slide that lies in ``frame``."""
+    path, classes = row.file, order.classes
+    if path is None:
         what = f"there is no file of the slide {row.slide}."
         remedy = f"Looked for {row.slide}.tif, .tiff and .npy, here and in {order.shard}/."
         raise DataError(Problem(str(order.folder), what, remedy))
-    if row.file.suffix == ".npy":
-        yield _of_array(row.file, frame, order.classes)
+    if path.suffix == ".npy":
+        yield _saved(path, _array(path, len(classes)), frame, classes)
         return
-    try:
-        with quiet(), rasterio.open(row.file) as dataset:
-            if "frame" in dataset.tags():
-                with open_raster(row.file, order.classes) as own:
-                    _require_place(Frame.of(own), frame, row.file)
-                    yield own
-                return
-            shape = (dataset.count, dataset.height, dataset.width)
-            yield _saved(row.file, shape, np.dtype(dataset.dtypes[0]), Raster(dataset), frame, order.classes)
-    except RasterioIOError as error:
-        raise DataError(Problem(str(row.file), f"cannot be read ({error}).", "Save it again.")) from error
+    opened = open_raster(path, remedy=AGAIN) if "frame" in read_tags(path, AGAIN) else open_tiff(path, AGAIN)
+    with opened as raster:
+        yield _saved(path, raster, frame, classes)
 
 
-def _of_array(path: Path, frame: Frame, classes: list[str]) -> Saved:
-    """Probabilities of a ``.npy``: rows x columns, classes x rows x columns, or rows x columns x classes."""
+def _array(path: Path, classes: int) -> _Array:
+    """The array of a ``.npy``: rows x columns, classes x rows x columns, or rows x columns x classes."""
+    remedy = "Save a plain array with numpy.save: classes x rows x columns, or rows x columns x classes."
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
-        remedy = "Save a plain array of numbers with numpy.save."
         raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
-    if array.ndim == 2:
-        array = array[np.newaxis]
-    elif array.ndim == 3 and array.shape[0] != len(classes) and array.shape[2] == len(classes):
-        array = np.moveaxis(array, -1, 0)
-    if array.ndim != 3:
-        raise DataError(Problem(str(path), f"has {array.ndim} axes.", "Save classes x rows x columns."))
-    return _saved(path, array.shape, array.dtype, _Array(array), frame, classes)
+    bands = array[np.newaxis] if array.ndim == 2 else array
+    if bands.ndim != 3 or classes not in (bands.shape[0], bands.shape[2]):
+        what = f"has the shape {array.shape}, and there are {classes} class(es)."
+        raise DataError(Problem(str(path), what, remedy))
+    return _Array(bands if bands.shape[0] == classes else np.moveaxis(bands, -1, 0))
 
 
-@dataclass(frozen=True)
-class _Array:
-    """An array that is read by windows."""
+def _saved(path: Path, pixels: _Pixels, frame: Frame, classes: Sequence[str]) -> Saved:
+    """What was saved of the slide that lies in ``frame``.
 
-    array: NDArray[Any]
-
-    def read(self, window: Window) -> NDArray[Any]:
-        return np.asarray(self.array[(slice(None), *window.slices)])
-
-
-def _saved(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], pixels: _Pixels, frame: Frame, classes: list[str]
-) -> Saved:
-    """Probabilities of another program, where they fit the slide and the classes."""
-    bands, height, width = shape
-    problems = []
-    if bands != len(classes):
-        what = f"has {bands} band(s), and there are {len(classes)} classes."
-        problems.append(Problem(str(path), what, f"Save a band for each of {', '.join(classes)}, in this order."))
-    if dtype != np.uint8 and dtype.kind != "f":
-        what, remedy = f"holds {dtype.name}.", "Save bytes (255 is a probability of 1), or floats from 0 to 1."
-        problems.append(Problem(str(path), what, remedy))
-    factor = _factor(frame, Size(width, height))
-    if factor is None:
-        what = f"has {width} x {height} pixels, which is the slide ({frame.width} x {frame.height}) at no factor."
-        problems.append(Problem(str(path), what, "Save the whole slide, without a border."))
-    raise_all(DataError, problems)
-    assert factor
-    return Saved(Size(width, height), dtype, frame.scaled(factor).tags(classes), pixels, path)
-
-
-def _factor(frame: Frame, size: Size) -> float | None:
-    """Pixels of the slide in one of an image of it, along an edge; None: it is not the same shape.
-
-    Rounded to a whole number where that gives the size as well, as programs shrink by whole numbers.
+    Raises:
+        DataError: it does not fit the slide or the classes; everything that is wrong.
     """
-    longer = max(range(2), key=lambda axis: size[axis])
-    exact = (frame.width, frame.height)[longer] / size[longer]
-    for factor in (float(round(exact)), exact):
-        whole = (frame.width, frame.height)
-        if factor > 0 and all(abs(length / factor - own) < SLACK for length, own in zip(whole, size, strict=True)):
-            return factor
-    return None
+    own = "frame" in pixels.tags
+    placed = Frame.of(pixels) if own else _placed(pixels.size, frame)
+    problems = [*_misfits_of_bands(path, pixels, classes), *_misfits_of_place(path, pixels.size, placed, frame)]
+    names = json.loads(pixels.tags.get("classes", "[]")) if own else classes
+    if names != classes:
+        what = f"holds the classes {', '.join(names) or 'of no name'}, not {', '.join(classes)}."
+        problems.append(Problem(str(path), what, "Members of an ensemble find the same classes."))
+    raise_all(DataError, problems)
+    assert placed
+    return Saved(path, pixels, placed)
 
 
-def _require_place(own: Frame, frame: Frame, path: Path) -> None:
-    """Make sure that probabilities of another run lie where the slide does."""
-    place = (own.x, own.y, own.width, own.height, own.image)
-    wanted = (frame.x, frame.y, frame.width, frame.height, frame.image)
-    if place != wanted:
-        what = f"is of another part of an image: {_told(own)}; the slide is {_told(frame)}."
-        raise DataError(Problem(str(path), what, "Use the same image and region in both runs."))
+def _misfits_of_bands(path: Path, pixels: _Pixels, classes: Sequence[str]) -> Iterator[Problem]:
+    if pixels.bands != len(classes):
+        what = f"has {pixels.bands} band(s), and there are {len(classes)} class(es)."
+        yield Problem(str(path), what, f"Save a band for each of {', '.join(classes)}, in this order.")
+    if pixels.dtype != np.uint8 and pixels.dtype.kind != "f":
+        what, remedy = f"holds {pixels.dtype.name}.", "Save bytes (255 is a probability of 1), or floats from 0 to 1."
+        yield Problem(str(path), what, remedy)
+
+
+def _misfits_of_place(path: Path, size: Size, placed: Frame | None, frame: Frame) -> Iterator[Problem]:
+    if placed is None:
+        what = f"has {size.width} x {size.height} pixels, which is the slide ({_told(frame)}) at no factor."
+        yield Problem(str(path), what, "Save the whole slide, without a border.")
+    elif replace(placed, factor=frame.factor, mpp=frame.mpp) != frame:
+        what = f"is of another part of an image: {_told(placed)}; the slide is {_told(frame)}."
+        yield Problem(str(path), what, "Use the same image and region in both runs.")
 
 
 def _told(frame: Frame) -> str:
-    return (
-        f"{frame.width} x {frame.height} pixels at {frame.x}, {frame.y} of {frame.image.width} x {frame.image.height}"
-    )
+    whole = f"{frame.width} x {frame.height}"
+    place = f" at {frame.x}, {frame.y} of {frame.image.width} x {frame.image.height}"
+    return whole if (frame.width, frame.height) == frame.image else whole + place
 
 
-def _write(saved: Probabilities, image: Raster, out: Path, classes: list[str]) -> None:
+def _placed(size: Size, frame: Frame) -> Frame | None:
+    """The frame of an image of a slide, of which its size alone is known; None: it has another shape.
+
+    Where several factors give the size, it is the one that is needed, else a whole one: programs shrink by whole
+    numbers.
+    """
+    if not all(size):
+        return None
+    slide = Size(frame.width, frame.height)
+    exact = max(slide) / max(size)
+    for factor in (frame.factor, float(max(round(exact), 1)), exact):
+        if all(abs(length / factor - own) < SLACK for length, own in zip(slide, size, strict=True)):
+            return frame.scaled(factor)
+    return None
+
+
+def _write(saved: Saved, image: Raster, out: Path, classes: Sequence[str]) -> None:
     """Write probabilities in the frame of a scaled image."""
-    exact = saved.dtype.kind == "f"
-    factor, wanted = Frame.of(saved).factor, Frame.of(image).factor
-    if factor != wanted:
-        note(f"{out.stem}: saved at the factor {factor:g}, brought to {wanted:g}")
-    with create_raster(
-        out, image.size, bands=len(classes), dtype="float16" if exact else "uint8", tags=Frame.of(image).tags(classes)
-    ) as raster:
-        for window in blocks(image.size, WINDOW):
-            values = read_probabilities(saved, image, window)
-            pixels = values / np.float32(255) if exact else (values + np.float32(0.5)).astype(np.uint8)
-            raster.write(pixels, window.x, window.y)
+    wanted = Frame.of(image)
+    shrink = wanted.factor / saved.frame.factor
+    if shrink != 1:
+        note(f"{out.stem}: saved at the factor {saved.frame.factor:g}, brought to {wanted.factor:g}")
+    dtype, highest = np.dtype(np.float16 if saved.is_exact else np.uint8), 0.0
+    with create_raster(out, image.size, bands=len(classes), dtype=dtype, tags=wanted.tags(classes)) as raster:
+        for window in blocks(image.size, _edge(shrink)):
+            values = _averaged(saved, shrink, window) if shrink >= 1 else read_at(saved, image, window)
+            highest = max(highest, float(values.max()))
+            raster.write(values if saved.is_exact else (values + np.float32(0.5)).astype(np.uint8), window.x, window.y)
+    if not saved.is_exact and 0 < highest <= 1:
+        note(f"{saved.path} holds no byte above 1, and 255 is a probability of 1: save masks as 0 and 255")
+
+
+def _edge(shrink: float) -> int:
+    """Edge of what is written at a time, in whole blocks, so that what is read for it stays small, too."""
+    return max(1, int(WINDOW / max(shrink, 1.0)) // BLOCK) * BLOCK
+
+
+def _averaged(saved: Saved, shrink: float, cells: Window) -> NDArray[np.float32]:
+    """Means over the area of each cell of a coarser scale, or of the same."""
+    # a size that was rounded down may lack what is under the last cell
+    last = int((cells.x + cells.width - 1) * shrink), int((cells.y + cells.height - 1) * shrink)
+    width, height = (max(length, place + 1) for length, place in zip(saved.size, last, strict=True))
+    source = source_window(cells, shrink, width, height)
+    return average_bands(saved.read(source).astype(np.float32), cells, shrink, source)

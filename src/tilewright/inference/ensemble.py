@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.pixels.grid import WINDOW, Frame, Window, blocks
-from tilewright.pixels.interpolation import Placed, read_at
+from tilewright.pixels.interpolation import read_at
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.orders import EnsembleOrder
 from tilewright.project.places import probability_file
@@ -68,15 +67,7 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
                     result.write((values + np.float32(0.5)).astype(np.uint8), window.x, window.y)
 
 
-class Probabilities(Placed, Protocol):
-    """A map of probabilities: a raster, or what was saved by another program."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """uint8, 255 being a probability of 1; or a float."""
-
-
-def read_probabilities(source: Probabilities, target: Raster, window: Window) -> NDArray[np.float32]:
+def read_probabilities(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
     """Probabilities of a map (classes x rows x columns, 0 to 255, whatever it stores) in a window of a raster.
 
     Between scales they are interpolated.

@@ -23,6 +23,7 @@ from tilewright.pixels.grid import BLOCK, Size, Window
 from tilewright.pixels.seals import append_seal, has_seal
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.hashed import FILE_TAG
 
 Compression = Literal["zstd", "deflate"]
 
@@ -33,8 +34,8 @@ os.environ.setdefault("GDAL_CACHEMAX", "64")
 class Raster:
     """A TIFF opened for reading or writing by windows; made by ``open_raster`` and ``create_raster``."""
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Any, half: bool = False) -> None:
+        self._dataset, self._half = dataset, half
         self.size = Size(dataset.width, dataset.height)
         self.bands: int = dataset.count
         self.dtype = np.dtype(dataset.dtypes[0])
@@ -64,60 +65,82 @@ class Raster:
     def write(self, pixels: NDArray[Any], x: int, y: int) -> None:
         """Write pixels (bands x rows x columns, or rows x columns for one band) with their corner at ``x``, ``y``."""
         array = pixels[np.newaxis] if pixels.ndim == 2 else pixels
+        if self._half:  # GDAL would cut off what does not fit
+            array = array.astype(np.float16).astype(np.float32)
         self._dataset.write(array, window=RasterioWindow(x, y, array.shape[2], array.shape[1]))
 
 
 @contextmanager
-def open_raster(path: Path, classes: Sequence[str] | None = None) -> Iterator[Raster]:
+def open_raster(path: Path, classes: Sequence[str] | None = None, remedy: str = "") -> Iterator[Raster]:
     """Open a TIFF written by ``create_raster``.
 
     Args:
         path: the file.
         classes: what its bits or bands must stand for; None: anything.
+        remedy: what to do about a file that cannot be used; empty: to let a step make it again.
 
     Raises:
         DataError: the file is missing or damaged, or holds other classes.
     """
-    _require_seal(path)
-    try:
-        with quiet(), rasterio.open(path) as dataset:
-            raster = Raster(dataset)
-            if classes is not None and raster.classes != list(classes):
-                what = f"holds the classes {_listed(raster.classes)}, not {_listed(classes)}."
-                raise _unreadable(path, what)
-            yield raster
-    except RasterioIOError as error:
-        raise _unreadable(path, f"cannot be read ({error}).") from error
+    _require_seal(path, remedy)
+    with open_tiff(path, remedy) as raster:
+        if classes is not None and raster.classes != list(classes):
+            what = f"holds the classes {_listed(raster.classes)}, not {_listed(classes)}."
+            raise _unreadable(path, what, remedy)
+        yield raster
 
 
-def read_tags(path: Path) -> dict[str, str]:
-    """The tags of a TIFF written by ``create_raster``; its pixels are neither read nor checked.
+@contextmanager
+def open_tiff(path: Path, remedy: str = "") -> Iterator[Raster]:
+    """Open any TIFF, whoever wrote it; ``remedy`` as for ``open_raster``.
 
     Raises:
         DataError: the file is missing or cannot be read.
     """
     try:
         with quiet(), rasterio.open(path) as dataset:
-            return dict(dataset.tags())
+            yield Raster(dataset)
     except RasterioIOError as error:
-        raise _unreadable(path, f"cannot be read ({error}).") from error
+        raise _unreadable(path, f"cannot be read ({error}).", remedy) from error
+
+
+def read_tags(path: Path, remedy: str = "") -> dict[str, str]:
+    """The tags of any TIFF; its pixels are neither read nor checked, ``remedy`` is as for ``open_raster``.
+
+    Raises:
+        DataError: the file is missing or cannot be read.
+    """
+    with open_tiff(path, remedy) as raster:
+        return raster.tags
+
+
+def read_file_print(image: Path) -> str:
+    """The ``file_print`` of the slide that a scaled image was made of.
+
+    Raises:
+        DataError: the image is missing or does not say it.
+    """
+    tags = read_tags(image)
+    if FILE_TAG not in tags:
+        raise _unreadable(image, "does not say of which file it is.", "")
+    return tags[FILE_TAG]
 
 
 def _listed(classes: Sequence[str]) -> str:
     return ", ".join(classes) or "of no name"
 
 
-def _require_seal(path: Path) -> None:
+def _require_seal(path: Path, remedy: str) -> None:
     try:
         intact = has_seal(path)
     except OSError as error:
-        raise _unreadable(path, f"cannot be read ({error.strerror}).") from error
+        raise _unreadable(path, f"cannot be read ({error.strerror}).", remedy) from error
     if not intact:
-        raise _unreadable(path, "is damaged: it is not what was written.")
+        raise _unreadable(path, "is damaged: it is not what was written.", remedy)
 
 
-def _unreadable(path: Path, what: str) -> DataError:
-    return DataError(Problem(str(path), what, f"Delete {path.parent} and run the same command again."))
+def _unreadable(path: Path, what: str, remedy: str) -> DataError:
+    return DataError(Problem(str(path), what, remedy or f"Delete {path.parent} and run the same command again."))
 
 
 @contextmanager
@@ -144,8 +167,9 @@ def create_raster(
     """
     level = {"zstd": {"zstd_level": 1}, "deflate": {"zlevel": 1}}[compression]
     kind = np.dtype(dtype)
+    half = kind == np.float16
     options: dict[str, Any] = {"photometric": "rgb"} if bands == 3 else {}
-    if kind == np.float16:  # which GDAL knows as a shorter float32
+    if half:  # which GDAL knows as a shorter float32
         kind, options = np.dtype(np.float32), options | {"nbits": 16}
     with atomic_path(path) as private:
         with quiet(), rasterio.open(
@@ -154,7 +178,7 @@ def create_raster(
             sparse_ok=True, bigtiff="if_safer", num_threads=threads, **level, **options,
         ) as dataset:  # fmt: skip
             dataset.update_tags(**(tags or {}))
-            yield Raster(dataset)
+            yield Raster(dataset, half)
         append_seal(private)
 
 

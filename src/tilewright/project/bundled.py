@@ -1,5 +1,6 @@
 """What bundles bring to a config: further members of its ensembles, their scales, and settings that it leaves out."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,6 +124,8 @@ def _misfits(config: Config, bundles: Mapping[str, Bundle]) -> Iterator[Problem]
             if [band.class_name for band in member.bands] != [one.name for one in bundle.classes]:
                 what = f"its member {member.name} has not a band for each class, in their order."
                 yield Problem(f"config, bundles.{name}", what, "This tilewright cannot use it.")
-    for taken in {member.name for member in _members(bundles)} & {*config.models, *config.predictions, *bundles}:
-        what = f'the name "{taken}" is that of a member of a bundle too.'
-        yield Problem("config", what, "Rename the bundle, or what has this name.")
+    times = Counter([*(member.name for member in _members(bundles)), *config.models, *config.predictions, *bundles])
+    for each in _members(bundles):
+        if times[each.name] > 1 or each.name in config.scales:
+            what = f'its member would be called "{each.name}", as something else is.'
+            yield Problem(f"config, bundles.{each.bundle}", what, "Rename the bundle, or what has this name.")

@@ -104,6 +104,9 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
 
 def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     check = partial(_named, files)
+    if config.models and not config.classes:
+        what, remedy = "classes: field required.", "Bundles give them only where no model is trained."
+        yield Problem(_where(("classes",), files), what, remedy)
     for model, spec in config.models.items():
         yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
         size = config.tiles[spec.tiles].size if spec.tiles in config.tiles else None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tilewright.project.config import Config, Model
-from tilewright.project.places import Places
+from tilewright.project.places import Places, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import Sheet
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
@@ -33,20 +33,41 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
 
 def ensemble_problems(project: Project) -> Iterator[Problem]:
     """Ensembles that cannot be made of their members, or have nothing to predict."""
+    yield from _own_results(project)
     for name, spec in project.config.ensembles.items():
         for needed in (project.members, project.bounds):
             try:
                 needed(name)
             except UserError as error:
                 yield from error.problems
-        if spec.weights == "fit" and not project.is_calibrated(name):
-            what = "weights can be fitted only where training slides are predicted out of fold."
-            remedy = "Leave out weights: fit; or give training slides and folds, and predictions out_of_fold: true."
+        if spec.weights == "fit" and (obstacle := project.obstacle(name)):
+            what, remedy = (
+                f"weights cannot be fitted, as {obstacle.why}.",
+                f"Leave out weights: fit; or {obstacle.remedy}.",
+            )
             yield Problem(f"config, ensembles.{name}", what, remedy)
         if not project.predicted(name):
             what = f"{project.sheet.path} has no slide for it to predict."
             remedy = "Give slides the role test; training slides are predicted where there are folds."
             yield Problem(f"config, ensembles.{name}", what, remedy)
+
+
+def _own_results(project: Project) -> Iterator[Problem]:
+    """Bundles and saved predictions that lie where this run writes: they would be its input and its output."""
+    places, config = Places.of(project.config.pathvars), project.config
+    members, ensembles = (*project.known("model"), *config.predictions), config.ensembles
+    written = {
+        *(Path(parent(places.probabilities(name))).resolve() for name in members),
+        *(Path(parent(places.ensembles(name))).resolve() for name in ensembles),
+        *(Path(places.bundle(name)).resolve() for name in ensembles),
+    }
+    named = {f"predictions.{name}.folder": one.folder for name, one in config.predictions.items()}
+    named |= {f"bundles.{name}.path": one.path for name, one in config.bundles.items()}
+    for key, path in named.items():
+        whole = Path(path).resolve()
+        if written & {whole, *whole.parents}:
+            remedy = "Copy what is there to another place, and name that."
+            yield Problem(f"config, {key}", f"{path} is where this run writes results of its own.", remedy)
 
 
 def _unknown_values(where: str, model: Model, config: Config, sheet: Sheet) -> Iterator[Problem]:

@@ -34,6 +34,13 @@ class Bounds(NamedTuple):
     min_area: int
 
 
+class Obstacle(NamedTuple):
+    """Why nothing can be fitted for an ensemble, and how it could be."""
+
+    why: str
+    remedy: str
+
+
 class _Pixels(NamedTuple):
     """How large a pixel of a member is, as far as it is known."""
 
@@ -137,7 +144,10 @@ class Project:
         return [shard for shard in self.predicted(ensemble) if self.is_annotated(shard)]
 
     def evaluated_rows(self, ensemble: str) -> list[Row]:
-        """Slides with outlines and a prediction that may be compared with them, in the order of the sheet."""
+        """Slides with outlines and a prediction that may be compared with them, in the order of the sheet.
+
+        Those that thresholds or weights are fitted on are among them.
+        """
         shards = set(self.evaluated(ensemble))
         return [row for row in self.sheet if row.shard in shards and row.annotations]
 
@@ -146,20 +156,17 @@ class Project:
         """Every scale that slides are kept at, by name."""
         return self.bundled.scales
 
-    def judged(self, ensemble: str) -> list[Row]:
-        """Slides that something is fitted on, or that are compared with outlines."""
-        fitted = self.validated_rows if self.is_calibrated(ensemble) else []
-        return list({row.slide: row for row in (*fitted, *self.evaluated_rows(ensemble))}.values())
-
     def scale_of(self, member: str) -> str:
         """Name of the scale of a member's probabilities: of a model, that of the tiles it is trained on."""
         if member in self.config.models:
             return self.config.tiles[self.config.models[member].tiles].scale
         if member in self.config.predictions:
-            return self.config.predictions[member].scale or min(self.scales, key=self._finest)
+            # those of bundles may be given in another way
+            scales = self.config.scales or self.scales
+            return self.config.predictions[member].scale or min(scales, key=self._pixel)
         return self.bundled.scale_of[member]
 
-    def _finest(self, scale: str) -> float:
+    def _pixel(self, scale: str) -> float:
         return self.scales[scale].factor or self.scales[scale].mpp or 0.0
 
     def model(self, name: str) -> Model:
@@ -190,6 +197,8 @@ class Project:
     def members(self, ensemble: str) -> list[str]:
         """Names of the members of an ensemble; the first one has the finest scale, which is the ensemble's.
 
+        Of those with equal pixels one of this project is: what a bundle calls the same factor may be another size.
+
         Raises:
             UserError: some members work by factor, others by pixel size.
         """
@@ -198,7 +207,7 @@ class Project:
         for way in ("factor", "mpp"):
             found = {name: size for name, own in sizes.items() if (size := getattr(own, way)) is not None}
             if len(found) == len(names):
-                return sorted(names, key=lambda name: (found[name], name))
+                return sorted(names, key=lambda name: (found[name], name in self.bundled.members, name))
         what = f"the ensemble {ensemble} mixes scales by factor and by mpp, whose order is unknown."
         raise UserError(Problem("config, ensembles", what, "Give all scales of an ensemble in one way."))
 
@@ -217,10 +226,19 @@ class Project:
         """The models of an ensemble that this project trains."""
         return [name for name in self.config.ensembles[ensemble].models if name in self.config.models]
 
+    def obstacle(self, ensemble: str) -> Obstacle | None:
+        """Why thresholds and weights cannot be fitted; None: training slides are predicted by what did not see them."""
+        if not self.validated:
+            return Obstacle("no training slide lies in a fold", "give training slides and the section folds")
+        saved = set(self.config.predictions) & set(self.config.ensembles[ensemble].models)
+        if seen := [name for name in sorted(saved) if not self.config.predictions[name].out_of_fold]:
+            remedy = "out_of_fold: true, if each training slide was predicted by what has not seen it"
+            return Obstacle(f"training slides may have been seen by {', '.join(seen)}", f"give predictions {remedy}")
+        return None
+
     def is_calibrated(self, ensemble: str) -> bool:
-        """Whether thresholds can be fitted: training slides are predicted by what has not seen them."""
-        saved = (self.config.predictions.get(name) for name in self.config.ensembles[ensemble].models)
-        return bool(self.validated) and all(one.out_of_fold for one in saved if one)
+        """Whether thresholds are fitted."""
+        return self.obstacle(ensemble) is None
 
     def is_packed(self, ensemble: str) -> bool:
         """Whether a bundle can be made: the models of all members are there, and thresholds have been fitted."""
@@ -239,22 +257,23 @@ class Project:
         Raises:
             UserError: a class has neither.
         """
-        if self.is_calibrated(ensemble):
+        obstacle = self.obstacle(ensemble)
+        if obstacle is None:
             return None
         spec = self.config.ensembles[ensemble]
-        found = self._bounds_of_bundle(spec.models)
-        least = spec.calibration.least
-        for name in self.classes:
-            given, known = spec.calibration.fixed(name), found.get(name)
-            if given is None and known is None:
-                what = f"the ensemble {ensemble} cannot be calibrated, and has no threshold for {name}."
-                remedy = "Give ensembles.NAME.calibration.threshold; a single bundle brings its own."
-                raise UserError(Problem("config, ensembles", what, remedy))
-            of_bundle = known or Bounds(0.0, 0)
-            found[name] = Bounds(
-                of_bundle.threshold if given is None else given, of_bundle.min_area if least is None else least
+        calibration, found = spec.calibration, self._bounds_of_bundle(spec.models)
+        given = {name: calibration.fixed(name) for name in self.classes}
+        if missing := [name for name in self.classes if given[name] is None and name not in found]:
+            what = f"it cannot be calibrated, as {obstacle.why}, and has no threshold for {', '.join(missing)}."
+            remedy = f"Give calibration.threshold, which a single bundle brings along; or {obstacle.remedy}."
+            raise UserError(Problem(f"config, ensembles.{ensemble}", what, remedy))
+        return {
+            name: Bounds(
+                found[name].threshold if threshold is None else threshold,
+                (found[name].min_area if name in found else 0) if calibration.least is None else calibration.least,
             )
-        return found
+            for name, threshold in given.items()
+        }
 
     def _bounds_of_bundle(self, models: Iterable[str]) -> dict[str, Bounds]:
         named = [name for name in models if name in self.bundled.bundles]

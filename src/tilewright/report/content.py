@@ -9,6 +9,7 @@ from tilewright.project.config import ANY
 from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.reading import Results, Scores
+from tilewright.runtime.errors import listed
 
 TITLES = {TEST: "Test slides", OUT_OF_FOLD: "Training slides, out of fold"}
 ROLES = {"train": "training", "test": "test", "external": "external"}
@@ -93,11 +94,10 @@ def _folds(order: ReportOrder) -> Iterator[dict[str, Any]]:
         members = [row for row in order.rows if row.shard in shards and row.role != "test"]
         if members or fold is not None:
             names = [row.slide for row in members]
-            more = f" and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else ""
             yield {
                 "fold": fold,
                 "count": len(names),
-                "names": ", ".join(names[:NAMES_LISTED]) + more,
+                "names": listed(names, NAMES_LISTED),
                 "groups": len({row.group for row in members}),
                 "sources": ", ".join(sorted({row.source for row in members})),
             }
@@ -148,10 +148,9 @@ def _notes(spec: ReportEnsemble, scores: Scores) -> Iterator[str]:
         yield f"{name} is a bundle{f' ({told})' if told else ''}: models that were trained elsewhere."
     for name, slides in scores.seen.items():
         if slides:
-            more = f" and {len(slides) - NAMES_LISTED} more" if len(slides) > NAMES_LISTED else ""
             yield (
                 f"{name} was trained on the files of slides that it is judged by here; their scores are too good: "
-                f"{', '.join(slides[:NAMES_LISTED])}{more}."
+                f"{listed(slides, NAMES_LISTED)}."
             )
     if spec.saved:
         names = ", ".join(spec.saved)

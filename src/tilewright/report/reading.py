@@ -8,12 +8,11 @@ from typing import Any
 import pandas as pd
 import shapely
 
-from tilewright.pixels.rasters import open_raster
+from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
 from tilewright.project.places import SLIDE_SCORES, SUMMARY, Places, image_file, mask_file, outlines_file
 from tilewright.report.analysis import Labels
 from tilewright.runtime.documents import read_document
-from tilewright.runtime.hashed import FILE_TAG
 from tilewright.segments.predictions import read_columns
 
 
@@ -103,14 +102,14 @@ def _scores(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[
 
 
 def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:
-    """Of each bundle of an ensemble the judged slides whose file it was trained on."""
+    """Of each bundle of an ensemble the evaluated slides whose file it was trained on."""
     if not ensemble.bundles:
         return {}
-    judged = set(ensemble.judged)
-    prints: dict[str, str] = {}
-    for row in rows:
-        if row.slide in judged:
-            with open_raster(image_file(Path(places.scaled(ensemble.scale, row.shard)), row.slide)) as raster:
-                prints[row.slide] = raster.tags[FILE_TAG]
+    evaluated = set(ensemble.evaluated)
+    prints = {
+        row.slide: read_file_print(image_file(Path(places.scaled(ensemble.scale, row.shard)), row.slide))
+        for row in rows
+        if row.slide in evaluated
+    }
     trained = {name: set(bundle.trained_on) for name, bundle in ensemble.bundles.items()}
     return {name: [slide for slide, own in prints.items() if own in hashes] for name, hashes in trained.items()}

@@ -90,3 +90,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if match := nearest_name(name, names):
         return f'Did you mean "{match}"?'
     return f"Known: {', '.join(names)}." if names else ""
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

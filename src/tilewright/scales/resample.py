@@ -65,6 +65,23 @@ def average_image(pixels: NDArray[np.uint8], cells: Window, factor: float, sourc
     return np.ascontiguousarray(result.transpose(1, 0, 2))
 
 
+def average_bands(values: NDArray[np.float32], cells: Window, factor: float, source: Window) -> NDArray[np.float32]:
+    """Values of some cells, as they are, without rounding.
+
+    Args:
+        values: float32[bands, rows, columns] in ``source``.
+        cells: the cells to compute.
+        factor: pixels in one cell, along an edge.
+        source: the pixels under the cells, at least one.
+
+    Returns:
+        float32[bands, rows, columns], the mean over the area of each cell.
+    """
+    down = area_weights(cells.y, cells.height, factor, source.y, source.y + source.height)
+    across = area_weights(cells.x, cells.width, factor, source.x, source.x + source.width)
+    return np.stack([np.asarray(down @ band @ across.T, np.float32) for band in values])
+
+
 def nearest(start: int, count: int, factor: float, limit: int) -> NDArray[np.int64]:
     """The pixel in which the centre of each of ``count`` cells from ``start`` lies, of ``limit`` pixels."""
     centers = (np.arange(start, start + count) + 0.5) * factor

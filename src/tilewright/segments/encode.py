@@ -18,11 +18,12 @@ from tilewright.pixels.strips import Strip
 from tilewright.project.config import Submission
 from tilewright.project.orders import EncodeOrder, EncodeRow
 from tilewright.runtime.atomic import atomic_path
+from tilewright.runtime.errors import listed
 from tilewright.runtime.progress import note, track
 from tilewright.segments.overlaps import without_overlaps
 from tilewright.segments.predictions import Prediction, open_prediction
 from tilewright.segments.rlestream import stream_column_major, stream_row_major
-from tilewright.segments.sample import listed, sample_of
+from tilewright.segments.sample import sample_of
 
 
 def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:

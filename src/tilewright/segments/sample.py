@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilewright.project.orders import EncodeOrder, EncodeRow
-from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.errors import Problem, UserError, listed
 
 ID = "id"
-NAMED = 10
-"""Ids that a message names."""
 REMEDY = "Name a csv with the column id, or leave out submission.sample."
 
 
@@ -83,9 +81,3 @@ def _records(path: Path) -> list[list[str]]:
             return [[cell.strip() for cell in record] for record in csv.reader(stream) if any(record)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

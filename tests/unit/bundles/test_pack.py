@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import pyvips
 import torch
+from bundling import content, member, write_bundle
 from safetensors.torch import load, load_file
 
 from tilewright.bundles.pack import pack
@@ -17,7 +18,7 @@ from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster
 from tilewright.project.bundle import bundle_file, read_bundle
 from tilewright.project.config import BundleText, Segmentation, Slides, Tissue, Windows
-from tilewright.project.orders import PackOrder
+from tilewright.project.orders import BundledModel, PackOrder
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError
 from tilewright.training.architectures import build_network
@@ -264,3 +265,88 @@ def test_a_scaled_image_that_tells_no_file_is_refused(packed_from, tmp_path):
     with pytest.raises(DataError, match=f"{path}: cannot be read"):
         packer(tmp_path / "both")
     assert not (tmp_path / "both").exists()
+
+
+INNER = {"credits": {"title": "Inner", "authors": ["B. Maker"], "licence": "CC0", "cite": "Maker 2025"}}
+OUTER = {"credits": {"licence": "MIT"}, "name": "outer", "inside": [INNER["credits"]]}
+"""What bundles say; the second one was made of the first."""
+
+
+@pytest.fixture
+def packed_with(packed_from, tmp_path):
+    """Packs the model near, trained here, with the members of two bundles."""
+
+    def order(weights):
+        bundles = {"inner": content(**INNER, trained_on=["a" * 64], versions={"torch": "2.6", "old": "1.0"})}
+        bundles["outer"] = content(
+            **OUTER, trained_on=[f"{0:064x}", "b" * 64], versions={"torch": "2.5, 2.6"}, members=[member("near")]
+        )
+        members = [{"name": "near", "inference": Windows(window=64)}]
+        for name, said in bundles.items():
+            found = read_bundle(write_bundle(tmp_path / name, said))
+            members += [
+                {
+                    "name": f"{name}.{one.name}",
+                    "inference": one.inference,
+                    "bundle": name,
+                    "model": BundledModel.of(found, one),
+                }
+                for one in found.members
+            ]
+        bundles = {name: tmp_path / name for name in bundles}
+        return {"members": members, "bundles": bundles, "weights": weights}
+
+    def pack_with(**weights):
+        shares = {"near": 1, "inner.near": 0.5, "inner.far": 0.25, "outer.near": 2}
+        return packed_from(tmp_path / "all", **order(shares | weights))
+
+    return pack_with
+
+
+def test_members_of_other_bundles_are_taken_as_they_are(packed_with, tmp_path):
+    folder = packed_with()
+    bundle = read_bundle(folder)
+    assert {one.name: one.weight for one in bundle.members} == {
+        "near": 1, "inner.near": 0.5, "inner.far": 0.25, "outer.near": 2,
+    }  # fmt: skip
+    for own in bundle.members[1:]:
+        name, _, model = own.name.partition(".")
+        before = read_bundle(tmp_path / name)
+        (given,) = (one for one in before.members if one.name == model)
+        kept = {"network", "scale", "mpp", "inference", "bands"}
+        assert own.model_dump(include=kept) == given.model_dump(include=kept)
+        assert [one.role for one in own.weights] == [one.role for one in given.weights]
+        for now, then in zip(own.weights, given.weights, strict=True):
+            assert now.file == f"weights/{own.name}/{now.role}.safetensors"
+            assert bundle_file(folder, bundle, now.file) == bundle_file(tmp_path / name, before, then.file)
+
+
+def test_licences_and_citations_of_all_that_is_inside_are_told_once(packed_with):
+    folder = packed_with()
+    bundle = read_bundle(folder)
+    assert [(one.title, one.licence, one.cite) for one in bundle.inside] == [
+        ("Inner", "CC0", "Maker 2025"),
+        ("outer", "MIT", ""),
+    ]
+    page = (folder / "README.md").read_text()
+    assert "- Inner, by B. Maker: CC0; to cite: Maker 2025\n" in page
+    assert "- outer: MIT\n" in page
+
+
+def test_bundles_that_were_inside_a_bundle_are_told_too(packed_with):
+    bundle = read_bundle(packed_with(**{"inner.near": 0, "inner.far": 0}))
+    assert [one.title for one in bundle.inside] == ["outer", "Inner"]
+
+
+def test_what_the_models_inside_have_seen_and_were_trained_with_is_told(packed_with):
+    bundle = read_bundle(packed_with())
+    assert bundle.trained_on == [*(f"{number:064x}" for number in (0, 1)), "a" * 64, "b" * 64]
+    assert bundle.versions["old"] == "1.0"
+    assert {"2.5", "2.6"} <= set(bundle.versions["torch"].split(", "))
+    assert len(set(bundle.versions["torch"].split(", "))) == len(bundle.versions["torch"].split(", "))
+
+
+def test_a_bundle_of_which_nothing_is_kept_is_not_told(packed_with):
+    bundle = read_bundle(packed_with(**{"outer.near": 0}))
+    assert [one.name for one in bundle.members] == ["near", "inner.near", "inner.far"]
+    assert [one.title for one in bundle.inside] == ["Inner"]

@@ -1,8 +1,14 @@
-import pytest
+from pathlib import Path
 
+import pytest
+from bundling import write_bundle
+
+from tilewright.graph import project_of
 from tilewright.project.config import Config
+from tilewright.project.configfile import parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.sheetfile import read_sheet
+from tilewright.runtime.errors import UserError
 
 
 def problems(project, **options):
@@ -63,3 +69,110 @@ def test_pseudo_labels_need_test_slides(project):
     project.write_sheet([row for row in project.rows() if row["role"] != "test"])
     (found,) = problems(project, pseudo=pseudo)
     assert "has no test slides to label" in found
+
+
+@pytest.fixture
+def problems_of(project, monkeypatch):
+    """What is said of the ensembles of a config with bundles and saved predictions."""
+    monkeypatch.chdir(project.folder)
+    write_bundle(Path("kidney"))
+    write_bundle(Path("other"))
+
+    def told(ensembles, *, alone=False, **changes):
+        values = {**project.config(), "ensembles": ensembles}
+        values["bundles"] = {name: {"path": name} for name in ("kidney", "other")}
+        values["predictions"] = {"theirs": {"folder": "theirs"}, "unseen": {"folder": "unseen", "out_of_fold": True}}
+        values |= changes
+        if alone:
+            for name in ("models", "tiles", "folds"):
+                del values[name]
+        try:
+            project_of(parse_config(values))
+        except UserError as error:
+            return [str(problem) for problem in error.problems]
+        return []
+
+    return told
+
+
+SEEN = "training slides may have been seen by theirs"
+PROVE = "give predictions out_of_fold: true, if each training slide was predicted by what has not seen it."
+
+
+def test_without_thresholds_an_ensemble_must_be_calibrated_and_it_is_said_why_it_cannot(problems_of):
+    assert problems_of({"all": {"models": {"near": 1, "theirs": 1}}}) == [
+        f"config, ensembles.all: it cannot be calibrated, as {SEEN}, and has no threshold for gland, vessel.\n"
+        f"  Give calibration.threshold, which a single bundle brings along; or {PROVE}"
+    ]
+    assert problems_of({"all": {"models": {"theirs": 1}}}, alone=True) == [
+        "config, ensembles.all: it cannot be calibrated, as no training slide lies in a fold, and has no threshold for "
+        "gland, vessel.\n  Give calibration.threshold, which a single bundle brings along; or give training slides and "
+        "the section folds."
+    ]
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        {"models": {"near": 1, "unseen": 1, "kidney": 1}, "weights": "fit"},
+        {"models": {"near": 1, "theirs": 1}, "calibration": {"threshold": 0.5}},
+        {"models": {"near": 1, "theirs": 1, "kidney": 1}},
+        {"models": {"theirs": 1, "kidney": 1, "other": 1}, "calibration": {"threshold": {"gland": 0.5, "vessel": 0.4}}},
+        {"models": {"theirs": 1, "kidney": 1}, "calibration": {"threshold": {"gland": 0.5}}},
+    ],
+)
+def test_thresholds_are_fitted_given_or_those_of_a_single_bundle(problems_of, ensemble):
+    assert problems_of({"all": ensemble}) == []
+
+
+def test_a_threshold_for_every_class_is_needed(problems_of):
+    given = {"models": {"theirs": 1, "kidney": 1, "other": 1}, "calibration": {"threshold": {"gland": 0.5}}}
+    (found,) = problems_of({"all": given})
+    assert "has no threshold for vessel." in found
+
+
+def test_weights_are_fitted_out_of_fold_or_not_at_all(problems_of):
+    fitted = {"models": {"near": 1, "theirs": 1, "kidney": 1}, "weights": "fit"}
+    assert problems_of({"all": fitted}) == [
+        f"config, ensembles.all: weights cannot be fitted, as {SEEN}.\n  Leave out weights: fit; or {PROVE}"
+    ]
+
+
+def test_an_ensemble_needs_slides_to_predict(problems_of, project):
+    project.write_sheet([row for row in project.rows() if row["role"] != "test"])
+    (found,) = problems_of({"all": {"models": {"kidney": 1}}}, alone=True)
+    assert found.startswith(f"config, ensembles.all: {project.sheet.relative_to(project.folder)} has no slide for it")
+    assert problems_of({"all": {"models": {"kidney": 1}}}) == []
+
+
+def test_all_problems_of_all_ensembles_are_said_at_once(problems_of):
+    one = {"models": {"near": 1, "theirs": 1}, "weights": "fit"}
+    assert [text.partition(":")[0] for text in problems_of({"a": one, "b": one})] == [
+        "config, ensembles.a", "config, ensembles.a", "config, ensembles.b", "config, ensembles.b",
+    ]  # fmt: skip
+
+
+def test_scales_in_different_ways_have_no_order(problems_of):
+    scales = {"full": {"factor": 1}, "half": {"mpp": 0.5}}
+    found = problems_of({"all": {"models": {"near": 1, "far": 1}}}, scales=scales)
+    assert "mixes scales by factor and by mpp" in found[0]
+
+
+@pytest.mark.parametrize("name", ["theirs", "near", "kidney.far"])
+def test_saved_predictions_do_not_lie_where_those_of_a_member_are_written(problems_of, name):
+    ensembles = {"all": {"models": {"kidney": 1}}}
+    folder = f"./results/probabilities/{name}"
+    assert problems_of(ensembles, predictions={"theirs": {"folder": folder}}) == [
+        f"config, predictions.theirs.folder: {folder} is where this run writes results of its own.\n"
+        "  Copy what is there to another place, and name that."
+    ]
+    assert problems_of(ensembles, predictions={"theirs": {"folder": "results/probabilities/old"}}) == []
+
+
+def test_an_ensemble_is_not_made_of_what_it_gives(problems_of):
+    ensembles = {"all": {"models": {"kidney": 1}}}
+    (found,) = problems_of(ensembles, predictions={"theirs": {"folder": "results/ensembles/all"}})
+    assert found.startswith("config, predictions.theirs.folder: results/ensembles/all is where this run writes")
+    write_bundle(Path("results/bundles/all"))
+    (found,) = problems_of(ensembles, bundles={"kidney": {"path": "results/bundles/all"}})
+    assert found.startswith("config, bundles.kidney.path: results/bundles/all is where this run writes")

@@ -64,8 +64,7 @@ class ReportEnsemble(Section):
         weights: of its members.
         scale: name of its scale.
         bounds: what becomes an object of each class, where nothing was fitted; None: ``calibrate`` has fitted it.
-        judged: slides that are compared with outlines, or that something was fitted on.
-        evaluated: whether there are scores.
+        evaluated: slides that are compared with outlines, those that something was fitted on among them.
         bundles: the bundles in it, by name.
         saved: names of the saved predictions in it.
     """
@@ -73,8 +72,7 @@ class ReportEnsemble(Section):
     weights: dict[str, float]
     scale: str
     bounds: dict[str, Bounds] | None
-    judged: list[str]
-    evaluated: bool
+    evaluated: list[str]
     bundles: dict[str, ReportBundle]
     saved: list[str]
 
@@ -87,8 +85,7 @@ class ReportEnsemble(Section):
             weights=project.weights(name),
             scale=project.grid_scale(name),
             bounds=bounds,
-            judged=[row.slide for row in project.judged(name)],
-            evaluated=bool(project.evaluated(name)),
+            evaluated=[row.slide for row in project.evaluated_rows(name)],
             bundles={
                 each: ReportBundle(
                     title=bundle.credits.title, licence=bundle.credits.licence, trained_on=bundle.trained_on
