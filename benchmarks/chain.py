@@ -11,7 +11,7 @@ import ours
 from tilewright.inference.ensemble import ensemble
 from tilewright.project.config import Inference
 from tilewright.project.orders import EncodeOrder, EnsembleOrder, PredictOrder, SegmentOrder
-from tilewright.runtime.documents import write_document
+from tilewright.project.project import Bounds
 from tilewright.segments.encode import encode
 from tilewright.segments.segment import segment
 
@@ -49,9 +49,7 @@ def _chain(project, step):
         order = EnsembleOrder(slides=[ours.SLIDE], members=["model", "other"], weights={"model": 1, "other": 1})
         return lambda: ensemble(order, members=[member, member], weights=project, out=chain / "ensemble")
     if step == "segment":
-        limits = project / "calibration.json"
-        write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 20}})
-        given = {"probabilities": chain / "ensemble", "calibration": limits}
-        order = SegmentOrder.of(study, ours.SLIDE)
+        given = {"probabilities": chain / "ensemble", "calibration": project / "none.json"}
+        order = SegmentOrder.of(study, "all", ours.SLIDE).model_copy(update={"bounds": {"nucleus": Bounds(0.5, 20)}})
         return lambda: segment(order, **given, out=chain / "segment" / ours.SLIDE)
     return lambda: encode(EncodeOrder.of(study), segments=chain / "segment", out=chain / "encode")

@@ -26,7 +26,6 @@ from tilewright.project.config import Annotations, Config, Limits
 from tilewright.project.orders import DownscaleOrder, EncodeOrder, RasterizeOrder, SegmentOrder, TileOrder
 from tilewright.project.project import Project
 from tilewright.project.sheetfile import read_sheet
-from tilewright.runtime.documents import write_document
 from tilewright.scales import downscale as scales
 from tilewright.segments import encode as submission
 from tilewright.segments import measuring, rlestream
@@ -163,7 +162,7 @@ def config():
         scales={"half": {"factor": 2}},
         tiles={"grid": {"scale": "half", "size": 512, "min_tissue": 0}},
         models={"model": network},
-        ensembles={"all": {"models": {"model": 1}}},
+        ensembles={"all": {"models": {"model": 1}, "calibration": {"threshold": 0.5}}},
     )
 
 
@@ -192,10 +191,8 @@ def _step(project, step):
     if step == "probabilities":
         return lambda: _write_probabilities(here["downscale"], here["probabilities"])
     if step == "segment":
-        limits = project / "calibration.json"
-        write_document(limits, {"thresholds": {"nucleus": 0.5}, "min_area": {"nucleus": 0}})
-        folders = {"probabilities": here["probabilities"], "calibration": limits}
-        return lambda: objects.segment(SegmentOrder.of(study, SLIDE), **folders, **out)
+        folders = {"probabilities": here["probabilities"], "calibration": project / "none.json"}
+        return lambda: objects.segment(SegmentOrder.of(study, "all", SLIDE), **folders, **out)
     return lambda: submission.encode(EncodeOrder.of(study), segments=here["segment"].parent, **out)
 
 
