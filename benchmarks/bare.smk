@@ -30,6 +30,8 @@ rule all:
     input:
         expand("results/submission/{ensemble}.csv", ensemble=MEMBERS),
         expand("results/metrics/{ensemble}", ensemble=MEMBERS),
+        expand("results/bundles/{ensemble}", ensemble=MEMBERS),
+        "results/slides.csv",
         "results/report",
 
 
@@ -116,6 +118,22 @@ rule calibrate:
         expand("results/masks/{shard}", shard=FOLD),
     output:
         "results/calibration/{ensemble}.json",
+    shell:
+        "true"
+
+
+rule pack:
+    input:
+        lambda wildcards: expand(
+            "results/models/{model}/fold{fold}/{file}",
+            model=MEMBERS[wildcards.ensemble],
+            fold=range(5),
+            file=["model.safetensors", "model.json"],
+        ),
+        "results/calibration/{ensemble}.json",
+        expand("results/scaled/{shard}", shard=FOLD),
+    output:
+        directory("results/bundles/{ensemble}"),
     shell:
         "true"
 

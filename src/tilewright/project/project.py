@@ -104,7 +104,7 @@ class Project:
         """The rows with one of the roles, in the order of the sheet."""
         return [row for row in self.sheet if row.role in roles]
 
-    @property
+    @cached_property
     def selected(self) -> list[int]:
         """The folds that are trained, by number."""
         folds = self.config.folds
@@ -114,7 +114,7 @@ class Project:
         """The shards that a fold validates on."""
         return [shard for shard, one in self.folds.items() if one.fold == fold]
 
-    @property
+    @cached_property
     def validated(self) -> list[str]:
         """Shards of the folds that are trained: those with out-of-fold probabilities."""
         return [shard for shard, one in self.folds.items() if one.fold in self.selected]
@@ -130,7 +130,7 @@ class Project:
         shards = set(self.validated)
         return [row for row in self.rows("train") if row.shard in shards]
 
-    @property
+    @cached_property
     def tested(self) -> list[str]:
         """Shards of test slides."""
         return self.sheet.shards("test")
