@@ -64,9 +64,10 @@ def apply(
     """
     if not images:
         raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
-    found, rows = read_bundle(bundle), named_slides(images, mpp)
-    raise_all(UserError, list(_wrong_options(found, threshold, classes or ())))
+    found = read_bundle(bundle)
+    raise_all(UserError, list(_wrong_options(found, mpp, threshold, classes or ())))
     members = [BundledMember(found.name, spec) for spec in found.members]
+    rows = [_with_mpp(row, mpp, found) for row in named_slides(images)]
     raise_all(UserError, [problem for row in rows for problem in _misfits(row, found, members)])
     for member in members:
         if not member.mpp:
@@ -80,13 +81,27 @@ def apply(
     _tell(out, found.name, len(rows))
 
 
-def _wrong_options(bundle: Bundle, threshold: float | None, classes: Sequence[str]) -> Iterator[Problem]:
+def _wrong_options(
+    bundle: Bundle, mpp: float | None, threshold: float | None, classes: Sequence[str]
+) -> Iterator[Problem]:
     known = [one.name for one in bundle.classes]
+    if mpp is not None and not mpp > 0:
+        yield Problem("--mpp", f"{mpp:g} is no pixel size.", "Give micrometres, such as 0.25.")
     if threshold is not None and not 0 <= threshold <= 1:
         yield Problem("--threshold", f"{threshold:g} is no probability.", "Give a number from 0 to 1.")
     for name in classes:
         if name not in known:
             yield Problem("--classes", f'the bundle finds no class "{name}".', did_you_mean(name, known))
+
+
+def _with_mpp(row: Row, mpp: float | None, bundle: Bundle) -> Row:
+    """A slide with a pixel size, where neither its file nor a sheet says it."""
+    if mpp is None or row.mpp is not None:
+        return row
+    with suppress(TilewrightError), open_slide(row.image, crop_to_bounds=bundle.slides.crop_to_bounds) as slide:
+        if slide.frame.mpp is not None:
+            return row
+    return row.model_copy(update={"mpp": mpp})
 
 
 def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iterator[Problem]:

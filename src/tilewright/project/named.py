@@ -30,13 +30,12 @@ def sheet_of(rows: Iterable[Row]) -> str:
     return stream.getvalue()
 
 
-def named_slides(named: Sequence[str], mpp: float | None) -> list[Row]:
+def named_slides(named: Sequence[str]) -> list[Row]:
     """The slides of images, folders of images and patterns, or those of one sheet.
 
     Args:
         named: files, folders, patterns such as ``scans/*.svs``; or a csv or tsv with the columns slide and image, and
             region, mpp, shard where they are needed.
-        mpp: micrometres in a pixel of slides for which no sheet says it.
 
     Raises:
         UserError: what is not there, everything at once; or there is no image at all.
@@ -45,8 +44,7 @@ def named_slides(named: Sequence[str], mpp: float | None) -> list[Row]:
     if sheets and len(named) > 1:
         what = "is a sheet, beside which no other images can be named."
         raise UserError(Problem(sheets[0], what, "Add the images to the sheet, or leave it out."))
-    rows = _of_sheet(Path(sheets[0])) if sheets else _of_images(named)
-    return [row.model_copy(update={"mpp": row.mpp or mpp}) for row in rows]
+    return _of_sheet(Path(sheets[0])) if sheets else list(_of_images(named))
 
 
 def _of_sheet(path: Path) -> list[Row]:

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import pyvips
 import yaml
 
 from tilewright.bundles import apply as steps
@@ -114,6 +115,14 @@ def test_a_bundle_that_knows_its_pixel_size_refuses_a_slide_without_one(applied,
     assert str(error.value).count("pixel size is unknown") == 2
     rows, *_ = applied(images, known=1.0, mpp=0.5)
     assert {row["mpp"] for row in rows} == {"0.5"}
+
+
+def test_a_pixel_size_is_for_slides_that_do_not_say_theirs(applied, images):
+    pyvips.Image.black(40, 40, bands=3).copy(xres=4000, yres=4000).tiffsave(str(images / "told.tif"), resunit="cm")
+    rows, *_ = applied(images, known=1.0, mpp=0.5)
+    assert {row["slide"]: row["mpp"] for row in rows} == {"one": "0.5", "two_words": "0.5", "told": ""}
+    with pytest.raises(UserError, match="0 is no pixel size"):
+        applied(images, mpp=0.0)
 
 
 def test_a_slide_that_is_coarser_than_the_bundle_is_refused_with_a_remedy(applied, images):
