@@ -13,7 +13,7 @@ from running import Shim, new_graph, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 MASKS = "results/masks/b"
-SLOW = "rasterize:b slow 8"
+SLOW = "rasterize:b slow 14"
 
 
 @pytest.fixture
