@@ -21,7 +21,6 @@ from tilewright.project.orders import (
     pseudo_labelled,
     seen_shards,
     split_rows,
-    start_of,
     wildcards_of,
     write_order,
 )
@@ -139,7 +138,7 @@ class Graph:
 
     def start_weights(self, wildcards: Any) -> list[str]:
         """The file of weights of the whole network that a fold of a model starts from, if it names one."""
-        start = start_of(self._model(wildcards), wildcards.fold)
+        start = self._model(wildcards).start_of(wildcards.fold)
         return [str(weights_file(Path(start)))] if start else []
 
     @property
@@ -195,7 +194,7 @@ class Graph:
         return self.places.scaled(self.project.scale_of(wildcards.model), wildcards.shard)
 
     def scaled_for_seams(self, wildcards: Any) -> str:
-        """The scaled shard on which the seams of a model are measured: the first that fold 0 did not see."""
+        """The scaled shard on which the seams of a model are measured: the first that the first fold did not see."""
         return self.places.scaled(self.project.scale_of(wildcards.model), self.project.first_validated)
 
     def scaled_for_predictions(self, wildcards: Any) -> str:
@@ -209,7 +208,7 @@ class Graph:
 
     def seams_network(self, wildcards: Any) -> list[str]:
         """The network of a model whose seams are measured, with its description: that of the first trained fold."""
-        return self._trained(wildcards.model, self.project.selected[:1])
+        return self._networks_of(wildcards.model, self.project.selected[:1])
 
     def seams_model(self, wildcards: Any) -> str:
         """Its folder."""
@@ -219,7 +218,7 @@ class Graph:
         """The networks that predict a shard, with their descriptions; of a bundle its description or its zip."""
         if path := self._bundle(wildcards.model):
             return [_bundle_input(path)]
-        return self._trained(wildcards.model, self.project.folds_of(wildcards.shard))
+        return self._networks_of(wildcards.model, self.project.folds_of(wildcards.shard))
 
     def networks_folders(self, wildcards: Any) -> list[str]:
         """Their folders; the bundle."""
@@ -232,7 +231,7 @@ class Graph:
         own = self.project.bundled.members.get(member)
         return self.project.config.bundles[own.bundle].path if own else None
 
-    def _trained(self, model: str, folds: Iterable[int]) -> list[str]:
+    def _networks_of(self, model: str, folds: Iterable[int]) -> list[str]:
         kinds = (self.places.network, self.places.card)
         return [place(model, fold) for fold in folds for place in kinds]
 
@@ -279,13 +278,14 @@ class Graph:
     def trained(self, wildcards: Any) -> list[str]:
         """Weights and cards of all folds of the members of an ensemble."""
         models = self.project.trained(wildcards.ensemble)
-        return [path for model in models for path in self._trained(model, self.project.selected)]
+        return [path for model in models for path in self._networks_of(model, self.project.selected)]
 
     def bundles(self, wildcards: Any) -> list[str]:
-        """The bundles in an ensemble, each by its description or its zip."""
+        """The bundles in an ensemble or before its trainings, each by its description or its zip."""
         uses = self.project.config.bundles
         names = (name for name in self.project.config.ensembles[wildcards.ensemble].models if name in uses)
-        return [_bundle_input(uses[name].path) for name in names]
+        paths = [*(uses[name].path for name in names), *self.project.starts(wildcards.ensemble)]
+        return [_bundle_input(path) for path in paths]
 
     def told_by_bundle(self, wildcards: Any) -> list[str]:
         """Scaled shards of the slides that the members of an ensemble have seen, and of examples."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from bundling import content, write_bundle, zipped
 
 from tilewright.graph import Graph, name_pattern
 from tilewright.project.orders import ORDERS
@@ -129,10 +130,13 @@ def test_files_that_the_config_names_are_inputs(graph):
     found = graph(models__near__start="results/models/far/fold{fold}", models__near__encoder_weights="e.safetensors")
     assert found.start_weights(wildcards) == ["results/models/far/fold1/model.safetensors"]
     assert found.encoder_weights(wildcards) == []
-    Path("both").mkdir()
-    Path("both/bundle.json").touch()
-    assert graph(models__near__start="both").start_weights(wildcards) == ["both/bundle.json"]
-    assert graph(models__near__start="both.zip").start_weights(wildcards) == ["both.zip"]
+    zipped(write_bundle(Path("both"), content()), Path("both.zip"))
+    for start, file in (("both", "both/bundle.json"), ("both.zip", "both.zip")):
+        from_bundle = graph(models__near__start=start)
+        assert from_bundle.start_weights(wildcards) == [file]
+        assert from_bundle.bundles(SimpleNamespace(ensemble="both")) == [file], "what it has seen is packed"
+    with pytest.raises(UserError, match=r"none\.zip: there is no such bundle"):
+        graph(models__near__start="none.zip")
     order = json.loads(Path(found.order("train")({"model": "near", "fold": "1"})).read_text())
     assert order["network"]["start"] == "results/models/far/fold1"
 

@@ -86,7 +86,7 @@ def pack(
     # the first one is kept whatever its weight: its scale is that of the probabilities
     kept = [one for place, one in enumerate(order.members) if shares[one.name] or not place]
     used = dict.fromkeys(one.bundle for one in kept if one.bundle)
-    inside = [read_bundle(order.bundles[name]) for name in used]
+    inside = [read_bundle(path) for path in (*(order.bundles[name] for name in used), *order.starts)]
     cards = {one.name: [_card(models, one.name, fold) for fold in order.folds] for one in kept if not one.model}
     members = [
         _taken(one, one.model.member, shares[one.name])

@@ -23,7 +23,7 @@ from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model, Network, Scale
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
-from tilewright.project.orders import EncodeOrder, split_rows, start_of
+from tilewright.project.orders import EncodeOrder, split_rows
 from tilewright.project.places import Places, weights_file
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import Row, Sheet
@@ -195,7 +195,7 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
     """Weights that are neither there nor made by the graph; those of one fold for all folds."""
     places, folds = Places.of(config.pathvars), range(config.folds.count)
     made = {Path(places.network(name, fold)) for name in config.models for fold in folds}
-    files = dict.fromkeys(weights_file(Path(start_of(model, str(fold)) or "")) for fold in folds)
+    files = dict.fromkeys(weights_file(Path(model.start_of(str(fold)) or "")) for fold in folds)
     for file in files:
         if file not in made and not file.is_file():
             remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."

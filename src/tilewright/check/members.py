@@ -42,12 +42,20 @@ def _missing_predictions(project: Project) -> Iterator[Problem]:
 def _seen_slides(project: Project) -> Iterator[Problem]:
     """Slides that thresholds, weights or scores come from, and that a bundle was trained on."""
     print_of = cache(file_print)
-    for name, bundle in project.bundled.bundles.items():
-        ensembles = [each for each, ensemble in project.config.ensembles.items() if name in ensemble.models]
+    used = {name: spec.models for name, spec in project.config.ensembles.items()}
+    places = {
+        f"bundles.{name}": (bundle, [each for each in used if name in used[each]])
+        for name, bundle in project.bundled.bundles.items()
+    }
+    places |= {
+        f"models, start {path}": (bundle, [each for each in used if path in project.starts(each)])
+        for path, bundle in project.bundled.starts.items()
+    }
+    for place, (bundle, ensembles) in places.items():
         judged = {row.slide: row.image for each in ensembles for row in project.evaluated_rows(each)}
         seen = set(bundle.trained_on)
         found = [slide for slide, image in judged.items() if image.is_file() and print_of(image) in seen]
         if found:
             what = f"the bundle was trained on the files of slides that it is judged by here: {listed(found)}."
             remedy = "Their scores are too good; judge by other slides, or bear it in mind."
-            yield Problem(f"config, bundles.{name}", what, remedy)
+            yield Problem(f"config, {place}", what, remedy)

@@ -171,7 +171,7 @@ class Bundle(Section):
         name: the ensemble.
         credits: title, authors, licence, what to cite.
         description: what it is for.
-        inside: the bundles that members were taken from.
+        inside: the bundles that members were taken from, or started from.
         classes: what is found, in the order of bits and bands.
         members: the models; the scale of the first one is that of the ensemble's probabilities.
         tissue: what counts as tissue.

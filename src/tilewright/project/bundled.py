@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from tilewright.project.bundle import Bundle, BundleMember, read_bundle
-from tilewright.project.config import Config, PixelClass, Scale
+from tilewright.project.config import Config, Model, PixelClass, Scale
+from tilewright.project.places import is_bundle
 from tilewright.runtime.errors import Problem, TilewrightError, UserError, raise_all
 
 INHERITED = ("classes", "tissue", "slides", "segmentation")
@@ -52,11 +53,13 @@ class Bundled:
         bundles: by their names in the config.
         scales: every scale by name, those of the config first.
         scale_of: name of the scale of each member of a bundle.
+        starts: the bundles that trainings start from, by their paths.
     """
 
     bundles: Mapping[str, Bundle]
     scales: Mapping[str, Scale]
     scale_of: Mapping[str, str]
+    starts: Mapping[str, Bundle] = field(default_factory=dict)
 
     @classmethod
     def read(cls, config: Config) -> "Bundled":
@@ -65,20 +68,26 @@ class Bundled:
         Raises:
             UserError: everything that is wrong with them, or between them and the config.
         """
-        bundles: dict[str, Bundle] = {}
         problems: list[Problem] = []
-        for name, spec in config.bundles.items():
-            try:
-                bundles[name] = read_bundle(Path(spec.path))
-            except TilewrightError as error:
-                problems += error.problems
+
+        def readable(paths: Mapping[str, str]) -> dict[str, Bundle]:
+            found: dict[str, Bundle] = {}
+            for name, path in paths.items():
+                try:
+                    found[name] = read_bundle(Path(path))
+                except TilewrightError as error:
+                    problems.extend(error.problems)
+            return found
+
+        bundles = readable({name: spec.path for name, spec in config.bundles.items()})
+        starts = readable({path: path for model in config.models.values() for path in bundles_of_start(model, config)})
         raise_all(UserError, [*problems, *_misfits(config, bundles)])
         scales, scale_of = dict(config.scales), dict[str, str]()
         for member in _members(bundles):
             same = (known for known, scale in scales.items() if scale == member.scale)
             scale_of[member.name] = known = next(same, member.name)
             scales[known] = member.scale
-        return cls(bundles, scales, scale_of)
+        return cls(bundles, scales, scale_of, starts)
 
     @cached_property
     def members(self) -> dict[str, BundledMember]:
@@ -105,6 +114,12 @@ class Bundled:
         return config.model_copy(
             update={name: given[name] for name in INHERITED if name not in config.model_fields_set}
         )
+
+
+def bundles_of_start(model: Model, config: Config) -> list[str]:
+    """The bundles that the trainings of a model start from; most start from none, and one serves all folds."""
+    found = dict.fromkeys(model.start_of(str(fold)) for fold in range(config.folds.count))
+    return [path for path in found if path and is_bundle(Path(path))]
 
 
 def _members(bundles: Mapping[str, Bundle]) -> Iterator[BundledMember]:

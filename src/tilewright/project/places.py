@@ -168,6 +168,11 @@ def _resolved(name: str, named: Mapping[str, str]) -> str:
     return path
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a path names a bundle: a zip, or a folder with a description."""
+    return path.suffix == ".zip" or (path / BUNDLE).is_file()
+
+
 def weights_file(start: Path) -> Path:
     """The file that says which weights a training starts from: of a folder what ``train`` wrote, or of a bundle."""
     if start.suffix in WEIGHTS:

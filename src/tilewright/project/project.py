@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from tilewright.project.bundled import Bundled
+from tilewright.project.bundled import Bundled, bundles_of_start
 from tilewright.project.config import Config, Model, Scale, Section
 from tilewright.project.rows import Role, Row, Sheet
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
@@ -225,6 +225,11 @@ class Project:
     def trained(self, ensemble: str) -> list[str]:
         """The models of an ensemble that this project trains."""
         return [name for name in self.config.ensembles[ensemble].models if name in self.config.models]
+
+    def starts(self, ensemble: str) -> list[str]:
+        """Paths of the bundles that the models of an ensemble started from: what those have seen, these have."""
+        models = (self.config.models[name] for name in self.trained(ensemble))
+        return list(dict.fromkeys(path for model in models for path in bundles_of_start(model, self.config)))
 
     def obstacle(self, ensemble: str) -> Obstacle | None:
         """Why thresholds and weights cannot be fitted; None: training slides are predicted by what did not see them."""

@@ -146,6 +146,8 @@ def _notes(spec: ReportEnsemble, scores: Scores) -> Iterator[str]:
     for name, bundle in spec.bundles.items():
         told = ", ".join(text for text in (bundle.title, bundle.licence and f"licence {bundle.licence}") if text)
         yield f"{name} is a bundle{f' ({told})' if told else ''}: models that were trained elsewhere."
+    for path in spec.starts:
+        yield f"Trainings started from the bundle {path}."
     for name, slides in scores.seen.items():
         if slides:
             yield (

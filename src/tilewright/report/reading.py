@@ -96,14 +96,15 @@ def _scores(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[
         summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
         slides=pd.read_csv(metrics / SLIDE_SCORES, dtype=kinds) if ensemble.evaluated else none,
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
-        weighed=read_document(weights) if weights.is_file() else None,
+        weighed=read_document(weights) if ensemble.fit else None,
         seen=_seen(places, ensemble, rows),
     )
 
 
 def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:
-    """Of each bundle of an ensemble the evaluated slides whose file it was trained on."""
-    if not ensemble.bundles:
+    """Of each bundle in an ensemble, or before its trainings, the evaluated slides whose file it was trained on."""
+    bundles = {**ensemble.bundles, **ensemble.starts}
+    if not bundles:
         return {}
     evaluated = set(ensemble.evaluated)
     prints = {
@@ -111,5 +112,5 @@ def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -
         for row in rows
         if row.slide in evaluated
     }
-    trained = {name: set(bundle.trained_on) for name, bundle in ensemble.bundles.items()}
+    trained = {name: set(bundle.trained_on) for name, bundle in bundles.items()}
     return {name: [slide for slide, own in prints.items() if own in hashes] for name, hashes in trained.items()}

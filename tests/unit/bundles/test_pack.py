@@ -49,7 +49,7 @@ class Packer:
         members = [{"name": name, "inference": Windows(window=64, blend="hann")} for name in ("near", "far")]
         settings = {
             "format": 1, "ensemble": "both", "text": BundleText(**TEXT), "members": members, "folds": [0, 1],
-            "bundles": {},
+            "bundles": {}, "starts": [],
             "colors": {"gland": "#112233", "vessel": "#d95f02"}, "weights": {"near": 3, "far": 1}, "fit": False,
             "aim": "pooled", "tissue": Tissue(), "slides": Slides(), "segmentation": Segmentation(fill_holes=7),
             "seen": rows, "examples": [],
@@ -344,6 +344,14 @@ def test_what_the_models_inside_have_seen_and_were_trained_with_is_told(packed_w
     assert bundle.versions["old"] == "1.0"
     assert {"2.5", "2.6"} <= set(bundle.versions["torch"].split(", "))
     assert len(set(bundle.versions["torch"].split(", "))) == len(bundle.versions["torch"].split(", "))
+
+
+def test_what_trainings_started_from_is_told_as_what_is_inside(packed_from, packed, tmp_path):
+    write_bundle(tmp_path / "inner", content(**INNER, trained_on=["a" * 64]))
+    bundle = read_bundle(packed_from(tmp_path / "all", starts=[tmp_path / "inner"]))
+    assert bundle.trained_on == sorted(["a" * 64, *read_bundle(packed).trained_on])
+    assert [one.title for one in bundle.inside] == ["Inner"]
+    assert bundle.members == read_bundle(packed).members
 
 
 def test_a_bundle_of_which_nothing_is_kept_is_not_told(packed_with):

@@ -24,11 +24,12 @@ def told(project, monkeypatch, capsys):
     """What ``check`` prints of the tiny project with bundles and saved predictions."""
     monkeypatch.chdir(project.folder)
 
-    def printed(models, *, trained=True, predictions=None, saw=(), **ensemble):
+    def printed(models, *, trained=True, predictions=None, saw=(), start=None, **ensemble):
         slides = [next(project.sheet.parent.glob(f"{name}.[pt]*")) for name in saw]
         write_bundle(Path("kidney"), content(trained_on=sorted(map(file_print, slides))))
         values = {**project.config(), "bundles": {"kidney": {"path": "kidney"}}}
         values |= {"predictions": predictions or {}, "ensembles": {"all": {"models": models, **ensemble}}}
+        values["models"]["near"]["start"] = start
         for name in () if trained else ("models", "tiles", "folds", "scales", "classes"):
             del values[name]
         project.write_config(values)
@@ -111,6 +112,13 @@ def test_slides_that_a_bundle_has_seen_are_named_where_it_is_judged_by_them(told
     found = told({"kidney": 1}, trained=trained, saw=saw)
     assert (f"{SEEN}{named}\n" in found) == bool(named)
     assert found.endswith(f"0 errors, {1 if named else 0} warning{'' if named else 's'}; 7 slides readable.\n")
+
+
+def test_slides_that_the_start_of_a_training_has_seen_are_named_where_the_model_is_judged(told):
+    found = told({"near": 1}, saw=("a1", "t2"), start="kidney")
+    assert f"{SEEN.replace('bundles.', 'models, start ')}a1.\n" in found
+    assert "judged" not in told({"far": 1}, saw=("a1",), start="kidney")
+    assert "judged" not in told({"near": 1}, saw=("x1",), start="kidney")
 
 
 def test_a_bundle_in_no_ensemble_is_judged_by_nothing(told):

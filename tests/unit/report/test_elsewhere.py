@@ -10,7 +10,7 @@ from tilewright.graph import project_of
 from tilewright.pixels.grid import Size
 from tilewright.pixels.rasters import create_raster
 from tilewright.project.configfile import parse_config
-from tilewright.project.orders import ReportOrder
+from tilewright.project.orders import ReportBundle, ReportOrder
 from tilewright.project.places import Places
 from tilewright.report.content import page_content
 from tilewright.report.reading import read_results
@@ -32,7 +32,7 @@ def page(project, monkeypatch):
     for name, said in BUNDLES.items():
         write_bundle(Path(name), said)
 
-    def told(models, prints, **ensemble):
+    def told(models, prints, *, starts=None, **ensemble):
         values = {key: project.config()[key] for key in ("sheet", "classes", "scales")}
         values["bundles"] = {name: {"path": name} for name in BUNDLES}
         values["predictions"] = {"theirs": {"folder": "theirs"}}
@@ -47,6 +47,8 @@ def page(project, monkeypatch):
         write_document(Path(PLACES.metrics("all"), "summary.json"), {})
         Path(PLACES.metrics("all"), "slides.csv").write_text("set,slide,source,class,dice\n")
         order = ReportOrder.of(made)
+        own = order.ensembles["all"].model_copy(update={"starts": starts or {}})
+        order = order.model_copy(update={"ensembles": {"all": own}})
         return rendered(page_content(order, read_results(order, PLACES), set(), {"all": []}))
 
     Path(PLACES.metrics("all")).mkdir(parents=True)
@@ -65,6 +67,13 @@ def test_slides_that_a_bundle_has_seen_are_named(page):
     text = page({"kidney": 1, "bare": 1}, {"t1": "c" * 64}, calibration={"threshold": 0.5})
     assert "bare was trained on the files of slides that it is judged by here; their scores are too good: t1." in text
     assert "kidney was trained on" not in text
+
+
+def test_slides_that_a_training_started_from_are_named(page):
+    starts = {"old.zip": ReportBundle(title="Old", licence="MIT", trained_on=["e" * 64])}
+    text = page({"kidney": 1}, {"t1": "e" * 64}, starts=starts)
+    assert "Trainings started from the bundle old.zip." in text
+    assert "old.zip was trained on the files of slides that it is judged by here" in text
 
 
 def test_an_ensemble_with_saved_predictions_says_that_no_bundle_is_made(page):

@@ -231,3 +231,7 @@ class Network(Section):
         if self.batch_size % self.devices:
             raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.devices} devices")
         return self
+
+    def start_of(self, fold: str) -> str | None:
+        """What the training of a fold starts from, if that is named."""
+        return self.start and self.start.replace("{fold}", fold)

@@ -43,7 +43,7 @@ from tilewright.project.orders.results import (
     WeighOrder,
     saved_file,
 )
-from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled, start_of
+from tilewright.project.orders.training import Labeller, PseudoOrder, TrainOrder, pseudo_labelled
 from tilewright.project.project import Project
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
@@ -156,7 +156,6 @@ __all__ = [
     "saved_file",
     "seen_shards",
     "split_rows",
-    "start_of",
     "wildcards_of",
     "write_order",
 ]  # fmt: skip

@@ -53,6 +53,7 @@ class PackOrder(Order):
         members: the models, the one at the ensemble's scale first.
         folds: the folds of those that were trained here.
         bundles: the bundles that the others come from, by name.
+        starts: the bundles that the trainings started from.
         weights: weights of the models.
         fit: whether they are fitted instead.
         aim: what thresholds are fitted towards.
@@ -67,6 +68,7 @@ class PackOrder(Order):
     members: list[PackMember]
     folds: list[int]
     bundles: dict[str, Path]
+    starts: list[Path]
     weights: dict[str, float]
     fit: bool
     aim: Literal["pooled", "slide"]
@@ -88,6 +90,7 @@ class PackOrder(Order):
             members=[PackMember.of(project, name) for name in project.members(ensemble)],
             folds=project.selected,
             bundles={name: Path(use.path) for name, use in config.bundles.items() if name in spec.models},
+            starts=[Path(path) for path in project.starts(ensemble)],
             weights=project.weights(ensemble),
             fit=spec.weights == "fit",
             aim=spec.calibration.aim,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from tilewright.project.bundle import Bundle
 from tilewright.project.config import Pseudo, Report, Section, Slides
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
@@ -56,6 +57,11 @@ class ReportBundle(Section):
     licence: str
     trained_on: list[str]
 
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """A bundle."""
+        return cls(title=bundle.credits.title, licence=bundle.credits.licence, trained_on=bundle.trained_on)
+
 
 class ReportEnsemble(Section):
     """What the report tells of an ensemble.
@@ -65,7 +71,9 @@ class ReportEnsemble(Section):
         scale: name of its scale.
         bounds: what becomes an object of each class, where nothing was fitted; None: ``calibrate`` has fitted it.
         evaluated: slides that are compared with outlines, those that something was fitted on among them.
+        fit: whether weights were fitted.
         bundles: the bundles in it, by name.
+        starts: the bundles that its trainings started from, by path.
         saved: names of the saved predictions in it.
     """
 
@@ -73,7 +81,9 @@ class ReportEnsemble(Section):
     scale: str
     bounds: dict[str, Bounds] | None
     evaluated: list[str]
+    fit: bool
     bundles: dict[str, ReportBundle]
+    starts: dict[str, ReportBundle]
     saved: list[str]
 
     @classmethod
@@ -86,12 +96,9 @@ class ReportEnsemble(Section):
             scale=project.grid_scale(name),
             bounds=bounds,
             evaluated=[row.slide for row in project.evaluated_rows(name)],
-            bundles={
-                each: ReportBundle(
-                    title=bundle.credits.title, licence=bundle.credits.licence, trained_on=bundle.trained_on
-                )
-                for each, bundle in bundles.items()
-            },
+            fit=project.config.ensembles[name].weights == "fit",
+            bundles={each: ReportBundle.of(bundle) for each, bundle in bundles.items()},
+            starts={path: ReportBundle.of(project.bundled.starts[path]) for path in project.starts(name)},
             saved=[each for each in members if each in project.config.predictions],
         )
 

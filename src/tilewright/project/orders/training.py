@@ -28,17 +28,12 @@ class TrainOrder(Order):
     def of(cls, project: Project, model: str, fold: str) -> Self:
         spec = project.model(model)
         return cls(
-            network=Network(**spec.model_dump(exclude={"inference", "workers"}) | {"start": start_of(spec, fold)}),
+            network=Network(**spec.model_dump(exclude={"inference", "workers"}) | {"start": spec.start_of(fold)}),
             classes=project.classes,
             scale=project.scales[project.scale_of(model)],
             folds=list(project.folds.values()),
             pseudo=pseudo_labelled(project, model, int(fold)),
         )
-
-
-def start_of(network: Network, fold: str) -> str | None:
-    """What the training of a fold starts from, if the config names it."""
-    return network.start and network.start.replace("{fold}", fold)
 
 
 def pseudo_labelled(project: Project, model: str, fold: int) -> dict[str, str]:
