@@ -42,6 +42,16 @@ def test_results_are_written_and_read_by_the_steps_that_the_page_names(tmp_path,
         assert f"``{writer}``" in getattr(Places, name).__doc__
 
 
+@pytest.mark.slow
+def test_the_picture_of_the_rules_shows_those_of_the_demo():
+    command = [sys.executable, "-m", "snakemake", "--forceall", "--rulegraph", "--nolock", "-d", REPOSITORY]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    planned = set(re.findall(r"\[label = \"(\w+)", done.stdout)) - {"default", "all"}
+    picture = (REPOSITORY / "docs" / "graph.svg").read_text(encoding="utf-8")
+    assert set(re.findall(r">(\w+)</text>", picture)) == planned
+
+
 VERBS_OF = {"models": "model", "bundles": "bundle"}
 """Folders whose method of ``Places`` has another name."""
 
