@@ -62,7 +62,7 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
             found[name].append(_Slide(shard.fold, shard.group, row.source, histogram, probability, mask))
     if missing := [name for name, slides in found.items() if not slides]:
         what = f"no training slide is labelled for {', '.join(missing)}."
-        remedy = "Correct the column labelled, or fix the threshold in the config."
+        remedy = "Correct the column labelled, or take the class out of the config."
         raise DataError(Problem("the slide sheet", what, remedy))
     fitted = {name: _fit(slides, name, order) for name, slides in found.items()}
     write_calibration(fitted, [row.slide for row in order.rows], out)
