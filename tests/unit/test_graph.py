@@ -49,6 +49,7 @@ def orders(graph):
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
+        ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "pack"}),

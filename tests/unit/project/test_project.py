@@ -43,6 +43,11 @@ def test_members_of_a_bundle_share_its_weight(project_with):
     assert found.weights("all") == {"near": 2, "kidney.near": 3, "kidney.far": 1, "theirs": 1}
 
 
+def test_a_bundle_alone_is_added_up_by_the_numbers_that_it_has(project_with):
+    """Other numbers of the same ratios would be rounded otherwise than where it was made."""
+    assert project_with({"kidney": 0.3}, trained=False).weights("all") == {"kidney.near": 3, "kidney.far": 1}
+
+
 def test_the_grid_of_an_ensemble_is_that_of_its_finest_member(project_with):
     found = project_with({"far": 1, "kidney": 1, "theirs": 1}, scale="half")
     assert found.members("all") == ["kidney.near", "far", "theirs", "kidney.far"]

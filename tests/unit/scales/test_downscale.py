@@ -188,6 +188,16 @@ def test_a_scale_in_micrometres_is_a_factor_of_the_slides_pixel(tmp_path, save_i
         assert scale_factor(Scale(mpp=2.0), slide) == factor
 
 
+def test_a_pixel_size_written_with_six_digits_gives_the_whole_factor_that_it_came_from(tmp_path, save_image):
+    """A bundle of a model that worked at half the slide must read the same windows as that did."""
+    own = 0.25269999
+    save_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    with open_slide(tmp_path / "a.png", mpp=own) as slide:
+        assert round(2 * own, 6) / own != 2
+        assert scale_factor(Scale(mpp=round(2 * own, 6)), slide) == 2
+        assert scale_factor(Scale(mpp=2.001 * own), slide) == pytest.approx(2.001, rel=1e-9)
+
+
 @pytest.mark.parametrize(("mpp", "says"), [(None, "its pixel size is unknown"), (4.0, "coarser than the scale's 2.0")])
 def test_a_scale_that_the_slide_cannot_give_is_refused(tmp_path, save_image, mpp, says):
     save_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
