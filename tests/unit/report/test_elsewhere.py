@@ -81,6 +81,16 @@ def test_an_ensemble_with_saved_predictions_says_that_no_bundle_is_made(page):
     assert "Holds saved predictions (theirs), whose models are not here; hence no bundle is made of it." in text
 
 
+def test_weights_of_an_earlier_config_are_not_shown(page):
+    member = {"weight": 0.987, "error": 0.1, "error_without": None}
+    said = {"weights": {"kidney.near": 0.987}, "members": {"kidney.near": member}, "error": {"fitted": 0, "nested": 0}}
+    Path(PLACES.weights("all")).parent.mkdir(parents=True)
+    write_document(Path(PLACES.weights("all")), said)
+    text = page({"kidney": 1}, {"t1": "d" * 64})
+    assert "0.987" not in text
+    assert "kidney.near (1)" in text
+
+
 def test_thresholds_that_were_not_fitted_are_shown_as_such(page):
     text = page({"kidney": 1}, {"t1": "d" * 64}, calibration={"threshold": {"vessel": 0.25}})
     assert "Given by the config or the bundle; nothing was fitted here." in text
