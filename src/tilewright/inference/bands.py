@@ -1,91 +1,98 @@
-"""Blend overlapping windows in a band of rows: memory grows with the width of a slide and not with its height."""
+"""Rows of a strip of an image on the device of a network, and the windows that are cut from them.
 
-from collections.abc import Callable
-from typing import Any
+What is held grows with the width of the strip and not with the height of the image.
+"""
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Iterator
 
-from tilewright.pixels.grid import BLOCK, Size
-from tilewright.pixels.rasters import Raster
+import torch
+from torch import Tensor
 
-COLUMNS = 8 * BLOCK
-Floats = NDArray[np.float32]
-Combine = Callable[[Floats, Floats, Floats, Floats], None]
+from tilewright.inference.pieces import WIDEST, Piece
+from tilewright.pixels.grid import BLOCK, Corner, Size, Window
 
 
-def add_weighted(total: Floats, weight: Floats, values: Floats, weights: Floats) -> None:
-    """Add a window to the weighted sum of those before it."""
-    total += values * weights
-    weight += weights
+class Rows:
+    """Rows of a strip of an image on a device, of which the upper ones are forgotten on the way down.
 
-
-def keep_least(total: Floats, weight: Floats, values: Floats, _weights: Floats) -> None:
-    """Keep the least value of all windows, so that a pixel reaches a threshold where it does in each of them."""
-    np.copyto(total, np.where(weight > 0, np.minimum(total, values), values))
-    weight[:] = 1
-
-
-class Band:
-    """What windows that arrive in row order say together; finished rows go to a raster, in bytes or as they are.
-
-    A row is finished when no later window can reach it. Rows are written in whole blocks of the raster, so that each
-    block is compressed once.
+    Attributes:
+        values: layers x rows x columns.
+        top: the first row that is held, in pixels of the image.
     """
 
-    def __init__(self, out: Raster, window: int, combine: Combine = add_weighted, groups: int = 1) -> None:
-        """Begin at the top.
+    def __init__(self, layers: int, strip: Window, edge: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Begin at the top with zeros.
 
         Args:
-            out: the raster, one band a class; bytes: 255 is a probability of 1.
-            window: edge of the windows.
-            combine: how windows are blended.
-            groups: maps that are blended each for itself and averaged where they are written.
+            layers: how many values a pixel has.
+            strip: place of the strip in the image.
+            edge: of the windows, a row of which must have room beside a row of blocks.
+            dtype: of a value.
+            device: where the rows are.
         """
-        self._out, self._combine, self._top = out, combine, 0
-        rows = min(window + BLOCK, _blocks(out.size.height))
-        self._sum = np.zeros((groups, out.bands, rows, out.size.width), np.float32)
-        self._weight = np.zeros((rows, out.size.width), np.float32)
+        count = min(edge + BLOCK, -(-strip.height // BLOCK) * BLOCK)
+        self.values = torch.zeros(layers, count, strip.width, dtype=dtype, device=device)
+        self.left, self.top = strip.x, strip.y
 
-    def add(self, values: Floats, weights: Floats, x: int, y: int) -> None:
-        """Add a window.
+    def part(self, window: Window) -> Tensor:
+        """What is held of a window of the image, as a view."""
+        rows, columns = Window(window.x - self.left, window.y - self.top, window.width, window.height).slices
+        return self.values[:, rows, columns]
 
-        Args:
-            values: groups x classes x rows x columns, 0 to 1.
-            weights: rows x columns, above 0.
-            x: left edge of the window; what lies beyond the raster is dropped.
-            y: top edge; not above that of an earlier window.
-        """
-        self._flush(y)
-        size = Size(*self._out.size)
-        height, width = min(values.shape[-2], size.height - y), min(values.shape[-1], size.width - x)
-        part = weights[:height, :width]
-        place: tuple[Any, ...] = (slice(y - self._top, y - self._top + height), slice(x, x + width))
-        self._combine(self._sum[(..., *place)], self._weight[place], values[..., :height, :width], part)
-
-    def finish(self) -> None:
-        """Write what is left."""
-        while self._top < self._out.size.height:
-            self._write()
-
-    def _flush(self, y: int) -> None:
-        while self._top + BLOCK <= y:
-            self._write()
-
-    def _write(self) -> None:
-        rows, exact = min(BLOCK, self._out.size.height - self._top), self._out.dtype.kind == "f"
-        # some columns at a time, so that what is computed on the way stays small
-        for left in range(0, self._out.size.width, COLUMNS):
-            total, weight = (array[..., left : left + COLUMNS] for array in (self._sum, self._weight))
-            if weight[:rows].any():
-                sums = total[..., :rows, :]
-                mean = np.divide(sums, weight[:rows], out=np.zeros_like(sums), where=weight[:rows] > 0).mean(axis=0)
-                self._out.write(mean if exact else (mean * 255 + 0.5).astype(np.uint8), left, self._top)
-            for array in (total, weight):
-                array[..., : -BLOCK or None, :] = array[..., BLOCK:, :].copy()
-                array[..., max(array.shape[-2] - BLOCK, 0) :, :] = 0
-        self._top += BLOCK
+    def forget(self, y: int) -> None:
+        """Make room below: the first row that is held is now ``y``."""
+        step = min(y - self.top, self.values.shape[1])
+        if step <= 0:
+            return
+        # some columns at a time, so that what is copied on the way stays small
+        for left in range(0, self.values.shape[2], WIDEST * BLOCK):
+            columns = self.values[..., left : left + WIDEST * BLOCK]
+            columns[:, : columns.shape[1] - step] = columns[:, step:].clone()
+            columns[:, columns.shape[1] - step :] = 0
+        self.top = y
 
 
-def _blocks(height: int) -> int:
-    return -(-height // BLOCK) * BLOCK
+def cut(
+    pieces: Iterator[Piece], corners: Iterable[Corner], edge: int, size: Size, rows: Rows
+) -> Iterator[tuple[Corner, Tensor]]:
+    """Windows of an image whose pieces come by rows; what lies beyond the image is its mirror image.
+
+    Args:
+        pieces: of all blocks that windows touch.
+        corners: of the windows, by rows.
+        edge: edge of a window.
+        size: of the image.
+        rows: of the pixels of all these windows, where the windows are wanted.
+
+    Yields:
+        Each corner with 3 x edge x edge pixels, uint8.
+    """
+    loaded = (-1, 0)
+    for corner in corners:
+        window = Window(*corner, edge, edge).clipped(size)
+        rows.forget(corner.y)
+        while loaded < ((window.y + window.height - 1) // BLOCK * BLOCK, window.x + window.width):
+            piece = next(pieces)
+            loaded = (piece.y, piece.x + piece.pixels.shape[2])
+            _load(rows, piece)
+        yield corner, _mirrored(rows.part(window), edge).clone()
+
+
+def _load(rows: Rows, piece: Piece) -> None:
+    """Take over what is new of a piece and will be asked for."""
+    height, width = piece.pixels.shape[1:]
+    above, before = max(rows.top - piece.y, 0), max(rows.left - piece.x, 0)
+    after = max(piece.x + width - rows.left - rows.values.shape[2], 0)
+    inside = piece.pixels[:, above:, before : width - after]
+    place = Window(piece.x + before, piece.y + above, width - before - after, height - above)
+    rows.part(place).copy_(inside, non_blocking=True)
+
+
+def _mirrored(pixels: Tensor, edge: int) -> Tensor:
+    """Rows and columns up to an edge, the missing ones as often mirrored at the border as they have to be."""
+    for axis in (1, 2):
+        length = pixels.shape[axis]
+        if length < edge:
+            place = torch.arange(edge, device=pixels.device) % (2 * length)
+            pixels = pixels.index_select(axis, torch.minimum(place, 2 * length - 1 - place))
+    return pixels

@@ -30,6 +30,18 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], depth: int
             yield first, result.result()
 
 
+def write_behind(items: Iterable[Item], write: Callable[[Item], None], depth: int) -> None:
+    """Write each item, by a thread that is up to ``depth`` items behind."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[None]] = deque()
+        for item in items:
+            waiting.append(pool.submit(write, item))
+            if len(waiting) > depth:
+                waiting.popleft().result()
+        for each in waiting:
+            each.result()
+
+
 def in_batches(
     items: Iterator[Item], compute: Callable[[Sequence[Item]], Sequence[Result]], size: int
 ) -> Iterator[tuple[Item, Result]]:
@@ -71,6 +83,14 @@ def fitting_size(compute: Callable[[Sequence[Item]], object], item: Item, device
     each = max(1, torch.cuda.max_memory_allocated(device) - before)
     free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(MOST, int(SHARE * free / each)))
+
+
+def band_memory(device: torch.device) -> int:
+    """Bytes that rows of pixels and sums may take: half of what is free on a GPU, 1 GiB on a processor."""
+    if device.type != "cuda":
+        return 2**30
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,26 +1,26 @@
 """Probabilities of a slide from the folds of a model.
 
-The slide's scaled image is read in overlapping windows, each once for all folds, by a thread that is ahead of the
-networks; their mean probabilities are blended by the weight of a pixel's place in its window. Windows without tissue
-are left out; there the probability is 0.
+The slide's scaled image is decoded once, block by block, by a thread that is ahead of the networks. On their device it
+is cut into overlapping windows, which all folds see; their mean probabilities are blended by the weight of a pixel's
+place in its window, and rounded. Windows without tissue are left out; there the probability is 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from tilewright.inference.bands import Band, add_weighted, keep_least
-from tilewright.inference.batches import fitting_size, in_batches, read_ahead
+from tilewright.inference.bands import Rows, cut
+from tilewright.inference.batches import band_memory, fitting_size, in_batches, read_ahead, write_behind
+from tilewright.inference.blending import Blend, Finished, blended, on_host
 from tilewright.inference.layers import Layer, Seen, layers_of
 from tilewright.inference.loading import load_bundled, load_folds
+from tilewright.inference.pieces import Piece, Pixels, covered, read_piece, runs, with_tissue
 from tilewright.inference.views import view_probabilities
-from tilewright.inference.windows import Pixels, blend_weights, kept_part, read_window
 from tilewright.pixels.grid import Corner, Frame, Window, grid
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import Inference
@@ -31,8 +31,8 @@ from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import track
 from tilewright.training.segmenter import Segmenter
 
-Read = tuple[Corner, NDArray[np.uint8]]
-AHEAD = 16
+AHEAD, BEHIND = 8, 4
+"""Pieces that are decoded ahead, and parts of maps that wait to be written."""
 
 
 class Map(NamedTuple):
@@ -97,10 +97,9 @@ def predict_image(
         maps: the maps to write.
         name: the slide, for progress.
     """
-    edge = inference.window
-    corners = grid(image.size, edge, inference.overlap)
+    corners = grid(image.size, inference.window, inference.overlap)
     if inference.skip_background:
-        corners = [corner for corner in corners if tissue.read(Window(*corner, edge, edge)).any()]
+        corners = with_tissue(corners, inference.window, tissue)
     predict_windows(segmenters, image, corners, inference, maps, name)
 
 
@@ -114,6 +113,9 @@ def predict_windows(
 ) -> None:
     """Predict some windows of an image and blend them; what none covers stays 0.
 
+    An image that is too wide for the memory of the device is predicted in strips. Windows across their edges are
+    predicted for both, so that there is no seam.
+
     Args:
         segmenters: the network of each fold, in evaluation mode.
         image: RGB at the network's scale.
@@ -122,31 +124,71 @@ def predict_windows(
         maps: the maps to write.
         name: the slide, for progress.
     """
-    edge, device = inference.window, next(segmenters[0].parameters()).device
-    margin = round(edge * inference.overlap) // 2 if inference.blend == "discard" else 0
-    weights = blend_weights(inference.blend, edge)
-    combine = keep_least if inference.blend == "minimum" else add_weighted
-    bands = [Band(raster, edge, combine, len(layer.groups)) for layer, raster in maps]
-    groups = list(dict.fromkeys(group for layer, _ in maps for group in layer.groups))
-    places = [[groups.index(group) for group in layer.groups] for layer, _ in maps]
+    device, edge = next(segmenters[0].parameters()).device, inference.window
+    blend = Blend(inference, [layer for layer, _ in maps], maps[0].raster.bands, image.size)
+    widest = blend.strip_width(band_memory(device))
+    for left in range(0, image.size.width, widest):
+        strip = Window(left, 0, widest, image.size.height).clipped(image.size)
+        own = [corner for corner in corners if corner.x < left + widest and corner.x + edge > left]
+        if own:
+            work = partial(computed, segmenters=segmenters, corners=own, blend=blend, strip=strip, name=name)
+            through(image, runs(covered(own, edge, image.size), image.size), work, maps, pinned=device.type == "cuda")
 
-    def read(corner: Corner) -> NDArray[np.uint8]:
-        return read_window(image, Window(*corner, edge, edge))
 
-    def compute(batch: Sequence[Read]) -> list[NDArray[np.float32]]:
-        pixels = torch.from_numpy(np.stack([each for _, each in batch])).to(device)
-        return list(group_means(segmenters, pixels, inference, groups).cpu().numpy())
+def through(
+    image: Pixels,
+    wanted: Iterable[Window],
+    device: Callable[[Iterator[Piece]], Iterable[Finished]],
+    maps: Sequence[Map],
+    *,
+    pinned: bool = False,
+) -> None:
+    """Bring windows of an image to a device, and what it makes of them to the maps.
 
-    size = inference.batch_size
-    if size is None:
-        size = fitting_size(compute, (Corner(0, 0), np.zeros((3, edge, edge), np.uint8)), device)
-    windows = read_ahead(track(corners, f"predict {name}"), read, max(AHEAD, 2 * size))
-    for ((x, y), _), values in in_batches(windows, compute, size):
-        part = kept_part(x, y, edge, image.size, margin)
-        for band, own in zip(bands, places, strict=True):
-            band.add(values[(own, slice(None), *part.slices)], weights[part.slices], x + part.x, y + part.y)
-    for band in bands:
-        band.finish()
+    One thread decodes ahead and one compresses behind.
+
+    Args:
+        image: the image.
+        wanted: what is read of it, by rows.
+        device: makes parts of maps of pieces of the image.
+        maps: the maps to write.
+        pinned: the device is a GPU, which copies from memory that stays where it is.
+    """
+
+    def write(part: Finished) -> None:
+        if part.copied:
+            part.copied.synchronize()
+        maps[part.map].raster.write(part.values.numpy(), part.x, part.y)
+
+    pieces = read_ahead(wanted, partial(read_piece, image, pinned=pinned), AHEAD)
+    write_behind(on_host(device(piece for _, piece in pieces)), write, BEHIND)
+
+
+def computed(
+    pieces: Iterator[Piece],
+    segmenters: Sequence[Segmenter],
+    corners: Sequence[Corner],
+    blend: Blend,
+    strip: Window,
+    name: str,
+) -> Iterator[Finished]:
+    """Parts of maps of the pieces of a strip; all that is computed, on the device of the networks."""
+    inference, device = blend.inference, next(segmenters[0].parameters()).device
+
+    def compute(batch: Sequence[tuple[Corner, Tensor]]) -> Sequence[Tensor]:
+        pixels = torch.stack([each for _, each in batch])
+        return group_means(segmenters, pixels, inference, blend.groups).unbind()
+
+    count = inference.batch_size
+    if count is None:
+        blank = torch.zeros(3, inference.window, inference.window, dtype=torch.uint8, device=device)
+        count = fitting_size(compute, (corners[0], blank), device)
+    columns = [corner.x for corner in corners]
+    wide = Window(min(columns), 0, max(columns) + inference.window - min(columns), blend.size.height)
+    rows = Rows(3, wide.clipped(blend.size), inference.window, torch.uint8, device)
+    windows = cut(pieces, track(corners, f"predict {name}", len(corners)), inference.window, blend.size, rows)
+    results = ((corner, values) for (corner, _), values in in_batches(windows, compute, count))
+    return blended(results, corners, blend, strip, device)
 
 
 def group_means(

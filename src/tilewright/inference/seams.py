@@ -7,7 +7,7 @@ mean difference of the probabilities where windows of the first grid end is the 
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +89,9 @@ class Part:
         self._raster, self._window = raster, window
         self.size = Size(window.width, window.height)
 
-    def read(self, window: Window) -> NDArray[np.uint8]:
-        """Pixels of a window of the part, bands x rows x columns."""
-        x, y = window.x + self._window.x, window.y + self._window.y
-        pixels: NDArray[np.uint8] = self._raster.read(Window(x, y, window.width, window.height))
-        return pixels
+    def read_into(self, out: NDArray[np.uint8], window: Window) -> None:
+        """Read a window of the part into an array of bands x rows x columns."""
+        self._raster.read_into(out, replace(window, x=window.x + self._window.x, y=window.y + self._window.y))
 
 
 def operations(segmenter: Segmenter, inference: Inference) -> float:

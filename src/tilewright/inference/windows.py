@@ -1,7 +1,5 @@
 """Windows over an image and the weights with which they are blended. Pixels of one scale, x before y."""
 
-from typing import Any, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,15 +7,6 @@ from tilewright.pixels.grid import Size, Window
 from tilewright.project.config.results import BlendName
 
 LEAST_WEIGHT = 1e-3
-
-
-class Pixels(Protocol):
-    """An image that is read by windows: bands x rows x columns."""
-
-    size: Size
-
-    def read(self, window: Window) -> NDArray[Any]:
-        """The pixels of a window."""
 
 
 def blend_weights(blend: BlendName, edge: int) -> NDArray[np.float32]:
@@ -64,13 +53,3 @@ def kept_part(x: int, y: int, edge: int, size: Size, margin: int) -> Window:
         edge - margin if start + edge < length else edge for start, length in ((x, size.width), (y, size.height))
     )
     return Window(left, top, right - left, bottom - top)
-
-
-def read_window(image: Pixels, window: Window) -> NDArray[np.uint8]:
-    """A window as 3 x rows x columns; what lies beyond the image is its mirror image."""
-    inside = window.clipped(image.size)
-    pixels: NDArray[np.uint8] = image.read(inside)
-    missing = (window.height - inside.height, window.width - inside.width)
-    if any(missing):
-        pixels = np.pad(pixels, ((0, 0), (0, missing[0]), (0, missing[1])), mode="symmetric")
-    return pixels

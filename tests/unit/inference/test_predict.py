@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tilewright.inference import bands, predict
-from tilewright.inference.bands import Band
+from tilewright.inference import bands, blending, pieces, predict
+from tilewright.inference.blending import Blend, blended
 from tilewright.inference.layers import layers_of
 from tilewright.inference.loading import load_model
-from tilewright.inference.predict import Map, group_means, predict_image
+from tilewright.inference.pieces import Piece
+from tilewright.inference.predict import Map, computed, group_means, predict_image
 from tilewright.inference.windows import blend_weights
-from tilewright.pixels.grid import Frame, Size, grid
+from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 
 NOISE = np.random.default_rng(0)
-real = predict.read_window
+real = predict.read_piece
 
 
 class Pixelwise(nn.Module):
@@ -109,11 +111,45 @@ def plain(network, image, overlap, blend, edge=64):
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
 @pytest.mark.parametrize("blend", ["mean", "pyramid", "discard", "minimum"])
 def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend):
-    monkeypatch.setattr(bands, "BLOCK", band)
-    monkeypatch.setattr(bands, "COLUMNS", 50)
+    for module in (bands, blending, pieces):
+        monkeypatch.setattr(module, "BLOCK", band)
+        monkeypatch.setattr(module, "WIDEST", 2, raising=False)
     image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
     found = predicted(tmp_path, Shifted(), image, overlap=overlap, blend=blend)
     assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51
+
+
+@pytest.mark.parametrize("blend", ["pyramid", "discard", "minimum"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
+def test_an_image_too_wide_for_the_device_is_predicted_in_strips_without_seams(tmp_path, monkeypatch, overlap, blend):
+    for module in (bands, blending, pieces):
+        monkeypatch.setattr(module, "BLOCK", 32)
+        monkeypatch.setattr(module, "WIDEST", 2, raising=False)
+    image = NOISE.integers(0, 256, (3, 203, 330), np.uint8)
+    networks, options = [Plus(0.0), Plus(1.0)], {"overlap": overlap, "blend": blend, "keep": ["folds"]}
+    whole = maps_of(tmp_path, networks, image, **options)
+    networks[0].windows = 0
+    monkeypatch.setattr(predict, "band_memory", lambda _device: 0)
+    strips = maps_of(tmp_path, networks, image, **options)
+    assert networks[0].windows > len(grid(Size(330, 203), 64, overlap))
+    for part, values in whole.items():
+        assert (strips[part] == values).all()
+
+
+def test_a_strip_holds_no_more_than_its_memory():
+    layers = layers_of([0, 1], Inference(keep=["folds"]))
+    blend = Blend(Inference(window=512), layers, 3, Size(10**6, 10**6))
+    for memory in (10**9, 1024 * (3 + 4 * 10) * 8 * 4096):
+        width = blend.strip_width(memory)
+        strip, device = Window(0, 0, width, 10**6), torch.device("meta")
+        rows = [
+            bands.Rows(3, Window(0, 0, width + 1024, 10**6), 512, torch.uint8, device),
+            bands.Rows(3 * 3, strip, 512, torch.float32, device),
+            bands.Rows(1, strip, 512, torch.float32, device),
+        ]
+        held = sum(each.values.nbytes for each in rows)
+        assert 0.6 * memory < held <= memory
+    assert blend.strip_width(0) == 4096
 
 
 @pytest.mark.filterwarnings("ignore")  # of MONAI's imports
@@ -212,11 +248,12 @@ def test_windows_without_tissue_are_not_computed_and_are_zero(tmp_path):
 def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
     """Where windows vote by AND, one of them that misses an object removes it."""
     with create_raster(tmp_path / "o.tif", Size(96, 64)) as out:
-        band, weights = Band(out, 64), blend_weights("pyramid", 64)
-        sure, weak = np.full((1, 64, 64), 0.95, np.float32), np.full((1, 64, 64), 0.1, np.float32)
-        band.add(sure[None], weights, 0, 0)
-        band.add(weak[None], weights, 32, 0)
-        band.finish()
+        sure, weak = (torch.full((1, 1, 64, 64), each) for each in (0.95, 0.1))
+        blend = Blend(Inference(window=64), layers_of([0], Inference()), 1, Size(96, 64))
+        corners = [Corner(0, 0), Corner(32, 0)]
+        strip, device = Window(0, 0, 96, 64), torch.device("cpu")
+        for part in blended(zip(corners, (sure, weak), strict=True), corners, blend, strip, device):
+            out.write(part.values.numpy(), part.x, part.y)
     with open_raster(tmp_path / "o.tif") as raster:
         row = raster.read()[0, 32]
     assert (row[:44] >= 128).all()
@@ -251,11 +288,87 @@ def test_all_folds_in_one_pass_give_the_mean_of_what_each_gives_alone(tmp_path, 
     assert (plain[""] == found[""]).all()
 
 
-def test_each_window_is_read_once_for_all_folds(tmp_path, monkeypatch):
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_a_covered_block_is_decoded_once_whatever_folds_and_overlap_and_no_other_is(tmp_path, monkeypatch, overlap):
     read = []
-    monkeypatch.setattr(predict, "read_window", lambda image, window: read.append(window) or real(image, window))
-    maps_of(tmp_path, [Plus(each) for each in FOLDS], np.zeros((3, 64, 160), np.uint8), overlap=0.0)
-    assert len(read) == len(set(read)) == 3
+
+    def watched(image, window, *, pinned):
+        read.append(window)
+        return real(image, window, pinned=pinned)
+
+    monkeypatch.setattr(predict, "read_piece", watched)
+    tissue = np.zeros((1, 1100, 1300), np.uint8)
+    tissue[0, :60, 1200:] = tissue[0, 1095:, :10] = 1
+    maps_of(tmp_path, [Plus(each) for each in FOLDS], np.zeros((3, 1100, 1300), np.uint8), tissue, overlap=overlap)
+    assert read == [Window(1024, 0, 276, 512), Window(0, 1024, 512, 76)]
+
+
+def random_corners(size, edge, count):
+    places = NOISE.integers(0, [max(1, size.width - edge), max(1, size.height - edge)], (count, 2)).tolist()
+    return sorted((Corner(*place) for place in places), key=lambda corner: (corner.y, corner.x))
+
+
+@pytest.mark.parametrize("edge", [32, 96])
+@pytest.mark.parametrize("size", [Size(330, 203), Size(20, 300), Size(300, 20), Size(64, 64), Size(1, 1)])
+def test_the_tissue_of_windows_is_found_by_reading_the_mask_once(tmp_path, monkeypatch, size, edge):
+    monkeypatch.setattr(pieces, "BLOCK", 64)
+    monkeypatch.setattr(pieces, "WIDEST", 2)
+    mask = np.zeros((1, size.height, size.width), np.uint8)
+    mask[0, NOISE.integers(0, size.height, 12), NOISE.integers(0, size.width, 12)] = 1
+    write(tmp_path / "t.tif", mask)
+    corners = random_corners(size, edge, 200)
+    expected = [corner for corner in corners if mask[(0, *Window(*corner, edge, edge).slices)].any()]
+    with open_raster(tmp_path / "t.tif") as raster:
+        assert pieces.with_tissue(corners, edge, raster) == expected
+
+
+@pytest.mark.parametrize("size", [Size(330, 203), Size(20, 300), Size(64, 64)])
+def test_blocks_that_windows_touch_are_read_and_no_others(monkeypatch, size):
+    monkeypatch.setattr(pieces, "BLOCK", 32)
+    monkeypatch.setattr(pieces, "WIDEST", 3)
+    corners = random_corners(size, 48, 5)
+    expected, found = np.zeros((size.height, size.width), np.int64), np.zeros((size.height, size.width), np.int64)
+    for x, y in corners:
+        inside = Window(x, y, 48, 48).clipped(size)
+        for row in range(inside.y // 32, (inside.y + inside.height - 1) // 32 + 1):
+            for column in range(inside.x // 32, (inside.x + inside.width - 1) // 32 + 1):
+                expected[Window(column * 32, row * 32, 32, 32).slices] = 1
+    for window in pieces.runs(pieces.covered(corners, 48, size), size):
+        found[window.slices] += 1
+        assert window.width <= 96
+    assert (found == expected).all()
+
+
+class Convolution(nn.Conv2d):
+    """Two classes, in half precision on a GPU."""
+
+    gpu_dtype = torch.float16
+
+    def __init__(self):
+        super().__init__(3, 2, 3, padding=1)
+
+    def forward(self, images):
+        return super().forward(images.float())
+
+
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
+@pytest.mark.parametrize("depth", ["uint8", "float16"])
+@pytest.mark.filterwarnings("ignore:CUDA is not available")  # of autocast
+def test_what_a_device_does_stays_on_it(blend, depth):
+    """On tensors that have a device and no values: what mixed devices, or asked for a value, would fail."""
+    size, strip, device = Size(130, 20), Window(0, 0, 130, 20), torch.device("cuda")
+    options = {"tta": "d4", "tta_scales": [1, 0.5], "batch_size": 2, "keep": ["folds", "views"]}
+    inference = Inference(window=64, overlap=0.5, blend=blend, depth=depth, **options)
+    corners = grid(size, 64, 0.5)
+    with FakeTensorMode(), torch.inference_mode():
+        with device:
+            networks = [Convolution(), Convolution()]
+        what = Blend(inference, layers_of([0, 1], inference), 2, size)
+        image = Piece(0, 0, torch.zeros(3, 20, 130, dtype=torch.uint8))
+        parts = list(computed(iter([image]), networks, corners, what, strip, "image"))
+    assert {part.values.device.type for part in parts} == {"cuda"}
+    assert {part.map for part in parts} == set(range(1 + 2 + 16))
+    assert {part.values.dtype for part in parts} == {torch.uint8 if depth == "uint8" else torch.float32}
 
 
 def test_views_are_kept_each_for_itself(tmp_path):
