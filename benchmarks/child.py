@@ -35,9 +35,10 @@ def _measure(stages, report):
     next(stages)
     report |= {"stage": STAGES[2], "prepared": _status("VmRSS")}
     _forget_peak()
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     next(stages)
-    report |= {"seconds": time.perf_counter() - begin, "peak": _status("VmHWM"), "stage": STAGES[3]}
+    report |= {"seconds": time.perf_counter() - begin, "processor": time.process_time() - used}
+    report |= {"peak": _status("VmHWM"), "stage": STAGES[3]}
     report["facts"] = next(stages, {})
 
 

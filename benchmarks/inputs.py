@@ -69,7 +69,7 @@ class Inputs:
         return _made(outlines.with_suffix(".geojson"), "geojson", outlines=str(outlines))
 
     def image(self, size, kind):
-        """A tiled TIFF of real H&E, repeated: jpeg, deflate, or empty (no pixel is written)."""
+        """A tiled TIFF of real H&E, repeated: jpeg, deflate, scaled (as steps write it), or empty of pixels."""
         return _made(self.cache / f"{kind}-{size[0]}x{size[1]}.tif", "image", size=size, kind=kind)
 
     def mask(self, outlines):
@@ -223,5 +223,8 @@ def _image(path, size, kind):
     square = row.join(row.flipver(), "vertical").copy_memory()
     times = (-(-size[0] // square.width), -(-size[1] // square.height))
     whole = square.replicate(*times).extract_area(0, 0, *size)
+    if kind == "scaled":
+        ours.scaled_image(path, size, lambda y, rows: whole.crop(0, y, size[0], rows).numpy())
+        return
     whole.tiffsave(str(path), tile=True, tile_width=512, tile_height=512, bigtiff=True, **SAVE[kind])
     ours.seal(path)

@@ -1,6 +1,7 @@
 """Measurements: each in a process of its own, ours and the peers' in turn.
 
-Times are seconds of the work alone, memory is the largest resident size while it ran, in bytes.
+Times are seconds of the work alone, that pass or that the processor spends; memory is the largest resident size while
+it ran, in bytes.
 """
 
 import json
@@ -86,6 +87,7 @@ class Case:
         peak: goal: our peak in bytes, at most.
         before: makes what the calls need, just before they run.
         repeats: most repetitions; None: as many as asked for.
+        clock: what its seconds are: "seconds" that pass, or those of the "processor", all threads together.
     """
 
     title: str
@@ -94,18 +96,21 @@ class Case:
     peak: float | None = None
     before: Callable[[], None] | None = None
     repeats: int | None = None
+    clock: str = "seconds"
 
 
 @dataclass
 class Series:
-    """The measurements of one call."""
+    """The measurements of one call, and which of its times are its seconds."""
 
     call: Call
+    clock: str = "seconds"
     runs: list[dict] = field(default_factory=list)
     failure: str = ""
 
     def median(self, key):
         """The median over the repetitions; None after a failure."""
+        key = self.clock if key == "seconds" else key
         return None if self.failure or not self.runs else statistics.median(run[key] for run in self.runs)
 
     @property
@@ -125,7 +130,7 @@ def measure_case(case, repeats, *, settle, say=print):
     Returns:
         Our series and those of the peers.
     """
-    series = [Series(call) for call in (case.ours, *(peer.call for peer in case.peers))]
+    series = [Series(call, case.clock) for call in (case.ours, *(peer.call for peer in case.peers))]
     if case.before:
         case.before()
     _warm(case)

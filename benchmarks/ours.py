@@ -238,6 +238,13 @@ def empty_slide(path, width, height):
         pass
 
 
+def scaled_image(path, size, rows):
+    """An image as steps write it, of ``rows(y, count)``: rows x columns x 3."""
+    with create_raster(path, Size(*size), bands=3) as raster:
+        for window in blocks(Size(*size), (size[0], BLOCK)):
+            raster.write(np.moveaxis(rows(window.y, window.height), -1, 0), 0, window.y)
+
+
 def write_mask(shapes, width, height, path):
     """A mask of outlines, for encoders and components."""
     masks.draw([Annotation("nucleus", shape) for shape in shapes], frame(width, height), path, classes=CLASSES)

@@ -260,7 +260,7 @@ def predict_tiatoolbox(image, network, window, overlap, out):
     import cv2
     import numpy as np
     import torch
-    from shared import plain_network
+    from shared import nothing, plain_network
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig
     from tiatoolbox.models.engine.semantic_segmentor import SemanticSegmentor
     from tiatoolbox.models.models_abc import ModelABC
@@ -268,7 +268,7 @@ def predict_tiatoolbox(image, network, window, overlap, out):
     class Model(ModelABC):
         def __init__(self):
             super().__init__()
-            self.network = plain_network()
+            self.network = nothing() if network == "nothing" else plain_network()
 
         def forward(self, images):
             return torch.sigmoid(self.network(images.permute(0, 3, 1, 2).float() / 127.5 - 1)).permute(0, 2, 3, 1)

@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
-from shared import plain_network
+from shared import nothing, plain_network
 from torch import nn
 
+from tilewright.inference.blending import Finished
 from tilewright.inference.layers import layers_of
-from tilewright.inference.predict import Map, predict_image
-from tilewright.pixels.grid import Size, Window, grid
+from tilewright.inference.pieces import covered, runs, with_tissue
+from tilewright.inference.predict import Map, predict_image, through
+from tilewright.pixels.grid import Size, Window, blocks, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference, Network
 from tilewright.training.architectures import build_network
@@ -46,6 +48,51 @@ def predict(image, network, window, overlap, out, tissue=None):
     ):
         predict_image([segmenter], pixels, where, inference, [Map(mean, result)])
     yield
+
+
+def host(image, overlap, out):
+    """All of a prediction but the device, in whose place finished rows come at once, as many as there would be."""
+    yield
+    with open_raster(Path(image)) as raster:
+        size, rows = raster.size, torch.from_numpy(raster.read()[:1])
+    mask = Path(out).with_suffix(".tissue.tif")
+    with create_raster(mask, size) as raster:
+        for window in blocks(size, (size.width, 512)):
+            raster.write(np.ones((window.height, window.width), np.uint8), 0, window.y)
+
+    def device(pieces):
+        for piece in pieces:
+            yield Finished(0, piece.x, piece.y, rows[(slice(None), *_window(piece).slices)])
+
+    yield
+    with open_raster(Path(image)) as pixels, open_raster(mask) as where, create_raster(Path(out), size) as result:
+        corners = with_tissue(grid(size, 512, overlap), 512, where)
+        (mean,) = layers_of([0], Inference())
+        through(pixels, runs(covered(corners, 512, size), size), device, [Map(mean, result)])
+    yield
+
+
+def decode_and_write(image, out):
+    """Decode an image once and write a band of it once, in whole blocks, by the libraries that we use."""
+    yield
+    with open_raster(Path(image)) as raster:
+        band = raster.read()[:1]
+    yield
+    with rasterio.open(image) as file:
+        for _, window in file.block_windows(1):
+            file.read(window=window)
+        options = {
+            key: file.profile[key] for key in ("width", "height", "tiled", "blockxsize", "blockysize", "compress")
+        }
+    with rasterio.open(out, "w", driver="GTiff", count=1, dtype="uint8", zstd_level=1, **options) as file:
+        for _, window in file.block_windows(1):
+            rows, columns = window.toslices()
+            file.write(band[:, rows, columns], window=window)
+    yield
+
+
+def _window(piece):
+    return Window(piece.x, piece.y, piece.pixels.shape[2], piece.pixels.shape[1])
 
 
 def predict_monai(image, network, window, overlap, out):
@@ -91,6 +138,8 @@ def _network(name):
     torch.manual_seed(0)
     if name == "convolution":
         return Segmenter(nn.Conv2d(3, 1, 3, padding=1), [0.5] * 3, [0.5] * 3).eval()
+    if name == "nothing":
+        return Segmenter(nothing(), [0.5] * 3, [0.5] * 3).eval()
     if name == "plain":
         return Segmenter(plain_network(), [0.5] * 3, [0.5] * 3).eval()
     options = {"decoder_channels": [128, 64, 32, 16, 16]}

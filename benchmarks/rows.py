@@ -279,6 +279,25 @@ def predict(bench):
     yield Case(f"one convolution, {large:,} x {large:,}", ours, (Peer(whole, close_pixels(1), memory=0.25),), repeats=1)
 
 
+def host(bench):
+    """What a prediction costs beside its network; that of the others is a network that costs next to nothing."""
+    edge = bench.sizes.predict[0] * 2
+    image = str(bench.inputs.image((edge, edge), "scaled"))
+
+    def call(function, label, module="prediction", environment="ours", **more):
+        arguments = {"image": image, "out": str(bench.out("host", label.replace(" ", "-"))), **more}
+        return Call(function, arguments, environment, label, module, (edge**2, "pixel"))
+
+    windows = {"network": "nothing", "window": 512, "overlap": 0.25}
+    peers = (
+        Peer(call("decode_and_write", "decoding and writing once"), speed=1 / 1.5),
+        Peer(call("host", "overlap of three quarters", overlap=0.75), speed=0.9),
+        Peer(call("predict_monai", "MONAI", **windows)),
+        Peer(call("predict_tiatoolbox", "TIAToolbox", "", "tiatoolbox", **windows)),
+    )
+    yield Case(f"{edge:,} x {edge:,}", call("host", "tilewright", overlap=0.25), peers, clock="processor")
+
+
 def full(bench):
     """The chain on one large slide, each step in its own process."""
     edge, count = bench.sizes.full
@@ -348,6 +367,7 @@ ROWS = {
     "tiles": tiles,
     "components": components,
     "predict": predict,
+    "host": host,
     "growth": growth,
     "full": full,
     "chain": chain,
