@@ -50,6 +50,20 @@ def close_pixels(most):
     return check
 
 
+def mean_difference():
+    """Tells how far the values differ on average, and at most."""
+
+    def check(ours, our_facts, peer, peer_facts):
+        total = count = worst = 0
+        for a, b in _strips(ours.out, peer.out):
+            difference = np.abs(a.astype(np.int16) - b)
+            total, count = total + int(difference.sum()), count + difference.size
+            worst = max(worst, int(difference.max(initial=0)))
+        return None, f"mean difference {total / count:.2f}, largest {worst}"
+
+    return check
+
+
 def close_tiles(most):
     """As many tiles, and no value of an image differs by more than ``most``."""
 

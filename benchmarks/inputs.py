@@ -21,6 +21,7 @@ TEXTURE = ROOT / "config" / "demo" / "hgsc_nest.jpg"
 SAVE = {
     "jpeg": {"compression": "jpeg", "Q": 90},
     "deflate": {"compression": "deflate", "level": 1},
+    "pyramid": {"compression": "jpeg", "Q": 90, "pyramid": True, "region_shrink": "mean"},
 }
 FEATURE = '{"type":"Feature","geometry":%s,"properties":{"classification":{"name":"nucleus"}}}'
 
@@ -64,12 +65,16 @@ class Inputs:
             raise Unavailable("no folder hubmap-kidney in --data")
         return _made(self.cache / f"kidney-{slides}.parquet", "kidney_outlines", folder=str(folder), slides=slides)
 
+    def scanned(self):
+        """Slides of a scanner with levels, each with its name; none where the folder of data has none."""
+        return [(path.name, path) for path in sorted((self.data / "svs").glob("luna*.svs"))]
+
     def geojson(self, outlines):
         """A GeoJSON file of the first slide of an outlines file."""
         return _made(outlines.with_suffix(".geojson"), "geojson", outlines=str(outlines))
 
     def image(self, size, kind):
-        """A tiled TIFF of real H&E, repeated: jpeg, deflate, scaled (as steps write it), or empty of pixels."""
+        """A tiled TIFF of real H&E, repeated: jpeg, deflate, pyramid, scaled (as steps write it), or empty."""
         return _made(self.cache / f"{kind}-{size[0]}x{size[1]}.tif", "image", size=size, kind=kind)
 
     def mask(self, outlines):

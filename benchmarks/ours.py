@@ -93,12 +93,12 @@ def _texts(strips, order, height, width):
     return rlestream.stream_column_major(strips, height, width, Path(tempfile.gettempdir()))
 
 
-def downscale_image(image, factor, out):
+def downscale_image(image, factor, out, levels=True):
     """Write an image at a lower resolution."""
     yield
     yield
     with open_slide(Path(image), threads=THREADS) as slide:
-        scales.downscale_image(slide, {Path(out): slide.frame.scaled(factor)}, THREADS)
+        scales.downscale_image(slide, {Path(out): slide.frame.scaled(factor)}, THREADS, levels=levels)
     yield
 
 

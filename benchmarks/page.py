@@ -22,6 +22,7 @@ TITLES = {
     "kidney": "Glomeruli of the kidney data set",
     "rle": "Run-length encoding",
     "downscale": "Downscaling",
+    "pyramid": "Downscaling slides with levels",
     "tiles": "Cutting tiles",
     "components": "Components with their areas and centres",
     "predict": "Prediction by windows",

@@ -151,6 +151,37 @@ def shrink_opencv(image, factor, out):
     yield
 
 
+def shrink_openslide(image, factor, out):
+    """The usual loop over the level of an OpenSlide file that is fine enough; the same kind of file as ours."""
+    import cv2
+    import numpy as np
+    import openslide
+    import rasterio
+    from rasterio.windows import Window
+
+    yield
+    yield
+    with openslide.OpenSlide(image) as slide:
+        level = slide.get_best_level_for_downsample(factor * 1.001)
+        more = factor // round(slide.level_downsamples[level])
+        width, height = (-(-length // factor) for length in slide.dimensions)
+        options = {"width": width, "height": height, "count": 3, "dtype": "uint8", "photometric": "rgb"}
+        layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd", "zstd_level": 1}
+        with (
+            _no_warning(rasterio),
+            rasterio.open(out, "w", driver="GTiff", interleave="pixel", **options, **layout) as file,
+        ):
+            for y in range(0, height, 512):
+                for x in range(0, width, 512):
+                    edges = min(512, width - x), min(512, height - y)
+                    region = slide.read_region((x * factor, y * factor), level, tuple(edge * more for edge in edges))
+                    pixels = np.asarray(region.convert("RGB"))
+                    if more > 1:
+                        pixels = cv2.resize(pixels, edges, interpolation=cv2.INTER_AREA)
+                    file.write(np.moveaxis(pixels, -1, 0), window=Window(x, y, *edges))
+    yield
+
+
 def tiles_openslide(image, size, factor, out):
     """The usual loop over an OpenSlide file."""
     import h5py

@@ -6,7 +6,7 @@ Each row is a function of a ``Bench`` that yields cases, in an order in which la
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks import close_pixels, close_tiles, same_facts, same_pixels
+from checks import close_pixels, close_tiles, mean_difference, same_facts, same_pixels
 from inputs import WHOLE, Inputs
 from measure import Call, Case, Peer, run
 
@@ -180,6 +180,25 @@ def downscale(bench):
             Peer(call("shrink_opencv", "peers", "OpenCV"), close_pixels(1), memory=1 / 3),
         )
         yield Case(f"x{factor} of {edge**2 / 1e9:.2g} Gpx, {kind}", call("downscale_image"), peers)
+
+
+def pyramid(bench):
+    """Images at a quarter and a sixteenth, of slides that hold coarser levels."""
+    edge = bench.sizes.tiles
+    slides = [("JPEG", bench.inputs.image((edge, edge), "pyramid")), *bench.inputs.scanned()]
+    for factor in (4, 16):
+        for title, image in slides:
+            name = f"pyramid{factor}-{title}"
+
+            def call(function, environment="ours", label="tilewright", name=name, image=image, factor=factor, **more):
+                arguments = {"image": str(image), "factor": factor, "out": str(bench.out(name, label)), **more}
+                return Call(function, arguments, environment, label)
+
+            peers = (
+                Peer(call("shrink_openslide", "peers", "OpenSlide loop"), mean_difference(), speed=1),
+                Peer(call("downscale_image", label="level 0", levels=False), mean_difference()),
+            )
+            yield Case(f"x{factor} of {title}", call("downscale_image"), peers)
 
 
 def tiles(bench):
@@ -364,6 +383,7 @@ ROWS = {
     "kidney": kidney,
     "rle": rle,
     "downscale": downscale,
+    "pyramid": pyramid,
     "tiles": tiles,
     "components": components,
     "predict": predict,

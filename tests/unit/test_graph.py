@@ -46,6 +46,7 @@ def orders(graph):
         ("annotations__ignore", ["unsure"], {"rasterize"}),
         ("tissue__smooth", 1.0, {"downscale", "pack"}),
         ("slides__crop_to_bounds", False, {"rasterize", "downscale", "pack", "report"}),
+        ("slides__levels", False, {"downscale", "pack"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),

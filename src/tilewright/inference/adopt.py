@@ -265,5 +265,5 @@ def _averaged(saved: Saved, shrink: float, cells: Window) -> NDArray[np.float32]
     # a size that was rounded down may lack what is under the last cell
     last = int((cells.x + cells.width - 1) * shrink), int((cells.y + cells.height - 1) * shrink)
     width, height = (max(length, place + 1) for length, place in zip(saved.size, last, strict=True))
-    source = source_window(cells, shrink, width, height)
+    source = source_window(cells, shrink, Size(width, height))
     return average_bands(saved.read(source).astype(np.float32), cells, shrink, source)

@@ -91,7 +91,7 @@ def _rasterize_slide(row: RasterizeRow, order: RasterizeOrder, limits: Limits, f
     options = order.annotations
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
-        crop_to_bounds=order.slides.crop_to_bounds,
+        crop_to_bounds=order.crop_to_bounds,
     ) as slide:  # fmt: skip
         frame = slide.frame
     batches: Iterable[Outlines] = ()

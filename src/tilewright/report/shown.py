@@ -82,7 +82,7 @@ def draw_overlays(
             _finest(places, {each.scale for each in order.ensembles.values()}, row),
             list(order.colors),
             order.report.max_edge,
-            crop_to_bounds=order.slides.crop_to_bounds,
+            crop_to_bounds=order.crop_to_bounds,
         )
         size = Size(view.image.shape[1], view.image.shape[0])
         truth = outline_layer(view.truth, order.colors, TRUTH, size) if view.truth else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.runtime.hashed import FILE_TAG, file_print
 from tilewright.runtime.progress import track
+from tilewright.scales.levels import Plane, planes_of
 from tilewright.scales.resample import average_image, nearest, source_window
 from tilewright.scales.tissue import find_tissue
 from tilewright.slides import Slide, open_slide
@@ -70,7 +72,8 @@ def _downscale_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
     ) as slide:
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
-        downscale_image(slide, {image_file(folder, row.slide): frame for folder, frame in frames.items()}, threads)
+        outs = {image_file(folder, row.slide): frame for folder, frame in frames.items()}
+        downscale_image(slide, outs, threads, levels=order.slides.levels)
     for folder, frame in frames.items():
         if order.masks:
             downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
@@ -98,33 +101,43 @@ def scale_factor(scale: Scale, slide: Slide) -> float:
     return max(float(round(factor)) if abs(factor - round(factor)) < WHOLE * factor else factor, 1.0)
 
 
-def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1) -> None:
+class Averaged(NamedTuple):
+    """A scale that is being written: pixels of what it is averaged from in one of its own, and its raster."""
+
+    factor: float
+    raster: Raster
+
+
+def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1, *, levels: bool = True) -> None:
     """Write a slide at some scales, window by window.
 
     Args:
         slide: the open slide.
         outs: the RGB TIFFs to write, each with the place and factor of the result.
         threads: how many compress.
+        levels: average each scale from the coarsest level of the slide that is fine enough, not from level 0.
     """
     tags = {FILE_TAG: file_print(slide.path)}
-    for passed in passes([frame.factor for frame in outs.values()]):
-        wanted = {path: frame for path, frame in outs.items() if frame.factor in passed}
-        with ExitStack() as stack:
-            rasters = [
-                (
-                    frame,
-                    stack.enter_context(
-                        create_raster(path, frame.size, bands=3, tags=frame.tags() | tags, threads=threads)
-                    ),
-                )
-                for path, frame in sorted(wanted.items(), key=lambda item: item[1].factor)
-            ]
-            for pieces in track(list(_chunks(slide, passed)), f"downscale {slide.path.name}"):
-                _downscale_chunk(slide, pieces, rasters)
+    by_factor = sorted(outs.items(), key=lambda item: item[1].factor)
+    for plane, factors in planes_of(slide, [frame.factor for _, frame in by_factor], levels=levels):
+        for passed in passes([factor / plane.factor for factor in factors]):
+            with ExitStack() as stack:
+                scales = [
+                    Averaged(
+                        frame.factor / plane.factor,
+                        stack.enter_context(
+                            create_raster(path, frame.size, bands=3, tags=frame.tags() | tags, threads=threads)
+                        ),
+                    )
+                    for path, frame in by_factor
+                    if frame.factor in factors and frame.factor / plane.factor in passed
+                ]
+                for pieces in track(list(_chunks(plane, scales)), f"downscale {slide.path.name}"):
+                    _downscale_chunk(plane, pieces, scales)
 
 
 def passes(factors: Sequence[float]) -> list[list[float]]:
-    """Factors that are computed in one pass over the slide.
+    """Factors that are computed in one pass over a slide or a level of it.
 
     Whole factors share a pass: of a square of ``step(factors)`` pixels each fills whole blocks, as long as no scale
     fills more than ``MOST_CELLS`` cells along its edge. Other factors have windows of their own.
@@ -149,18 +162,18 @@ def _whole(factors: Sequence[float]) -> bool:
     return all(factor == int(factor) for factor in factors)
 
 
-def _chunks(slide: Slide, factors: Sequence[float]) -> Iterator[list[Window]]:
+def _chunks(plane: Plane, scales: Sequence[Averaged]) -> Iterator[list[Window]]:
     """What is worked on at a time, in cells of the finest scale: whole blocks at each scale, in pieces to be read.
 
     A file whose rows are stored one after the other is read in whole rows, because a window of it costs as much.
     """
-    finest = factors[0]
-    size = slide.frame.scaled(finest).size
+    factors = sorted({scale.factor for scale in scales})
+    finest, size = scales[0].factor, scales[0].raster.size
     edge = step(factors) // int(finest) if _whole(factors) else BLOCK
     unit = math.lcm(*map(int, factors)) // int(finest) if _whole(factors) else 1
-    if slide.block.width >= slide.size.width:
+    if plane.block.width >= plane.size.width:
         whole = (size.width, edge)
-        piece = (size.width, _multiple(READ * READ / slide.size.width / finest, unit))
+        piece = (size.width, _multiple(READ * READ / plane.size.width / finest, unit))
     else:
         whole = (_multiple(READ / finest, edge),) * 2
         piece = (_multiple(READ / finest, unit),) * 2
@@ -174,35 +187,35 @@ def _multiple(most: float, unit: int) -> int:
     return max(1, int(most) // unit) * unit
 
 
-def _downscale_chunk(slide: Slide, pieces: Sequence[Window], rasters: Sequence[tuple[Frame, Raster]]) -> None:
+def _downscale_chunk(plane: Plane, pieces: Sequence[Window], scales: Sequence[Averaged]) -> None:
     """Read the pixels under a chunk piece by piece and write its cells at each scale."""
-    finest = rasters[0][0].factor
+    finest = scales[0].factor
     chunk = replace(
         pieces[0],
         width=pieces[-1].x + pieces[-1].width - pieces[0].x,
         height=pieces[-1].y + pieces[-1].height - pieces[0].y,
     )
-    whole = [_cells(chunk, finest, frame) for frame, _ in rasters]
+    whole = [_cells(chunk, finest, scale) for scale in scales]
     results = [np.empty((cells.height, cells.width, 3), np.uint8) for cells in whole]
     for piece in pieces:
-        source = source_window(piece, finest, *slide.size)
-        pixels = slide.read(source)
-        for (frame, _), cells, result in zip(rasters, whole, results, strict=True):
-            part = _cells(piece, finest, frame)
+        source = plane.under(piece, finest)
+        pixels = plane.read(source)
+        for scale, cells, result in zip(scales, whole, results, strict=True):
+            part = _cells(piece, finest, scale)
             place = replace(part, x=part.x - cells.x, y=part.y - cells.y)
-            result[place.slices] = average_image(pixels, part, frame.factor, source)
-    for (_, raster), cells, result in zip(rasters, whole, results, strict=True):
-        raster.write(np.moveaxis(result, -1, 0), cells.x, cells.y)
+            result[place.slices] = average_image(pixels, part, scale.factor, source, plane.corner)
+    for scale, cells, result in zip(scales, whole, results, strict=True):
+        scale.raster.write(np.moveaxis(result, -1, 0), cells.x, cells.y)
 
 
-def _cells(window: Window, factor: float, frame: Frame) -> Window:
+def _cells(window: Window, factor: float, scale: Averaged) -> Window:
     """A window in cells of one scale as cells of another one, whose cells it covers as a whole."""
-    if frame.factor == factor:
+    if scale.factor == factor:
         return window
-    ratio = int(frame.factor) / int(factor)
+    ratio, size = int(scale.factor) / int(factor), scale.raster.size
     left, top = round(window.x / ratio), round(window.y / ratio)
-    right = min(math.ceil((window.x + window.width) / ratio - 1e-9), frame.size.width)
-    bottom = min(math.ceil((window.y + window.height) / ratio - 1e-9), frame.size.height)
+    right = min(math.ceil((window.x + window.width) / ratio - 1e-9), size.width)
+    bottom = min(math.ceil((window.y + window.height) / ratio - 1e-9), size.height)
     return Window(left, top, right - left, bottom - top)
 
 
@@ -223,7 +236,7 @@ def downscale_mask(source: Path, frame: Frame, out: Path, classes: Sequence[str]
         create_raster(out, frame.size, dtype=full.dtype, tags=frame.tags(classes)) as small,
     ):
         for cells in blocks(frame.size, _multiple(READ / frame.factor, BLOCK)):
-            under = source_window(cells, frame.factor, *full.size)
+            under = source_window(cells, frame.factor, full.size)
             pixels = full.read(under)[0]
             if pixels.any():
                 rows = nearest(cells.y, cells.height, frame.factor, full.size.height) - under.y

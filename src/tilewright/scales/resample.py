@@ -4,6 +4,7 @@ A cell of a scale with the factor ``f`` covers ``f`` x ``f`` pixels of the slide
 the end of a slide it covers what is there.
 """
 
+import math
 from typing import Any
 
 import cv2
@@ -11,58 +12,72 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from tilewright.pixels.grid import Window
+from tilewright.pixels.grid import Size, Window
+
+Corner = tuple[float, float]
+"""Where the first cell begins, in pixels: x and y."""
+ORIGIN = (0.0, 0.0)
 
 
-def source_window(cells: Window, factor: float, width: int, height: int) -> Window:
-    """The pixels of a slide of ``width`` x ``height`` that some cells cover, in whole pixels."""
-    left, top = int(cells.x * factor), int(cells.y * factor)
-    right = min(pixels_under(cells.x + cells.width, factor), width)
-    bottom = min(pixels_under(cells.y + cells.height, factor), height)
-    return Window(left, top, right - left, bottom - top)
+def source_window(cells: Window, factor: float, size: Size, corner: Corner = ORIGIN) -> Window:
+    """The pixels of an image of a size that some cells cover, in whole pixels, and at least one."""
+    spans = []
+    for start, count, begin, length in zip((cells.x, cells.y), (cells.width, cells.height), corner, size, strict=True):
+        first = min(int(begin + start * factor + (1e-9 if begin else 0)), length - 1)
+        last = min(math.ceil(begin + (start + count) * factor - 1e-9), length)
+        spans.append((first, max(last - first, 1)))
+    (left, width), (top, height) = spans
+    return Window(left, top, width, height)
 
 
-def pixels_under(cells: int, factor: float) -> int:
-    """Pixels needed to cover a number of cells."""
-    return int(np.ceil(cells * factor - 1e-9))
+def area_weights(start: int, count: int, factor: float, low: int, high: int, begin: float = 0.0) -> Any:
+    """Share that each pixel in [low, high) has in each of ``count`` cells from ``start``; every row sums to 1.
 
-
-def area_weights(start: int, count: int, factor: float, low: int, high: int) -> Any:
-    """Share that each pixel in [low, high) has in each of ``count`` cells from ``start``; every row sums to 1."""
-    edges = np.arange(start, start + count + 1) * factor
+    Cell 0 begins at ``begin``. A cell beyond all pixels is the last one.
+    """
+    edges = begin + np.arange(start, start + count + 1) * factor
     first = np.clip(np.floor(edges[:-1] + 1e-9).astype(np.int64), low, high - 1)
     last = np.clip(np.ceil(edges[1:] - 1e-9).astype(np.int64), first + 1, high)
     counts = last - first
     cell = np.repeat(np.arange(count), counts)
     pixel = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts - first, counts)
     overlap = np.minimum(edges[1:][cell], pixel + 1.0) - np.maximum(edges[:-1][cell], pixel)
+    overlap = np.maximum(overlap, np.finfo(np.float64).tiny)
     share = overlap / np.bincount(cell, overlap)[cell]
     return scipy.sparse.csr_array((share.astype(np.float32), (cell, pixel - low)), shape=(count, high - low))
 
 
-def average_image(pixels: NDArray[np.uint8], cells: Window, factor: float, source: Window) -> NDArray[np.uint8]:
+def average_image(
+    pixels: NDArray[np.uint8], cells: Window, factor: float, source: Window, corner: Corner = ORIGIN
+) -> NDArray[np.uint8]:
     """Colours of some cells.
 
     Args:
-        pixels: uint8[rows, columns, 3] of the slide in ``source``.
+        pixels: uint8[rows, columns, 3] of the image in ``source``.
         cells: the cells to compute.
-        factor: pixels of the slide in one cell, along an edge.
+        factor: pixels of the image in one cell, along an edge.
         source: what ``source_window`` gives for the cells.
+        corner: where the first cell begins.
 
     Returns:
         uint8[rows, columns, 3], the mean rounded to the nearest.
     """
-    if factor == 1:
-        return pixels
-    size = (cells.width, cells.height)
-    if (source.width, source.height) == (cells.width * factor, cells.height * factor):
-        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    down = area_weights(cells.y, cells.height, factor, source.y, source.y + source.height)
-    across = area_weights(cells.x, cells.width, factor, source.x, source.x + source.width)
+    if _is_exact(cells, factor, source, corner):
+        size = (cells.width, cells.height)
+        return pixels if factor == 1 else np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    down = area_weights(cells.y, cells.height, factor, source.y, source.y + source.height, corner[1])
+    across = area_weights(cells.x, cells.width, factor, source.x, source.x + source.width, corner[0])
     rows = (down @ pixels.reshape(source.height, -1).astype(np.float32)).reshape(cells.height, source.width, 3)
     means = across @ np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(source.width, -1)
     result = np.floor(means.reshape(cells.width, cells.height, 3) + np.float32(0.5 + 1e-4)).astype(np.uint8)
     return np.ascontiguousarray(result.transpose(1, 0, 2))
+
+
+def _is_exact(cells: Window, factor: float, source: Window, corner: Corner) -> bool:
+    """Whether the edges of some cells are those of their pixels, and no pixel is missing."""
+    x, y = corner
+    edges = (x + cells.x * factor, y + cells.y * factor, cells.width * factor, cells.height * factor)
+    return edges == (source.x, source.y, source.width, source.height)
 
 
 def average_bands(values: NDArray[np.float32], cells: Window, factor: float, source: Window) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ is refused.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,10 @@ from tilewright.project.rows import Region
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.slides.formats import look_at
 from tilewright.slides.gdal import open_gdal
-from tilewright.slides.source import RGB, Source, damaged, reason
+from tilewright.slides.source import RGB, Level, Source, damaged, reason
 from tilewright.slides.vendors import find_vendor, open_vendor
 
-__all__ = ["Slide", "open_slide"]
+__all__ = ["RGB", "Level", "Slide", "open_slide"]
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,23 @@ class Slide:
             result[place.slices] = self._read(inside)
         return result
 
+    def levels(self) -> list[Level]:
+        """The coarser copies of the region that the file holds, from fine to coarse; not compared with it."""
+        return [
+            replace(level, x=level.x + self.frame.x / level.factor, y=level.y + self.frame.y / level.factor)
+            for level in self._source.levels()
+        ]
+
+    def damaged(self, where: str, error: Exception) -> SlideError:
+        """The error for a part of the file that cannot be read."""
+        return damaged(self.path, f"damaged at {where}: {reason(error)}")
+
     def _read(self, window: Window) -> RGB:
         try:
             shifted = Window(window.x + self.frame.x, window.y + self.frame.y, window.width, window.height)
             return self._source.read(shifted)
         except Exception as error:  # every reader has errors of its own
-            raise damaged(self.path, f"damaged at x {window.x}, y {window.y}: {reason(error)}") from error
+            raise self.damaged(f"x {window.x}, y {window.y}", error) from error
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Pictures that GDAL reads by windows: TIFF, PNG, JPEG, JPEG 2000, BMP, WebP, PNM."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from tilewright.pixels.grid import Size, Window
+from tilewright.runtime.errors import SlideError
 from tilewright.slides.colors import Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
-from tilewright.slides.source import RGB, Source, damaged
+from tilewright.slides.source import RGB, Level, Source, damaged, level_factor
 from tilewright.slides.stacks import find_image, resolution_mpp
-from tilewright.slides.tiff import Tiff
+from tilewright.slides.tiff import MASK, SUBFILE, Page, Tiff
 
 MAX_BLOCK = 2**30
 OPTIONS = {
@@ -31,8 +33,10 @@ OPTIONS = {
 class _GdalSource:
     """A file of one dataset, or of three with one band each."""
 
-    def __init__(self, datasets: Sequence[Any], to_rgb: Converter, mpp: float | None) -> None:
-        self._datasets, self._to_rgb = datasets, to_rgb
+    def __init__(
+        self, datasets: Sequence[Any], to_rgb: Converter, mpp: float | None, levels: Callable[[], list[Level]] = list
+    ) -> None:
+        self._datasets, self._to_rgb, self.levels = datasets, to_rgb, levels
         self.size = Size(datasets[0].width, datasets[0].height)
         self.block = Size(*datasets[0].block_shapes[0][::-1])
         self.mpp = mpp
@@ -78,7 +82,23 @@ def open_gdal(path: Path, kind: Kind, stack: ExitStack, threads: int = 1) -> Sou
     datasets = [stack.enter_context(rasterio.open(name, driver=TIFF, num_threads=threads)) for name in names]
     _refuse_large_blocks(path, datasets[0])
     to_rgb = converter(path, datasets, image.pages[0])
-    return _GdalSource(datasets, to_rgb, image.mpp)
+    levels = partial(_levels, path, tiff, image.pages[0], stack, threads) if len(image.pages) == 1 else list
+    return _GdalSource(datasets, to_rgb, image.mpp, levels)
+
+
+def _levels(path: Path, tiff: Tiff, image: Page, stack: ExitStack, threads: int) -> list[Level]:
+    """The pages, beside and below that of the image, which are smaller copies of it by their sizes and bands."""
+    found = []
+    for page in (*tiff.pages, *tiff.below(image)):
+        factor = level_factor(image.size, page.size)
+        if factor and page.samples == image.samples and not page.first(SUBFILE, 0) & MASK:
+            with suppress(SlideError, rasterio.errors.RasterioError):
+                tiff.refuse_cut_short(page)
+                name = f"GTIFF_DIR:off:{page.place}:{path}"
+                dataset = stack.enter_context(rasterio.open(name, driver=TIFF, num_threads=threads))
+                _refuse_large_blocks(path, dataset)
+                found.append(Level(factor, _GdalSource([dataset], converter(path, [dataset], page), None)))
+    return sorted(found, key=lambda level: level.factor)
 
 
 def _refuse_large_blocks(path: Path, dataset: Any) -> None:

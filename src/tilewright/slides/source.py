@@ -1,5 +1,8 @@
 """What every reader of slides offers, and how it refuses a file."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +31,42 @@ class Source(Protocol):
     def read(self, window: Window) -> RGB:
         """Pixels of a window that lies inside, as rows x columns x 3."""
         ...
+
+    def levels(self) -> Sequence["Level"]:
+        """The coarser copies of the image that the file holds, from fine to coarse."""
+        ...
+
+
+@dataclass(frozen=True)
+class Level:
+    """A coarser copy of an image.
+
+    Attributes:
+        factor: pixels of the image in one of the copy's, along an edge.
+        source: reads the copy.
+        x: left edge of the image in the copy, in its pixels; may cut a pixel.
+        y: top edge.
+    """
+
+    factor: float
+    source: Source
+    x: float = 0.0
+    y: float = 0.0
+
+
+def level_factor(image: Size, copy: Size) -> float | None:
+    """How many times smaller a copy of an image is, along an edge; None: it is no smaller copy of it.
+
+    Scanners halve sizes and round them, so that the power of two counts that fits both edges to a pixel, and after it
+    the whole number, before the ratio itself.
+    """
+    ratio = max(image.width, image.height) / max(1, *copy)
+    if min(copy) < 1 or ratio <= 1:
+        return None
+    for factor in (2.0 ** round(math.log2(ratio)), float(round(ratio)), ratio):
+        if factor > 1 and all(abs(whole / factor - part) <= 1 for whole, part in zip(image, copy, strict=True)):
+            return factor
+    return None
 
 
 def damaged(path: Path, why: str) -> SlideError:

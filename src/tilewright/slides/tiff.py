@@ -24,7 +24,7 @@ MAX_TEXT = 64_000_000
 FEW = 32
 SUBFILE, WIDTH, HEIGHT, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 262, 270
 STRIPS, SAMPLES, STRIP_BYTES, X_RESOLUTION, UNIT = 273, 277, 279, 282, 296
-TILES, TILE_BYTES, EXTRA_SAMPLES, JPEG_TABLES = 324, 325, 338, 347
+TILES, TILE_BYTES, SUBIFDS, EXTRA_SAMPLES, JPEG_TABLES = 324, 325, 330, 338, 347
 REDUCED, MASK = 1, 4
 # code of a type: as numpy writes it, and numbers in one value
 TYPES = {
@@ -37,16 +37,18 @@ Numbers = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Page:
-    """A page (image file directory) of the chain; pages below others (SubIFDs) are not among them.
+    """A page (image file directory).
 
     Attributes:
-        index: its place in the chain, from 0.
+        index: its number in the chain, from 0; of a page below another one (SubIFD), that of the other one.
         size: width and height in pixels.
         tags: tags of few numbers, by their code; a rational number is two.
         places: type, count and place in the file of longer tags.
+        place: where it stands in the file.
     """
 
     index: int
+    place: int
     size: Size
     tags: dict[int, tuple[float, ...]]
     places: dict[int, tuple[int, int, int]]
@@ -81,7 +83,7 @@ class Tiff:
     """A TIFF file opened to look at its pages.
 
     Attributes:
-        pages: in the order of the chain.
+        pages: in the order of the chain; pages below others (SubIFDs) are not among them.
         description: text of the first page (ImageDescription).
     """
 
@@ -138,7 +140,7 @@ class Tiff:
             else:
                 places[tag] = (kind, length, where)
         size = Size(int(tags[WIDTH][0]), int(tags[HEIGHT][0]))
-        return Page(index, size, tags, places), self._unpack(file, start + count * step, word)[0]
+        return Page(index, place, size, tags, places), self._unpack(file, start + count * step, word)[0]
 
     def _unpack(self, file: BinaryIO, place: int, layout: str) -> tuple[int, ...]:
         file.seek(min(place, self._bytes))  # a place of 2^63 is none
@@ -159,6 +161,14 @@ class Tiff:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
             return raw.decode("latin-1")
+
+    def below(self, page: Page) -> list[Page]:
+        """The pages below a page (SubIFDs); none where they are damaged, as nothing depends on them."""
+        try:
+            with self._path.open("rb") as file:
+                return [self._read_page(file, int(place), page.index)[0] for place in page.tags.get(SUBIFDS, ())]
+        except (struct.error, KeyError, IndexError, ValueError):
+            return []
 
     def blocks(self, page: Page) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Places of the strips or tiles of a page in the file, and their lengths in bytes."""

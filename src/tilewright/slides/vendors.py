@@ -10,38 +10,49 @@ import numpy as np
 
 from tilewright.pixels.grid import Size, Window
 from tilewright.slides.colors import on_white
-from tilewright.slides.source import RGB, Source
+from tilewright.slides.source import RGB, Level, Source, level_factor
 from tilewright.slides.tiff import Tiff
 
 GENERIC = "generic-tiff"
 # vendors whose files are TIFFs that libtiff can read, so that their pages tell whether they are complete
 TIFFS = {"aperio", "leica", "philips", "trestle", "ventana"}
+SIDES = ("width", "height")
 # of decoded tiles, which neighbouring windows share
 CACHE = 64 * 2**20
 
 
 class _OpenSlideSource:
-    """An OpenSlide, or the part of it that lies in ``bounds``."""
+    """A level of an OpenSlide, or the part of it that lies in ``bounds``."""
 
-    block = Size(256, 256)
-
-    def __init__(self, slide: Any, bounds: Window, pool: ThreadPoolExecutor, threads: int) -> None:
-        self._slide, self._bounds = slide, bounds
+    def __init__(self, slide: Any, bounds: Window, pool: ThreadPoolExecutor, threads: int, level: int = 0) -> None:
+        self._slide, self._bounds, self._level = slide, bounds, level
         self._pool, self._threads = pool, threads
         self.size = Size(bounds.width, bounds.height)
         self.mpp = _mpp(slide.properties.get("openslide.mpp-x"))
+        self.block = Size(*(_edge(slide.properties.get(f"openslide.level[{level}].tile-{name}")) for name in SIDES))
 
     def read(self, window: Window) -> RGB:
         pixels = np.empty((window.height, window.width, 3), np.uint8)
         rows = -(-window.height // self._threads)
 
         def fill(top: int) -> None:
-            corner = (window.x + self._bounds.x, window.y + top + self._bounds.y)
-            part = self._slide.read_region(corner, 0, (window.width, min(rows, window.height - top)))
+            # OpenSlide counts in pixels of level 0; between two of the level, it mixes them
+            step = self._slide.level_downsamples[self._level]
+            corner = (round((window.x + self._bounds.x) * step), round((window.y + top + self._bounds.y) * step))
+            size = (window.width, min(rows, window.height - top))
+            part = self._slide.read_region(corner, self._level, size)
             pixels[top : top + rows] = on_white(np.asarray(part))
 
         list(self._pool.map(fill, range(0, window.height, rows)))
         return pixels
+
+    def levels(self) -> list[Level]:
+        found = []
+        for level, size in enumerate(self._slide.level_dimensions):
+            if level and (factor := level_factor(Size(*self._slide.dimensions), Size(*size))):
+                source = _OpenSlideSource(self._slide, Window(0, 0, *size), self._pool, self._threads, level)
+                found.append(Level(factor, source, self._bounds.x / factor, self._bounds.y / factor))
+        return found
 
 
 def find_vendor(path: Path) -> str | None:
@@ -92,6 +103,11 @@ def _bounds(slide: Any) -> Window:
         return Window(0, 0, *size)
     found = Window(*edges).clipped(size)
     return found if found.width and found.height else Window(0, 0, *size)
+
+
+def _edge(text: str | None) -> int:
+    """Edge of a tile; where the file does not say, an usual one."""
+    return int(text) if text and text.isdigit() and int(text) else 256
 
 
 def _mpp(text: str | None) -> float | None:

@@ -15,10 +15,12 @@ from shapely.geometry import mapping
 from tilewright.masks.rasterize import rasterize
 from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
-from tilewright.project.config import Annotations, Slides
+from tilewright.project.config import Annotations
 from tilewright.project.orders import RasterizeOrder, RasterizeRow
 from tilewright.project.rows import Region
 from tilewright.runtime.errors import SlideError
+from tilewright.scales.downscale import downscale_image
+from tilewright.scales.levels import planes_of
 from tilewright.slides import open_slide
 from tilewright.slides.tiff import Tiff
 
@@ -44,11 +46,12 @@ def add_page(path, pixels, *, first, **tags):
             file.update_tags(**{f"TIFFTAG_{name.upper()}": value for name, value in tags.items()})
 
 
-def leica_image(page, width, height, view, corner):
+def leica_image(page, width, height, view, corner, level=""):
     sizes = f'sizeX="{width}" sizeY="{height}"'
     place = f'sizeX="{view[0] * CLICKS}" sizeY="{view[1] * CLICKS}"'
     return (
-        f'<image name="{page}"><device model="none"/><pixels {sizes}><dimension {sizes} ifd="{page}"/></pixels>'
+        f'<image name="{page}"><device model="none"/>'
+        f'<pixels {sizes}><dimension {sizes} r="0" ifd="{page}"/>{level}</pixels>'
         f'<view {place} offsetX="{corner[0] * CLICKS}" offsetY="{corner[1] * CLICKS}"/><scanSettings>'
         "<objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>"
         "<numericalAperture>0.4</numericalAperture><illuminationSource>brightfield</illuminationSource>"
@@ -56,24 +59,52 @@ def leica_image(page, width, height, view, corner):
     )
 
 
-def leica(path, pixels=PIXELS):
-    """A Leica SCN: an overview of the whole glass, then the part that was scanned."""
+def leica(path, pixels=PIXELS, level=None):
+    """A Leica SCN: an overview of the whole glass, then the part that was scanned, perhaps with a coarser level."""
+    coarse = "" if level is None else f'<dimension sizeX="{level.shape[1]}" sizeY="{level.shape[0]}" r="1" ifd="2"/>'
     collection = f'sizeX="{WHOLE.width * CLICKS}" sizeY="{WHOLE.height * CLICKS}"'
     xml = (
         '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="a" '
-        f"{collection}><barcode/>{leica_image(0, 64, 48, WHOLE, (0, 0))}{leica_image(1, *SCAN, SCAN, CORNER)}"
+        f"{collection}><barcode/>{leica_image(0, 64, 48, WHOLE, (0, 0))}{leica_image(1, *SCAN, SCAN, CORNER, coarse)}"
         "</collection></scn>"
     )
     add_page(path, np.full((48, 64, 3), 200, np.uint8), first=True, imagedescription=xml)
     add_page(path, pixels, first=False, xresolution="20000", yresolution="20000", resolutionunit="3")
+    if level is not None:
+        add_page(path, level, first=False, xresolution="5000", yresolution="5000", resolutionunit="3")
     return path
 
 
-def aperio(path):
-    """An Aperio SVS of one level."""
+def aperio(path, level=None):
+    """An Aperio SVS of one level, or two."""
     text = "Aperio Image Library v11.2.1 \r\n400x300 (64x64) JPEG/RGB Q=95|AppMag = 20|MPP = 0.4990"
     add_page(path, PIXELS, first=True, imagedescription=text)
+    if level is not None:
+        add_page(path, level, first=False, imagedescription=text)
     return path
+
+
+QUARTER = cv2.resize(PIXELS, (100, 75), interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize("region", [None, Region(37, 42, 200, 150)])
+@pytest.mark.parametrize(("write", "most"), [(aperio, 0.5), (leica, 1.1)])
+def test_a_level_of_a_vendor_lies_where_the_scanned_part_does(tmp_path, write, most, region):
+    """The scanned part of the Leica begins in the middle of a pixel of the level, where OpenSlide puts a whole one."""
+    write(tmp_path / "a", level=QUARTER)
+    with open_slide(tmp_path / "a", region=region) as slide:
+        assert [plane.factor for plane, _ in planes_of(slide, [4])] == [4]
+        found = {}
+        for levels in (True, False):
+            out = tmp_path / f"{levels}.tif"
+            downscale_image(slide, {out: slide.frame.scaled(4)}, levels=levels)
+            with open_raster(out) as raster:
+                found[levels] = raster.read()[:, 1:-1, 1:-1].astype(int)
+    here, *moved = (
+        np.abs(np.roll(found[True], (down, right), (1, 2)) - found[False])[:, 1:-1, 1:-1].mean()
+        for down, right in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+    )
+    assert here < most * min(moved)
 
 
 def read(path, **options):
@@ -126,7 +157,7 @@ def test_outlines_lie_where_they_were_drawn(tmp_path, crop):
         rows=[RasterizeRow(slide="a", image=path, annotations=tmp_path / "a.geojson")],
         classes={"dark": ["dark"]},
         annotations=Annotations(),
-        slides=Slides(crop_to_bounds=crop),
+        crop_to_bounds=crop,
     )
     rasterize(order, out=tmp_path / "out")
     with open_raster(tmp_path / "out" / "a.tif") as raster:

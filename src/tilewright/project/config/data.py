@@ -50,6 +50,11 @@ class Slides(Section):
         description="Slides count from the corner of the scanned part, where the format marks it (MRXS, SCN), as in "
         "QuPath; false: from the corner of the whole slide.",
     )
+    levels: bool = Field(
+        True,
+        description="Scales are averaged from the coarsest level of a slide that is fine enough and shows the same "
+        "picture; false: from level 0.",
+    )
 
 
 class Scale(Section):

@@ -31,7 +31,7 @@ class RasterizeOrder(Order):
     rows: list[RasterizeRow]
     classes: dict[str, list[str]]
     annotations: Annotations
-    slides: Slides = Slides()
+    crop_to_bounds: bool = True
 
     @classmethod
     def of(cls, project: Project, shard: str) -> Self:
@@ -40,7 +40,7 @@ class RasterizeOrder(Order):
             rows=[RasterizeRow.of(row) for row in project.shard(shard)],
             classes=config.labels,
             annotations=config.annotations,
-            slides=config.slides,
+            crop_to_bounds=config.slides.crop_to_bounds,
         )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from tilewright.project.bundle import Bundle
-from tilewright.project.config import Pseudo, Report, Section, Slides
+from tilewright.project.config import Pseudo, Report, Section
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
 from tilewright.project.rows import Region, Role
@@ -113,7 +113,7 @@ class ReportOrder(Order):
     report: Report
     models: dict[str, ReportModel]
     ensembles: dict[str, ReportEnsemble]
-    slides: Slides = Slides()
+    crop_to_bounds: bool = True
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -136,7 +136,7 @@ class ReportOrder(Order):
                 for name, model in config.models.items()
             },
             ensembles={name: ReportEnsemble.of(project, name) for name in config.ensembles},
-            slides=config.slides,
+            crop_to_bounds=config.slides.crop_to_bounds,
         )
 
 
