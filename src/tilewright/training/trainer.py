@@ -13,7 +13,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
+from tilewright.tiles.archive import open_archive
 from tilewright.training.architectures import build_network
+from tilewright.training.devices import strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders
 from tilewright.training.start import load_start
@@ -38,6 +40,10 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
         said = load_start(segmenter, network)
         if device_number() == 0:
             note("\n".join(said))
+    shared = "auto"
+    if network.devices > 1:
+        shared = strategy(segmenter, network.crop or tile_edge(tiles))
+        segmenter = with_shared_norms(segmenter) if torch.cuda.is_available() else segmenter
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)
@@ -51,20 +57,17 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning|torch")
-        _trainer(network, state, len(training), out).fit(
+        _trainer(network, state, len(training), out, shared).fit(
             task, training, validation, ckpt_path=resumed, weights_only=True
         )
 
 
-def _trainer(network: Network, state: TrainingState, batches: int, out: Path) -> lightning.Trainer:
-    shared = network.devices > 1
+def _trainer(network: Network, state: TrainingState, batches: int, out: Path, shared: str) -> lightning.Trainer:
     return lightning.Trainer(
         max_epochs=network.epochs,
         accelerator="auto",
         devices=network.devices,
-        # encoders hold layers that only a classifier would use
-        strategy="ddp_find_unused_parameters_true" if shared else "auto",
-        sync_batchnorm=shared and torch.cuda.is_available(),
+        strategy=shared,
         use_distributed_sampler=False,
         precision=precision(network.precision),  # type: ignore[arg-type]
         accumulate_grad_batches=network.accumulate,
@@ -79,6 +82,12 @@ def _trainer(network: Network, state: TrainingState, batches: int, out: Path) ->
         num_sanity_val_steps=0,
         log_every_n_steps=max(1, batches),
     )
+
+
+def tile_edge(tiles: Tiles) -> int:
+    """Edge of the tiles, in pixels."""
+    with open_archive(tiles.archives[0]) as archive:
+        return int(archive["images"].shape[-2])
 
 
 def precision(name: str) -> str:

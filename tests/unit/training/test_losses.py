@@ -8,7 +8,7 @@ import torch
 
 from tilewright.project.config import Network
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
-from tilewright.training.losses import LOSSES, weighted_loss
+from tilewright.training.losses import LOSSES, WeightedLoss
 
 TRUTH = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
 PROBABILITY = torch.tensor([0.9, 0.4, 0.2, 0.5]).view(1, 1, 2, 2)
@@ -165,13 +165,13 @@ def terms(**loss):
 
 
 def test_terms_add_up_by_their_weights():
-    both = weighted_loss(terms(bce=2, dice={"weight": 0.5, "power": 2}), torch.ones(1))(LOGITS, TRUTH, ONES)
+    both = WeightedLoss(terms(bce=2, dice={"weight": 0.5, "power": 2}), torch.ones(1))(LOGITS, TRUTH, ONES)
     assert both.item() == pytest.approx(2 * value("bce") + 0.5 * value("dice", power=2))
 
 
 def test_classes_count_by_their_weights_and_only_where_they_are_labelled():
     logits, truth, valid = random_batch()
-    loss = weighted_loss(terms(bce=1), torch.tensor([1.0, 0.2]))
+    loss = WeightedLoss(terms(bce=1), torch.tensor([1.0, 0.2]))
     healthy, unhealthy = loss_of("bce")(logits, truth, valid).tolist()
     assert loss(logits, truth, valid).item() == pytest.approx((healthy + 0.2 * unhealthy) / 1.2, rel=1e-5)
     valid[:, 1] = 0
