@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn.functional import elu
 
 from tilewright.project.config import Network
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
@@ -87,6 +88,26 @@ def test_symmetric_lovasz_is_the_mean_of_class_and_background_with_a_smooth_hing
     expected = 3 * 2 / 3 + 1 * 1 / 3
     assert value("symmetric_lovasz", logits) == pytest.approx(expected, abs=1e-6)
     assert value("symmetric_lovasz", -logits, 1 - TRUTH) == pytest.approx(expected, abs=1e-6)
+
+
+def plain_lovasz(logits, truth, activation):
+    errors, order = torch.sort(1 - logits * (2 * truth - 1), descending=True)
+    jaccard = [1 - truth[order[count:]].sum() / (truth.sum() + (1 - truth[order[:count]]).sum())
+               for count in range(1, len(order) + 1)]  # fmt: skip
+    gradient = torch.stack(jaccard).diff(prepend=torch.zeros(1))
+    return (activation(errors) * gradient).sum()
+
+
+def test_both_lovasz_are_those_of_the_pixels_that_count_alone():
+    logits, truth, valid = random_batch()
+    for place in range(2):
+        own = [each[:, place][valid[:, place] > 0] for each in (logits, truth)]
+        hinge = plain_lovasz(*own, torch.relu)
+        assert loss_of("lovasz")(logits, truth, valid)[place].item() == pytest.approx(hinge.item(), abs=1e-6)
+        sides = [plain_lovasz(sign * own[0], (sign * (2 * own[1] - 1) + 1) / 2, lambda errors: elu(errors) + 1)
+                 for sign in (1, -1)]  # fmt: skip
+        both = loss_of("symmetric_lovasz")(logits, truth, valid)[place]
+        assert both.item() == pytest.approx((sum(sides) / 2).item(), abs=1e-6)
 
 
 def test_edge_sees_a_moved_edge_and_not_a_constant_error():
