@@ -21,6 +21,11 @@ def is_shared() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def has_bf16() -> bool:
+    """Whether the GPU computes in bfloat16, which has the range of 32 bits."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def with_shared_norms(module: Module) -> Module:
     """The module with batch norms whose statistics are those of all devices; names of its state stay.
 

@@ -15,7 +15,7 @@ from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
 from tilewright.tiles.archive import open_archive
 from tilewright.training.architectures import build_network
-from tilewright.training.devices import strategy, with_shared_norms
+from tilewright.training.devices import has_bf16, strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders
 from tilewright.training.start import load_start
@@ -44,6 +44,8 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     if network.devices > 1:
         shared = strategy(segmenter, network.crop or tile_edge(tiles))
         segmenter = with_shared_norms(segmenter) if torch.cuda.is_available() else segmenter
+    if network.precision != "32" and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32 for what mixed precision leaves in 32 bits
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)
@@ -70,6 +72,7 @@ def _trainer(network: Network, state: TrainingState, batches: int, out: Path, sh
         strategy=shared,
         use_distributed_sampler=False,
         precision=precision(network.precision),  # type: ignore[arg-type]
+        benchmark=torch.cuda.is_available() or None,  # tries the ways of a convolution, as all batches have one size
         accumulate_grad_batches=network.accumulate,
         gradient_clip_val=network.clip,
         check_val_every_n_epoch=network.validate_every,
@@ -99,5 +102,6 @@ def precision(name: str) -> str:
     if name == "16" and not torch.cuda.is_available():
         raise UserError(Problem("config, models", "precision 16 needs a GPU.", "Use auto, bf16 or 32."))
     if name == "auto":
-        return "16-mixed" if torch.cuda.is_available() else "32-true"
+        half = "bf16-mixed" if has_bf16() else "16-mixed"
+        return half if torch.cuda.is_available() else "32-true"
     return {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[name]

@@ -74,6 +74,7 @@ def test_a_training_on_two_gpus_keeps_the_activations(monkeypatch, tmp_path):
     norms = [each for each in seen["task"].modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
     assert all(isinstance(each, torch.nn.SyncBatchNorm) for each in norms)
     assert any(isinstance(each, SyncBatchNormAct) for each in norms)
+    assert seen["benchmark"]
     assert not seen.get("sync_batchnorm")  # which would convert them again, and drop the activations
 
 
@@ -117,3 +118,18 @@ def test_parameters_without_part_are_looked_for_only_where_there_are_some(name, 
     assert segmenter.training
     assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
     assert all(each.grad is None for each in segmenter.parameters())
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "trained", "predicted"),
+    [
+        (False, False, "32-true", torch.float16),  # which a prediction on a CPU does not look at
+        (True, False, "16-mixed", torch.float16),
+        (True, True, "bf16-mixed", torch.bfloat16),
+    ],
+)
+def test_arithmetic_is_the_best_that_the_device_has(monkeypatch, gpu, bf16, trained, predicted):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+    assert trainer.precision("auto") == trained
+    assert built("PlainUnet").gpu_dtype == predicted

@@ -200,7 +200,8 @@ class Network(Section):
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
     stopping: Stopping | None = Field(None, description="Early end.")
     precision: Literal["auto", "32", "16", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: 16-bit mixed on a GPU, 32-bit on a CPU."
+        "auto",
+        description="Arithmetic; auto: on a GPU mixed with bfloat16, where it lacks that with 16-bit floats; 32 on a CPU.",
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
     devices: int = Field(1, ge=1, description="GPUs (or, without any, processes) that share each batch.")
