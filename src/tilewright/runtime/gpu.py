@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ from pathlib import Path
 
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.progress import note
+
+OUT_OF_MEMORY = re.compile("out of memory|ALLOC_FAILED|ALLOCATION_FAILED|can't allocate memory|not enough memory")
+"""What PyTorch, CUDA, cuDNN and cuBLAS say where they get no memory."""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch could not get memory, on a GPU or a processor."""
+    return type(error).__name__ == "OutOfMemoryError" or bool(OUT_OF_MEMORY.search(str(error)))
 
 
 def visible_gpus() -> list[str]:

@@ -26,6 +26,12 @@ def has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def half_type(precision: str) -> torch.dtype | None:
+    """The type that a GPU computes in by the config's ``precision``; None: 32 bits."""
+    name = ("bf16" if has_bf16() else "16") if precision == "auto" else precision
+    return {"16": torch.float16, "bf16": torch.bfloat16, "32": None}[name]
+
+
 def with_shared_norms(module: Module) -> Module:
     """The module with batch norms whose statistics are those of all devices; names of its state stay.
 

@@ -68,6 +68,12 @@ class SegmentationTask(lightning.LightningModule):
             average.to(self.device)
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
+        """Loss of a batch, logged."""
+        loss = self.batch_loss(batch, index)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
+        return loss
+
+    def batch_loss(self, batch: Sample, index: int) -> Tensor:
         """Loss of a batch.
 
         Dropout is seeded by seed, epoch, step and device, mixing by all but the device, so that an interrupted training
@@ -80,9 +86,7 @@ class SegmentationTask(lightning.LightningModule):
         images, parts = mix(batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
         outputs = self.segmenter.outputs(images)
         losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
-        loss = torch.stack(losses).sum()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
-        return loss
+        return torch.stack(losses).sum()
 
     def on_train_batch_end(self, _outputs: STEP_OUTPUT, _batch: Sample, index: int) -> None:
         """Update the averages: EMA after each step of the optimiser, SWA after each of the last epochs."""
