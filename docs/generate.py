@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from house import house
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 import tilewright
@@ -128,7 +128,8 @@ def _type(field: FieldInfo) -> str:
     limits = [
         bounds[type(rule)].format(dataclasses.astuple(rule)[0]) for rule in field.metadata if type(rule) in bounds
     ]
-    return _cell(", ".join([_kind(field.annotation), *limits]))
+    given = [rule.json_schema_input_type for rule in field.metadata if isinstance(rule, BeforeValidator)]
+    return _cell(", ".join([_kind(given[0] if given else field.annotation), *limits]))
 
 
 def _kind(kind: Any) -> str:

@@ -3,9 +3,12 @@
 The plain command then gives what a whole run gives.
 """
 
+import json
 import os
 import re
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from running import Shim, new_graph, wait_until
@@ -95,7 +98,7 @@ def test_results_that_show_late_are_waited_for(fresh, finished):
 
 GPUS = """
 from tilewright.runtime import gpu
-gpu.visible_gpus = lambda: ["0", "1"]
+gpu.require_usable = lambda count: None
 """
 
 
@@ -106,7 +109,11 @@ def test_each_training_has_a_gpu_of_its_own(fresh, tmp_path, gpus):
     fakes = tmp_path / "fakes"
     fakes.mkdir()
     (fakes / "sitecustomize.py").write_text(GPUS)
-    path = {"PYTHONPATH": f"{graph.folder / 'code'}{os.pathsep}{fakes}", "TMPDIR": str(tmp_path)}
+    shutil.copy(Path(__file__).parents[1] / "fakes" / "pynvml.py", fakes)
+    path = {
+        "PYTHONPATH": f"{graph.folder / 'code'}{os.pathsep}{fakes}", "TMPDIR": str(tmp_path),
+        "FAKE_GPUS": json.dumps([{"uuid": "GPU-0"}, {"uuid": "GPU-1"}]),
+    }  # fmt: skip
     models = [f"results/models/far/fold{fold}/model.safetensors" for fold in (0, 1)]
 
     graph.run(*models, "--resources", f"gpu={gpus}", **shim.environment(), **path)
@@ -115,4 +122,5 @@ def test_each_training_has_a_gpu_of_its_own(fresh, tmp_path, gpus):
     together = float(one.begin) < float(other.end) and float(other.begin) < float(one.end)
     assert together == (gpus == 2)
     logs = [(graph.results / "logs" / "train" / "far" / f"fold{fold}.log").read_text() for fold in (0, 1)]
-    assert {re.search(r"^on GPU (\d)$", said, re.MULTILINE)[1] for said in logs} == {"0", "1"} if together else {"0"}
+    found = {re.search(r"^on GPU GPU-(\d)$", said, re.MULTILINE)[1] for said in logs}
+    assert found == ({"0", "1"} if together else {"0"})

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
 
 Item = TypeVar("Item")
@@ -91,11 +92,6 @@ def band_memory(device: torch.device) -> int:
         return 2**30
     free, _ = torch.cuda.mem_get_info(device)
     return free // 2
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch could not get memory, on a GPU or a processor."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _results(compute: Callable[[Sequence[Item]], Sequence[Result]], batch: Sequence[Item]) -> Sequence[Result] | None:

@@ -16,10 +16,9 @@ from torch import nn
 
 from tilewright.project.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.training.devices import half_type
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
-
-HALF = {"auto": torch.float16, "16": torch.float16, "bf16": torch.bfloat16, "32": None}
 
 
 def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
@@ -41,7 +40,7 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
     else:
         model = _of_library(network, classes, pretrained=pretrained)
         blocks, deepest = _blocks(model), model.encoder
-    segmenter = Segmenter(model, *normalisation(network), gpu_dtype=HALF[network.precision])
+    segmenter = Segmenter(model, *normalisation(network), gpu_dtype=half_type(network.precision))
     # the finest block feeds the network's own head
     supervised = blocks[-2::-1][: network.deep_supervision]
     if len(supervised) < network.deep_supervision:

@@ -34,9 +34,8 @@ class Average:
         share = (
             1 / (self.count + 1) if self._decay is None else 1 - min(self._decay, (1 + self.count) / (10 + self.count))
         )
-        for name, value in state.items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, share)
-            else:
-                self.weights[name].copy_(value)
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        others = [name for name in state if name not in set(floats)]
+        torch._foreach_lerp_([self.weights[name] for name in floats], [state[name] for name in floats], share)
+        torch._foreach_copy_([self.weights[name] for name in others], [state[name] for name in others])
         self.count += 1

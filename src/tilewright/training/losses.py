@@ -1,18 +1,19 @@
 """Losses on logits, by name. Pixels that do not count have a weight of 0 and reach no term.
 
 All tensors are batch x classes x rows x columns, float32: ``logits``, ``truth`` (0 or 1) and ``valid`` (1 where the
-pixel counts for the class, else 0). A loss gives one value a class, over the whole batch; it is 0 where nothing of
-the class is valid, and finite where nothing is positive. Defaults of the parameters stand in ``LOSS_PARAMETERS``.
+pixel counts for the class, else 0). A loss gives one value a class, over the whole batch, which several devices may
+share; it is 0 where nothing of the class is valid, and finite where nothing is positive. Defaults of the parameters
+stand in ``LOSS_PARAMETERS``.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
+from tilewright.training.devices import gathered, is_shared, summed
 
 Loss = Callable[..., Tensor]
 
@@ -32,23 +33,28 @@ def soft_bce(logits: Tensor, truth: Tensor, valid: Tensor, *, smoothing: float) 
 
 def balanced_bce(logits: Tensor, truth: Tensor, valid: Tensor, *, positive: float, negative: float) -> Tensor:
     """``positive`` x mean cross-entropy of the positive pixels + ``negative`` x that of the negative ones."""
-    entropy = _entropy(logits, truth)
-    return positive * _mean(entropy, valid * truth) + negative * _mean(entropy, valid * (1 - truth))
+    entropy, present, absent = _entropy(logits, truth), valid * truth, valid * (1 - truth)
+    above, positives, below, negatives = _sums((entropy, present), (1, present), (entropy, absent), (1, absent))
+    return positive * (above / positives.clamp(min=1)) + negative * (below / negatives.clamp(min=1))
 
 
 def dice(logits: Tensor, truth: Tensor, valid: Tensor, *, power: float, smooth: float) -> Tensor:
     """Soft Dice, 1 - (2 sum(yp) + s) / (sum(y^k) + sum(p^k) + s) for the power k and the smoothing s."""
     probability = torch.sigmoid(logits.float())
-    overlap, predicted, present = _sums(valid, probability * truth, probability**power, truth**power)
-    return (1 - (2 * overlap + smooth) / (predicted + present + smooth)) * _counts(valid)
+    overlap, predicted, present, counted = _sums(
+        (probability * truth, valid), (probability**power, valid), (truth**power, valid), (1, valid)
+    )
+    return (1 - (2 * overlap + smooth) / (predicted + present + smooth)) * (counted > 0)
 
 
 def tversky(logits: Tensor, truth: Tensor, valid: Tensor, *, alpha: float, beta: float, smooth: float) -> Tensor:
     """Tversky (Salehi et al. 2017), 1 - (TP + s) / (TP + alpha FP + beta FN + s) for the smoothing s."""
     probability = torch.sigmoid(logits.float())
-    overlap, predicted, present = _sums(valid, probability * truth, probability, truth)
+    overlap, predicted, present, counted = _sums(
+        (probability * truth, valid), (probability, valid), (truth, valid), (1, valid)
+    )
     wrong = alpha * (predicted - overlap) + beta * (present - overlap)
-    return (1 - (overlap + smooth) / (overlap + wrong + smooth)) * _counts(valid)
+    return (1 - (overlap + smooth) / (overlap + wrong + smooth)) * (counted > 0)
 
 
 def focal(logits: Tensor, truth: Tensor, valid: Tensor, *, gamma: float) -> Tensor:
@@ -60,19 +66,15 @@ def focal(logits: Tensor, truth: Tensor, valid: Tensor, *, gamma: float) -> Tens
 
 def lovasz(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Lovasz hinge (Berman et al. 2018)."""
-    return _each_class(logits, truth, valid, lambda values, labels: _hinge(values, labels, functional.relu))
+    errors, positive, negative = _by_error(logits, truth, valid)
+    return _hinge(functional.relu(errors), positive, negative)
 
 
 def symmetric_lovasz(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Mean of the Lovasz hinge of the class and that of its background, with ELU + 1 in place of ReLU."""
-
-    def smooth(errors: Tensor) -> Tensor:
-        return functional.elu(errors) + 1
-
-    def both(values: Tensor, labels: Tensor) -> Tensor:
-        return 0.5 * (_hinge(values, labels, smooth) + _hinge(-values, 1 - labels, smooth))
-
-    return _each_class(logits, truth, valid, both)
+    errors, positive, negative = _by_error(logits, truth, valid)
+    costs = functional.elu(errors) + 1  # the errors of class and background are the same
+    return 0.5 * (_hinge(costs, positive, negative) + _hinge(costs, negative, positive))
 
 
 def edge(logits: Tensor, truth: Tensor, valid: Tensor, *, size: float) -> Tensor:
@@ -82,7 +84,7 @@ def edge(logits: Tensor, truth: Tensor, valid: Tensor, *, size: float) -> Tensor
     comes closest to the Laplacian of a Gaussian (Marr and Hildreth 1980).
     """
     difference = (torch.sigmoid(logits.float()) - truth) * valid
-    kernel = _difference_of_gaussians(int(size)).to(difference).expand(difference.shape[1], 1, -1, -1)
+    kernel = _difference_of_gaussians(int(size), difference.device).expand(difference.shape[1], 1, -1, -1)
     with torch.autocast(difference.device.type, enabled=False):
         response = functional.conv2d(difference, kernel, padding=int(size) // 2, groups=difference.shape[1])
     return _mean(response.abs(), valid)
@@ -101,22 +103,37 @@ LOSSES: Mapping[LossName, Loss] = {
 }
 
 
-def weighted_loss(terms: Mapping[LossName, float | Mapping[str, float]], class_weights: Tensor) -> Loss:
-    """The sum of losses by name, each with its weight; each is the weighted mean over the classes that count.
+class WeightedLoss(nn.Module):
+    """The sum of losses by name, each with its weight; each is the weighted mean over the classes that count."""
 
-    Args:
-        terms: weight of each loss, or its weight and its parameters.
-        class_weights: weight of each class.
-    """
-    parts = [(LOSSES[name], *_arguments(name, term)) for name, term in terms.items()]
+    class_weights: Tensor
 
-    def total(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        share = _counts(valid) * class_weights.to(logits.device)
+    def __init__(
+        self, terms: Mapping[LossName, float | Mapping[str, float]], class_weights: Tensor, tiles: int = 1
+    ) -> None:
+        """Prepare the losses.
+
+        Args:
+            terms: weight of each loss, or its weight and its parameters.
+            class_weights: weight of each class.
+            tiles: the most tiles that a device has of a batch; of use where devices share it.
+        """
+        super().__init__()
+        self._parts = [(LOSSES[name], *_arguments(name, term)) for name, term in terms.items()]
+        self._tiles = tiles
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """The loss of a batch, one value."""
+        if is_shared() and (missing := self._tiles - len(logits)) > 0:  # rows of all devices are equally long
+            logits, truth, valid = (functional.pad(each, (0,) * 7 + (missing,)) for each in (logits, truth, valid))
+        (counted,) = _sums((1, valid))
+        share = (counted > 0) * self.class_weights
         share = share / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
-        values = [weight * (loss(logits, truth, valid, **options) * share).sum() for loss, weight, options in parts]
+        values = [
+            weight * (loss(logits, truth, valid, **options) * share).sum() for loss, weight, options in self._parts
+        ]
         return torch.stack(values).sum()
-
-    return total
 
 
 def _arguments(name: LossName, term: float | Mapping[str, float]) -> tuple[float, dict[str, float]]:
@@ -130,39 +147,43 @@ def _entropy(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    total, count = _sums(valid, values, torch.ones_like(values))
+    total, count = _sums((values, valid), (1, valid))
     return total / count.clamp(min=1)
 
 
-def _counts(valid: Tensor) -> Tensor:
-    """1 for each class that has valid pixels, else 0."""
-    return (valid.amax(dim=(0, 2, 3)) > 0).float()
+def _sums(*products: tuple[Tensor | int, Tensor]) -> tuple[Tensor, ...]:
+    """Sum of each product by class, over the pixels of all devices."""
+    return summed(torch.stack([(values * weights).sum(dim=(0, 2, 3)) for values, weights in products])).unbind()
 
 
-def _sums(valid: Tensor, *values: Tensor) -> list[Tensor]:
-    """Sum of each over the valid pixels, by class."""
-    return [(each * valid).sum(dim=(0, 2, 3)) for each in values]
+def _by_error(logits: Tensor, truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors of the pixels of all devices from large to small, and whether each is positive, and negative.
+
+    All are classes x pixels. Pixels that do not count come last; they are neither.
+    """
+    errors = torch.where(valid > 0, 1 - logits.float() * (2 * truth - 1), -torch.inf)
+    rows = gathered(torch.stack([_rows(errors), _rows(truth)]))
+    errors, order = torch.sort(rows[0], descending=True)
+    ordered, counts = rows[1].detach().gather(1, order), errors > -torch.inf
+    return errors, ordered * counts, (1 - ordered) * counts
 
 
-def _each_class(logits: Tensor, truth: Tensor, valid: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """A loss of the valid pixels of each class as one row."""
-    counts = valid > 0
-    parts = [loss(logits[:, k][counts[:, k]].float(), truth[:, k][counts[:, k]]) for k in range(logits.shape[1])]
-    return torch.stack(parts)
+def _rows(values: Tensor) -> Tensor:
+    """Classes x pixels of a batch."""
+    return values.transpose(0, 1).flatten(1)
 
 
-def _hinge(logits: Tensor, truth: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    errors, order = torch.sort(1 - logits * (2 * truth - 1), descending=True)
-    ordered = truth[order]
-    total = ordered.sum()
-    jaccard = 1 - (total - ordered.cumsum(0)) / (total + (1 - ordered).cumsum(0))
-    gradient = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-    return torch.dot(activation(errors), gradient)
+def _hinge(costs: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """The Lovasz extension of the Jaccard loss: classes x pixels in the order of their errors."""
+    found, wrong = (each.cumsum(1, dtype=torch.int32) for each in (positive, negative))
+    total = found[:, -1:]
+    jaccard = 1 - (total - found) / (total + wrong).clamp(min=1)
+    gradient = torch.cat([jaccard[:, :1], jaccard.diff(dim=1)], dim=1)
+    return (costs * gradient).sum(1)
 
 
-@cache
-def _difference_of_gaussians(size: int) -> Tensor:
-    distance = torch.arange(size) - (size - 1) / 2
+def _difference_of_gaussians(size: int, device: torch.device) -> Tensor:
+    distance = torch.arange(size, device=device) - (size - 1) / 2
     narrow, wide = (torch.exp(-0.5 * (distance / sigma) ** 2) for sigma in (size / 10, 1.6 * size / 10))
     narrow, wide = narrow / narrow.sum(), wide / wide.sum()
     return torch.outer(narrow, narrow) - torch.outer(wide, wide)

@@ -37,14 +37,15 @@ def mix(
     if mixing is None or generator.random() >= mixing.probability:
         return images, [Share(1.0, targets)]
     share = float(generator.beta(mixing.alpha, mixing.alpha))
-    order = torch.from_numpy(generator.permutation(len(images))).to(images.device)
-    other = Targets(targets.truth[order], targets.valid[order])
+    order = generator.permutation(len(images)).tolist()
+    partners, *others = (torch.stack([each[place] for place in order]) for each in (images, *targets))
+    other = Targets(*others)
     if mixing.kind == "mixup":
-        blended = (1 - share) * images.float() + share * images[order].float()
+        blended = (1 - share) * images.float() + share * partners.float()
         return blended, [Share(1 - share, targets), Share(share, other)]
     place = (..., *_rectangle(images.shape[-2:], share, generator))
     images, truth, valid = images.clone(), targets.truth.clone(), targets.valid.clone()
-    images[place], truth[place], valid[place] = images[order][place], other.truth[place], other.valid[place]
+    images[place], truth[place], valid[place] = partners[place], other.truth[place], other.valid[place]
     return images, [Share(1.0, Targets(truth, valid))]
 
 

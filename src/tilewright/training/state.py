@@ -1,14 +1,15 @@
 """State of a training: written after every epoch, read when an interrupted training goes on.
 
 The folder holds ``epoch{n}-{hash}.ckpt`` (network, optimiser, schedule, averages, history; tensors and plain values
-only) of the last two epochs, ``best-{hash}.safetensors`` (the best weights so far, as each of them knows them) and
-``fingerprint`` (what the state belongs to). A file that is not what its hash says is not used: the training goes on
-from the epoch before, or begins anew. The folder is no output of a rule, so Snakemake leaves it alone when a job
-fails.
+only) of the last two epochs, ``best-{hash}.safetensors`` (the best weights so far, as each of them knows them),
+``fingerprint`` (what the state belongs to) and ``batch_size``, where the training chose it. A file that is not what its
+hash says is not used: the training goes on from the epoch before, or begins anew. The folder is no output of a rule, so
+Snakemake leaves it alone when a job fails.
 """
 
 import math
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,10 @@ class TrainingState(lightning.Callback):
         return self.folder / self.best.file
 
     @property
+    def _batch(self) -> Path:
+        return self.folder / "batch_size"
+
+    @property
     def monitor(self) -> str:
         """What the best epoch is chosen by."""
         return self._network.monitor
@@ -80,6 +85,12 @@ class TrainingState(lightning.Callback):
             self.clear()
             write_text(mark, fingerprint)
 
+    def batch_size(self, choose: Callable[[], int]) -> int:
+        """What was chosen once, by the first process, for all of them and for when the training goes on."""
+        if not self._batch.is_file():
+            write_text(self._batch, str(choose()))
+        return int(self._batch.read_text())
+
     def checkpoint(self) -> Path | None:
         """The newest checkpoint that is intact, as are the weights that it calls the best."""
         for path in reversed(self._checkpoints()):
@@ -90,7 +101,12 @@ class TrainingState(lightning.Callback):
 
     def clear(self) -> None:
         """Remove the state."""
-        for path in (self.folder / "fingerprint", *self._checkpoints(), *self.folder.glob("best-*.safetensors")):
+        for path in (
+            self.folder / "fingerprint",
+            self._batch,
+            *self._checkpoints(),
+            *self.folder.glob("best-*.safetensors"),
+        ):
             path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from tilewright.pixels.histograms import BINS, Histogram, dice_curve
 from tilewright.project.config.training import Network
 from tilewright.training.averaging import Average
 from tilewright.training.data import Sample, Targets, targets
-from tilewright.training.losses import bce, weighted_loss
+from tilewright.training.devices import is_shared, summed
+from tilewright.training.losses import WeightedLoss, bce
 from tilewright.training.mixing import mix
 from tilewright.training.schedules import optimizer, rate_curve
 from tilewright.training.segmenter import Outputs, Segmenter
@@ -38,6 +39,7 @@ class SegmentationTask(lightning.LightningModule):
     """
 
     counts: Tensor
+    losses: Tensor
 
     def __init__(self, segmenter: Segmenter, network: Network, classes: list[str], steps: int) -> None:
         """Prepare the training.
@@ -50,15 +52,15 @@ class SegmentationTask(lightning.LightningModule):
         """
         super().__init__()
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
-        self.loss = weighted_loss(
-            network.loss, torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
-        )
+        weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
+        self.loss = WeightedLoss(network.loss, weights, network.batch_size // network.devices)
         self.averages = {"ema": Average(network.ema)} if network.ema else {}
         if network.swa:
             self.averages["swa"] = Average(None)
         self.reduction, self._seen = 1.0, 0
         sets = 1 + len(self.averages)
         self.register_buffer("counts", torch.zeros(sets, len(classes), 2, BINS, dtype=torch.int64), persistent=False)
+        self.register_buffer("losses", torch.zeros(sets, 2), persistent=False)
 
     def on_train_start(self) -> None:
         """Bring averages that a checkpoint kept to the device, which the network reaches after it is loaded."""
@@ -66,22 +68,25 @@ class SegmentationTask(lightning.LightningModule):
             average.to(self.device)
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
-        """Loss of a batch.
-
-        Dropout and mixing are seeded by seed, epoch, step and device, so that an interrupted training draws what an
-        uninterrupted one does. Once an epoch would not do: loaders draw from the same generator, at another moment in
-        the first epoch of a process.
-        """
-        seeds = np.random.SeedSequence([self.spec.seed, self.current_epoch, index, self.global_rank])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
-        images, parts = mix(
-            batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, np.random.default_rng(seeds)
-        )
-        outputs = self.segmenter.outputs(images)
-        losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
-        loss = torch.stack(losses).sum()
+        """Loss of a batch, logged."""
+        loss = self.batch_loss(batch, index)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.image), sync_dist=True)
         return loss
+
+    def batch_loss(self, batch: Sample, index: int) -> Tensor:
+        """Loss of a batch.
+
+        Dropout is seeded by seed, epoch, step and device, mixing by all but the device, so that an interrupted training
+        draws what an uninterrupted one does. Once an epoch would not do: loaders draw from the same generator, at
+        another moment in the first epoch of a process.
+        """
+        place = [self.spec.seed, self.current_epoch, index]
+        torch.manual_seed(int(np.random.SeedSequence([*place, self.global_rank]).generate_state(1)[0]))
+        draws = np.random.default_rng([*place, 0])  # the same on all devices: losses wait for each other
+        images, parts = mix(batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
+        outputs = self.segmenter.outputs(images)
+        losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
+        return torch.stack(losses).sum()
 
     def on_train_batch_end(self, _outputs: STEP_OUTPUT, _batch: Sample, index: int) -> None:
         """Update the averages: EMA after each step of the optimiser, SWA after each of the last epochs."""
@@ -94,23 +99,21 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Let all processes validate the averages that are kept: their batch norms have seen different tiles."""
-        if _is_shared():
+        if is_shared():
             for average in self.averages.values():
                 for value in average.weights.values():
                     torch.distributed.broadcast(value, 0)
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
-        expected, size = targets(batch.bits, batch.labelled), int(batch.labelled.any(dim=1).sum())
+        expected, size = targets(batch.bits, batch.labelled), batch.labelled.any(dim=1).sum()
         for place, name in enumerate(self.validated()):
             logits = self.logits(name, batch.image)
-            loss = self.loss(logits, *expected)
-            prefix = "" if name == RAW else f"{name}_"
-            self.log(f"{prefix}val_loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
+            self.losses[place] += torch.stack([self.loss(logits, *expected) * size, size])
             bins = (torch.sigmoid(logits.float()).nan_to_num() * (BINS - 1) + 0.5).long()
             rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + expected.truth.long()
-            places = (rows * BINS + bins)[expected.valid > 0]
-            self.counts[place] += torch.bincount(places, minlength=self.counts[0].numel()).view_as(self.counts[0])
+            places, counts = (rows * BINS + bins).flatten(), expected.valid.flatten().long()
+            self.counts[place].view(-1).scatter_add_(0, places, counts)
 
     def validated(self) -> list[str]:
         """The kinds of weights that there are: raw, and the averages that have begun."""
@@ -130,9 +133,10 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of each class, not a number where it does not occur, and their mean."""
-        if _is_shared():
-            torch.distributed.all_reduce(self.counts)
-        for name, counts in zip(self.validated(), self.counts.cpu().numpy(), strict=False):
+        totals, losses = summed(self.counts).cpu().numpy(), summed(self.losses)
+        for name, (total, size) in zip(self.validated(), losses, strict=False):
+            self.log("val_loss" if name == RAW else f"{name}_val_loss", total / size)
+        for name, counts in zip(self.validated(), totals, strict=False):
             curves = [dice_curve([Histogram(positive=each[1], negative=each[0])], "pooled") for each in counts]
             best = [
                 float(curve[1:].max()) if each[1].any() else math.nan
@@ -145,6 +149,7 @@ class SegmentationTask(lightning.LightningModule):
                     self.log_dict({f"{metric}_{each}": value for each, value in zip(self.classes, values, strict=True)})
             self.log("dice" if name == RAW else f"{name}_dice", _mean_where_known(best))
         self.counts.zero_()
+        self.losses.zero_()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a schedule that changes the learning rate at every step."""
@@ -165,7 +170,8 @@ class SegmentationTask(lightning.LightningModule):
 
     def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
         """The loss at full size and, with half the weight each time, at coarser levels; and of the image-level head."""
-        total, weight = self.loss(outputs.logits, *expected), 1.0
+        total: Tensor = self.loss(outputs.logits, *expected)
+        weight = 1.0
         for level, logits in enumerate(outputs.coarser, start=1):
             step = expected.truth.shape[-1] // logits.shape[-1]
             total = total + 0.5**level * self.loss(logits, *expected.coarser(step))
@@ -185,11 +191,6 @@ def iou_of(dice: float) -> float:
 def _mean_where_known(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / max(len(known), 1)
-
-
-def _is_shared() -> bool:
-    """Whether several processes train together."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def first_averaged(share: float, epochs: int) -> int:

@@ -92,8 +92,9 @@ def train(
             state.prepare(
                 _digest(_told(order), code_version("training.train"), str(fold), *prints, *_of_weights(network))
             )
-        run_training(parts, network, order.classes, state, out)
+        size = run_training(parts, network, order.classes, state, out)
         if device_number() == 0:
+            order = order.model_copy(update={"network": order.network.model_copy(update={"batch_size": size})})
             _write_outputs(state, _card(order, parts, prints), fold, out)
             state.clear()
 

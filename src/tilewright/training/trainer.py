@@ -10,18 +10,23 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from tilewright.project.config.training import Network
+from tilewright.project.config.training import AUTO, Network
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
+from tilewright.tiles.archive import open_archive
 from tilewright.training.architectures import build_network
+from tilewright.training.devices import has_bf16, strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders
+from tilewright.training.memory import Step, chosen_batch, does_not_fit, trial
+from tilewright.training.segmenter import Segmenter
 from tilewright.training.start import load_start
 from tilewright.training.state import TrainingState
 from tilewright.training.task import SegmentationTask
 
 
-def run_training(tiles: Tiles, network: Network, classes: list[str], state: TrainingState, out: Path) -> None:
+def run_training(tiles: Tiles, network: Network, classes: list[str], state: TrainingState, out: Path) -> int:
     """Train from the beginning, or from where an interrupted training stopped.
 
     Args:
@@ -30,6 +35,12 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
         classes: names of the classes.
         state: keeps the best weights and what a later run needs to go on.
         out: folder for the events of TensorBoard.
+
+    Returns:
+        The tiles of a batch.
+
+    Raises:
+        UserError: a step does not fit into memory; says what would.
     """
     resumed = state.checkpoint()
     torch.manual_seed(network.seed)
@@ -38,6 +49,35 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
         said = load_start(segmenter, network)
         if device_number() == 0:
             note("\n".join(said))
+    edge = tile_edge(tiles)
+    crop, device = network.crop or edge, torch.device("cuda", device_number())
+    fits = trial(segmenter, network, classes, edge, device) if torch.cuda.is_available() else None
+    if network.batch_size == AUTO:
+        size = state.batch_size(lambda: chosen_batch(network, crop, fits))
+        network = network.model_copy(update={"batch_size": size})
+    shared = "auto"
+    if network.devices > 1:
+        shared = strategy(segmenter, crop)
+        segmenter = with_shared_norms(segmenter) if torch.cuda.is_available() else segmenter
+    if not _fit(segmenter, tiles, network, classes, state, out, shared, resumed):
+        step = Step(network.batch_size // network.devices, crop, network.precision)
+        raise UserError(does_not_fit(network, step, fits if network.devices == 1 else None))
+    return network.batch_size
+
+
+def _fit(
+    segmenter: Segmenter,
+    tiles: Tiles,
+    network: Network,
+    classes: list[str],
+    state: TrainingState,
+    out: Path,
+    shared: str,
+    resumed: Path | None,
+) -> bool:
+    """Train; False: a step did not fit into memory, which is free again."""
+    if network.precision != "32" and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32 for what mixed precision leaves in 32 bits
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes)
@@ -51,22 +91,26 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning|torch")
-        _trainer(network, state, len(training), out).fit(
-            task, training, validation, ckpt_path=resumed, weights_only=True
-        )
+        try:
+            _trainer(network, state, len(training), out, shared).fit(
+                task, training, validation, ckpt_path=resumed, weights_only=True
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+    return True
 
 
-def _trainer(network: Network, state: TrainingState, batches: int, out: Path) -> lightning.Trainer:
-    shared = network.devices > 1
+def _trainer(network: Network, state: TrainingState, batches: int, out: Path, shared: str) -> lightning.Trainer:
     return lightning.Trainer(
         max_epochs=network.epochs,
         accelerator="auto",
         devices=network.devices,
-        # encoders hold layers that only a classifier would use
-        strategy="ddp_find_unused_parameters_true" if shared else "auto",
-        sync_batchnorm=shared and torch.cuda.is_available(),
+        strategy=shared,
         use_distributed_sampler=False,
         precision=precision(network.precision),  # type: ignore[arg-type]
+        benchmark=torch.cuda.is_available() or None,  # tries the ways of a convolution, as all batches have one size
         accumulate_grad_batches=network.accumulate,
         gradient_clip_val=network.clip,
         check_val_every_n_epoch=network.validate_every,
@@ -81,6 +125,12 @@ def _trainer(network: Network, state: TrainingState, batches: int, out: Path) ->
     )
 
 
+def tile_edge(tiles: Tiles) -> int:
+    """Edge of the tiles, in pixels."""
+    with open_archive(tiles.archives[0]) as archive:
+        return int(archive["images"].shape[-2])
+
+
 def precision(name: str) -> str:
     """Lightning's name of an arithmetic of the config.
 
@@ -90,5 +140,6 @@ def precision(name: str) -> str:
     if name == "16" and not torch.cuda.is_available():
         raise UserError(Problem("config, models", "precision 16 needs a GPU.", "Use auto, bf16 or 32."))
     if name == "auto":
-        return "16-mixed" if torch.cuda.is_available() else "32-true"
+        half = "bf16-mixed" if has_bf16() else "16-mixed"
+        return half if torch.cuda.is_available() else "32-true"
     return {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}[name]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tilewright.inference.batches import fitting_size, in_batches, is_out_of_memory, read_ahead
+from tilewright.inference.batches import fitting_size, in_batches, read_ahead
 from tilewright.runtime.errors import UserError
+from tilewright.runtime.gpu import is_out_of_memory
 
 
 def limited(most, error, sizes):
@@ -19,7 +20,15 @@ def limited(most, error, sizes):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("can't allocate memory: 9"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
 )
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(error, capsys):
     sizes = []

@@ -5,10 +5,11 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn.functional import elu
 
 from tilewright.project.config import Network
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
-from tilewright.training.losses import LOSSES, weighted_loss
+from tilewright.training.losses import LOSSES, WeightedLoss
 
 TRUTH = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
 PROBABILITY = torch.tensor([0.9, 0.4, 0.2, 0.5]).view(1, 1, 2, 2)
@@ -89,6 +90,26 @@ def test_symmetric_lovasz_is_the_mean_of_class_and_background_with_a_smooth_hing
     assert value("symmetric_lovasz", -logits, 1 - TRUTH) == pytest.approx(expected, abs=1e-6)
 
 
+def plain_lovasz(logits, truth, activation):
+    errors, order = torch.sort(1 - logits * (2 * truth - 1), descending=True)
+    jaccard = [1 - truth[order[count:]].sum() / (truth.sum() + (1 - truth[order[:count]]).sum())
+               for count in range(1, len(order) + 1)]  # fmt: skip
+    gradient = torch.stack(jaccard).diff(prepend=torch.zeros(1))
+    return (activation(errors) * gradient).sum()
+
+
+def test_both_lovasz_are_those_of_the_pixels_that_count_alone():
+    logits, truth, valid = random_batch()
+    for place in range(2):
+        own = [each[:, place][valid[:, place] > 0] for each in (logits, truth)]
+        hinge = plain_lovasz(*own, torch.relu)
+        assert loss_of("lovasz")(logits, truth, valid)[place].item() == pytest.approx(hinge.item(), abs=1e-6)
+        sides = [plain_lovasz(sign * own[0], (sign * (2 * own[1] - 1) + 1) / 2, lambda errors: elu(errors) + 1)
+                 for sign in (1, -1)]  # fmt: skip
+        both = loss_of("symmetric_lovasz")(logits, truth, valid)[place]
+        assert both.item() == pytest.approx((sum(sides) / 2).item(), abs=1e-6)
+
+
 def test_edge_sees_a_moved_edge_and_not_a_constant_error():
     truth = torch.zeros(1, 1, 64, 64)
     truth[..., 32:] = 1
@@ -165,13 +186,13 @@ def terms(**loss):
 
 
 def test_terms_add_up_by_their_weights():
-    both = weighted_loss(terms(bce=2, dice={"weight": 0.5, "power": 2}), torch.ones(1))(LOGITS, TRUTH, ONES)
+    both = WeightedLoss(terms(bce=2, dice={"weight": 0.5, "power": 2}), torch.ones(1))(LOGITS, TRUTH, ONES)
     assert both.item() == pytest.approx(2 * value("bce") + 0.5 * value("dice", power=2))
 
 
 def test_classes_count_by_their_weights_and_only_where_they_are_labelled():
     logits, truth, valid = random_batch()
-    loss = weighted_loss(terms(bce=1), torch.tensor([1.0, 0.2]))
+    loss = WeightedLoss(terms(bce=1), torch.tensor([1.0, 0.2]))
     healthy, unhealthy = loss_of("bce")(logits, truth, valid).tolist()
     assert loss(logits, truth, valid).item() == pytest.approx((healthy + 0.2 * unhealthy) / 1.2, rel=1e-5)
     valid[:, 1] = 0

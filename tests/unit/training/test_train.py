@@ -65,10 +65,13 @@ def test_two_processes_share_an_epoch(trained, tmp_path):
     logged = {}
     task.log, task.log_dict = (lambda name, value, **_: logged.update({name: float(value)})), logged.update
     with torch.no_grad():
-        for batch in DataLoader(dataset, 2, sampler=EachOnce(len(table))):
+        for batch in DataLoader(dataset, 4, sampler=EachOnce(len(table))):
             task.validation_step(batch, 0)
     task.on_validation_epoch_end()
     assert logged["dice"] == pytest.approx(card["best_dice"], abs=1e-6)
+    prefix = "" if card["best_weights"] == "raw" else f"{card['best_weights']}_"
+    expected = history[f"{prefix}val_loss"][card["best_epoch"]]
+    assert logged["val_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 SHARED_AVERAGE = """

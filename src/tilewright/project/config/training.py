@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from tilewright.project.config.base import ClassName, Name, Section, Share
 
@@ -27,6 +27,23 @@ LOSS_PARAMETERS: dict[LossName, dict[str, float]] = {
     "edge": {"size": 15.0},
 }
 """Parameters of the losses besides their weight, with their defaults."""
+
+
+AUTO = 0
+"""The batch size that a training chooses."""
+
+
+def _number_of(size: object) -> object:
+    if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+        raise ValueError("must be at least 1, or auto")
+    return AUTO if size == "auto" else size
+
+
+BatchSize = Annotated[
+    int,
+    BeforeValidator(_number_of, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["auto"]),
+    PlainSerializer(lambda size: size or "auto", int | Literal["auto"]),
+]
 
 
 def _spelt_out(loss: dict[LossName, float | dict[str, float]]) -> dict[LossName, float | dict[str, float]]:
@@ -193,14 +210,19 @@ class Network(Section):
     )
     epochs: int = Field(30, ge=1, description="Epochs.")
     tiles_per_epoch: int | None = Field(None, ge=1, description="Tiles drawn in an epoch; none: as many as there are.")
-    batch_size: int = Field(8, ge=1, description="Tiles in a batch, over all devices.")
+    batch_size: BatchSize = Field(
+        8,
+        description="Tiles in a batch, over all devices; auto: 32, halved until they fit into the memory of the GPUs, "
+        "8 without a GPU. model.json says how many they were.",
+    )
     validate_every: int = Field(
         1, ge=1, description="Epochs from one validation to the next; the last one is validated."
     )
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
     stopping: Stopping | None = Field(None, description="Early end.")
     precision: Literal["auto", "32", "16", "bf16"] = Field(
-        "auto", description="Arithmetic; auto: 16-bit mixed on a GPU, 32-bit on a CPU."
+        "auto",
+        description="Arithmetic; auto: on a GPU bfloat16, on older ones 16-bit floats, mixed with 32; on a CPU 32.",
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
     devices: int = Field(1, ge=1, description="GPUs (or, without any, processes) that share each batch.")
