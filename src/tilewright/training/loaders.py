@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, read_table
-from tilewright.training.augment import Augmentation, Cropping
-from tilewright.training.data import Sample, TileDataset
+from tilewright.training.augment import Augmentation
+from tilewright.training.cropping import Cropping
+from tilewright.training.data import Sample, TileDataset, together
 from tilewright.training.sampling import EachOnce, sampler
 
 
@@ -68,7 +69,7 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     size = network.batch_size // network.devices
     common = {
         "num_workers": network.workers, "persistent_workers": network.workers > 0,
-        "pin_memory": torch.cuda.is_available(),
+        "pin_memory": torch.cuda.is_available(), "collate_fn": together,
     }  # fmt: skip
     return (
         DataLoader(training, size, sampler=drawn, **common),  # type: ignore[arg-type]

@@ -74,9 +74,8 @@ class SegmentationTask(lightning.LightningModule):
         """
         seeds = np.random.SeedSequence([self.spec.seed, self.current_epoch, index, self.global_rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        images, parts = mix(
-            batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, np.random.default_rng(seeds)
-        )
+        images = batch.recoloring(batch.image)
+        images, parts = mix(images, targets(batch.bits, batch.labelled), self.spec.mixing, np.random.default_rng(seeds))
         outputs = self.segmenter.outputs(images)
         losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
         loss = torch.stack(losses).sum()
