@@ -67,8 +67,9 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     drawn = sampler(tiles.training, tiles.archives, network, classes, device)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices
+    workers = 0 if network.workers == "auto" else network.workers  # the graph has made a number of it
     common = {
-        "num_workers": network.workers, "persistent_workers": network.workers > 0,
+        "num_workers": workers, "persistent_workers": workers > 0,
         "pin_memory": torch.cuda.is_available(), "collate_fn": together,
     }  # fmt: skip
     return (

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
 from tilewright.tiles.archive import read_table
@@ -57,3 +58,13 @@ def test_ignored_pixels_and_unlabelled_classes_do_not_count():
     truth, valid = targets(bits, torch.tensor([[True, False]]))
     assert truth.tolist() == [[[[1, 0, 1, 0]], [[0, 1, 1, 0]]]]
     assert valid.tolist() == [[[[1, 1, 0, 1]], [[0, 0, 0, 0]]]]
+
+
+def test_what_is_left_of_the_augmentation_goes_to_the_device_with_the_batch():
+    augmentation = Augmentation("strong", Cropping(32))
+    image, mask = np.full((48, 48, 3), 99, np.uint8), np.zeros((48, 48), np.uint8)
+    batch = together([Tile(augmentation(image, mask, seed), np.array([True])) for seed in range(8)])
+    there = move_data_to_device(batch, torch.device("meta"))  # as Lightning does
+    changed = there.recoloring(there.image)
+    assert {each.device.type for each in (there.image, there.bits, there.labelled, changed)} == {"meta"}
+    assert (changed.dtype, changed.shape) == (torch.float32, batch.image.shape)
