@@ -30,6 +30,7 @@ class Sizes:
         growth: edge and number of outlines at one times.
         full: edge and number of outlines of the full run.
         predict: edges of the image that a U-Net predicts and of the one that a single convolution does.
+        augmented: crops of 512 pixels that are augmented; of smaller ones as many pixels.
     """
 
     source: str
@@ -42,20 +43,21 @@ class Sizes:
     growth: tuple[int, int]
     full: tuple[int, int]
     predict: tuple[int, int]
+    augmented: int
 
 
 SIZES = {
     "quick": Sizes(
         "synthetic", (1500, 2000), 1, ((800, 1000),), 1500, 2048, (1200, 300), (600, 30), (2048, 200),
-        (768, 1500),
+        (768, 1500), 16,
     ),
     "small": Sizes(
         "nuclei", (15_000, 20_000), 1, ((10_000, 12_000),), 10_000, 8192, (7000, 22_000), (4000, 4000),
-        (16_000, 40_000), (2048, 8000),
+        (16_000, 40_000), (2048, 8000), 128,
     ),
     "full": Sizes(
         "nuclei", WHOLE, 4, ((20_000, 25_000), (75_520, 66_210)), 32_000, 22_528, (22_400, 220_000), (12_500, 37_000),
-        (60_000, 500_000), (4096, 20_000),
+        (60_000, 500_000), (4096, 20_000), 512,
     ),
 }  # fmt: skip
 
@@ -317,6 +319,25 @@ def host(bench):
     yield Case(f"{edge:,} x {edge:,}", call("host", "tilewright", overlap=0.25), peers, clock="processor")
 
 
+def augment(bench):
+    """Tiles of the presets' sizes to a batch, on one thread: the half of a loading process, then both halves."""
+    image = str(bench.inputs.image((1600, 1600), "deflate"))
+    for name, edge, crop, centered in (
+        ("strong", 768, 512, True), ("strong", 512, 512, True), ("strong", 192, 128, False),
+        ("rich", 768, 512, True), ("light_scale", 512, 256, False),
+    ):  # fmt: skip
+        count = bench.sizes.augmented * (512 // crop) ** 2
+        tiles = {"image": image, "name": name, "edge": edge, "crop": crop, "centered": centered, "count": count}
+
+        def call(function, tiles=tiles, label="tilewright", **more):
+            return Call(function, {**tiles, **more}, name=label, module="augmentation", units=(tiles["count"], "tile"))
+
+        for title, whole, speed in (("loading", False, 5), ("both halves", True, 1)):
+            ours = call("augment", whole=whole)
+            peer = call("albumented", label="albumentations", whole=whole)
+            yield Case(f"{name}, {edge} to {crop}, {title}", ours, (Peer(peer, speed=speed),))
+
+
 def full(bench):
     """The chain on one large slide, each step in its own process."""
     edge, count = bench.sizes.full
@@ -388,6 +409,7 @@ ROWS = {
     "components": components,
     "predict": predict,
     "host": host,
+    "augment": augment,
     "growth": growth,
     "full": full,
     "chain": chain,

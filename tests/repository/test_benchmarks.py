@@ -78,7 +78,18 @@ def test_a_folder_that_is_absent_skips_its_row(tmp_path):
 
 @pytest.mark.slow
 def test_every_row_runs_without_peers(tmp_path):
-    rows = ("rasterize", "rasterize-step", "rle", "downscale", "tiles", "components", "predict", "full", "chain")
+    rows = (
+        "rasterize",
+        "rasterize-step",
+        "rle",
+        "downscale",
+        "tiles",
+        "components",
+        "predict",
+        "augment",
+        "full",
+        "chain",
+    )
     code, table, report = bench(tmp_path, "--rows", ",".join(rows))
     assert code == 0, table
     assert {result["row"] for result in report["results"]} == set(rows)

@@ -145,6 +145,35 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(Problem(str(path), f"cannot be read as a tile archive ({error}).", remedy)) from error
 
 
+class TileReader:
+    """Reads tiles of an archive, which stays open.
+
+    HDF5 computes the checksum of an image each time, which takes longer than all else of it: here the first time only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, archive = path, open_archive(path)
+        with reading(path):
+            self._images, self._masks = archive["images"], archive["masks"]
+            self._sound = np.zeros(len(self._images), np.bool_)
+        self._plain = self._images.chunks == (1, *self._images.shape[1:]) and self._images.compression is None
+
+    def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Image (rows x columns x 3) and mask (rows x columns) of a tile.
+
+        Raises:
+            DataError: the archive is damaged.
+        """
+        with reading(self._path):
+            if not (self._plain and self._sound[index]):
+                image, self._sound[index] = self._images[index], True
+            else:
+                shape = self._images.shape[1:]
+                _, data = self._images.id.read_direct_chunk((index, 0, 0, 0))
+                image = np.frombuffer(data, np.uint8, math.prod(shape)).reshape(shape)
+            return image, self._masks[index]
+
+
 @contextmanager
 def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["ArchiveWriter"]:
     """Write an archive, which appears whole or not at all.

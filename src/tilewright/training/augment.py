@@ -1,82 +1,71 @@
-"""Augmentations, as named sets. The only module that knows albumentations.
+"""Augmentations, as named sets. The only module that knows albumentations, whose transforms say what is drawn.
 
-A set moves the whole tile first, then crops it, then changes colours: what a rotation brings in from beyond the tile
-lies outside the crop where tiles are larger, and colours are computed for the crop alone.
+A sample is augmented in two halves. Here, in the process that loads it, the tile is moved and cropped in one go. How
+colours change is drawn here too, and done later, for a whole batch on the device (``recoloring``). What a rotation
+brings in from beyond the tile lies outside the crop where tiles are larger.
 """
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # at import it would ask the network for a newer version
 import albumentations as A  # noqa: N812
 import cv2
 
 from tilewright.project.config.training import AugmentationName
+from tilewright.training.colors import GRAY, Kind
+from tilewright.training.cropping import Cropping, Mask
+from tilewright.training.moving import Image, Matrix, Movement, around_center, enlarged, planes
+from tilewright.training.recoloring import Change
+from tilewright.training.stains import StainJitter
+from tilewright.training.warps import Elastic, Grid, Lens, Warp, coarse, grid_line
 
-Image = NDArray[np.uint8]
-Mask = NDArray[Any]
-Movement = Callable[[Image, Mask, np.random.Generator], tuple[Image, Mask]]
-Recoloring = Callable[[Image, np.random.Generator], Image]
+Transform = Any
+"""A transform of albumentations, which has no types."""
 
-cv2.setNumThreads(1)  # a training uses the threads that it was given, and each loader one
+DOT = np.zeros((1, 1, 3), np.uint8)
+FLIP_X, FLIP_Y = ((-1, 0), (0, 1)), ((1, 0), (0, -1))
+TURNS = tuple(
+    turn
+    for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+    for turn in (((signs[0], 0), (0, signs[1])), ((0, signs[0]), (signs[1], 0)))
+)
 
-STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-"""Optical densities of haematoxylin, eosin and DAB in red, green and blue (Ruifrok and Johnston 2001)."""
-DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
 
-
-@dataclass(frozen=True)
-class Cropping:
-    """Where a crop lies in a tile that has been moved.
+class Augmented(NamedTuple):
+    """A crop, and what is left to the device.
 
     Attributes:
-        edge: its edge, in pixels.
-        centered: in the middle of the tile, else anywhere.
-        class_crops: share of the other crops that lie around a pixel of a class.
-        classes: number of classes.
+        image: 3 x rows x columns.
+        mask: rows x columns, bits.
+        changes: of the colours, in their order.
     """
 
-    edge: int
-    centered: bool = False
-    class_crops: float = 0.0
-    classes: int = 0
-
-    def place(self, mask: Mask, generator: np.random.Generator) -> tuple[slice, slice]:
-        """Rows and columns of the crop of a tile with a mask (rows x columns, bits)."""
-        room = np.array(mask.shape) - self.edge
-        if self.centered:
-            corner = room // 2
-        elif generator.random() < self.class_crops and (pixel := self._class_pixel(mask, generator)) is not None:
-            corner = np.clip(pixel - generator.integers(0, self.edge, 2), 0, room)
-        else:
-            corner = generator.integers(0, room + 1)
-        rows, columns = (slice(start, start + self.edge) for start in corner.tolist())
-        return rows, columns
-
-    def _class_pixel(self, mask: Mask, generator: np.random.Generator) -> NDArray[np.int64] | None:
-        """Row and column of a random pixel of a random class of the tile."""
-        places = [np.argwhere((mask >> bit) & 1) for bit in range(self.classes)]
-        present = [each for each in places if len(each)]
-        if not present:
-            return None
-        chosen = present[generator.integers(len(present))]
-        return np.asarray(chosen[generator.integers(len(chosen))], np.int64)
+    image: Image
+    mask: Mask
+    changes: list[Change]
 
 
 @dataclass(frozen=True)
 class _Set:
-    """Steps of a set; albumentations' own run before and after the crop, this module's before those."""
+    """What a set draws.
 
-    moves: Sequence[Any] = ()
-    colors: Sequence[Any] = ()
-    movement: Movement | None = None
-    recoloring: Recoloring | None = None
+    Attributes:
+        zoomed: how often a square of the tile is enlarged first.
+        moves: transforms that move the tile; what bends it comes last.
+        stains: changes the stains before other colours.
+        colors: transforms that change the crop.
+    """
+
+    zoomed: float = 0.0
+    moves: Sequence[Transform] = ()
+    stains: StainJitter | None = None
+    colors: Sequence[Transform] = ()
 
 
 class Augmentation:
@@ -89,81 +78,162 @@ class Augmentation:
 
     def __init__(self, name: AugmentationName, cropping: Cropping) -> None:
         self._set, self._cropping = SETS[name](), cropping
-        self._moves = A.Compose(self._set.moves, seed=0) if self._set.moves else None
-        self._colors = A.Compose(self._set.colors, seed=0) if self._set.colors else None
 
-    def __call__(self, image: Image, mask: Mask, seed: int) -> tuple[Image, Mask]:
-        """Change image (rows x columns x 3) and mask (rows x columns, bits) alike; the seed decides how."""
-        generator, *seeds = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3))
-        planes = _planes(mask)
-        if self._set.movement:
-            image, planes = self._set.movement(image, planes, generator)
-        if self._moves:
-            _seed(self._moves, seeds[0])
-            moved = self._moves(image=image, mask=planes)
-            image, planes = moved["image"], moved["mask"]
-        mask = _joined(planes, mask.dtype)
-        place = self._cropping.place(mask, generator)
-        image, mask = image[place], mask[place]
-        if self._set.recoloring:
-            image = self._set.recoloring(image, generator)
-        if self._colors:
-            _seed(self._colors, seeds[1])
-            image = self._colors(image=image)["image"]
-        return image, mask
+    def __call__(self, image: Image, mask: Mask, seed: int) -> Augmented:
+        """Move image (rows x columns x 3) and mask (rows x columns, bits) alike, and draw how colours change."""
+        generator = np.random.default_rng(seed)
+        chance = random.Random(int(generator.integers(2**63)))  # noqa: S311 - no secret
+        for transform in (*self._set.moves, *self._set.colors):
+            transform.set_random_state(generator, chance)
+        movement = _movement(self._set, len(mask), generator, chance)
+        size = (mask.shape[0], mask.shape[1])
+        place = self._cropping.place(size, lambda: movement.mask(mask), generator)
+        pixels, bits = movement.crop(image, mask, place)
+        changes = [self._set.stains.change(generator)] if self._set.stains else []
+        drawn = list(_drawn(self._set.colors, chance))
+        # what only the host can do is done by albumentations, and so is what precedes it
+        ours = max((number + 1 for number, each in enumerate(drawn) if type(each) not in CHANGES), default=0)
+        for transform in drawn[:ours]:
+            pixels = transform(image=pixels[..., :3], force_apply=True)["image"]
+        for transform in drawn[ours:]:
+            changes += CHANGES[type(transform)](transform, len(bits))
+        return Augmented(planes(pixels), bits, changes)
 
 
-def _seed(transforms: Any, generator: np.random.Generator) -> None:
-    """Let all transforms draw from one generator; with ``set_random_seed`` each would draw the same numbers."""
-    transforms.set_random_state(generator, random.Random(int(generator.integers(2**63))))  # noqa: S311 - no secret
+def _movement(chosen: _Set, edge: int, generator: np.random.Generator, chance: random.Random) -> Movement:
+    """Draw how a tile of an edge is moved."""
+    matrix, warp = np.eye(3), None
+    if chosen.zoomed and chance.random() < chosen.zoomed:
+        matrix = zoom(edge, generator)
+    for transform in _drawn(chosen.moves, chance):
+        if type(transform) in WARPS:
+            warp = WARPS[type(transform)](transform, edge)
+        else:
+            matrix = matrix @ MATRICES[type(transform)](transform, edge)
+    return Movement(matrix, warp)
 
 
-def _planes(mask: Mask) -> Mask:
-    """Bits as OpenCV can move them: 32 of them as two planes of 16."""
-    if mask.dtype != np.uint32:
-        return mask
-    return np.ascontiguousarray(mask).view(np.uint16).reshape(*mask.shape, 2)
+def _drawn(transforms: Sequence[Transform], chance: random.Random, always: bool = False) -> Iterator[Transform]:
+    """The transforms that happen, as the probabilities of all and of those that hold them have it."""
+    for transform in transforms:
+        if not always and chance.random() >= transform.p:
+            continue
+        if isinstance(transform, A.OneOf):
+            yield from _drawn(chance.choices(transform.transforms, transform.transforms_ps), chance, always=True)
+        elif isinstance(transform, A.Sequential):
+            yield from _drawn(transform.transforms, chance)
+        else:
+            yield transform
 
 
-def _joined(planes: Mask, kind: Any) -> Mask:
-    return planes if kind != np.uint32 else np.ascontiguousarray(planes).view(np.uint32)[..., 0]
+def zoom(edge: int, generator: np.random.Generator) -> Matrix:
+    """Enlarge a square of a tile: its corner lies in the first fifth, its edge is 80 to 100 % of what is left."""
+    left, top = (generator.uniform(0, 0.2, 2) * edge).astype(int)
+    return enlarged(left, top, int(generator.uniform(0.8, 1) * (edge - max(left, top))), edge)
 
 
-def jitter_stains(image: Image, generator: np.random.Generator, scale: float = 0.2, shift: float = 0.03) -> Image:
-    """Change the amount of each stain (Tellez et al. 2018).
-
-    Colours become optical densities, these become amounts of haematoxylin, eosin and a third stain, each of which is
-    multiplied by 1 ± ``scale`` and raised by ± ``shift``; then all the way back. As all steps but the logarithm are
-    linear, one matrix does it.
-
-    Args:
-        image: rows x columns x 3, RGB.
-        generator: draws the changes.
-        scale: largest relative change of an amount.
-        shift: largest change of an amount.
-    """
-    factors = generator.uniform(1 - scale, 1 + scale, 3)
-    offset = generator.uniform(-shift, shift, 3) @ STAINS
-    matrix = np.linalg.inv(STAINS) @ (factors[:, None] * STAINS)
-    density = cv2.transform(DENSITY[image], np.column_stack([matrix.T, offset]).astype(np.float32))
-    return np.asarray(np.clip(256 * cv2.exp(-density) - 0.5, 0, 255), np.uint8)
+def _parameters(transform: Transform, edge: int) -> dict[str, Any]:
+    """What a transform draws for a square of an edge."""
+    drawn: dict[str, Any] = transform.get_params()
+    drawn |= transform.get_params_dependent_on_data({"shape": (edge, edge, 3)}, {"image": DOT})
+    return drawn
 
 
-def zoom(image: Image, mask: Mask, generator: np.random.Generator, probability: float = 0.3) -> tuple[Image, Mask]:
-    """At times enlarge a square of a tile.
+def _affine(transform: Transform, edge: int) -> Matrix:
+    return np.asarray(np.linalg.inv(_parameters(transform, edge)["matrix"]), np.float64)
 
-    Its corner lies in the first fifth, its edge is 80 to 100 % of what is left.
-    """
-    if generator.random() >= probability:
-        return image, mask
-    edge = image.shape[0]
-    x, y = (generator.uniform(0, 0.2, 2) * edge).astype(int)
-    side = int(generator.uniform(0.8, 1) * (edge - max(x, y)))
-    square = np.s_[y : y + side, x : x + side]
-    return (
-        np.asarray(cv2.resize(image[square], (edge, edge), interpolation=cv2.INTER_LINEAR), np.uint8),
-        cv2.resize(mask[square], (edge, edge), interpolation=cv2.INTER_NEAREST),
+
+def _elastic(transform: Transform, edge: int) -> Warp:
+    noise = transform.random_generator.standard_normal(coarse(edge, transform.sigma), dtype=np.float32)
+    return Elastic(noise, transform.alpha, transform.sigma)
+
+
+def _grid(transform: Transform, edge: int) -> Warp:
+    steps = [
+        [1 + transform.py_random.uniform(*transform.distort_limit) for _ in range(transform.num_steps + 1)]
+        for _ in range(2)
+    ]
+    return Grid(*(grid_line(edge, each) for each in steps))
+
+
+MATRICES: dict[type, Callable[[Transform, int], Matrix]] = {
+    A.HorizontalFlip: lambda _, edge: around_center(FLIP_X, edge),
+    A.VerticalFlip: lambda _, edge: around_center(FLIP_Y, edge),
+    A.D4: lambda transform, edge: around_center(TURNS[transform.random_generator.integers(8)], edge),
+    A.Affine: _affine,
+}
+WARPS: dict[type, Callable[[Transform, int], Warp]] = {
+    A.ElasticTransform: _elastic,
+    A.GridDistortion: _grid,
+    A.OpticalDistortion: lambda transform, _: Lens(transform.py_random.uniform(*transform.distort_limit)),
+}
+
+
+def _change(kind: Kind, *values: Any) -> list[Change]:
+    return [Change(kind, np.array(values, np.float32))]
+
+
+def _jitter(transform: Transform, edge: int) -> list[Change]:
+    drawn = _parameters(transform, edge)
+    saturation = drawn["saturation"]
+    mixed = saturation * np.eye(3) + (1 - saturation) * np.array(GRAY)
+    changes = (
+        _change("linear", drawn["brightness"], 0, 0, 0),
+        _change("contrast", drawn["contrast"]),
+        _change("matrix", *mixed.ravel(), 0, 0, 0),
+        _change("hue", 6 * drawn["hue"]),
     )
+    return [changes[place][0] for place in drawn["order"]]
+
+
+def _hue(transform: Transform, edge: int) -> list[Change]:
+    drawn = _parameters(transform, edge)
+    return _change("hsv", drawn["hue_shift"] / 30, drawn["sat_shift"], drawn["val_shift"])
+
+
+def _brightness(transform: Transform, edge: int) -> list[Change]:
+    drawn = _parameters(transform, edge)
+    return _change("linear", drawn["alpha"], *[drawn["beta"]] * 3)
+
+
+def _shuffle(transform: Transform, edge: int) -> list[Change]:
+    order = _parameters(transform, edge)["channels_shuffled"]
+    return _change("matrix", *np.eye(3)[order].ravel(), 0, 0, 0)
+
+
+def _holes(transform: Transform, edge: int) -> list[Change]:
+    holes = _parameters(transform, edge)["holes"]
+    corners = np.zeros((transform.num_holes_range[1], 4))
+    corners[: len(holes)] = holes
+    return _change("holes", *corners.ravel())
+
+
+def _defocus(transform: Transform, edge: int) -> list[Change]:
+    drawn = _parameters(transform, edge)
+    reach = np.arange(-drawn["radius"] - 1, drawn["radius"] + 2)
+    disk = (reach**2 + reach[:, None] ** 2 <= drawn["radius"] ** 2).astype(np.float32)
+    soft = cv2.GaussianBlur(disk / disk.sum(), (3, 3), drawn["alias_blur"], borderType=cv2.BORDER_CONSTANT)
+    return _change("kernel", *soft.ravel())
+
+
+def _noise(transform: Transform, _: int) -> list[Change]:
+    seeds = transform.random_generator.integers(0, 1 << 16, 2)
+    return _change("noise", 255 * transform.py_random.uniform(*transform.std_range), *seeds)
+
+
+CHANGES: dict[type, Callable[[Transform, int], list[Change]]] = {
+    A.ColorJitter: _jitter,
+    A.HueSaturationValue: _hue,
+    A.RandomBrightnessContrast: _brightness,
+    A.RandomGamma: lambda transform, edge: _change("gamma", _parameters(transform, edge)["gamma"]),
+    A.RGBShift: lambda transform, edge: _change("linear", 1, *_parameters(transform, edge)["noise_map"].ravel()),
+    A.ChannelShuffle: _shuffle,
+    A.CoarseDropout: _holes,
+    A.GaussianBlur: lambda transform, edge: _change("gaussian", *_parameters(transform, edge)["kernel"]),
+    A.MotionBlur: lambda transform, edge: _change("kernel", *_parameters(transform, edge)["kernel"].ravel()),
+    A.Defocus: _defocus,
+    A.GaussNoise: _noise,
+}
 
 
 def _none() -> _Set:
@@ -171,11 +241,11 @@ def _none() -> _Set:
 
 
 def _flips() -> _Set:
-    return _Set([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)])
+    return _Set(moves=[A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)])
 
 
 def _d4() -> _Set:
-    return _Set([A.D4(p=1)])
+    return _Set(moves=[A.D4(p=1)])
 
 
 def _strong() -> _Set:
@@ -183,13 +253,9 @@ def _strong() -> _Set:
     return _Set(
         moves=[
             A.D4(p=1),
-            A.Affine(
-                scale=(0.8, 1.25), rotate=(-45, 45), shear=(-5, 5), p=0.5,
-                border_mode=cv2.BORDER_REFLECT_101, interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
-            ),
+            A.Affine(scale=(0.8, 1.25), rotate=(-45, 45), shear=(-5, 5), p=0.5),
         ],
-        recoloring=jitter_stains,
+        stains=StainJitter(),
         colors=[
             A.OneOf(
                 [
@@ -205,15 +271,14 @@ def _strong() -> _Set:
 
 
 def _zoom() -> _Set:
-    return _Set([A.D4(p=1)], movement=zoom)
+    return _Set(zoomed=0.3, moves=[A.D4(p=1)])
 
 
 def _light_scale() -> _Set:
     """Flips and turns; two fifths of the tiles also get a little of everything."""
-    reflected = {"border_mode": cv2.BORDER_REFLECT_101, "mask_interpolation": cv2.INTER_NEAREST}
     shift = {"scale": (0.8, 1.2), "rotate": (-45, 45), "translate_percent": (-0.1, 0.1)}
     return _Set(
-        moves=[A.D4(p=1), A.Affine(**shift, **reflected, p=0.4 * 0.2)],
+        moves=[A.D4(p=1), A.Affine(**shift, p=0.4 * 0.2)],
         colors=[
             A.Sequential(
                 [
@@ -238,18 +303,17 @@ def _light_scale() -> _Set:
 
 def _rich() -> _Set:
     """Flips, shifts and turns; warps, colours and blurs, each for half of the tiles."""
-    nearest = {"mask_interpolation": cv2.INTER_NEAREST, "border_mode": cv2.BORDER_REFLECT_101}
     shift = {"scale": (0.9, 1.1), "rotate": (-90, 90), "translate_percent": (-0.1, 0.1)}
     return _Set(
         moves=[
             A.VerticalFlip(p=0.5),
             A.HorizontalFlip(p=0.5),
-            A.Affine(**shift, **nearest, p=0.5),
+            A.Affine(**shift, p=0.5),
             A.OneOf(
                 [
-                    A.ElasticTransform(alpha=1, sigma=25, **nearest),
-                    A.GridDistortion(**nearest),
-                    A.OpticalDistortion(distort_limit=1, **nearest),
+                    A.ElasticTransform(alpha=1, sigma=25),
+                    A.GridDistortion(),
+                    A.OpticalDistortion(distort_limit=1),
                 ],
                 p=0.5,
             ),

@@ -4,56 +4,75 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from tilewright.tiles.archive import TileTable, open_archive, reading
-from tilewright.training.augment import Augmentation
+from tilewright.tiles.archive import TileReader, TileTable
+from tilewright.training.augment import Augmentation, Augmented
+from tilewright.training.moving import planes
+from tilewright.training.recoloring import Recoloring
 from tilewright.training.sampling import Draw
 
 
-class Sample(NamedTuple):
-    """A tile as tensors; of a batch all have one dimension more in front.
+class Tile(NamedTuple):
+    """A tile as it is loaded.
 
     Attributes:
-        image: 3 x rows x columns, uint8.
-        bits: rows x columns, int32; bit k is class k, bit ``classes`` marks pixels that do not count.
+        augmented: image, mask, and what is left of the augmentation.
         labelled: classes, bool; whether the class is completely annotated.
+    """
+
+    augmented: Augmented
+    labelled: NDArray[np.bool_]
+
+
+class Sample(NamedTuple):
+    """A batch of tiles as tensors.
+
+    Attributes:
+        image: tiles x 3 x rows x columns, uint8.
+        bits: tiles x rows x columns, uint8 or int32; bit k is class k, bit ``classes`` marks pixels that do not count.
+        labelled: tiles x classes, bool; whether the class is completely annotated.
+        recoloring: what of the augmentation is done where the network is.
     """
 
     image: Tensor
     bits: Tensor
     labelled: Tensor
+    recoloring: Recoloring = Recoloring()
 
 
-class TileDataset(Dataset[Sample]):
+class TileDataset(Dataset[Tile]):
     """Tiles of archives. Files are opened by the process that reads them."""
 
     def __init__(self, archives: Sequence[Path], table: TileTable, augmentation: Augmentation | None) -> None:
         self._archives, self._table, self._augmentation = list(archives), table, augmentation
-        self._open: dict[int, h5py.File] = {}
+        self._open: dict[int, TileReader] = {}
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, draw: Draw) -> Sample:
+    def __getitem__(self, draw: Draw) -> Tile:
         row, seed, counts = draw
         number = int(self._table.archive[row])
         if number not in self._open:
-            self._open[number] = open_archive(self._archives[number])
-        archive, index = self._open[number], int(self._table.index[row])
-        with reading(self._archives[number]):
-            image, mask = archive["images"][index], archive["masks"][index]
-        if self._augmentation:
-            image, mask = self._augmentation(image, mask, seed)
-        return Sample(
-            torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0))),
-            torch.from_numpy(mask.astype(np.int32)),
-            torch.from_numpy(self._table.labelled[row] & counts),
-        )
+            self._open[number] = TileReader(self._archives[number])
+        image, mask = self._open[number].read(int(self._table.index[row]))
+        augment = self._augmentation
+        augmented = augment(image, mask, seed) if augment else Augmented(planes(image), mask, [])
+        return Tile(augmented, self._table.labelled[row] & counts)
+
+
+def together(tiles: Sequence[Tile]) -> Sample:
+    """Tiles as a batch."""
+    images, masks, changes = zip(*(tile.augmented for tile in tiles), strict=True)
+    narrow = [mask if mask.dtype == np.uint8 else mask.astype(np.int32) for mask in masks]
+    parts = (images, narrow, [tile.labelled for tile in tiles])
+    image, bits, labelled = (default_collate([torch.from_numpy(each) for each in part]) for part in parts)
+    return Sample(image, bits, labelled, Recoloring.of(changes))
 
 
 class Targets(NamedTuple):
@@ -81,11 +100,11 @@ def targets(bits: Tensor, labelled: Tensor) -> Targets:
     """Truth and weight of each pixel for each class.
 
     Args:
-        bits: batch x rows x columns, int32, as in ``Sample``.
+        bits: batch x rows x columns, as in ``Sample``.
         labelled: batch x classes, bool.
     """
     classes = labelled.shape[1]
-    place = torch.arange(classes, device=bits.device).view(1, classes, 1, 1)
+    place = torch.arange(classes, device=bits.device, dtype=bits.dtype).view(1, classes, 1, 1)
     truth = (bits[:, None] >> place) & 1
     counts = (((bits >> classes) & 1) == 0)[:, None] & labelled[:, :, None, None]
     return Targets(truth.float(), counts.float())

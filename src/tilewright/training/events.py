@@ -33,7 +33,7 @@ class ValidationPictures(lightning.Callback):
     ) -> None:
         """Remember the first batch, or a later one if no class shows in it."""
         if trainer.is_global_zero and (self._batch is None or not _shows(self._batch)) and _shows(batch):
-            self._batch = Sample(*(each[:TILES] for each in batch))
+            self._batch = Sample(batch.image[:TILES], batch.bits[:TILES], batch.labelled[:TILES])
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, read_table
-from tilewright.training.augment import Augmentation, Cropping
-from tilewright.training.data import Sample, TileDataset
+from tilewright.training.augment import Augmentation
+from tilewright.training.cropping import Cropping
+from tilewright.training.data import Sample, TileDataset, together
 from tilewright.training.sampling import EachOnce, sampler
 
 
@@ -66,9 +67,10 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     drawn = sampler(tiles.training, tiles.archives, network, classes, device)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices
+    workers = 0 if network.workers == "auto" else network.workers  # the graph has made a number of it
     common = {
-        "num_workers": network.workers, "persistent_workers": network.workers > 0,
-        "pin_memory": torch.cuda.is_available(),
+        "num_workers": workers, "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(), "collate_fn": together,
     }  # fmt: skip
     return (
         DataLoader(training, size, sampler=drawn, **common),  # type: ignore[arg-type]

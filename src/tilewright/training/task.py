@@ -83,7 +83,8 @@ class SegmentationTask(lightning.LightningModule):
         place = [self.spec.seed, self.current_epoch, index]
         torch.manual_seed(int(np.random.SeedSequence([*place, self.global_rank]).generate_state(1)[0]))
         draws = np.random.default_rng([*place, 0])  # the same on all devices: losses wait for each other
-        images, parts = mix(batch.image, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
+        images = batch.recoloring(batch.image)
+        images, parts = mix(images, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
         outputs = self.segmenter.outputs(images)
         losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
         return torch.stack(losses).sum()

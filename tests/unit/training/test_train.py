@@ -17,7 +17,7 @@ from tilewright.runtime.errors import DataError, UserError
 from tilewright.tiles.archive import TrainingShard, read_table
 from tilewright.tiles.split import read_folds
 from tilewright.training.averaging import Average
-from tilewright.training.data import TileDataset
+from tilewright.training.data import TileDataset, together
 from tilewright.training.sampling import EachOnce
 from tilewright.training.task import SegmentationTask
 from tilewright.training.train import train
@@ -65,7 +65,7 @@ def test_two_processes_share_an_epoch(trained, tmp_path):
     logged = {}
     task.log, task.log_dict = (lambda name, value, **_: logged.update({name: float(value)})), logged.update
     with torch.no_grad():
-        for batch in DataLoader(dataset, 4, sampler=EachOnce(len(table))):
+        for batch in DataLoader(dataset, 4, sampler=EachOnce(len(table)), collate_fn=together):
             task.validation_step(batch, 0)
     task.on_validation_epoch_end()
     assert logged["dice"] == pytest.approx(card["best_dice"], abs=1e-6)

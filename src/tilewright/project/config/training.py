@@ -226,7 +226,11 @@ class Network(Section):
     )
     compile: bool = Field(False, description="Compile the network with torch.compile.")
     devices: int = Field(1, ge=1, description="GPUs (or, without any, processes) that share each batch.")
-    workers: int = Field(0, ge=0, description="Processes that load tiles, for each device.")
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="Processes that load tiles, for each device; auto: on a GPU, what is left of its share of the "
+        "processor's cores (8 at most), otherwise none. They change no result.",
+    )
     threads: int = Field(1, ge=1, description="Processor threads of the network; they decide how sums are rounded.")
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
