@@ -59,7 +59,7 @@ def batch(step):
 def part(whole, step, rank):
     """The tiles of one device: as many as the other has, or twice or half as many."""
     cut = (3, 4, 2)[step % 3]
-    return Sample(*(each[:cut] if rank == 0 else each[cut:] for each in whole))
+    return Sample(*(each[:cut] if rank == 0 else each[cut:] for each in whole[:3]))
 
 
 def trained(options, rank=None):
