@@ -27,9 +27,7 @@ from tilewright.project.orders import (
 from tilewright.project.places import Places, described_in, parent, weights_file
 from tilewright.project.project import Project
 from tilewright.project.sheetfile import read_sheet
-from tilewright.runtime.cores import loading_workers, training_threads
 from tilewright.runtime.errors import UserError, raise_all
-from tilewright.runtime.gpu import visible_gpus
 from tilewright.tiles.split import assign_folds
 
 LARGE_SHARD = 50_000_000
@@ -359,25 +357,6 @@ class Graph:
         """Threads that decode a shard: two where it is large; small shards are faster side by side."""
         paths = [Path(path) for path in self.images(wildcards)]
         return 2 if sum(path.stat().st_size for path in paths if path.is_file()) > LARGE_SHARD else 1
-
-    def loading_workers(self, wildcards: Any, threads: int) -> int:
-        """Processes that load tiles, for each device of a job of so many threads."""
-        model = self._model(wildcards)
-        return loading_workers(model.workers, model.threads, model.devices, threads)
-
-    def training_threads(self, wildcards: Any) -> int:
-        """Threads that a training keeps busy: those of the network and the processes that load tiles."""
-        model = self._model(wildcards)
-        return training_threads(model.workers, model.threads, model.devices)
-
-    def training_gpus(self, wildcards: Any) -> int:
-        """GPUs that a training needs, where there are any."""
-        return self._model(wildcards).devices if visible_gpus() else 0
-
-    def prediction_threads(self, wildcards: Any) -> int:
-        """Threads that a prediction keeps busy; one with the models of a bundle, as sums depend on it."""
-        model = self.project.config.models.get(wildcards.model)
-        return model.inference.threads if model else 1
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]

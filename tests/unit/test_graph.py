@@ -275,13 +275,3 @@ def test_a_large_shard_is_decoded_by_two_threads(graph, monkeypatch):
     assert graph().reading_threads(SimpleNamespace(shard="a")) == 1
     monkeypatch.setattr("tilewright.graph.LARGE_SHARD", 100)
     assert graph().reading_threads(SimpleNamespace(shard="a")) == 2
-
-
-def test_what_the_network_leaves_of_a_jobs_threads_loads_tiles(graph, monkeypatch):
-    monkeypatch.setattr("tilewright.runtime.cores.visible_gpus", lambda: ["0"])
-    monkeypatch.setattr("tilewright.runtime.cores.cores", lambda: 6)
-    near = SimpleNamespace(model="near")
-    loaded = graph(models__near__threads=2)
-    assert loaded.training_threads(near) == 6
-    assert [loaded.loading_workers(near, threads=given) for given in (6, 3)] == [4, 1]
-    assert graph(models__near__workers=1).loading_workers(near, threads=6) == 1

@@ -1,8 +1,9 @@
 from snakemake.exceptions import WorkflowError
 
 from tilewright.graph import Graph, folder, name_pattern
+from tilewright.project.demands import Demands
 from tilewright.project.storage import url_of
-from tilewright.runtime.attempts import let_grow
+from tilewright.runtime.attempts import grown, let_grow
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
@@ -16,10 +17,11 @@ except TilewrightError as error:
 keep_watching()
 
 project = graph.project
+PROFILE = workflow.resource_settings.overwrite_resources
 places = graph.places
 ENSEMBLES = list(project.config.ensembles)
 ONE_PASS = sorted(project.config.one_pass)
-GPU = 1 if visible_gpus() else 0
+demands = Demands(project, gpu=bool(visible_gpus()) or any("gpu" in asked for asked in PROFILE.values()))
 
 
 def order(rule):

@@ -10,11 +10,11 @@ rule predict:
         places.benchmark("predict/{model}/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: graph.prediction_threads
+    threads: demands.prediction_threads
     resources:
-        mem_mb=4000,
+        mem_mb=grown(demands.prediction_memory, places.log("predict/{model}/{shard}")),
         runtime=240,
-        gpu=GPU,
+        gpu=demands.prediction_gpus,
     params:
         order=order("predict"),
         models=graph.networks_folders,
@@ -63,11 +63,11 @@ rule seams:
         places.benchmark("seams/{model}")
     conda:
         "../../envs/environment.yaml"
-    threads: graph.prediction_threads
+    threads: demands.prediction_threads
     resources:
-        mem_mb=4000,
+        mem_mb=grown(demands.prediction_memory, places.log("seams/{model}")),
         runtime=60,
-        gpu=GPU,
+        gpu=demands.prediction_gpus,
     params:
         order=order("seams"),
         model=graph.seams_model,

@@ -49,12 +49,12 @@ rule train:
         places.benchmark("train/{model}/fold{fold}")
     conda:
         "../../envs/environment.yaml"
-    threads: graph.training_threads
+    threads: demands.training_threads
     resources:
-        mem_mb=8000,
+        mem_mb=grown(demands.training_memory, places.log("train/{model}/fold{fold}")),
         runtime=720,
-        gpu=graph.training_gpus,
-        workers=graph.loading_workers,
+        gpu=demands.training_gpus,
+        workers=demands.loading_workers,
     params:
         order=order("train"),
         tiles=graph.tiles_folder,

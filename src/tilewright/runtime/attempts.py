@@ -6,6 +6,7 @@ training goes on from its last epoch and needs no more time than the partition a
 """
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ def let_grow(rule: Any) -> None:
         known = amount is not None and not amount.is_evaluable() and amount.value
         if log and known and not (name == "runtime" and rule.name in RESUMED):
             rule.resources[name] = growing(known, log, causes)
+
+
+def grown(memory: Callable[..., int], log: str) -> Callable[..., int]:
+    """A resource function of megabytes that also grows where a job was killed.
+
+    Args:
+        memory: gives those of the first attempt, by wildcards or by them and threads.
+        log: as of ``growing``.
+    """
+    growth = growing(1, log, CAUSES["mem_mb"])
+    if "threads" in signature(memory).parameters:
+        return lambda wildcards, threads, attempt: memory(wildcards, threads) * growth(wildcards, attempt)
+    return lambda wildcards, attempt: memory(wildcards) * growth(wildcards, attempt)
 
 
 def growing(amount: int, log: str, causes: tuple[int | None, ...]) -> Callable[..., int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.runtime.attempts import CAUSES, growing
+from tilewright.runtime.attempts import CAUSES, growing, grown
 from tilewright.runtime.ending import INTERRUPTED, OUT_OF_MEMORY, exit_code, last_code
 from tilewright.runtime.errors import DataError, Problem
 
@@ -122,6 +122,18 @@ def ended(code):
 )
 def test_an_attempt_gets_more_of_what_the_last_one_lacked(tmp_path, endings, expected):
     assert resources(tmp_path, endings) == expected
+
+
+def test_memory_that_follows_from_a_job_grows_too_where_it_was_killed(tmp_path):
+    log = f"{tmp_path}/{{shard}}.log"
+    by_threads = grown(lambda wildcards, threads: 10 * threads + len(wildcards.shard), log)
+    plain = grown(lambda wildcards: len(wildcards.shard), log)
+    job = Wildcards(shard="b")
+    assert (by_threads(job, 3, 1), plain(job, 1)) == (31, 1)
+    (tmp_path / "b.log").write_text("killed in the middle of")
+    assert (by_threads(job, 3, 2), plain(job, 2)) == (62, 2)
+    (tmp_path / "b.log").write_text(ended(3))
+    assert (by_threads(job, 3, 3), plain(job, 3)) == (62, 2)
 
 
 def test_the_command_line_ends_with_the_code_in_the_log(tmp_path):

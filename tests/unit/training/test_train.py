@@ -25,9 +25,8 @@ from tilewright.training.train import train
 
 @pytest.mark.slow
 def test_the_better_of_weights_and_average_is_kept(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        SegmentationTask, "on_validation_epoch_end", lambda task: task.log_dict({"val_loss": 1.0, "dice": 0.1, "ema_dice": 0.9})
-    )
+    scores = {"val_loss": 1.0, "dice": 0.1, "ema_dice": 0.9}
+    monkeypatch.setattr(SegmentationTask, "on_validation_epoch_end", lambda task: task.log_dict(scores))
     seen = []
     update = Average.update
     monkeypatch.setattr(Average, "update", lambda average, net: (update(average, net), seen.append(average)))

@@ -1,0 +1,91 @@
+"""What the jobs of networks take of a machine: processor threads, GPUs and memory, by what the config says of them.
+
+Memory is that of the host, in megabytes. With a GPU, what networks compute lies there, and the host holds libraries and
+batches on their way. Where an estimate was too low, a job that was killed gets twice as much in its next attempt.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tilewright.project.config import Inference, Model
+from tilewright.project.project import Project
+from tilewright.runtime.cores import loading_workers, training_threads
+from tilewright.runtime.gpu import visible_gpus
+
+PROCESS, GPU_PROCESS = 1500, 4000
+"""Of a process with PyTorch and a network; with CUDA's libraries, not measured on a GPU yet."""
+WORKER = 400
+"""Of a process that loads tiles."""
+TRAINED, PREDICTED = 7.0, 1.5
+"""Kilobytes for each pixel of a batch: U-Nets held 1.9 (resnet34) to 6.4 (efficientnet-b4) in training and 0.4 to 1.3
+in prediction, with efficientnet-b7 16 and 0.7."""
+FOLD = 100
+"""Of the weights of a network."""
+BANDS = 1200
+"""Of rows of pixels and sums, at most, and of what waits to be written."""
+BATCH, WINDOWS = 8, 4
+"""Tiles of a batch, and windows that are predicted together, where the config leaves them to a CPU."""
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What jobs ask for.
+
+    Attributes:
+        project: the project.
+        gpu: whether jobs of networks get GPUs, here or from a scheduler.
+    """
+
+    project: Project
+    gpu: bool
+
+    def training_threads(self, wildcards: Any) -> int:
+        """Threads that a training keeps busy: those of the network and the processes that load tiles."""
+        model = self._model(wildcards)
+        return training_threads(model.workers, model.threads, model.devices)
+
+    def loading_workers(self, wildcards: Any, threads: int) -> int:
+        """Processes that load tiles, for each device of a job of so many threads."""
+        model = self._model(wildcards)
+        return loading_workers(model.workers, model.threads, model.devices, threads)
+
+    def training_gpus(self, wildcards: Any) -> int:
+        """GPUs that a training needs, where there are any."""
+        return self._model(wildcards).devices if visible_gpus() else 0
+
+    def training_memory(self, wildcards: Any, threads: int) -> int:
+        """Megabytes of a training: its processes, and without GPUs what the networks compute."""
+        model = self._model(wildcards)
+        process = GPU_PROCESS
+        if not self.gpu:
+            tiles = model.batch_size or BATCH
+            edge = model.crop or self.project.config.tiles[model.tiles].size
+            process = PROCESS + round(-(-tiles // model.devices) * edge**2 * TRAINED / 1000)
+        return model.devices * (process + WORKER * self.loading_workers(wildcards, threads))
+
+    def prediction_threads(self, wildcards: Any) -> int:
+        """Threads that a prediction keeps busy; one with the models of a bundle, as sums depend on it."""
+        model = self.project.config.models.get(wildcards.model)
+        return model.inference.threads if model else 1
+
+    def prediction_gpus(self, _wildcards: Any) -> int:
+        """GPUs that a prediction needs, where there are any."""
+        return 1 if visible_gpus() else 0
+
+    def prediction_memory(self, wildcards: Any) -> int:
+        """Megabytes of a prediction by all folds: networks, rows of the slide, and without a GPU a batch of windows."""
+        inference, folds = self._predicting(wildcards.model)
+        shared = BANDS + FOLD * folds
+        if self.gpu:
+            return GPU_PROCESS + shared
+        edge = inference.window * max(inference.tta_scales)
+        return PROCESS + shared + round((inference.batch_size or WINDOWS) * edge**2 * PREDICTED / 1000)
+
+    def _model(self, wildcards: Any) -> Model:
+        return self.project.config.models[wildcards.model]
+
+    def _predicting(self, name: str) -> tuple[Inference, int]:
+        if name in self.project.bundled.members:
+            spec = self.project.bundled.members[name].spec
+            return Inference(**spec.inference.model_dump()), len(spec.folds)
+        return self.project.config.models[name].inference, self.project.config.folds.count
