@@ -30,7 +30,8 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpu, "KFD", tmp_path / "kfd")
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a test sets does not stay
+        monkeypatch.delenv(name)
     has(*({"uuid": f"GPU-{name}"} for name in "abc"))
     yield has
     sys.modules.pop("pynvml", None)
