@@ -10,7 +10,7 @@ PROFILE = REPOSITORY / "profiles" / "slurm" / "config.yaml"
 
 
 def asked():
-    """mem_mb and runtime of each rule that runs on a node."""
+    """mem_mb and runtime of each rule that runs on a node; not those that follow from the job."""
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |^localrules|\Z)", RULES, re.MULTILINE | re.DOTALL):
         found[name] = {key: int(value) for key, value in re.findall(r"^ +(mem_mb|runtime)=(\d+),", body, re.MULTILINE)}
@@ -19,7 +19,8 @@ def asked():
 
 def test_the_profile_asks_for_what_the_rules_ask_for():
     profile = yaml.safe_load(PROFILE.read_text())["set-resources"]
-    amounts = {name: {key: each[key] for key in ("mem_mb", "runtime")} for name, each in profile.items()}
+    amounts = {name: {key: each[key] for key in ("mem_mb", "runtime") if key in each} for name, each in profile.items()}
+    assert {name for name, each in amounts.items() if len(each) == 1} == {"train", "predict", "seams"}
     assert amounts == asked()
 
 

@@ -126,8 +126,8 @@ def test_an_attempt_gets_more_of_what_the_last_one_lacked(tmp_path, endings, exp
 
 def test_memory_that_follows_from_a_job_grows_too_where_it_was_killed(tmp_path):
     log = f"{tmp_path}/{{shard}}.log"
-    by_threads = grown(lambda wildcards, threads: 10 * threads + len(wildcards.shard), log)
-    plain = grown(lambda wildcards: len(wildcards.shard), log)
+    by_threads = grown(lambda wildcards, threads: 10 * threads + len(wildcards["shard"]), log)
+    plain = grown(lambda wildcards: len(wildcards["shard"]), log)
     job = Wildcards(shard="b")
     assert (by_threads(job, 3, 1), plain(job, 1)) == (31, 1)
     (tmp_path / "b.log").write_text("killed in the middle of")
