@@ -332,7 +332,7 @@ def augment(bench):
         def call(function, tiles=tiles, label="tilewright", **more):
             return Call(function, {**tiles, **more}, name=label, module="augmentation", units=(tiles["count"], "tile"))
 
-        for title, whole, speed in (("loading", False, 5), ("both halves", True, 1)):
+        for title, whole, speed in (("loading", False, 5 if crop > 128 else None), ("both halves", True, 1)):
             ours = call("augment", whole=whole)
             peer = call("albumented", label="albumentations", whole=whole)
             yield Case(f"{name}, {edge} to {crop}, {title}", ours, (Peer(peer, speed=speed),))

@@ -42,7 +42,7 @@ def main() -> None:
     steps = optimizer(network, segmenter.parameters())
     begin = time.process_time()
     for number, batch in enumerate(batches, start=1 - WARM_UP):
-        loss(segmenter(batch.image), *targets(batch.bits, batch.labelled)).backward()
+        loss(segmenter(batch.recoloring(batch.image)), *targets(batch.bits, batch.labelled)).backward()
         steps.step()
         steps.zero_grad()
         if number == 0:

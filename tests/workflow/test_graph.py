@@ -37,6 +37,12 @@ def test_a_second_run_does_nothing(finished):
     assert finished.jobs() == {}
 
 
+def test_a_training_loads_tiles_with_the_threads_that_it_is_given(graph):
+    for given, workers in (("1", "0"), ("2", "1")):
+        printed = graph.run("-n", "-p", "--forcerun", "train", "--set-threads", f"train={given}")
+        assert set(re.findall(r"--workers (\d+)", printed)) == {workers}
+
+
 def test_every_output_is_there(finished):
     names = {str(path.relative_to(finished.results)) for path in finished.results.rglob("*") if path.is_file()}
     assert names >= {

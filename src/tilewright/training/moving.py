@@ -70,12 +70,9 @@ Taker = Callable[[Pixels, int], Pixels]
 
 
 def planes(image: Image) -> Image:
-    """An image of rows x columns x 3 or more as 3 x rows x columns."""
+    """An image of rows x columns x 3 or 4 as 3 x rows x columns."""
     found = np.empty((3, *image.shape[:2]), np.uint8)
-    if image.shape[2] == 3:
-        cv2.split(image, list(found))
-    else:
-        cv2.mixChannels([image], list(found), [0, 0, 1, 1, 2, 2])
+    cv2.split(image if image.shape[2] == 3 else cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), list(found))
     return found
 
 

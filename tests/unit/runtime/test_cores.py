@@ -23,6 +23,7 @@ def machine(monkeypatch):
         (16, 4, 1, 4, 3),
         (16, 4, 2, 4, 2),
         (2, 1, 1, 1, 1),
+        (8, 1, 1, 2, 3),
         (1, 1, 1, 1, 0),
         (4, 8, 1, 1, 0),
         (64, 0, 1, 1, 0),  # a processor's network takes so long that it loads by the way

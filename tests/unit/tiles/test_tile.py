@@ -178,10 +178,11 @@ def test_a_tile_is_the_same_each_time_it_is_read(cut):
             assert (mask == archive["masks"][index]).all()
 
 
-def test_an_archive_that_is_stored_otherwise_is_read_too(tmp_path):
+@pytest.mark.parametrize("together", [1, 2])
+def test_an_archive_that_is_stored_otherwise_is_read_too(tmp_path, together):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
     with h5py.File(tmp_path / "a.h5", "w") as archive:
-        archive.create_dataset("images", data=pixels, chunks=(2, 8, 8, 3), compression="gzip")
+        archive.create_dataset("images", data=pixels, chunks=(together, 8, 8, 3), compression="gzip")
         archive["masks"] = pixels[..., 0]
     tiles = TileReader(tmp_path / "a.h5")
     for index in (0, 1, 1, 3, 3):

@@ -14,6 +14,8 @@ from tilewright.training.warps import Elastic
 EDGE = 96
 WHOLE = (slice(0, EDGE), slice(0, EDGE))
 CROP = (slice(20, 68), slice(7, 55))
+CORNER, TIP = (slice(48, 96), slice(0, 48)), (slice(86, 96), slice(0, 10))
+PLACES = pytest.mark.parametrize("place", [CROP, CORNER, TIP], ids=["inside", "corner", "tip"])
 KINDS = pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
 REFLECTED = {"border_mode": cv2.BORDER_REFLECT_101}
 BENT = [
@@ -43,18 +45,19 @@ def drawn(transform, edge=EDGE):
 
 
 @KINDS
+@PLACES
 @pytest.mark.parametrize("transform", BENT, ids=lambda each: type(each).__name__)
-def test_a_movement_is_that_of_albumentations(transform, kind):
+def test_a_movement_is_that_of_albumentations(transform, place, kind):
     image, mask = tile(kind)
     for seed in range(20):
         theirs = seeded(transform, seed)(image=image, mask=mask.astype(np.uint8), force_apply=True)
-        pixels, bits = drawn(seeded(transform, seed)).crop(image, mask, CROP)
-        assert pixels.shape[:2] == bits.shape == (48, 48)
+        pixels, bits = drawn(seeded(transform, seed)).crop(image, mask, place)
+        assert pixels.shape[:2] == bits.shape == mask[place].shape
         assert bits.dtype == kind
-        difference = np.abs(pixels[..., :3].astype(int) - theirs["image"][CROP])
+        difference = np.abs(pixels[..., :3].astype(int) - theirs["image"][place])
         assert np.quantile(difference, 0.98) <= 1, seed
         assert difference.mean() < 0.5, seed
-        assert (bits != theirs["mask"][CROP]).mean() < 0.01, seed
+        assert (bits != theirs["mask"][place]).mean() < 0.02, seed
 
 
 @KINDS
@@ -83,20 +86,21 @@ def test_a_crop_of_a_turned_tile_is_cut_from_it(turn, kind):
     assert (yx, yy) in {(0, 1), (0, -1), (1, 0), (-1, 0)}
 
 
+@PLACES
 @pytest.mark.parametrize("warp", [0, 1, 2, None])
 @pytest.mark.parametrize("angle", [0, 10, 80])
-def test_several_movements_are_done_as_one(warp, angle):
+def test_several_movements_are_done_as_one(warp, angle, place):
     """Both one after the other give the same, but for what interpolating twice blurs."""
     image, mask = tile()
     turn = cv2.getRotationMatrix2D((EDGE / 2, EDGE / 2), angle, 1.1)
     first = Movement(np.linalg.inv(np.vstack([turn, [0, 0, 1]])) @ around_center(TURNS[5], EDGE))
-    bends = [A.GridDistortion(), A.OpticalDistortion(distort_limit=1), A.ElasticTransform(alpha=300, sigma=8)]
+    bends = [A.GridDistortion(), A.OpticalDistortion(distort_limit=(0.9, 1)), A.ElasticTransform(alpha=300, sigma=8)]
     bend = drawn(seeded(bends[warp], 3)).warp if warp is not None else None
     moved = first.crop(image, mask, WHOLE)
-    twice = Movement(np.eye(3), bend).crop(np.ascontiguousarray(moved[0][..., :3]), moved[1], CROP)
-    once = Movement(first.matrix, bend).crop(image, mask, CROP)
+    twice = Movement(np.eye(3), bend).crop(np.ascontiguousarray(moved[0][..., :3]), moved[1], place)
+    once = Movement(first.matrix, bend).crop(image, mask, place)
     assert np.abs(once[0][..., :3].astype(int) - twice[0][..., :3]).mean() < 1.5
-    assert (once[1] != twice[1]).mean() < 0.05
+    assert (once[1] != twice[1]).mean() < 0.07
 
 
 def test_the_whole_mask_is_moved_as_a_crop_of_it_is():
