@@ -57,7 +57,9 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
         DataError: a model or an image cannot be read, or the folds hold different classes.
     """
     torch.set_num_threads(order.inference.threads)
-    with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
+    # all windows have one size, for which the fastest convolutions are tried out once
+    fastest = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
+    with claimed_gpus(), torch.inference_mode(), fastest, atomic_directory(out) as folder:
         segmenters, classes = load_bundled(models[0], order.bundled) if order.bundled else load_folds(models)
         for segmenter in segmenters:
             segmenter.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -16,6 +16,7 @@ from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Inference
+from tilewright.project.orders import PredictOrder
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 
@@ -45,7 +46,8 @@ class Shifted(Pixelwise):
 
 def write(path, array, frame=None):
     size = Size(array.shape[2], array.shape[1])
-    with create_raster(path, size, bands=len(array), dtype=array.dtype) as raster:
+    tags = frame.tags() if frame else None
+    with create_raster(path, size, bands=len(array), dtype=array.dtype, tags=tags) as raster:
         raster.write(array, 0, 0)
     return path
 
@@ -337,6 +339,25 @@ def test_blocks_that_windows_touch_are_read_and_no_others(monkeypatch, size):
         found[window.slices] += 1
         assert window.width <= 96
     assert (found == expected).all()
+
+
+def test_convolutions_are_measured_once_for_the_one_size_of_windows(tmp_path, monkeypatch):
+    seen = []
+
+    class Watching(Pixelwise):
+        def forward(self, images):
+            seen.append(torch.backends.cudnn.benchmark)
+            return super().forward(images)
+
+    write(tmp_path / "a.image.tif", np.full((3, 40, 50), 128, np.uint8), Frame(0, 0, 50, 40, Size(50, 40)))
+    write(tmp_path / "a.tissue.tif", np.ones((1, 40, 50), np.uint8))
+    monkeypatch.setattr(predict, "load_folds", lambda _: ([Watching()], ["gland"]))
+    order = PredictOrder(slides=["a"], folds=[0], inference=Inference(window=64))
+    predict.predict(order, models=[tmp_path], scaled=tmp_path, out=tmp_path / "out")
+    assert seen == [True]
+    assert not torch.backends.cudnn.benchmark
+    with open_raster(tmp_path / "out" / "a.tif", ["gland"]) as raster:
+        assert (raster.read() == 128).all()
 
 
 class Convolution(nn.Conv2d):

@@ -133,3 +133,24 @@ def test_arithmetic_is_the_best_that_the_device_has(monkeypatch, gpu, bf16, trai
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     assert trainer.precision("auto") == trained
     assert built("PlainUnet").gpu_dtype == predicted
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_gpu_measures_convolutions_and_multiplies_in_tf32_unless_32_bits_are_asked_for(tmp_path, monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    asked = {}
+    monkeypatch.setattr(trainer.lightning, "Trainer", lambda **options: asked.update(options))
+    trainer._trainer(Network(tiles="any", precision="bf16"), None, 3, tmp_path, "auto")
+    assert asked["benchmark"] == (True if gpu else None)
+    monkeypatch.setattr(trainer, "loaders", lambda *_: 1 / 0)
+    found = []
+    try:
+        for precision in ("32", "bf16"):
+            torch.set_float32_matmul_precision("highest")
+            network = Network(tiles="any", precision=precision)
+            with pytest.raises(ZeroDivisionError):
+                trainer._fit(None, None, network, ["gland"], None, tmp_path, "auto", None)
+            found.append(torch.get_float32_matmul_precision())
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert found == ["highest", "high" if gpu else "highest"]
