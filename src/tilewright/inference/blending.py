@@ -109,8 +109,7 @@ def blended(
     results: Iterable[tuple[Corner, Tensor]],
     corners: Sequence[Corner],
     blend: Blend,
-    strip: Window,
-    device: torch.device,
+    band: "Band",
 ) -> Iterator[Finished]:
     """Parts of maps of a strip, from what networks say of its windows.
 
@@ -118,20 +117,18 @@ def blended(
         results: by rows, each corner with its groups x classes x edge x edge, 0 to 1.
         corners: the same corners.
         blend: what is made of the windows.
-        strip: the strip.
-        device: where the results are; there the parts are too.
+        band: rows of sums of the strip, where the results are; there the parts are too.
     """
-    weights = torch.from_numpy(blend_weights(blend.inference.blend, blend.inference.window)).to(device)
+    weights = torch.from_numpy(blend_weights(blend.inference.blend, blend.inference.window)).to(band.device)
     cover = covered(corners, blend.inference.window, blend.size)
     places = [blend.groups.index(group) for group in blend.groups_of_maps]
-    band = Band(strip, blend, device)
     for corner, values in results:
         part = blend.part(corner)
         yield from band.finished(corner.y + part.y, cover)
         rows, columns = part.slices
         own = values[..., rows, columns].unbind()
         band.add([own[place] for place in places], weights[rows, columns], _moved(part, corner))
-    yield from band.finished(strip.height + BLOCK, cover)
+    yield from band.finished(blend.size.height + BLOCK, cover)
 
 
 def on_host(parts: Iterable[Finished]) -> Iterator[Finished]:
@@ -156,7 +153,7 @@ class Band:
 
     def __init__(self, strip: Window, blend: Blend, device: torch.device) -> None:
         """Begin at the top."""
-        self._strip, self._blend = strip, blend
+        self._strip, self._blend, self.device = strip, blend, device
         edge, layers = blend.inference.window, blend.classes * len(blend.groups_of_maps)
         self._sums = Rows(layers, strip, edge, torch.float32, device)
         self._weight = Rows(1, strip, edge, torch.float32, device)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tilewright.inference.bands import Rows, cut
 from tilewright.inference.batches import band_memory, fitting_size, in_batches, read_ahead, write_behind
-from tilewright.inference.blending import Blend, Finished, blended, on_host
+from tilewright.inference.blending import Band, Blend, Finished, blended, on_host
 from tilewright.inference.layers import Layer, Seen, layers_of
 from tilewright.inference.loading import load_bundled, load_folds
 from tilewright.inference.pieces import Piece, Pixels, covered, read_piece, runs, with_tissue
@@ -181,16 +181,18 @@ def computed(
         pixels = torch.stack([each for _, each in batch])
         return group_means(segmenters, pixels, inference, blend.groups).unbind()
 
+    columns, edge = [corner.x for corner in corners], inference.window
+    wide = Window(min(columns), 0, max(columns) + edge - min(columns), blend.size.height)
+    # before a batch is measured against what is free
+    rows = Rows(3, wide.clipped(blend.size), edge, torch.uint8, device)
+    band = Band(strip, blend, device)
     count = inference.batch_size
     if count is None:
-        blank = torch.zeros(3, inference.window, inference.window, dtype=torch.uint8, device=device)
+        blank = torch.zeros(3, edge, edge, dtype=torch.uint8, device=device)
         count = fitting_size(compute, (corners[0], blank), device)
-    columns = [corner.x for corner in corners]
-    wide = Window(min(columns), 0, max(columns) + inference.window - min(columns), blend.size.height)
-    rows = Rows(3, wide.clipped(blend.size), inference.window, torch.uint8, device)
-    windows = cut(pieces, track(corners, f"predict {name}", len(corners)), inference.window, blend.size, rows)
+    windows = cut(pieces, track(corners, f"predict {name}", len(corners)), edge, blend.size, rows)
     results = ((corner, values) for (corner, _), values in in_batches(windows, compute, count))
-    return blended(results, corners, blend, strip, device)
+    return blended(results, corners, blend, band)
 
 
 def group_means(

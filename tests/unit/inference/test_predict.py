@@ -7,7 +7,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tilewright.inference import bands, blending, pieces, predict
-from tilewright.inference.blending import Blend, blended
+from tilewright.inference.blending import Band, Blend, blended
 from tilewright.inference.layers import layers_of
 from tilewright.inference.loading import load_model
 from tilewright.inference.pieces import Piece
@@ -253,8 +253,8 @@ def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
         sure, weak = (torch.full((1, 1, 64, 64), each) for each in (0.95, 0.1))
         blend = Blend(Inference(window=64), layers_of([0], Inference()), 1, Size(96, 64))
         corners = [Corner(0, 0), Corner(32, 0)]
-        strip, device = Window(0, 0, 96, 64), torch.device("cpu")
-        for part in blended(zip(corners, (sure, weak), strict=True), corners, blend, strip, device):
+        band = Band(Window(0, 0, 96, 64), blend, torch.device("cpu"))
+        for part in blended(zip(corners, (sure, weak), strict=True), corners, blend, band):
             out.write(part.values.numpy(), part.x, part.y)
     with open_raster(tmp_path / "o.tif") as raster:
         row = raster.read()[0, 32]
@@ -303,6 +303,15 @@ def test_a_covered_block_is_decoded_once_whatever_folds_and_overlap_and_no_other
     tissue[0, :60, 1200:] = tissue[0, 1095:, :10] = 1
     maps_of(tmp_path, [Plus(each) for each in FOLDS], np.zeros((3, 1100, 1300), np.uint8), tissue, overlap=overlap)
     assert read == [Window(1024, 0, 276, 512), Window(0, 1024, 512, 76)]
+
+
+def test_rows_are_there_before_a_batch_is_measured(tmp_path, monkeypatch):
+    order = []
+    for module, name in ((predict, "Rows"), (predict, "Band"), (predict, "fitting_size")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real, name=name: (order.append(name), real(*given))[1])
+    predicted(tmp_path, Pixelwise(), np.zeros((3, 64, 64), np.uint8))
+    assert order == ["Rows", "Band", "fitting_size"]
 
 
 def random_corners(size, edge, count):
