@@ -16,10 +16,6 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-
 import children
 import table
 from parts import PARTS, PRELOADED, with_needs
@@ -34,6 +30,8 @@ PACKAGES = (
 def main():
     """Run the chosen parts; the exit code is 1 where a claim is false or a part failed, 2 without the device."""
     options = _options()
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     if options.inside:
         _know_tilewright(options.folder)
         children.work(options.inside, Setting(options.device, options.small, options.folder))

@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import time
-import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from parts import PARTS
+from parts.processes import ended, started
 from parts.setting import LeftOut
 
 PAUSE = 0.05
@@ -20,17 +21,13 @@ def run(name, setting, seconds):
     """Run a part for so many seconds at most: its state, why, how long it took, and what it found."""
     begin = time.monotonic()
     log = setting.folder / f"{name}.log"
-    sys.stdout.flush()
-    process = os.fork()
-    if process == 0:
-        _begin(name, setting, log)
-    code = _waited(process, begin + seconds)
+    code = _waited(started(partial(_begin, name, setting), log), begin + seconds)
     found = {"state": "done", "why": "", "seconds": round(time.monotonic() - begin, 1), "rows": setting.rows(name)}
-    said = log.read_text(errors="replace")[-KEPT:] if log.is_file() else ""
     if code is None:
         return {**found, "state": "cut off", "why": f"its {seconds:.0f} s were over"}
     if why := setting.why_left_out(name):
         return {**found, "state": "left out", "why": why}
+    said = log.read_text(errors="replace")[-KEPT:] if log.is_file() else ""
     return found if code == 0 else {**found, "state": "failed", "why": said or f"exit code {code}"}
 
 
@@ -52,26 +49,13 @@ def work(name, setting):
         setting.leave_out(name, str(error))
 
 
-def _begin(name, setting, log):
-    """Go on in a new process, which never comes back."""
-    os.setsid()
-    code = 1
-    try:
-        with log.open("w") as stream:
-            os.dup2(stream.fileno(), 1)
-            os.dup2(stream.fileno(), 2)
-        if _is_spoilt():
-            main = Path(__file__).with_name("__main__.py")
-            options = ["--device", setting.device, *(["--small"] if setting.small else [])]
-            os.execv(sys.executable, [sys.executable, main, *options, "--inside", name, "--folder", setting.folder])
-        work(name, setting)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+def _begin(name, setting):
+    """Do a part in this new process, or, where an import has spoilt that, in a program of its own."""
+    if _is_spoilt():
+        main = Path(__file__).with_name("__main__.py")
+        options = ["--device", setting.device, *(["--small"] if setting.small else [])]
+        os.execv(sys.executable, [sys.executable, main, *options, "--inside", name, "--folder", setting.folder])
+    work(name, setting)
 
 
 def _is_spoilt():
@@ -88,5 +72,5 @@ def _waited(process, end):
             return os.waitstatus_to_exitcode(status)
         time.sleep(PAUSE)
     os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    ended(process)
     return None

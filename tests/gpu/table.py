@@ -1,5 +1,8 @@
 """The report as text."""
 
+WIDEST = 60
+"""Characters of what was found; the JSON has all of it."""
+
 
 def part(name, found):
     """One line as soon as a part has ended."""
@@ -10,7 +13,9 @@ def part(name, found):
 def whole(report):
     """All figures, and what was left out."""
     about = report["about"]
-    lines = [f"{about['device']}, {about['cores']} cores, {about['seconds']:.0f} s, PyTorch {about['packages']['torch']}"]
+    lines = [
+        f"{about['device']}, {about['cores']} cores, {about['seconds']:.0f} s, PyTorch {about['packages']['torch']}"
+    ]
     cells = [("part", "what", "found", "goal", "met")]
     for name, found in report["parts"].items():
         cells += [(name, row["what"], _shown(row), row["goal"], _met(row["met"])) for row in found["rows"]]
@@ -31,7 +36,7 @@ def wrong(report):
 
 def _shown(row):
     value = row["value"]
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value).partition("\n")[0][:WIDEST]
     return f"{text} {row['unit']}".rstrip()
 
 

@@ -153,7 +153,9 @@ def step(setting):
             made.step()
             made.zero_grad()
 
-    bare, whole = (fastest(lambda recolored=recolored: learn(recolored), setting.size(3, 1)) for recolored in (False, True))
+    bare, whole = (
+        fastest(lambda recolored=recolored: learn(recolored), setting.size(3, 1)) for recolored in (False, True)
+    )
     setting.tell(f"tiles of {edge} pixels", tiles * steps / bare, "a second")
     setting.tell("time that colours add to a step", whole / bare - 1)
     if not setting.on_gpu:

@@ -66,9 +66,7 @@ def order(setting, **options):
     from tilewright.tiles.split import read_folds
 
     folds = read_folds(setting.folder / "folds.csv")
-    return TrainOrder(
-        network=network(setting, **options), classes=NAMES, scale=Scale(factor=2), folds=folds, pseudo={}
-    )
+    return TrainOrder(network=network(setting, **options), classes=NAMES, scale=Scale(factor=2), folds=folds, pseudo={})
 
 
 def trained(setting, out, fold=0, workers=0, **options):
@@ -107,7 +105,11 @@ def agreement(setting):
         models=[model], scaled=scaled, out=setting.folder / "predicted",
     )  # fmt: skip
     _compare(setting, "the step", read(setting.folder / "predicted"), right, 0.99 if setting.on_gpu else 0.999)
-    for name, kind, least in (("32 bits", None, 0.999), ("bfloat16", torch.bfloat16, 0.99), ("float16", torch.float16, 0.99)):
+    for name, kind, least in (
+        ("32 bits", None, 0.999),
+        ("bfloat16", torch.bfloat16, 0.99),
+        ("float16", torch.float16, 0.99),
+    ):
         segmenter.gpu_dtype = kind
         if kind is None or setting.on_gpu:
             found = maps(setting, segmenter.to(setting.device), scaled, inference.model_copy(update={"batch_size": 3}))
@@ -157,7 +159,9 @@ def read(folder):
 def dice(found, right):
     """Dice of masks at one half, over all slides."""
     pairs = [(one >= 128, other >= 128) for one, other in zip(found, right, strict=True)]
-    return float(2 * sum((one & other).sum() for one, other in pairs) / sum(one.sum() + other.sum() for one, other in pairs))
+    return float(
+        2 * sum((one & other).sum() for one, other in pairs) / sum(one.sum() + other.sum() for one, other in pairs)
+    )
 
 
 def _compare(setting, what, found, right, least):

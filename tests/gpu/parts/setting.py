@@ -1,6 +1,7 @@
 """Where a part runs, with how much, and where it tells what it found."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,11 @@ class Setting:
     @property
     def on_gpu(self):
         return self.device == "cuda"
+
+    @property
+    def cores(self):
+        """Cores that this process may use."""
+        return len(os.sched_getaffinity(0))
 
     def of(self, part):
         """The same for a part."""
