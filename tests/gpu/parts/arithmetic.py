@@ -1,6 +1,7 @@
 """What needs little more than PyTorch: each operation gives on the device what it gives on a CPU."""
 
 import math
+from copy import deepcopy
 
 import torch
 from torch import nn
@@ -91,12 +92,10 @@ def norms(setting):
     network = nn.Sequential(nn.Conv2d(3, 8, 3), BatchNormAct2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
     network, images = network.to(setting.device), _images(4, 32).float().to(setting.device)
     for mode in ("train", "eval") if setting.on_gpu else ("eval",):
-        network.train(mode == "train")
+        converted = with_shared_norms(deepcopy(network)).train(mode == "train")
         with torch.no_grad():
-            before = network(images)
-        network = with_shared_norms(network).train(mode == "train")
-        with torch.no_grad():
-            apart = float((network(images) - before).abs().max() / before.abs().max())
+            before = network.train(mode == "train")(images)
+            apart = float((converted(images) - before).abs().max() / before.abs().max())
         setting.tell(f"{mode}: change by the conversion", apart, "", "<= 0.0001", apart <= 1e-4)
 
 

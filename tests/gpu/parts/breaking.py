@@ -13,7 +13,7 @@ from unittest import mock
 from parts import demo
 from parts.pictures import scaled
 from parts.processes import ended, started
-from parts.setting import ROOT
+from parts.setting import ROOT, LeftOut
 
 FITTING = 3
 """Tiles that fit into the memory that is simulated on a CPU."""
@@ -29,6 +29,8 @@ def lock(setting):
 
         from tilewright.runtime.gpu import visible_gpus
 
+        if not visible_gpus():
+            raise LeftOut("the driver's library names no device, so that none is locked")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus()[0]
     else:
         _pretend_a_gpu(setting)

@@ -9,6 +9,14 @@ SHEET = ROOT / "config" / "demo" / "slides.csv"
 CLASSES = {"nucleus": ["inflammatory", "connective", "neoplastic"]}
 NAMES = list(CLASSES)
 SHARDS = ("nest_left", "nest_right", "test")
+EXACT = "32 bits"
+ARITHMETIC = (
+    (EXACT, None, 0.999),
+    ("32 bits, convolutions in TF32", None, 0.999),
+    ("bfloat16", "bfloat16", 0.99),
+    ("float16", "float16", 0.99),
+)
+"""What networks compute in: how it is called, its type, and the Dice with a CPU's masks that is to be passed."""
 SMALL = {
     "encoder": "tu-test_resnet.r160_in1k",
     "encoder_weights": "random",
@@ -104,16 +112,13 @@ def agreement(setting):
         order_of(PredictOrder, SHEET, "test", folds=[0], inference=inference),
         models=[model], scaled=scaled, out=setting.folder / "predicted",
     )  # fmt: skip
-    _compare(setting, "the step", read(setting.folder / "predicted"), right, 0.99 if setting.on_gpu else 0.999)
-    for name, kind, least in (
-        ("32 bits", None, 0.999),
-        ("bfloat16", torch.bfloat16, 0.99),
-        ("float16", torch.float16, 0.99),
-    ):
-        segmenter.gpu_dtype = kind
-        if kind is None or setting.on_gpu:
-            found = maps(setting, segmenter.to(setting.device), scaled, inference.model_copy(update={"batch_size": 3}))
-            _compare(setting, name, found, right, least)
+    _compare(setting, "by the step", read(setting.folder / "predicted"), right, 0.99 if setting.on_gpu else 0.999)
+    threes = inference.model_copy(update={"batch_size": 3})
+    for name, kind, least in ARITHMETIC if setting.on_gpu else ARITHMETIC[:1]:
+        segmenter.gpu_dtype = kind and getattr(torch, kind)
+        torch.backends.cudnn.allow_tf32 = name != EXACT  # PyTorch's default
+        found = maps(setting, segmenter.to(setting.device), scaled, threes)
+        _compare(setting, name, found, right, least)
 
 
 def maps(setting, segmenter, scaled, inference):
