@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,11 @@ def parts():
     script = "import json, parts; print(json.dumps(list(parts.PARTS)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=HERE, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
+
+
+def test_the_page_says_what_each_part_shows(parts):
+    page = (REPOSITORY / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == parts
 
 
 PART = """

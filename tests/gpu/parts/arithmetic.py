@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from parts.clocks import fastest, settled
+from parts.clocks import fastest
 
 CPU = torch.device("cpu")
 
@@ -100,30 +100,50 @@ def norms(setting):
 
 
 def blending(setting):
-    """Windows cut, predicted and blended on the device, in strips too, against the CPU."""
-    from tilewright.inference import predict as steps
-    from tilewright.inference.layers import layers_of
-    from tilewright.pixels.grid import Size, grid
+    """Windows cut, seen in views and blended on the device, against the CPU."""
+    from tilewright.pixels.grid import grid
     from tilewright.project.config import Inference
 
-    image = _Picture(_images(1, 700)[0])
-    network = _Convolution()
+    image, network = _Picture(_images(1, 700)[0]), _Convolution()
+    corners = grid(image.size, 128, 0.3)
     for blend in ("mean", "pyramid", "hann", "gaussian", "discard", "minimum"):
-        inference = Inference(window=128, overlap=0.3, blend=blend, tta="flips", batch_size=3)
-        (layer,) = layers_of([0], inference)
-        found = {}
-        for where in dict.fromkeys((setting.device, "cpu")):
-            result = _Picture(torch.zeros(1, *image.pixels.shape[1:], dtype=torch.uint8))
-            corners = grid(Size(*reversed(image.pixels.shape[1:])), 128, 0.3)
-            with torch.inference_mode():
-                network.to(where)
-                steps.predict_windows([network], image, corners, inference, [steps.Map(layer, result)])
-            settled()
-            found[where] = result.pixels.int()
-        apart = int((found[setting.device] - found["cpu"]).abs().max())
+        inference = Inference(window=128, overlap=0.3, blend=blend, tta="flips")
+        with torch.inference_mode():
+            found = _blended(image, corners, network.to(setting.device), inference)
+            right = _blended(image, corners, network.to(CPU), inference)
+        apart = int((found - right).abs().max())
         setting.tell(f"{blend}: most a pixel differs", apart, "of 255", "<= 1", apart <= 1)
-    spread = float(found["cpu"].float().std())
+    spread = float(right.float().std())
     setting.tell("what was blended is no constant", spread, "of 255", "> 1", spread > 1)
+
+
+def _blended(image, corners, network, inference):
+    """A map of an image, as ``predict`` makes it."""
+    from tilewright.inference.bands import Rows, cut
+    from tilewright.inference.batches import in_batches
+    from tilewright.inference.blending import Blend, blended, on_host
+    from tilewright.inference.layers import layers_of
+    from tilewright.inference.pieces import covered, read_piece, runs
+    from tilewright.inference.views import view_probabilities
+    from tilewright.pixels.grid import Window
+
+    def compute(batch):
+        windows = torch.stack([pixels for _, pixels in batch])
+        seen = list(view_probabilities(network, windows, inference.tta, inference.tta_scales))
+        return torch.stack(seen).mean(dim=0)[:, None].unbind()
+
+    where, edge, whole = network.inner.weight.device, inference.window, Window(0, 0, *image.size)
+    wanted = runs(covered(corners, edge, image.size), image.size)
+    pieces = (read_piece(image, window, pinned=where.type == "cuda") for window in wanted)
+    windows = cut(pieces, corners, edge, image.size, Rows(3, whole, edge, torch.uint8, where))
+    results = ((corner, values) for (corner, _), values in in_batches(windows, compute, 3))
+    blend, result = Blend(inference, layers_of([0], inference), 1, image.size), torch.zeros_like(image.pixels[:1])
+    for part in on_host(blended(results, corners, blend, whole, where)):
+        if part.copied:
+            part.copied.synchronize()
+        rows, columns = Window(part.x, part.y, *reversed(part.values.shape[1:])).slices
+        result[:, rows, columns] = part.values
+    return result.int()
 
 
 def step(setting):
@@ -193,20 +213,16 @@ def _changes():
 
 
 class _Picture:
-    """Pixels in memory in place of a file, to read from or to write to."""
+    """Pixels in memory in place of a file."""
 
     def __init__(self, pixels):
         from tilewright.pixels.grid import Size
 
-        self.pixels, self.size, self.bands = pixels, Size(pixels.shape[2], pixels.shape[1]), len(pixels)
+        self.pixels, self.size = pixels, Size(pixels.shape[2], pixels.shape[1])
 
     def read_into(self, out, window):
         rows, columns = window.slices
         out[:] = self.pixels[:, rows, columns].numpy()
-
-    def write(self, values, x, y):
-        height, width = min(values.shape[1], self.size.height - y), min(values.shape[2], self.size.width - x)
-        self.pixels[:, y : y + height, x : x + width] = torch.from_numpy(values[:, :height, :width].copy())
 
 
 class _Convolution(nn.Module):

@@ -24,6 +24,8 @@ LIKE, NEAR = 0.999, 0.05
 
 def lock(setting):
     """Two folds that begin together are on the device one after the other."""
+    from tilewright.training import train as step
+
     if setting.on_gpu:
         import pynvml  # noqa: F401 - which finds the devices that are locked
 
@@ -35,7 +37,7 @@ def lock(setting):
     else:
         _pretend_a_gpu(setting)
     begin = time.monotonic()
-    work = [partial(_train_noting, setting, fold) for fold in (0, 1)]
+    work = [partial(_train_noting, setting, step, fold) for fold in (0, 1)]
     processes = [started(each, setting.folder / f"lock{fold}.log") for fold, each in enumerate(work)]
     codes = [ended(process) for process in processes]
     setting.tell("folds that were trained", codes.count(0), "", "2", codes == [0, 0])
@@ -60,10 +62,9 @@ def _pretend_a_gpu(setting):
     gpu.require_usable = lambda _count: None
 
 
-def _train_noting(setting, fold):
+def _train_noting(setting, step, fold):
     """Train a fold and write down when it had the device, and whether it said that it waits for it."""
     from tilewright.runtime import gpu
-    from tilewright.training import train as step
 
     said, times, usual = [], {}, step.claimed_gpus
 

@@ -50,13 +50,12 @@ def _steps(setting, folder):
     from tilewright.segments.encode import encode
     from tilewright.segments.segment import segment
 
-    slides, named = [SLIDE], {"slides": [SLIDE]}
     scaling = DownscaleOrder(
         rows=[DownscaleRow(slide=SLIDE, image=folder / "slide.tif")],
         scales={"half": Scale(factor=2)}, classes=demo.NAMES, tissue=Tissue(), masks=False,
     )  # fmt: skip
-    predicting = PredictOrder(slides=slides, folds=[0], inference=Inference(window=setting.size(512, 128)))
-    averaging = EnsembleOrder(**named, members=["demo"], weights={"demo": 1.0})
+    predicting = PredictOrder(slides=[SLIDE], folds=[0], inference=Inference(window=setting.size(512, 128)))
+    averaging = EnsembleOrder(slides=[SLIDE], members=["demo"], weights={"demo": 1.0})
     finding = SegmentOrder(
         rows=[SegmentRow(slide=SLIDE)], colors=dict.fromkeys(demo.NAMES, "#d95f02"), segmentation=Segmentation(),
         bounds={name: Bounds(0.5, 20) for name in demo.NAMES},
