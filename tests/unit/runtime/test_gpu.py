@@ -30,7 +30,8 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(gpu, "KFD", tmp_path / "kfd")
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a test sets does not stay
+        monkeypatch.delenv(name)
     has(*({"uuid": f"GPU-{name}"} for name in "abc"))
     yield has
     sys.modules.pop("pynvml", None)
@@ -279,6 +280,7 @@ def test_a_lock_of_another_user_can_be_taken(tmp_path, elsewhere):
 
 
 def test_the_graph_learns_of_gpus_without_loading_pytorch():
-    script = "import sys, tilewright.graph as g\ng.visible_gpus()\nprint({'torch', 'numpy'} & set(sys.modules))"
+    script = "import sys, tilewright.graph\nfrom tilewright.runtime.gpu import visible_gpus\nvisible_gpus()\n"
+    script += "print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
