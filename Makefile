@@ -11,7 +11,7 @@ PEERS := bench bench-tiatoolbox
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm test-apart lint format docs lock env bench bench-quick quality
+.PHONY: help demo test test-faults test-slurm test-apart test-gpu lint format docs lock env bench bench-quick quality
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-faults  what happens after kills, full disks, damaged files and the like"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
 	@echo "make test-apart  both of them, around one run of the graph"
+	@echo "make test-gpu  what a GPU has to show, in five minutes (docs/gpu.md); without one it says so"
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
@@ -46,6 +47,9 @@ test-slurm: $(INSTALLED)
 
 test-apart: $(INSTALLED)
 	$(TESTS) -m "faults or slurm"
+
+test-gpu: $(INSTALLED)
+	$(BIN)/pytest -q -s -m gpu tests/gpu
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

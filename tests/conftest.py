@@ -162,6 +162,7 @@ settings.load_profile("tilewright")
 APART = {
     "faults": "does the faults of tests/README.md; make test-faults",
     "slurm": "starts a SLURM cluster; make test-slurm",
+    "gpu": "needs a GPU; make test-gpu",
 }
 """Markers of tests that run only where they are asked for, and what is said where they are not."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.locks import kept_from_children
 from tilewright.runtime.progress import note
 
 KFD = Path("/sys/class/kfd/kfd/topology/nodes")
@@ -274,6 +275,7 @@ def _free(gpus: Sequence[Gpu], count: int, held: ExitStack) -> tuple[list[Gpu], 
         name = gpu.uuid.replace("/", "_")
         handle = _opened(Path(tempfile.gettempdir()) / f"tilewright-gpu-{name}.lock")
         held.callback(os.close, handle)
+        held.enter_context(kept_from_children(handle))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""A state folder has one writer at a time."""
+"""Locks of files, which end with the process that holds them; a state folder has one writer at a time."""
 
 import fcntl
 import os
@@ -8,6 +8,36 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tilewright.runtime.errors import Problem, UserError
+
+_HELD: set[int] = set()
+"""Open files whose locks this process holds."""
+
+
+@contextmanager
+def kept_from_children(handle: int) -> Iterator[None]:
+    """Keep a lock from processes that this one forks, such as those that load tiles.
+
+    They would hold it too, and seconds longer where this process is killed.
+
+    Args:
+        handle: the number of the open file that is locked.
+    """
+    _HELD.add(handle)
+    try:
+        yield
+    finally:
+        _HELD.discard(handle)
+
+
+def _let_go() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    for handle in _HELD:
+        os.dup2(null, handle)  # not closed: its number would be another file's
+    os.close(null)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
@@ -29,4 +59,5 @@ def state_lock(folder: Path) -> Iterator[None]:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}")
         stream.flush()
-        yield
+        with kept_from_children(stream.fileno()):
+            yield

@@ -56,8 +56,18 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
     return tiles
 
 
-def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
-    """Loaders of training and of validation batches."""
+def loaders(
+    tiles: Tiles, network: Network, classes: Sequence[str], first: int = 0
+) -> tuple[DataLoader[Sample], DataLoader[Sample]]:
+    """Loaders of training and of validation batches.
+
+    Args:
+        tiles: what they load.
+        network: the network and how it is trained.
+        classes: names of the classes.
+        first: the epoch that the training begins with. Lightning tells it to the sampler too, but only after processes
+            that load tiles have drawn.
+    """
     device = device_number()
     edge = network.crop or _edge(tiles.archives)
     cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
@@ -65,6 +75,7 @@ def loaders(tiles: Tiles, network: Network, classes: Sequence[str]) -> tuple[Dat
     training = TileDataset(tiles.archives, tiles.training, augmentation)
     validation = TileDataset(tiles.archives, tiles.validation, None)
     drawn = sampler(tiles.training, tiles.archives, network, classes, device)
+    drawn.set_epoch(first)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices
     workers = 0 if network.workers == "auto" else network.workers  # the graph has made a number of it

@@ -30,6 +30,8 @@ from tilewright.training.schedules import lulls
 from tilewright.training.task import RAW, SegmentationTask
 
 Row = dict[str, float]
+EPOCH = re.compile(r"epoch(\d+)-")
+"""How the names of checkpoints begin."""
 CHECKPOINTS = 2
 """Checkpoints that are kept."""
 
@@ -120,7 +122,7 @@ class TrainingState(lightning.Callback):
 
     def _checkpoints(self) -> list[Path]:
         """Checkpoints by epoch."""
-        found = ((re.match(r"epoch(\d+)-", path.name), path) for path in self.folder.glob("epoch*.ckpt"))
+        found = ((EPOCH.match(path.name), path) for path in self.folder.glob("epoch*.ckpt"))
         return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
     def _best_of(self, checkpoint: Path) -> str:
@@ -207,6 +209,13 @@ class TrainingState(lightning.Callback):
             text += f", validation loss {values['val_loss']:.4f}, Dice {values['dice']:.4f}"
         text += "".join(f", {name} {values[f'{name}_dice']:.4f}" for name in ("ema", "swa") if f"{name}_dice" in values)
         note(text)
+
+
+def epoch_after(checkpoint: Path) -> int:
+    """The epoch that a training goes on with from a checkpoint."""
+    match = EPOCH.match(checkpoint.name)
+    assert match, "only called with what this state has named"
+    return int(match[1]) + 1
 
 
 def _check_convergence(trainer: lightning.Trainer, task: SegmentationTask, values: Row) -> None:

@@ -22,7 +22,7 @@ from tilewright.training.loaders import Tiles, device_number, loaders
 from tilewright.training.memory import Step, chosen_batch, does_not_fit, trial
 from tilewright.training.segmenter import Segmenter
 from tilewright.training.start import load_start
-from tilewright.training.state import TrainingState
+from tilewright.training.state import TrainingState, epoch_after
 from tilewright.training.task import SegmentationTask
 
 
@@ -80,7 +80,7 @@ def _fit(
         torch.set_float32_matmul_precision("high")  # TF32 for what mixed precision leaves in 32 bits
     if network.compile:
         segmenter.network.compile()
-    training, validation = loaders(tiles, network, classes)
+    training, validation = loaders(tiles, network, classes, epoch_after(resumed) if resumed else 0)
     steps = -(-len(training) // network.accumulate) * network.epochs
     task = SegmentationTask(segmenter, network, classes, steps)
     if device_number() == 0:

@@ -280,6 +280,7 @@ def test_a_lock_of_another_user_can_be_taken(tmp_path, elsewhere):
 
 
 def test_the_graph_learns_of_gpus_without_loading_pytorch():
-    script = "import sys, tilewright.graph as g\ng.visible_gpus()\nprint({'torch', 'numpy'} & set(sys.modules))"
+    script = "import sys, tilewright.graph\nfrom tilewright.runtime.gpu import visible_gpus\nvisible_gpus()\n"
+    script += "print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -26,9 +26,9 @@ def interrupt_after(monkeypatch, epochs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize(("epochs", "workers"), [(1, 0), (2, 0), (1, 2)])
 def test_an_interrupted_training_gives_the_weights_of_an_uninterrupted_one_to_the_bit(
-    trained, whole, tmp_path, monkeypatch, epochs
+    trained, whole, tmp_path, monkeypatch, epochs, workers
 ):
     with monkeypatch.context() as patch:
         interrupt_after(patch, epochs)
@@ -41,7 +41,7 @@ def test_an_interrupted_training_gives_the_weights_of_an_uninterrupted_one_to_th
         TrainingState, "on_train_epoch_start", lambda state, trainer, module: seen.append(trainer.current_epoch)
         or start(state, trainer, module)
     )  # fmt: skip
-    assert trained(tmp_path) == whole
+    assert trained(tmp_path, workers=workers) == whole
     assert seen == list(range(epochs, 3))
 
 
