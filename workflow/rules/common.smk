@@ -21,7 +21,10 @@ PROFILE = workflow.resource_settings.overwrite_resources
 places = graph.places
 ENSEMBLES = list(project.config.ensembles)
 ONE_PASS = sorted(project.config.one_pass)
-demands = Demands(project, gpu=bool(visible_gpus()) or any("gpu" in asked for asked in PROFILE.values()))
+demands = Demands(
+    project,
+    gpu=bool(visible_gpus()) or any("gpu" in asked for asked in PROFILE.values()),
+)
 
 
 def order(rule):

@@ -6,7 +6,7 @@ place in its window, and rounded. Windows without tissue are left out; there the
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -57,28 +57,37 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
         DataError: a model or an image cannot be read, or the folds hold different classes.
     """
     torch.set_num_threads(order.inference.threads)
-    # all windows have one size, for which the fastest convolutions are tried out once
-    fastest = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
-    with claimed_gpus(), torch.inference_mode(), fastest, atomic_directory(out) as folder:
+    with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
         segmenters, classes = load_bundled(models[0], order.bundled) if order.bundled else load_folds(models)
         for segmenter in segmenters:
             segmenter.to("cuda" if torch.cuda.is_available() else "cpu")
-        for slide in order.slides:
-            with ExitStack() as stack:
-                image = stack.enter_context(open_raster(image_file(scaled, slide)))
-                tissue = stack.enter_context(open_raster(tissue_file(scaled, slide)))
-                tags = Frame.of(image).tags(classes)
-                depth = order.inference.depth
-                maps = [
-                    Map(layer, stack.enter_context(
-                        create_raster(
-                            probability_file(folder, slide, layer.part), image.size, bands=len(classes), dtype=depth,
-                            tags=tags,
-                        )
-                    ))
-                    for layer in layers_of(order.folds, order.inference)
-                ]  # fmt: skip
-                predict_image(segmenters, image, tissue, order.inference, maps, slide)
+        with fast_convolutions(segmenters):
+            for slide in order.slides:
+                _predict_slide(segmenters, classes, order, slide, scaled, folder)
+
+
+def fast_convolutions(segmenters: Sequence[Segmenter]) -> AbstractContextManager[None]:
+    """All windows have one size, for which a GPU tries its convolutions once; those of 32 bits stay exact."""
+    halved = all(segmenter.gpu_dtype for segmenter in segmenters)
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=halved)
+
+
+def _predict_slide(
+    segmenters: Sequence[Segmenter], classes: list[str], order: PredictOrder, slide: str, scaled: Path, folder: Path
+) -> None:
+    with ExitStack() as stack:
+        image = stack.enter_context(open_raster(image_file(scaled, slide)))
+        tissue = stack.enter_context(open_raster(tissue_file(scaled, slide)))
+        tags, depth = Frame.of(image).tags(classes), order.inference.depth
+        maps = [
+            Map(layer, stack.enter_context(
+                create_raster(
+                    probability_file(folder, slide, layer.part), image.size, bands=len(classes), dtype=depth, tags=tags
+                )
+            ))
+            for layer in layers_of(order.folds, order.inference)
+        ]  # fmt: skip
+        predict_image(segmenters, image, tissue, order.inference, maps, slide)
 
 
 def predict_image(

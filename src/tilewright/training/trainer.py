@@ -76,8 +76,10 @@ def _fit(
     resumed: Path | None,
 ) -> bool:
     """Train; False: a step did not fit into memory, which is free again."""
-    if network.precision != "32" and torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # TF32 for what mixed precision leaves in 32 bits
+    if torch.cuda.is_available():
+        # TF32 for what mixed precision leaves in 32 bits; who asks for 32 gets them
+        torch.set_float32_matmul_precision("highest" if network.precision == "32" else "high")
+        torch.backends.cudnn.allow_tf32 = network.precision != "32"
     if network.compile:
         segmenter.network.compile()
     training, validation = loaders(tiles, network, classes, epoch_after(resumed) if resumed else 0)

@@ -121,7 +121,7 @@ def _blended(image, corners, network, inference):
     """A map of an image, as ``predict`` makes it."""
     from tilewright.inference.bands import Rows, cut
     from tilewright.inference.batches import in_batches
-    from tilewright.inference.blending import Blend, blended, on_host
+    from tilewright.inference.blending import Band, Blend, blended, on_host
     from tilewright.inference.layers import layers_of
     from tilewright.inference.pieces import covered, read_piece, runs
     from tilewright.inference.views import view_probabilities
@@ -138,7 +138,7 @@ def _blended(image, corners, network, inference):
     windows = cut(pieces, corners, edge, image.size, Rows(3, whole, edge, torch.uint8, where))
     results = ((corner, values) for (corner, _), values in in_batches(windows, compute, 3))
     blend, result = Blend(inference, layers_of([0], inference), 1, image.size), torch.zeros_like(image.pixels[:1])
-    for part in on_host(blended(results, corners, blend, whole, where)):
+    for part in on_host(blended(results, corners, blend, Band(whole, blend, where))):
         if part.copied:
             part.copied.synchronize()
         rows, columns = Window(part.x, part.y, *reversed(part.values.shape[1:])).slices

@@ -350,12 +350,15 @@ def test_blocks_that_windows_touch_are_read_and_no_others(monkeypatch, size):
     assert (found == expected).all()
 
 
-def test_convolutions_are_measured_once_for_the_one_size_of_windows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
+def test_convolutions_are_measured_once_for_the_one_size_of_windows_and_exact_in_32_bits(tmp_path, monkeypatch, half):
     seen = []
 
     class Watching(Pixelwise):
+        gpu_dtype = half
+
         def forward(self, images):
-            seen.append(torch.backends.cudnn.benchmark)
+            seen.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32))
             return super().forward(images)
 
     write(tmp_path / "a.image.tif", np.full((3, 40, 50), 128, np.uint8), Frame(0, 0, 50, 40, Size(50, 40)))
@@ -363,7 +366,7 @@ def test_convolutions_are_measured_once_for_the_one_size_of_windows(tmp_path, mo
     monkeypatch.setattr(predict, "load_folds", lambda _: ([Watching()], ["gland"]))
     order = PredictOrder(slides=["a"], folds=[0], inference=Inference(window=64))
     predict.predict(order, models=[tmp_path], scaled=tmp_path, out=tmp_path / "out")
-    assert seen == [True]
+    assert seen == [(True, half is not None)]
     assert not torch.backends.cudnn.benchmark
     with open_raster(tmp_path / "out" / "a.tif", ["gland"]) as raster:
         assert (raster.read() == 128).all()

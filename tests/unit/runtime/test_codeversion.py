@@ -46,7 +46,7 @@ def test_comments_docstrings_and_layout_are_no_code(package):
     [
         ("training/losses.py", "(size - 1) / 2", "(size - 1) / 3", {"training.train"}),
         ("training/segmenter.py", "255 *", "256 *", {"training.train", "inference.predict"}),
-        ("inference/bands.py", "+ 0.5", "+ 0.4", {"inference.predict"}),
+        ("inference/blending.py", "+ 0.5", "+ 0.4", {"inference.predict"}),
         ("tiles/split.py", "count.total()", "0", {"tiles.split", "training.train"}),
         ("pixels/rle.py", '"ascii"', '"utf-8"', {"masks.rasterize", "segments.segment"}),
         # tiles/archive.py, which training reads, imports a type of the module that imports this one

@@ -150,7 +150,8 @@ def test_a_gpu_measures_convolutions_and_multiplies_in_tf32_unless_32_bits_are_a
             network = Network(tiles="any", precision=precision)
             with pytest.raises(ZeroDivisionError):
                 trainer._fit(None, None, network, ["gland"], None, tmp_path, "auto", None)
-            found.append(torch.get_float32_matmul_precision())
+            found.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
     finally:
         torch.set_float32_matmul_precision("highest")
-    assert found == ["highest", "high" if gpu else "highest"]
+        torch.backends.cudnn.allow_tf32 = True
+    assert found == ([("highest", False), ("high", True)] if gpu else 2 * [("highest", True)])
