@@ -27,7 +27,7 @@ TITLES = {
     "components": "Components with their areas and centres",
     "predict": "Prediction by windows",
     "host": "Prediction without its network, in seconds of the processor",
-    "augment": "Augmentation, one thread",
+    "augment": "Augmentation on one thread, in seconds of the processor",
     "chain": "From prediction to submission on a large slide",
     "growth": "Growth: each step at 1, 4 and 16 times the pixels or the outlines",
     "full": "The chain on one large slide, from outlines to submission",

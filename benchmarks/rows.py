@@ -335,7 +335,7 @@ def augment(bench):
         for title, whole, speed in (("loading", False, 5 if crop > 128 else None), ("both halves", True, 1)):
             ours = call("augment", whole=whole)
             peer = call("albumented", label="albumentations", whole=whole)
-            yield Case(f"{name}, {edge} to {crop}, {title}", ours, (Peer(peer, speed=speed),))
+            yield Case(f"{name}, {edge} to {crop}, {title}", ours, (Peer(peer, speed=speed),), clock="processor")
 
 
 def full(bench):
