@@ -26,7 +26,7 @@ def test_the_profile_asks_for_what_the_rules_ask_for():
 
 def test_every_step_in_a_network_gets_a_gpu():
     profile = yaml.safe_load(PROFILE.read_text())["set-resources"]
-    in_rules = set(re.findall(r"^rule (\w+):\n(?:(?!^rule ).*\n)*?^ +gpu=", RULES, re.MULTILINE))
+    in_rules = set(re.findall(r"^rule (\w+):\n(?:(?!^rule ).*\n)*?^ {8}gpu=", RULES, re.MULTILINE))
     assert {name for name, each in profile.items() if each.get("gpu")} == in_rules
 
 

@@ -13,6 +13,11 @@ import pytest
 from running import Graph, Shim, ended, new_graph
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
+WITHOUT_GPUS = """
+from tilewright.runtime import gpu
+gpu.require_usable = lambda count: None
+"""
+"""For the processes of jobs: the cluster hands out GPUs that are not there."""
 OPTIONS = (
     # what a cluster of a user would not have to shorten
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
@@ -70,6 +75,13 @@ class OnCluster:
     graph: Graph
     shim: Shim
 
+    def patched(self, more=""):
+        """Variables with which no process looks for its GPUs, and something more may be patched."""
+        patches = self.graph.folder / f"patches-{len(more)}"
+        patches.mkdir(exist_ok=True)
+        (patches / "sitecustomize.py").write_text(WITHOUT_GPUS + more)
+        return {"PYTHONPATH": f"{self.graph.folder / 'code'}{os.pathsep}{patches}"}
+
     @contextmanager
     def running(self, *arguments, fault="", retries=2, **environment):
         """Snakemake in the background; killed in the end, if it has not ended.
@@ -87,7 +99,7 @@ class OnCluster:
             # of one that hangs, what it said and where it stands
             PYTHONUNBUFFERED="1",
             PYTHONFAULTHANDLER="1",
-            **environment,
+            **{**self.patched(), **environment},
         )
         try:
             yield process

@@ -63,7 +63,9 @@ def test_a_bundle_is_applied_by_the_nodes(whole, tmp_path):
     slides = whole.graph.project.sheet.parent
     (tmp_path / "rows.csv").write_text(f"slide,image,shard\nt1,{slides}/t1.tif,t\nt2,{slides}/t2.png,t\n")
     command = [PROGRAMS / "tilewright", "apply", "glands", "rows.csv", "--out", "out", "--profile", "mine"]
-    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    patches = whole.patched()["PYTHONPATH"].split(os.pathsep)[1]
+    environment = {**os.environ, "PYTHONPATH": patches}
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment)
     assert printed.returncode == 0, printed.stdout + printed.stderr
     assert "SLURM jobid" in printed.stderr
     ours, theirs = (each / "segments" / "both" / "t" for each in (tmp_path / "out" / "results", whole.graph.results))
@@ -106,10 +108,7 @@ def test_a_training_out_of_time_goes_on_in_the_next_attempt(on_cluster, cluster,
 
 def held(project, folder, epoch):
     """Variables of the environment with which trainings stand before they save an epoch, until a file "go" appears."""
-    patches = folder / "patches"
-    patches.mkdir()
-    (patches / "sitecustomize.py").write_text(PATCH.format(epoch=epoch, go=str(folder / "go")))
-    return {"PYTHONPATH": f"{project.graph.folder / 'code'}{os.pathsep}{patches}"}
+    return project.patched(PATCH.format(epoch=epoch, go=str(folder / "go")))
 
 
 PATCH = """
