@@ -65,30 +65,29 @@ def planes_of(slide: Slide, factors: Sequence[float], *, levels: bool = True) ->
         levels: whether levels are used.
     """
     whole = Plane(1.0, slide.size, slide.block, slide.read)
-    known = slide.levels() if levels else []
-    same = cache(lambda level: _same_plane(whole, slide, level))
+    # GDAL decodes by several threads only where none of what it is asked for is decoded already: hence other handles
+    known, compared = (slide.levels(), slide.levels()) if levels else ([], [])
+    planes = [_plane(slide, level) for level in compared]
+    same = cache(lambda place: _is_same(slide, whole, planes[place], planes[-1]))
     found: list[tuple[Plane, list[float]]] = []
     for factor in sorted(set(factors)):
-        fitting = (same(level) for level in reversed(known) if level.factor <= factor * (1 + FINER))
-        plane = next((plane for plane in fitting if plane), whole)
-        if found and found[-1][0] is plane:
+        fine = (place for place, level in enumerate(known) if level.factor <= factor * (1 + FINER))
+        chosen = next((place for place in reversed(list(fine)) if same(place)), None)
+        plane = whole if chosen is None else _plane(slide, known[chosen])
+        if found and found[-1][0].factor == plane.factor:
             found[-1][1].append(factor)
         else:
             found.append((plane, [factor]))
     return found
 
 
-def _same_plane(whole: Plane, slide: Slide, level: Level) -> Plane | None:
-    """A level to average from; None: it does not show what the slide does."""
-    plane = _plane(slide, level)
-    difference = compare(whole, plane)
+def _is_same(slide: Slide, whole: Plane, level: Plane, coarsest: Plane) -> bool:
+    """Whether a level shows what the slide does; the log says so."""
+    difference = compare(whole, level, coarsest)
     name = f"{slide.path.name}: the level of {level.factor:g}"
     said = f"differs from level 0 by {difference.mean:.1f} of 255 on average"
-    if not difference.same:
-        note(f"{name} shows another picture ({said}) and is not used")
-        return None
-    note(f"{name} is used; it {said}")
-    return plane
+    note(f"{name} is used; it {said}" if difference.same else f"{name} shows another picture ({said}) and is not used")
+    return difference.same
 
 
 def _plane(slide: Slide, level: Level) -> Plane:
@@ -133,11 +132,11 @@ class Difference:
 UNREADABLE = Difference(255.0, 0.0, 255.0, 0.0)
 
 
-def compare(slide: Plane, level: Plane) -> Difference:
-    """Compare a level with the slide where it has the most structure, and at its corners and centre."""
+def compare(slide: Plane, level: Plane, coarsest: Plane) -> Difference:
+    """Compare a level with the slide where the coarsest level has the most structure, and at its corners and centre."""
     edge = int(np.clip(WINDOW // level.factor, LEAST, MOST))
     try:
-        pairs = [_pair(slide, level, window) for window in _windows(slide, level, edge)]
+        pairs = [_pair(slide, level, window) for window in _windows(slide, level, coarsest, edge)]
     except SlideError:
         return UNREADABLE
     inside = np.s_[1:-1, 1:-1]
@@ -160,7 +159,7 @@ def _moved(pixels: Floats, down: int, right: int) -> Floats:
     return pixels[1 + down : height - 1 + down, 1 + right : width - 1 + right]
 
 
-def _windows(slide: Plane, level: Plane, edge: int) -> list[Window]:
+def _windows(slide: Plane, level: Plane, coarsest: Plane, edge: int) -> list[Window]:
     """Windows of the level to compare, of ``edge`` pixels or what there is, in single blocks if they fit."""
     left, top = map(math.ceil, level.corner)
     width, height = (max(1, end - start) for end, start in zip(level.size, (left, top), strict=True))
@@ -169,8 +168,15 @@ def _windows(slide: Plane, level: Plane, edge: int) -> list[Window]:
         for start, length, block in ((left, width, slide.block.width), (top, height, slide.block.height))
     )
     found = [Window(x, y, min(edge, width), min(edge, height)) for y in rows for x in columns]
-    by_structure = sorted(found, key=lambda window: -float(level.read(window).std(axis=(0, 1)).sum()))
+    by_structure = sorted(found, key=lambda window: -_structure(coarsest, window, level.factor / coarsest.factor))
     return list(dict.fromkeys([*by_structure[:COMPARED], found[0], found[len(found) // 2], found[-1]]))
+
+
+def _structure(plane: Plane, window: Window, ratio: float) -> float:
+    """How much the colours of a plane differ where a window of a level lies that is finer by a ratio."""
+    x, y = (min(int(place * ratio), length - 1) for place, length in zip((window.x, window.y), plane.size, strict=True))
+    edge = max(2, round(max(window.width, window.height) * ratio))
+    return float(plane.read(Window(x, y, edge, edge).clipped(plane.size)).std(axis=(0, 1)).sum())
 
 
 def _places(start: int, room: int, step: int) -> list[int]:
