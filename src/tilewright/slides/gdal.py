@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,31 @@ class _GdalSource:
         return self._to_rgb(pixels)
 
 
+class _Handles:
+    """A page that threads read together, each by a handle of its own: GDAL's threads read the first page alone."""
+
+    def __init__(self, handles: Sequence[_GdalSource], pool: ThreadPoolExecutor) -> None:
+        self._handles, self._pool = handles, pool
+        self.size, self.block = handles[0].size, handles[0].block
+        self.mpp: float | None = None
+
+    def read(self, window: Window) -> RGB:
+        pixels = np.empty((window.height, window.width, 3), np.uint8)
+        rows = -(-window.height // (self.block.height * len(self._handles))) * self.block.height
+
+        def fill(place: int) -> None:
+            top = place * rows
+            if top < window.height:
+                part = Window(window.x, window.y + top, window.width, min(rows, window.height - top))
+                pixels[top : top + rows] = self._handles[place].read(part)
+
+        list(self._pool.map(fill, range(len(self._handles))))
+        return pixels
+
+    def levels(self) -> list[Level]:
+        return []
+
+
 def open_gdal(path: Path, kind: Kind, stack: ExitStack, threads: int = 1) -> Source:
     """Open a picture.
 
@@ -95,9 +121,10 @@ def _levels(path: Path, tiff: Tiff, image: Page, stack: ExitStack, threads: int)
             with suppress(SlideError, rasterio.errors.RasterioError):
                 tiff.refuse_cut_short(page)
                 name = f"GTIFF_DIR:off:{page.place}:{path}"
-                dataset = stack.enter_context(rasterio.open(name, driver=TIFF, num_threads=threads))
-                _refuse_large_blocks(path, dataset)
-                found.append(Level(factor, _GdalSource([dataset], converter(path, [dataset], page), None)))
+                datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for _ in range(threads)]
+                _refuse_large_blocks(path, datasets[0])
+                handles = [_GdalSource([each], converter(path, [each], page), None) for each in datasets]
+                found.append(Level(factor, _Handles(handles, stack.enter_context(ThreadPoolExecutor(threads)))))
     return sorted(found, key=lambda level: level.factor)
 
 

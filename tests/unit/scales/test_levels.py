@@ -6,7 +6,7 @@ import pytest
 import pyvips
 import rasterio
 
-from tilewright.pixels.grid import Size
+from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster, quiet
 from tilewright.project.rows import Region
 from tilewright.scales.downscale import downscale_image
@@ -88,6 +88,16 @@ def test_a_region_is_that_of_the_level_wherever_it_begins(tmp_path, picture, reg
     here = np.abs(found - plain)[inside].mean()
     moved = [np.abs(np.roll(found, step, axis) - plain)[inside].mean() for step in (-1, 1) for axis in (0, 1)]
     assert here < 0.5 * min(moved)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_pixel_of_a_level(tmp_path, picture, threads):
+    path = below(tmp_path / "a.tif", picture, subifd=True)
+    with open_slide(path) as one, open_slide(path, threads=threads) as several:
+        assert (scaled(tmp_path, several, 4) == scaled(tmp_path, one, 4)).all()
+        level, same = (slide.levels()[1].source for slide in (one, several))
+        for window in (Window(3, 5, 200, 290), Window(0, 0, 10, 1), Window(100, 120, 150, 140)):
+            assert (level.read(window) == same.read(window)).all()
 
 
 def test_scales_of_one_pass_are_each_from_its_own_level(tmp_path, picture):
