@@ -95,6 +95,8 @@ def _texts(strips, order, height, width):
 
 def downscale_image(image, factor, out, levels=True):
     """Write an image at a lower resolution."""
+    import openslide  # noqa: F401 - which the step would import on its way
+
     yield
     yield
     with open_slide(Path(image), threads=THREADS) as slide:

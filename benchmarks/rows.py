@@ -186,11 +186,11 @@ def downscale(bench):
 
 def pyramid(bench):
     """Images at a quarter and a sixteenth, of slides that hold coarser levels."""
-    edge = bench.sizes.tiles
-    slides = [("JPEG", bench.inputs.image((edge, edge), "pyramid")), *bench.inputs.scanned()]
+    edge = bench.sizes.image
+    slides = [(f"{edge**2 / 1e9:.2g} Gpx, JPEG", bench.inputs.image((edge, edge), "pyramid")), *bench.inputs.scanned()]
     for factor in (4, 16):
         for title, image in slides:
-            name = f"pyramid{factor}-{title}"
+            name = f"pyramid{factor}-{image.stem}"
 
             def call(function, environment="ours", label="tilewright", name=name, image=image, factor=factor, **more):
                 arguments = {"image": str(image), "factor": factor, "out": str(bench.out(name, label)), **more}

@@ -6,7 +6,7 @@ slide itself in small windows before it is taken.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -24,6 +24,8 @@ ACROSS, COMPARED = 6, 5
 """Windows along an edge in which a level is looked at, and those with the most structure, which are compared."""
 WINDOW, LEAST, MOST = 256, 8, 32
 """Edge of a compared window in pixels of the slide, and its least and largest in those of the level."""
+HELD = 2**24
+"""The most pixels of a level that is held in memory."""
 NOISE, SHARE = 6.0, 0.5
 """Mean difference of two pictures of the same: of plain areas, compressed twice; and of the contrast."""
 
@@ -64,46 +66,76 @@ def planes_of(slide: Slide, factors: Sequence[float], *, levels: bool = True) ->
         factors: of the scales, pixels of the slide in one of theirs.
         levels: whether levels are used.
     """
-    whole = Plane(1.0, slide.size, slide.block, slide.read)
-    # GDAL decodes by several threads only where none of what it is asked for is decoded already: hence other handles
-    known, compared = (slide.levels(), slide.levels()) if levels else ([], [])
-    planes = [_plane(slide, level) for level in compared]
-    same = cache(lambda place: _is_same(slide, whole, planes[place], planes[-1]))
+    whole, known = Plane(1.0, slide.size, slide.block, slide.read), slide.levels() if levels else []
+    opened = cache(lambda level: _held(_plane(slide, level)))
+    checked = cache(lambda level: _checked(slide, whole, level, lambda: (opened(level), opened(known[-1]))))
     found: list[tuple[Plane, list[float]]] = []
     for factor in sorted(set(factors)):
-        fine = (place for place, level in enumerate(known) if level.factor <= factor * (1 + FINER))
-        chosen = next((place for place in reversed(list(fine)) if same(place)), None)
-        plane = whole if chosen is None else _plane(slide, known[chosen])
-        if found and found[-1][0].factor == plane.factor:
+        fitting = (checked(level) for level in reversed(known) if level.factor <= factor * (1 + FINER))
+        plane = next((plane for plane in fitting if plane), whole)
+        if found and found[-1][0] is plane:
             found[-1][1].append(factor)
         else:
             found.append((plane, [factor]))
     return found
 
 
-def _is_same(slide: Slide, whole: Plane, level: Plane, coarsest: Plane) -> bool:
-    """Whether a level shows what the slide does; the log says so."""
-    difference = compare(whole, level, coarsest)
+def _checked(slide: Slide, whole: Plane, level: Level, opened: Callable[[], tuple[Plane, Plane]]) -> Plane | None:
+    """A level to average from; None: it cannot be read, or does not show what the slide does.
+
+    Args:
+        slide: the slide.
+        whole: its level 0.
+        level: the level.
+        opened: opens it and the coarsest one.
+    """
     name = f"{slide.path.name}: the level of {level.factor:g}"
+    try:
+        plane, coarsest = opened()
+        difference = compare(whole, plane, coarsest)
+    except SlideError as error:
+        note(f"{name} is not used ({error.problems[0].what})")
+        return None
     said = f"differs from level 0 by {difference.mean:.1f} of 255 on average"
-    note(f"{name} is used; it {said}" if difference.same else f"{name} shows another picture ({said}) and is not used")
-    return difference.same
+    if not difference.same:
+        note(f"{name} shows another picture ({said}) and is not used")
+        return None
+    note(f"{name} is used; it {said}")
+    return plane
 
 
 def _plane(slide: Slide, level: Level) -> Plane:
+    """Open a level.
+
+    Raises:
+        SlideError: it is no picture that can be read.
+    """
+    try:
+        source = level.open()
+    except Exception as error:  # every reader has errors of its own
+        raise slide.damaged(f"its level of {level.factor:g}", error) from error
     limit = (
         math.ceil(start + length / level.factor - 1e-9)
         for start, length in zip((level.x, level.y), slide.size, strict=True)
     )
-    size = Size(*map(min, limit, level.source.size))
 
     def read(window: Window) -> RGB:
         try:
-            return level.source.read(window)
-        except Exception as error:  # every reader has errors of its own
+            return source.read(window)
+        except Exception as error:
             raise slide.damaged(f"its level of {level.factor:g}, at x {window.x}, y {window.y}", error) from error
 
-    return Plane(level.factor, size, level.source.block, read, (level.x, level.y))
+    return Plane(level.factor, Size(*map(min, limit, source.size)), source.block, read, (level.x, level.y))
+
+
+def _held(plane: Plane) -> Plane:
+    """A level, held in memory if it is small: all threads read it at once, and nothing is decoded twice."""
+    left, top = map(int, plane.corner)
+    whole = Window(left, top, plane.size.width - left, plane.size.height - top)
+    if whole.width * whole.height > HELD:
+        return plane
+    pixels = plane.read(whole)
+    return replace(plane, read=lambda window: pixels[replace(window, x=window.x - left, y=window.y - top).slices])
 
 
 @dataclass(frozen=True)
@@ -129,16 +161,12 @@ class Difference:
         return in_place and self.mean <= max(NOISE, SHARE * self.contrast) and self.color <= 2 * NOISE
 
 
-UNREADABLE = Difference(255.0, 0.0, 255.0, 0.0)
-
-
 def compare(slide: Plane, level: Plane, coarsest: Plane) -> Difference:
     """Compare a level with the slide where the coarsest level has the most structure, and at its corners and centre."""
     edge = int(np.clip(WINDOW // level.factor, LEAST, MOST))
-    try:
-        pairs = [_pair(slide, level, window) for window in _windows(slide, level, coarsest, edge)]
-    except SlideError:
-        return UNREADABLE
+    if min(level.size) < LEAST:  # too little to compare
+        return Difference(mean=255.0, contrast=0.0, color=255.0, moved=255.0)
+    pairs = [_pair(slide, level, window) for window in _windows(slide, level, coarsest, edge)]
     inside = np.s_[1:-1, 1:-1]
     errors, contrast, color = [], [], []
     for ours, theirs in pairs:

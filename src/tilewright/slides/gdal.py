@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from tilewright.pixels.grid import Size, Window
-from tilewright.runtime.errors import SlideError
 from tilewright.slides.colors import Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
 from tilewright.slides.source import RGB, Level, Source, damaged, level_factor
@@ -118,14 +117,17 @@ def _levels(path: Path, tiff: Tiff, image: Page, stack: ExitStack, threads: int)
     for page in (*tiff.pages, *tiff.below(image)):
         factor = level_factor(image.size, page.size)
         if factor and page.samples == image.samples and not page.first(SUBFILE, 0) & MASK:
-            with suppress(SlideError, rasterio.errors.RasterioError):
-                tiff.refuse_cut_short(page)
-                name = f"GTIFF_DIR:off:{page.place}:{path}"
-                datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for _ in range(threads)]
-                _refuse_large_blocks(path, datasets[0])
-                handles = [_GdalSource([each], converter(path, [each], page), None) for each in datasets]
-                found.append(Level(factor, _Handles(handles, stack.enter_context(ThreadPoolExecutor(threads)))))
+            found.append(Level(factor, partial(_open_level, path, tiff, page, stack, threads)))
     return sorted(found, key=lambda level: level.factor)
+
+
+def _open_level(path: Path, tiff: Tiff, page: Page, stack: ExitStack, threads: int) -> _Handles:
+    tiff.refuse_cut_short(page)
+    name = f"GTIFF_DIR:off:{page.place}:{path}"
+    datasets = [stack.enter_context(rasterio.open(name, driver=TIFF)) for _ in range(threads)]
+    _refuse_large_blocks(path, datasets[0])
+    handles = [_GdalSource([each], converter(path, [each], page), None) for each in datasets]
+    return _Handles(handles, stack.enter_context(ThreadPoolExecutor(threads)))
 
 
 def _refuse_large_blocks(path: Path, dataset: Any) -> None:

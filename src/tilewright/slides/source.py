@@ -1,7 +1,7 @@
 """What every reader of slides offers, and how it refuses a file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,13 +43,13 @@ class Level:
 
     Attributes:
         factor: pixels of the image in one of the copy's, along an edge.
-        source: reads the copy.
+        open: gives what reads the copy.
         x: left edge of the image in the copy, in its pixels; may cut a pixel.
         y: top edge.
     """
 
     factor: float
-    source: Source
+    open: Callable[[], Source]
     x: float = 0.0
     y: float = 0.0
 

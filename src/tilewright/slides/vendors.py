@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class _OpenSlideSource:
         found = []
         for level, size in enumerate(self._slide.level_dimensions):
             if level and (factor := level_factor(Size(*self._slide.dimensions), Size(*size))):
-                source = _OpenSlideSource(self._slide, Window(0, 0, *size), self._pool, self._threads, level)
+                part = (Window(0, 0, *size), self._pool, self._threads, level)
+                source = partial(_OpenSlideSource, self._slide, *part)
                 found.append(Level(factor, source, self._bounds.x / factor, self._bounds.y / factor))
         return found
 

@@ -13,6 +13,7 @@ from tilewright.scales.downscale import downscale_image
 from tilewright.scales.levels import Difference, planes_of
 from tilewright.slides import open_slide
 from tilewright.slides.source import level_factor
+from tilewright.slides.tiff import Tiff
 
 DEMO = "config/demo/hgsc_nest.jpg"
 LAYOUT = {"tile": True, "tile_width": 128, "tile_height": 128, "compression": "deflate"}
@@ -39,11 +40,16 @@ def below(path, pixels, subifd):
     return path
 
 
-def with_level(path, pixels, level):
+def with_level(path, pixels, level, **options):
     """A file whose second page is any picture."""
     vips(pixels).tiffsave(str(path), **LAYOUT)
+    return add_page(path, level, **options)
+
+
+def add_page(path, level, **more):
     height, width, _ = level.shape
     options = {"append_subdataset": "yes", "photometric": "rgb", "tiled": True, "blockxsize": 128, "blockysize": 128}
+    options |= more
     with (
         quiet(),
         rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3, dtype="uint8", **options) as file,
@@ -95,7 +101,7 @@ def test_threads_change_no_pixel_of_a_level(tmp_path, picture, threads):
     path = below(tmp_path / "a.tif", picture, subifd=True)
     with open_slide(path) as one, open_slide(path, threads=threads) as several:
         assert (scaled(tmp_path, several, 4) == scaled(tmp_path, one, 4)).all()
-        level, same = (slide.levels()[1].source for slide in (one, several))
+        level, same = (slide.levels()[1].open() for slide in (one, several))
         for window in (Window(3, 5, 200, 290), Window(0, 0, 10, 1), Window(100, 120, 150, 140)):
             assert (level.read(window) == same.read(window)).all()
 
@@ -145,6 +151,46 @@ def test_a_level_of_another_picture_is_noticed_and_not_taken(tmp_path, picture, 
         found, plain = scaled(tmp_path, slide, 4), scaled(tmp_path, slide, 4, use=False)
     assert (found == plain).all()
     assert "a.tif: the level of 4 shows another picture" in capsys.readouterr().err
+
+
+def test_a_level_that_cannot_be_read_is_noticed_and_level_0_is_read(tmp_path, picture, capsys):
+    path = with_level(tmp_path / "a.tif", picture, averaged(picture, 4), compress="deflate")
+    tiff = Tiff(path)
+    places, lengths = tiff.blocks(tiff.pages[1])
+    with path.open("r+b") as file:
+        for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
+            file.seek(place)
+            file.write(bytes(length))
+    with open_slide(path) as slide:
+        assert used(slide, 4) == [1]
+    assert "a.tif: the level of 4 is not used (cannot be read: damaged at its level of 4" in capsys.readouterr().err
+
+
+def test_a_damaged_coarse_level_does_not_keep_a_finer_one_from_being_read(tmp_path, picture):
+    path = with_level(tmp_path / "a.tif", picture, averaged(picture, 2))
+    add_page(path, np.full((75, 87, 3), 255, np.uint8))
+    with open_slide(path) as slide:
+        assert [level.factor for level in slide.levels()] == [2, 16]
+        assert used(slide, 16) == [2]
+
+
+def test_a_level_of_a_few_pixels_is_too_small_to_be_compared(tmp_path, picture):
+    small = picture[:60, :60]
+    with open_slide(with_level(tmp_path / "a.tif", small, averaged(small, 15))) as slide:
+        assert len(slide.levels()) == 1
+        assert used(slide, 16) == [1]
+
+
+def test_levels_are_opened_where_they_are_asked_for(tmp_path, picture, monkeypatch):
+    opened = []
+    real = rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda name, **options: (opened.append(name), real(name, **options))[1])
+    with open_slide(below(tmp_path / "a.tif", picture, subifd=True)) as slide:
+        count = len(slide.levels())
+        assert len(opened) == 1
+        planes_of(slide, [4])
+    assert count > 2
+    assert len(opened) == 1 + 2, "the level, and the coarsest one"
 
 
 @pytest.mark.parametrize("quality", [95, 60, 30])
