@@ -21,7 +21,15 @@ TEXTURE = ROOT / "config" / "demo" / "hgsc_nest.jpg"
 SAVE = {
     "jpeg": {"compression": "jpeg", "Q": 90},
     "deflate": {"compression": "deflate", "level": 1},
-    "pyramid": {"compression": "jpeg", "Q": 90, "pyramid": True, "region_shrink": "mean"},
+    # tiles as small as those of scanners
+    "pyramid": {
+        "compression": "jpeg",
+        "Q": 90,
+        "pyramid": True,
+        "region_shrink": "mean",
+        "tile_width": 256,
+        "tile_height": 256,
+    },
 }
 FEATURE = '{"type":"Feature","geometry":%s,"properties":{"classification":{"name":"nucleus"}}}'
 
@@ -231,5 +239,5 @@ def _image(path, size, kind):
     if kind == "scaled":
         ours.scaled_image(path, size, lambda y, rows: whole.crop(0, y, size[0], rows).numpy())
         return
-    whole.tiffsave(str(path), tile=True, tile_width=512, tile_height=512, bigtiff=True, **SAVE[kind])
+    whole.tiffsave(str(path), **{"tile": True, "tile_width": 512, "tile_height": 512, "bigtiff": True, **SAVE[kind]})
     ours.seal(path)

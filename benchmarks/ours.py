@@ -95,7 +95,8 @@ def _texts(strips, order, height, width):
 
 def downscale_image(image, factor, out, levels=True):
     """Write an image at a lower resolution."""
-    import openslide  # noqa: F401 - which the step would import on its way
+    import openslide  # noqa: F401 - what the step would import on its way, as those of the others are imported here
+    import scipy.sparse  # noqa: F401
 
     yield
     yield

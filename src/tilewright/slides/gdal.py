@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterioWindow
 from tilewright.pixels.grid import Size, Window
 from tilewright.slides.colors import Converter, converter
 from tilewright.slides.formats import TIFF, Kind, no_image
-from tilewright.slides.source import RGB, Level, Source, damaged, level_factor
+from tilewright.slides.source import RGB, Level, Source, bands, damaged, level_factor
 from tilewright.slides.stacks import find_image, resolution_mpp
 from tilewright.slides.tiff import MASK, SUBFILE, Page, Tiff
 
@@ -62,17 +62,10 @@ class _Handles:
         self.mpp: float | None = None
 
     def read(self, window: Window) -> RGB:
-        pixels = np.empty((window.height, window.width, 3), np.uint8)
-        rows = -(-window.height // (self.block.height * len(self._handles))) * self.block.height
-
-        def fill(place: int) -> None:
-            top = place * rows
-            if top < window.height:
-                part = Window(window.x, window.y + top, window.width, min(rows, window.height - top))
-                pixels[top : top + rows] = self._handles[place].read(part)
-
-        list(self._pool.map(fill, range(len(self._handles))))
-        return pixels
+        parts = bands(window, self.block.height, len(self._handles))
+        if len(parts) == 1:
+            return self._handles[0].read(window)
+        return np.concatenate(list(self._pool.map(lambda handle, part: handle.read(part), self._handles, parts)))
 
     def levels(self) -> list[Level]:
         return []

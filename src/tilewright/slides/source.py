@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +53,21 @@ class Level:
     open: Callable[[], Source]
     x: float = 0.0
     y: float = 0.0
+
+
+def bands(window: Window, height: int, count: int) -> list[Window]:
+    """Parts of a window, one below the other, for threads to read; no block lies in two of them.
+
+    Args:
+        window: the window.
+        height: of a row of blocks, of which the first begins at 0.
+        count: the most parts.
+    """
+    first, last = window.y // height, -(-(window.y + window.height) // height)
+    rows = -(-(last - first) // count) * height
+    edges = [first * height + place * rows for place in range(count + 1)]
+    tops = [min(max(edge, window.y), window.y + window.height) for edge in edges]
+    return [replace(window, y=top, height=end - top) for top, end in pairwise(tops) if end > top]
 
 
 def level_factor(image: Size, copy: Size) -> float | None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from tilewright.pixels.grid import Size, Window
 from tilewright.slides.colors import on_white
-from tilewright.slides.source import RGB, Level, Source, level_factor
+from tilewright.slides.source import RGB, Level, Source, bands, level_factor
 from tilewright.slides.tiff import Tiff
 
 GENERIC = "generic-tiff"
@@ -33,19 +34,14 @@ class _OpenSlideSource:
         self.block = Size(*(_edge(slide.properties.get(f"openslide.level[{level}].tile-{name}")) for name in SIDES))
 
     def read(self, window: Window) -> RGB:
-        pixels = np.empty((window.height, window.width, 3), np.uint8)
-        rows = -(-window.height // self._threads)
+        place = replace(window, x=window.x + self._bounds.x, y=window.y + self._bounds.y)
+        return np.concatenate(list(self._pool.map(self._read, bands(place, self.block.height, self._threads))))
 
-        def fill(top: int) -> None:
-            # OpenSlide counts in pixels of level 0; between two of the level, it mixes them
-            step = self._slide.level_downsamples[self._level]
-            corner = (round((window.x + self._bounds.x) * step), round((window.y + top + self._bounds.y) * step))
-            size = (window.width, min(rows, window.height - top))
-            part = self._slide.read_region(corner, self._level, size)
-            pixels[top : top + rows] = on_white(np.asarray(part))
-
-        list(self._pool.map(fill, range(0, window.height, rows)))
-        return pixels
+    def _read(self, window: Window) -> RGB:
+        # OpenSlide counts in pixels of level 0; between two of the level, it mixes them
+        step = self._slide.level_downsamples[self._level]
+        corner = (round(window.x * step), round(window.y * step))
+        return on_white(np.asarray(self._slide.read_region(corner, self._level, (window.width, window.height))))
 
     def levels(self) -> list[Level]:
         found = []
