@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import table
+from bench import SIZES, Bench
 from inputs import Inputs
 from measure import PYTHONS, ROOT, Call, Failed, Unavailable, measure_case, run
-from rows import HIDDEN, ROWS, SIZES, Bench
+from rows import HIDDEN, ROWS
 
 PACKAGES = {
     "ours": "tilewright numpy scipy rasterio pyvips pyvips-binary shapely h5py pyarrow pandas torch monai",
