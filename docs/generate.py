@@ -1,4 +1,4 @@
-"""Files that are generated: schemas of config and sheet, the description of every key, the picture of the house.
+"""Files that are generated: schemas, the description of every key, the picture of the house, the reference systems.
 
 They lie in ``workflow/schemas``, ``config`` and ``docs`` so that editors and readers find them; the code stays the one
 source. ``make docs`` writes them, ``make lint`` compares them.
@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from house import house
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
+from systems import page, systems
 
 import tilewright
 from tilewright.project.config import Config
@@ -65,6 +66,7 @@ def documents() -> dict[Path, str]:
         Path("workflow/schemas/slides.schema.json"): _json(_sheet_schema()),
         Path("config/README.md"): _readme(),
         Path("docs/house.svg"): house(Path(tilewright.__file__).parent),
+        Path("docs/reference-systems.md"): page(systems(Path(__file__).parents[1] / "tests" / "reference")),
     }
 
 

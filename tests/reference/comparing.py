@@ -1,0 +1,133 @@
+"""A table of a system against a preset: its values, and what is made of them."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+
+import pytest
+from reference.facts import FACTS
+
+from tilewright.project.configfile import parse_config
+from tilewright.runtime.errors import UserError
+
+WORDS = {
+    "architecture": ("Linknet", "Unet", "PlainUnet"),
+    "encoder": ("efficientnet-b2", "tu-regnety_008"),
+    "encoder_weights": ("random",),
+    "augmentation": ("strong", "flips"),
+    "optimizer": ("adam", "adamw"),
+    "schedule": ("cosine", "constant"),
+    "monitor": ("dice", "val_loss"),
+    "crop_at": ("center", "random"),
+    "blend": ("hann", "mean"),
+    "tta": ("flips", "none"),
+    "decoder_attention_type": (None,),
+    "pixel_rule": ("center",),
+    "rle_order": ("row_major", "column_major"),
+    "dialect": ("row_major", "column_major"),
+    "rows": ("slide", "object"),
+    "aim": ("pooled",),
+    "confidence": ("mean", "max"),
+    "slide": ("equal",),
+    "from": ("second",),
+    "method": ("color",),
+    "precision": ("16",),
+}
+"""Other words for values that are words."""
+
+
+def leaves(values, above=""):
+    """Values by their keys, joined by dots; a list is one value."""
+    found = {}
+    for key, value in values.items():
+        place = f"{above}{key}"
+        found |= leaves(value, f"{place}.") if isinstance(value, Mapping) else {place: value}
+    return found
+
+
+def problems(system, values):
+    """What differs between a table and a preset's values.
+
+    Each value of the preset is that of one key of the table; each of the table is that of the config, given or not.
+    """
+    expected = {key: value for line in system.lines.values() for key, value in line.values.items()}
+    ours = {key: each.value for key, each in system.ours.items()}
+    given = leaves(values)
+    try:
+        known = leaves(parse_config(values).model_dump(mode="json", by_alias=True)) | given
+    except UserError as error:
+        return [str(error)]
+    found, claimed = [f"{key}: twice in the table" for key in sorted(expected.keys() & ours)], set()
+    for key, value in (expected | ours).items():
+        places = [place for place in known if means(place, key)]
+        claimed.update(places)
+        found += [f"{key}: not there"] if not places else []
+        found += [f"{place}: {known[place]!r}, not {value!r}" for place in places if not same(known[place], value)]
+    return found + [f"{place}: not in the table" for place in given if place not in claimed]
+
+
+def means(place, key):
+    """Whether a key of a table means a place; a star stands for one name."""
+    parts, wanted = place.split("."), key.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def same(found, value):
+    """Equal, and no number in place of true."""
+    return found == value and isinstance(found, bool) == isinstance(value, bool)
+
+
+def changed(key, value):
+    """Other values of the same kind, the likelier ones first."""
+    name = key.split(".")[-1]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value * 2, value / 2, value + 1, value * 1.1, value + 0.1]
+    if isinstance(value, list):
+        return [value[:-1], [*value[:-1], value[-1] * 1.1 if isinstance(value[-1], float) else value[-1] + value[-1]]]
+    return [word for word in (*WORDS.get(name, ()), f"{value}x", "#000000") if word != value]
+
+
+def mutants(values):
+    """The values with one of them changed, for each of them, with its key."""
+    for key, value in leaves(values).items():
+        for other in changed(key, value)[:1]:
+            yield key, with_value(values, key, other)
+
+
+def with_value(values, key, value):
+    """A copy of nested values in which one is another."""
+    copy = deepcopy(values)
+    inner, names = copy, key.split(".")
+    for name in names[:-1]:
+        inner = inner[name]
+    inner[names[-1]] = value
+    return copy
+
+
+def is_valid(values):
+    """Whether they are a config."""
+    try:
+        parse_config(values)
+    except UserError:
+        return False
+    return True
+
+
+def made(config, fact, asked):
+    """What a preset makes."""
+    return FACTS[fact](config, asked)
+
+
+def alike(expected, found):
+    """Whether what was found has all that is expected, to six digits."""
+    if isinstance(expected, Mapping):
+        return isinstance(found, Mapping) and all(
+            any(same(key, other) and alike(value, found[other]) for other in found) for key, value in expected.items()
+        )
+    if isinstance(expected, list):
+        return len(expected) == len(found) and all(map(alike, expected, found))
+    if isinstance(expected, bool) or expected is None or isinstance(expected, str):
+        return expected == found
+    return not isinstance(found, bool | str | None) and found == pytest.approx(expected, rel=1e-4, abs=1e-6)
