@@ -76,6 +76,9 @@ def _problems(network: Network) -> list[tuple[str, str]]:
         problems += [
             (f'option "{name}" is unknown to {network.architecture}.', did_you_mean(name, known)) for name in unknown
         ]
+    elif own and (fault := _fault(own, network.options)):
+        remedy = f"Correct options; {network.architecture} takes {', '.join(_options(own)) or 'none'}."
+        problems.append((f"{network.architecture} cannot be built ({fault}).", remedy))
     weights, encoder = network.encoder_weights, network.encoder or ENCODER
     if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
@@ -111,6 +114,16 @@ def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
 
 def _own(architecture: str) -> type[nn.Module] | None:
     return {name.lower(): model for name, model in NETWORKS.items()}.get(architecture.lower())
+
+
+def _fault(own: type[nn.Module], options: dict[str, Any]) -> str:
+    """What is wrong with the values of options; empty: nothing. Nothing is drawn, and no memory taken."""
+    try:
+        with torch.device("meta"):
+            own(1, **options)
+    except (TypeError, ValueError) as error:
+        return _first_line(error)
+    return ""
 
 
 def _architectures() -> dict[str, type[nn.Module]]:
