@@ -52,6 +52,7 @@ def orders(graph):
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train"}),
+        ("models__near__validate_on", ["grid"], {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "pack"}),
         ("models__near__inference__batch_size", 3, {"predict", "seams"}),

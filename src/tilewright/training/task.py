@@ -107,7 +107,8 @@ class SegmentationTask(lightning.LightningModule):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
-        expected, size = targets(batch.bits, batch.labelled), batch.labelled.any(dim=1).sum()
+        expected = targets(batch.bits, batch.labelled)
+        size = expected.valid.amax(dim=1).mean(dim=(1, 2)).sum()  # in tiles, of the pixels that count
         for place, name in enumerate(self.validated()):
             logits = self.logits(name, batch.image)
             self.losses[place] += torch.stack([self.loss(logits, *expected) * size, size])

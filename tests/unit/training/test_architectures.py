@@ -106,6 +106,8 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"loss": {"dice": {"smooth": 0}}}, "smooth must be above 0"),
         ({"loss": {"edge": {"size": 14}}}, "size odd"),
         ({"loss": {"bce": -1}}, "greater than or equal to 0"),
+        ({"validate_on": []}, "at least 1 item"),
+        ({"validate_on": ["objects"]}, "'grid', 'background' or 'object'"),
         ({"std": [0, 1, 1]}, "greater than 0"),
         ({"mean": [123, 117, 104]}, "less than or equal to 1"),
         ({"seed": -1}, "greater than or equal to 0"),

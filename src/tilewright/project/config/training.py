@@ -10,6 +10,7 @@ LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
 ]  # fmt: skip
 AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale", "rich"]
+TileKind = Literal["grid", "background", "object"]
 Column = Literal["kind", "class", "source", "group", "slide", "role"]
 
 ENCODER = "timm-tf_efficientnet_lite0"
@@ -217,6 +218,11 @@ class Network(Section):
     )
     validate_every: int = Field(
         1, ge=1, description="Epochs from one validation to the next; the last one is validated."
+    )
+    validate_on: list[TileKind] = Field(
+        ["grid", "background"],
+        min_length=1,
+        description="Kinds of the tiles that are validated on. A pixel that several of them hold counts once.",
     )
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
     stopping: Stopping | None = Field(None, description="Early end.")
