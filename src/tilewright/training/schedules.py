@@ -12,11 +12,16 @@ from tilewright.project.config.training import Network
 
 def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimiser of a network's training."""
-    rate, decay = network.learning_rate, network.weight_decay
+    rate, decay = peak_rate(network), network.weight_decay
     if network.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
     kind = torch.optim.AdamW if network.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, rate, weight_decay=decay, amsgrad=network.amsgrad)
+
+
+def peak_rate(network: Network) -> float:
+    """The learning rate at the peak of the schedule, which may be another one where several devices train."""
+    return network.learning_rate * (network.shared_rate if network.devices > 1 else 1)
 
 
 def rate_curve(network: Network, steps: int) -> Callable[[int], float]:

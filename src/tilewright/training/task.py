@@ -54,7 +54,7 @@ class SegmentationTask(lightning.LightningModule):
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
         weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
         self.loss = WeightedLoss(network.loss, weights, network.batch_size // network.devices)
-        self.averages = {"ema": Average(network.ema)} if network.ema else {}
+        self.averages = {"ema": Average(network.ema, network.ema_warmup)} if network.ema else {}
         if network.swa:
             self.averages["swa"] = Average(None)
         self.reduction, self._seen = 1.0, 0

@@ -4,7 +4,8 @@ from torch import nn
 
 from tilewright.project.config import Network
 from tilewright.training.averaging import Average
-from tilewright.training.schedules import lulls, optimizer, rate_curve
+from tilewright.training.schedules import lulls, optimizer, peak_rate, rate_curve
+from tilewright.training.task import SegmentationTask
 
 
 def network(**options):
@@ -45,6 +46,23 @@ def test_optimisers_have_what_the_config_says(options, kind):
     assert type(made) is kind
     assert (made.defaults["lr"], made.defaults["weight_decay"]) == (0.5, 0.25)
     assert made.defaults.get("amsgrad", False) == options.get("amsgrad", False)
+
+
+@pytest.mark.parametrize(("devices", "rate"), [(1, 4e-4), (2, 8e-4), (4, 8e-4)])
+def test_several_devices_may_learn_at_another_rate(devices, rate):
+    given = network(learning_rate=4e-4, shared_rate=2, devices=devices)
+    assert optimizer(given, nn.Linear(1, 1).parameters()).defaults["lr"] == pytest.approx(rate)
+    assert peak_rate(network(learning_rate=4e-4, devices=devices)) == 4e-4
+
+
+def test_the_training_takes_the_beginning_of_the_average_from_the_config():
+    states = []
+    for options in ({}, {"ema_warmup": True}):
+        task = SegmentationTask(Point(), network(ema=0.5, **options), ["gland"], steps=1)
+        for place in (4, 8):
+            task.averages["ema"].update(task.segmenter.at(place))
+        states.append(task.averages["ema"].weights["weight"].item())
+    assert states == pytest.approx([6, 2 / 11 * 4 + 9 / 11 * 8])
 
 
 def test_a_plateau_is_found_when_torch_finds_it():
@@ -91,11 +109,12 @@ def test_an_average_without_decay_is_the_mean():
     assert average.weights["count"].item() == 6
 
 
-def test_an_exponential_average_forgets_at_its_decay_after_a_faster_start():
-    average, point = Average(0.5), Point()
+@pytest.mark.parametrize("warmup", [False, True])
+def test_an_exponential_average_has_its_decay_from_the_first_update_or_reaches_it(warmup):
+    average, point = Average(0.5, warmup), Point()
     expected = None
     for number, place in enumerate((4, 8, 2, 6, 1)):
         average.update(point.at(place))
-        decay = min(0.5, (1 + number) / (10 + number))
+        decay = min(0.5, (1 + number) / (10 + number)) if warmup else 0.5
         expected = place if expected is None else decay * expected + (1 - decay) * place
         assert average.weights["weight"].item() == pytest.approx(expected)

@@ -193,6 +193,9 @@ class Network(Section):
     optimizer: Literal["adamw", "adam", "rmsprop"] = Field("adamw", description="Optimiser.")
     amsgrad: bool = Field(False, description="AMSGrad variant of adam and adamw.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    shared_rate: float = Field(
+        1.0, gt=0, description="The learning rate is multiplied by this where several devices share the training."
+    )
     weight_decay: float = Field(1e-2, ge=0, description="Weight decay.")
     schedule: Literal["constant", "cosine", "linear", "plateau"] = Field(
         "cosine", description="Decay of the learning rate; plateau: by the section of that name."
@@ -205,6 +208,10 @@ class Network(Section):
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     ema: float | None = Field(
         None, gt=0, lt=1, description="Decay of an exponential moving average of the weights, validated beside them."
+    )
+    ema_warmup: bool = Field(
+        False,
+        description="The decay begins at 0.1 and rises to that of ema, so that the first weights are soon forgotten.",
     )
     swa: float | None = Field(
         None, gt=0, le=1, description="Share of the epochs, at the end, whose weights are averaged and validated too."
@@ -252,6 +259,8 @@ class Network(Section):
             raise ValueError(
                 "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
             )
+        if self.ema_warmup and self.ema is None:
+            raise ValueError("ema_warmup: without ema there is no average that begins")
         if self.class_crops and self.crop_at == "center":
             raise ValueError("class_crops: a crop at the centre cannot lie around a class")
         if self.amsgrad and self.optimizer == "rmsprop":
