@@ -52,6 +52,7 @@ def orders(graph):
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train"}),
+        ("models__near__optimizer_options", {"eps": 1e-7}, {"train"}),
         ("models__near__shared_rate", 2, {"train"}),
         ("models__near__validate_on", ["grid"], {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),

@@ -1,27 +1,9 @@
-"""Optimisers, the course of the learning rate, and when to give up."""
+"""The course of the learning rate, and when to give up."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-
-import torch
-from torch import nn
-from torch.optim import Optimizer
+from collections.abc import Callable, Sequence
 
 from tilewright.project.config.training import Network
-
-
-def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a network's training."""
-    rate, decay = peak_rate(network), network.weight_decay
-    if network.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
-    kind = torch.optim.AdamW if network.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, rate, weight_decay=decay, amsgrad=network.amsgrad)
-
-
-def peak_rate(network: Network) -> float:
-    """The learning rate at the peak of the schedule, which may be another one where several devices train."""
-    return network.learning_rate * (network.shared_rate if network.devices > 1 else 1)
 
 
 def rate_curve(network: Network, steps: int) -> Callable[[int], float]:

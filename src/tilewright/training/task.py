@@ -18,7 +18,8 @@ from tilewright.training.data import Sample, Targets, targets
 from tilewright.training.devices import is_shared, summed
 from tilewright.training.losses import WeightedLoss, bce
 from tilewright.training.mixing import mix
-from tilewright.training.schedules import optimizer, rate_curve
+from tilewright.training.optimizers import optimizer
+from tilewright.training.schedules import rate_curve
 from tilewright.training.segmenter import Outputs, Segmenter
 
 RAW = "raw"

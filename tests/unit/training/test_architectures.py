@@ -98,7 +98,6 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"sampling": {"rates": {"kind": {"grid": 0.8, "background": 0.4}}}}, "they sum to 1.2"),
         ({"pseudo": {"from": "first"}, "sampling": {"rates": {"role": {"pseudo": 0.1}}}}, "is pseudo.rate"),
         ({"crop_at": "center", "class_crops": 0.3}, "cannot lie around a class"),
-        ({"optimizer": "rmsprop", "amsgrad": True}, "rmsprop has no such variant"),
         ({"warmup": 0, "first_rate": 0.1}, "starts at its peak"),
         ({"schedule": "plateau", "last_rate": 0.1}, "the schedule plateau does not end there"),
         ({"batch_size": 3, "devices": 2}, "cannot be shared by 2 devices"),

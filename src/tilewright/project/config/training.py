@@ -190,13 +190,18 @@ class Network(Section):
     class_weights: dict[ClassName, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Weights of the classes in the loss; 1 where none is given."
     )
-    optimizer: Literal["adamw", "adam", "rmsprop"] = Field("adamw", description="Optimiser.")
+    optimizer: str = Field(
+        "adamw", description="Name of an optimiser of torch.optim: adamw, adam, nadam, radam, sgd, rmsprop and others."
+    )
+    optimizer_options: dict[str, int | float | bool | list[float | None] | None] = Field(
+        {}, description="Further arguments of the optimiser, such as {momentum: 0.9, nesterov: true} of sgd."
+    )
     amsgrad: bool = Field(False, description="AMSGrad variant of adam and adamw.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
     shared_rate: float = Field(
         1.0, gt=0, description="The learning rate is multiplied by this where several devices share the training."
     )
-    weight_decay: float = Field(1e-2, ge=0, description="Weight decay.")
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay, of optimisers that have one.")
     schedule: Literal["constant", "cosine", "linear", "plateau"] = Field(
         "cosine", description="Decay of the learning rate; plateau: by the section of that name."
     )
@@ -263,8 +268,6 @@ class Network(Section):
             raise ValueError("ema_warmup: without ema there is no average that begins")
         if self.class_crops and self.crop_at == "center":
             raise ValueError("class_crops: a crop at the centre cannot lie around a class")
-        if self.amsgrad and self.optimizer == "rmsprop":
-            raise ValueError("amsgrad: rmsprop has no such variant")
         if self.first_rate and not self.warmup:
             raise ValueError("first_rate: without warmup the learning rate starts at its peak")
         if self.last_rate and self.schedule not in ("linear", "cosine"):
