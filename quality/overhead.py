@@ -23,7 +23,7 @@ from tilewright.training.architectures import build_network
 from tilewright.training.data import Sample, targets
 from tilewright.training.loaders import Tiles, loaders, read_tiles
 from tilewright.training.losses import weighted_loss
-from tilewright.training.schedules import optimizer
+from tilewright.training.optimizers import optimizer
 from tilewright.training.state import TrainingState
 
 

@@ -19,7 +19,7 @@ from tilewright.training.architectures import build_network
 from tilewright.training.data import targets
 from tilewright.training.loaders import loaders, read_tiles
 from tilewright.training.losses import weighted_loss
-from tilewright.training.schedules import optimizer
+from tilewright.training.optimizers import optimizer
 
 WARM_UP, BATCHES, MOST, SECONDS = 3, 6, 40, 10.0
 

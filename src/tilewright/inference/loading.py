@@ -15,6 +15,7 @@ from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import file_hash
 from tilewright.training.architectures import build_network
 from tilewright.training.segmenter import Segmenter
+from tilewright.training.start import load_trained
 
 
 def load_folds(folders: Sequence[Path]) -> tuple[list[Segmenter], list[str]]:
@@ -57,7 +58,7 @@ def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
         segmenter = build_network(Network(**content["network"]), len(content["classes"]), pretrained=False)
         if file_hash(folder / NETWORK) != content["weights"]:
             raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
-        segmenter.load_state_dict(load_file(folder / NETWORK))
+        load_trained(segmenter, load_file(folder / NETWORK))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = "Delete the folder and run the same command again."
         raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error
@@ -94,8 +95,9 @@ def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
 def _of_bundle(content: bytes, member: BundleMember, path: Path) -> Segmenter:
     segmenter = build_network(member.network.to_build(), len(member.bands), pretrained=False)
     try:
-        segmenter.load_state_dict(load(content))
-    except (RuntimeError, SafetensorError) as error:
+        load_trained(segmenter, load(content))
+    except (ValueError, SafetensorError) as error:
         what = f"its weights do not fit the network of {member.name} ({error})."
-        raise DataError(Problem(str(path), what, "Ask for the bundle again, from where it was made.")) from error
+        remedy = "Ask for the bundle again, packed by this version of tilewright, or use the version that packed it."
+        raise DataError(Problem(str(path), what, remedy)) from error
     return segmenter.eval()

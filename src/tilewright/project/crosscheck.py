@@ -26,6 +26,12 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
             yield Problem("config, bundle.examples", what, did_you_mean(slide, slides))
     for name, model in config.models.items():
         yield from _unknown_values(f"models.{name}.sampling", model, config, sheet)
+        for kind in set(model.validate_on) - set(_kinds(model, config)):
+            what, remedy = (
+                f"the tile set {model.tiles} has no {kind} tiles.",
+                "Set objects: true there, or leave it out.",
+            )
+            yield Problem(f"config, models.{name}.validate_on", what, remedy)
         if model.pseudo and not any(row.role == "test" for row in sheet):
             remedy = "Give slides without outlines the role test, or leave out pseudo."
             yield Problem(f"config, models.{name}.pseudo", f"{sheet.path} has no test slides to label.", remedy)
@@ -52,6 +58,11 @@ def ensemble_problems(project: Project) -> Iterator[Problem]:
             yield Problem(f"config, ensembles.{name}", what, remedy)
 
 
+def _kinds(model: Model, config: Config) -> list[str]:
+    """The kinds of tiles that a model's tile set has."""
+    return ["grid", "background", *(["object"] if config.tiles[model.tiles].objects else [])]
+
+
 def _own_results(project: Project) -> Iterator[Problem]:
     """Bundles and saved predictions that lie where this run writes: they would be its input and its output."""
     places, config = Places.of(project.config.pathvars), project.config
@@ -74,7 +85,7 @@ def _unknown_values(where: str, model: Model, config: Config, sheet: Sheet) -> I
     trained = [row for row in sheet if row.role != "test"]
     roles = ["train", "external", *(["pseudo"] if model.pseudo else [])]
     known = {
-        "kind": ["grid", "background", *(["object"] if config.tiles[model.tiles].objects else [])],
+        "kind": _kinds(model, config),
         "class": [*sorted(config.classes), "none"],
         "role": roles,
         **{column: sorted({row.column(column) for row in trained}) for column in ("source", "group", "slide")},

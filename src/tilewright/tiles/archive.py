@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tilewright.pixels.grid import Frame, Window, mask_dtype
+from tilewright.project.config.training import TileKind
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.errors import DataError, Problem
@@ -26,7 +27,7 @@ from tilewright.runtime.errors import DataError, Problem
 if TYPE_CHECKING:
     from tilewright.pixels.rasters import Raster
 
-Kind = Literal["grid", "background", "object"]
+
 UNWRITTEN = 32 << 20
 """Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
 ROWS = 1024
@@ -37,7 +38,7 @@ class TilePlace(NamedTuple):
 
     x: int
     y: int
-    kind: Kind
+    kind: TileKind
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class TileTable:
         group: group of its shard.
         role: train, external or pseudo.
         kind: grid, background or object.
+        x: left of the tile, in pixels of the scale.
+        y: top of the tile.
         mpp: micrometres in a pixel of the tile, not a number where unknown.
         coverage: tiles x classes, share of the tile that each class covers.
         labelled: tiles x classes, whether the class is completely annotated there.
@@ -64,6 +67,8 @@ class TileTable:
     group: NDArray[np.str_]
     role: NDArray[np.str_]
     kind: NDArray[np.str_]
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
     mpp: NDArray[np.float32]
     coverage: NDArray[np.float32]
     labelled: NDArray[np.bool_]
@@ -115,7 +120,7 @@ def read_table(shards: Sequence[TrainingShard], classes: Sequence[str]) -> TileT
                     "group": np.full(count, shard.group),
                     "role": np.full(count, shard.role),
                     **{name: archive[name].asstr()[:].astype(str) for name in ("slide", "source", "kind")},
-                    **{name: archive[name][:] for name in ("mpp", "coverage", "labelled")},
+                    **{name: archive[name][:] for name in ("x", "y", "mpp", "coverage", "labelled")},
                 }
             )
     return TileTable(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -18,6 +18,7 @@ from tilewright.project.config.training import ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
 from tilewright.training.networks import NETWORKS
+from tilewright.training.optimizers import optimizer_problems
 from tilewright.training.segmenter import Segmenter
 
 
@@ -52,7 +53,7 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
 
 
 def check_network(network: Network) -> None:
-    """Check the names of architecture, encoder and options, and what they allow, without building anything.
+    """Check the names of architecture, encoder, optimiser and options, and what they allow, without building anything.
 
     Raises:
         UserError: everything that is wrong, with the nearest known name.
@@ -76,6 +77,9 @@ def _problems(network: Network) -> list[tuple[str, str]]:
         problems += [
             (f'option "{name}" is unknown to {network.architecture}.', did_you_mean(name, known)) for name in unknown
         ]
+    elif own and (fault := _fault(own, network.options)):
+        remedy = f"Correct options; {network.architecture} takes {', '.join(_options(own)) or 'none'}."
+        problems.append((f"{network.architecture} cannot be built ({fault}).", remedy))
     weights, encoder = network.encoder_weights, network.encoder or ENCODER
     if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
@@ -84,7 +88,7 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     if network.deep_supervision and model is not None and not _supervisable(model):
         remedy = "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet."
         problems.append((f"deep_supervision is not possible with {network.architecture}.", remedy))
-    return problems
+    return problems + optimizer_problems(network)
 
 
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
@@ -111,6 +115,16 @@ def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
 
 def _own(architecture: str) -> type[nn.Module] | None:
     return {name.lower(): model for name, model in NETWORKS.items()}.get(architecture.lower())
+
+
+def _fault(own: type[nn.Module], options: dict[str, Any]) -> str:
+    """What is wrong with the values of options; empty: nothing. Nothing is drawn, and no memory taken."""
+    try:
+        with torch.device("meta"):
+            own(1, **options)
+    except (TypeError, ValueError) as error:
+        return _first_line(error)
+    return ""
 
 
 def _architectures() -> dict[str, type[nn.Module]]:

@@ -14,12 +14,15 @@ class Average:
         count: number of updates.
     """
 
-    def __init__(self, decay: float | None) -> None:
+    def __init__(self, decay: float | None, warmup: bool = False) -> None:
         """Average exponentially, or, without a decay, give each update the same weight (Izmailov et al. 2018).
 
-        The decay starts lower, as min(decay, (1 + n) / (10 + n)), so that the first weights are soon forgotten.
+        Args:
+            decay: the share of the average that an update keeps; the first update is the average as it is.
+            warmup: begin with less, min(decay, (1 + n) / (10 + n)) after n updates, so that the first weights are soon
+                forgotten.
         """
-        self._decay, self.weights, self.count = decay, Weights(), 0
+        self._decay, self._warmup, self.weights, self.count = decay, warmup, Weights(), 0
 
     def to(self, device: torch.device) -> None:
         """Move the average to a device."""
@@ -31,11 +34,14 @@ class Average:
         state = network.state_dict()
         if not self.weights:
             self.weights = {name: value.detach().clone() for name, value in state.items()}
-        share = (
-            1 / (self.count + 1) if self._decay is None else 1 - min(self._decay, (1 + self.count) / (10 + self.count))
-        )
         floats = [name for name, value in state.items() if value.is_floating_point()]
         others = [name for name in state if name not in set(floats)]
-        torch._foreach_lerp_([self.weights[name] for name in floats], [state[name] for name in floats], share)
+        torch._foreach_lerp_([self.weights[name] for name in floats], [state[name] for name in floats], self._share())
         torch._foreach_copy_([self.weights[name] for name in others], [state[name] for name in others])
         self.count += 1
+
+    def _share(self) -> float:
+        """How much of the average the next update is."""
+        if self._decay is None:
+            return 1 / (self.count + 1)
+        return 1 - (min(self._decay, (1 + self.count) / (10 + self.count)) if self._warmup else self._decay)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 from tilewright.tiles.archive import TileReader, TileTable
 from tilewright.training.augment import Augmentation, Augmented
 from tilewright.training.moving import planes
+from tilewright.training.overlaps import Overlaps
 from tilewright.training.recoloring import Recoloring
 from tilewright.training.sampling import Draw
 
@@ -46,10 +47,14 @@ class Sample(NamedTuple):
 
 
 class TileDataset(Dataset[Tile]):
-    """Tiles of archives. Files are opened by the process that reads them."""
+    """Tiles of archives. Files are opened by the process that reads them.
+
+    Without an augmentation, pixels that several tiles hold count in one of them.
+    """
 
     def __init__(self, archives: Sequence[Path], table: TileTable, augmentation: Augmentation | None) -> None:
         self._archives, self._table, self._augmentation = list(archives), table, augmentation
+        self._overlaps = None if augmentation else Overlaps(table)
         self._open: dict[int, TileReader] = {}
 
     def __len__(self) -> int:
@@ -62,8 +67,16 @@ class TileDataset(Dataset[Tile]):
             self._open[number] = TileReader(self._archives[number])
         image, mask = self._open[number].read(int(self._table.index[row]))
         augment = self._augmentation
-        augmented = augment(image, mask, seed) if augment else Augmented(planes(image), mask, [])
+        augmented = augment(image, mask, seed) if augment else Augmented(planes(image), self._once(row, mask), [])
         return Tile(augmented, self._table.labelled[row] & counts)
+
+    def _once(self, row: int, mask: NDArray[Any]) -> NDArray[Any]:
+        """The mask in which pixels that another tile counts are ignored."""
+        elsewhere = self._overlaps.elsewhere(row, mask.shape) if self._overlaps else None
+        if elsewhere is None:
+            return mask
+        marked: NDArray[Any] = mask | (elsewhere * mask.dtype.type(1 << self._table.labelled.shape[1]))
+        return marked
 
 
 def together(tiles: Sequence[Tile]) -> Sample:

@@ -33,11 +33,21 @@ class Tiles:
     validation: TileTable
 
 
-def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingShard], classes: Sequence[str]) -> Tiles:
+def read_tiles(
+    training: Sequence[TrainingShard],
+    validation: Sequence[TrainingShard],
+    classes: Sequence[str],
+    kinds: Sequence[str] = ("grid", "background"),
+) -> Tiles:
     """Read the tables of the shards of a training.
 
-    Tiles of slides in which no class is labelled are left out; so are, of the validation shards, tiles that are
-    centred on an outline, because their pixels come in the grid too.
+    Tiles of slides in which no class is labelled are left out.
+
+    Args:
+        training: shards to train on.
+        validation: shards to validate on.
+        classes: names of the classes.
+        kinds: kinds of the tiles that are validated on.
 
     Raises:
         DataError: archives of other classes, or nothing to train or to validate on.
@@ -46,13 +56,12 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
     table = table.select(np.logical_or.reduce(table.labelled, axis=1))
     held_out = table.archive >= len(training)
     archives = [shard.archive for shard in (*training, *validation)]
-    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & (table.kind != "object")))
-    for part, use in ((tiles.training, "train"), (tiles.validation, "validate")):
+    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & np.isin(table.kind, kinds)))
+    for part, use, key in ((tiles.training, "train", ""), (tiles.validation, "validate", ", look at validate_on")):
         if not len(part):
             what = f"no labelled tiles to {use} on."
-            raise DataError(
-                Problem(str(archives[0].parent), what, "Lower min_tissue of the tile set, or check the outlines.")
-            )
+            remedy = f"Lower min_tissue of the tile set{key}, or check the outlines."
+            raise DataError(Problem(str(archives[0].parent), what, remedy))
     return tiles
 
 

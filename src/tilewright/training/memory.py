@@ -13,7 +13,7 @@ from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
 from tilewright.training.data import Sample
 from tilewright.training.devices import half_type
-from tilewright.training.schedules import optimizer
+from tilewright.training.optimizers import optimizer
 from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 

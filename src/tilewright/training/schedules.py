@@ -1,22 +1,9 @@
-"""Optimisers, the course of the learning rate, and when to give up."""
+"""The course of the learning rate, and when to give up."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-
-import torch
-from torch import nn
-from torch.optim import Optimizer
+from collections.abc import Callable, Sequence
 
 from tilewright.project.config.training import Network
-
-
-def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a network's training."""
-    rate, decay = network.learning_rate, network.weight_decay
-    if network.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, rate, weight_decay=decay)
-    kind = torch.optim.AdamW if network.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, rate, weight_decay=decay, amsgrad=network.amsgrad)
 
 
 def rate_curve(network: Network, steps: int) -> Callable[[int], float]:

@@ -81,6 +81,19 @@ def load_start(segmenter: nn.Module, network: Network) -> list[str]:
     return said + ([f"in the file and not in the network: {', '.join(unused)}"] if unused else [])
 
 
+def load_trained(segmenter: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a network all its weights, as a training of the same network left them.
+
+    Raises:
+        ValueError: they are those of another network; names what differs.
+    """
+    own = segmenter.state_dict()
+    fine = {name for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    if wrong := list(_misfits(own, weights, fine)):
+        raise ValueError(f"weights of another network: {'; '.join(wrong)}")
+    segmenter.load_state_dict(weights)
+
+
 def read_weights(network: Network) -> tuple[dict[str, Tensor], str]:
     """The tensors that a network starts from, by their names in their file, and where they come from.
 

@@ -18,7 +18,8 @@ from tilewright.training.data import Sample, Targets, targets
 from tilewright.training.devices import is_shared, summed
 from tilewright.training.losses import WeightedLoss, bce
 from tilewright.training.mixing import mix
-from tilewright.training.schedules import optimizer, rate_curve
+from tilewright.training.optimizers import optimizer
+from tilewright.training.schedules import rate_curve
 from tilewright.training.segmenter import Outputs, Segmenter
 
 RAW = "raw"
@@ -54,7 +55,7 @@ class SegmentationTask(lightning.LightningModule):
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
         weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
         self.loss = WeightedLoss(network.loss, weights, network.batch_size // network.devices)
-        self.averages = {"ema": Average(network.ema)} if network.ema else {}
+        self.averages = {"ema": Average(network.ema, network.ema_warmup)} if network.ema else {}
         if network.swa:
             self.averages["swa"] = Average(None)
         self.reduction, self._seen = 1.0, 0
@@ -107,7 +108,8 @@ class SegmentationTask(lightning.LightningModule):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
-        expected, size = targets(batch.bits, batch.labelled), batch.labelled.any(dim=1).sum()
+        expected = targets(batch.bits, batch.labelled)
+        size = expected.valid.amax(dim=1).mean(dim=(1, 2)).sum()  # in tiles, of the pixels that count
         for place, name in enumerate(self.validated()):
             logits = self.logits(name, batch.image)
             self.losses[place] += torch.stack([self.loss(logits, *expected) * size, size])

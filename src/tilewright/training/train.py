@@ -81,7 +81,7 @@ def train(
     labelled = ((archive_file(pseudo, shard), group) for shard, group in order.pseudo.items())
     training += [TrainingShard(archive, group, "pseudo") for archive, group in labelled]
     with _sole_process(out / "state", network.devices):
-        parts = read_tiles(training, validation, order.classes)
+        parts = read_tiles(training, validation, order.classes, network.validate_on)
         state = TrainingState(out / "state", network, out / CURVES)
         prints: list[str] = []
         if device_number() == 0:

@@ -65,7 +65,7 @@ def _steps(setting, network, edge, count):
     from tilewright.training.architectures import build_network
     from tilewright.training.devices import half_type
     from tilewright.training.losses import WeightedLoss
-    from tilewright.training.schedules import optimizer
+    from tilewright.training.optimizers import optimizer
 
     where = setting.device
     half = half_type(network.precision) if setting.on_gpu else None

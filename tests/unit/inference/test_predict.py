@@ -3,22 +3,26 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import torch
+from bundling import content, member, write_bundle
+from safetensors.torch import save, save_file
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tilewright.inference import bands, blending, pieces, predict
 from tilewright.inference.blending import Band, Blend, blended
 from tilewright.inference.layers import layers_of
-from tilewright.inference.loading import load_model
+from tilewright.inference.loading import load_bundled, load_model
 from tilewright.inference.pieces import Piece
 from tilewright.inference.predict import Map, computed, group_means, predict_image
 from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.bundle import read_bundle
 from tilewright.project.config import Inference
-from tilewright.project.orders import PredictOrder
+from tilewright.project.orders import BundledModel, PredictOrder
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
+from tilewright.runtime.hashed import file_hash
 
 NOISE = np.random.default_rng(0)
 real = predict.read_piece
@@ -393,6 +397,26 @@ def test_a_folder_without_a_usable_model_is_refused(tmp_path):
     write_document(tmp_path / "model.json", {"network": {"tiles": "a"}})
     with pytest.raises(DataError, match="holds no usable model"):
         load_model(tmp_path)
+
+
+def test_weights_of_another_network_are_refused_and_told_apart_by_name(tmp_path):
+    """As those that an earlier version wrote for a network that it built otherwise."""
+    card = {"architecture": "AttentionUnet", "options": {}, "tiles": "a", "precision": "32"}
+    before = {"network.head.2.weight": torch.zeros(1, 32, 3, 3), "network.gate": torch.zeros(1)}
+    save_file(before, tmp_path / "model.safetensors")
+    said = {"network": card, "classes": ["gland"], "weights": file_hash(tmp_path / "model.safetensors")}
+    write_document(tmp_path / "model.json", said)
+    with pytest.raises(DataError, match=r"weights of another network: \d+ missing: .*; 2 not in the network: ") as one:
+        load_model(tmp_path)
+    assert one.value.problems[0].remedy == "Delete the folder and run the same command again."
+    one = member("old", folds=1, bands=[["gland", "mask"]])
+    one["network"] |= {"architecture": "AttentionUnet", "encoder": None, "options": {}}
+    said = content(members=[one], classes=content()["classes"][:1])
+    folder = write_bundle(tmp_path / "bundle", said, {"weights/old/fold0.safetensors": save(before)})
+    bundle = read_bundle(folder)
+    with pytest.raises(DataError, match="do not fit the network of old") as one:
+        load_bundled(folder, BundledModel.of(bundle, bundle.members[0]))
+    assert "use the version that packed it" in one.value.problems[0].remedy
 
 
 def test_frames_place_predictions_at_their_scale():

@@ -52,6 +52,13 @@ def test_names_that_the_sheet_does_not_have_are_told_with_the_nearest(project, s
     assert found.startswith(f"config, models.near.sampling: {says}")
 
 
+def test_kinds_of_tiles_to_validate_on_are_those_of_the_tile_set(project):
+    (found,) = problems(project, validate_on=["grid", "object"])
+    assert found.startswith(
+        "config, models.near.validate_on: the tile set fine has no object tiles.\n  Set objects: true"
+    )
+
+
 def test_an_example_that_the_sheet_does_not_have_is_told_with_the_nearest(project):
     config = Config.model_validate({**project.config(), "bundle": {"examples": ["a1", "a11"]}})
     (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))

@@ -1,11 +1,13 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
 
 from tilewright.project.config import Network
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.training.architectures import build_network, check_network, normalisation
-from tilewright.training.networks import NETWORKS, AttentionGate
+from tilewright.training.networks import NETWORKS, AttentionGate, AttentionUnet
 
 TINY = {
     "encoder": "tu-test_resnet.r160_in1k",
@@ -96,7 +98,6 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"sampling": {"rates": {"kind": {"grid": 0.8, "background": 0.4}}}}, "they sum to 1.2"),
         ({"pseudo": {"from": "first"}, "sampling": {"rates": {"role": {"pseudo": 0.1}}}}, "is pseudo.rate"),
         ({"crop_at": "center", "class_crops": 0.3}, "cannot lie around a class"),
-        ({"optimizer": "rmsprop", "amsgrad": True}, "rmsprop has no such variant"),
         ({"warmup": 0, "first_rate": 0.1}, "starts at its peak"),
         ({"schedule": "plateau", "last_rate": 0.1}, "the schedule plateau does not end there"),
         ({"batch_size": 3, "devices": 2}, "cannot be shared by 2 devices"),
@@ -104,6 +105,10 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"loss": {"dice": {"smooth": 0}}}, "smooth must be above 0"),
         ({"loss": {"edge": {"size": 14}}}, "size odd"),
         ({"loss": {"bce": -1}}, "greater than or equal to 0"),
+        ({"validate_on": []}, "at least 1 item"),
+        ({"validate_on": ["objects"]}, "'grid', 'background' or 'object'"),
+        ({"ema_warmup": True}, "without ema there is no average"),
+        ({"shared_rate": 0}, "greater than 0"),
         ({"std": [0, 1, 1]}, "greater than 0"),
         ({"mean": [123, 117, 104]}, "less than or equal to 1"),
         ({"seed": -1}, "greater than or equal to 0"),
@@ -121,10 +126,16 @@ def test_all_unknown_names_are_told_at_once():
 
 
 @pytest.mark.parametrize(
-    ("architecture", "trainable"), [("FCN", 7_858_305), ("PlainUnet", 19_815_025), ("AttentionUnet", 8_470_021)]
+    ("architecture", "options", "trainable"),
+    [
+        ("FCN", {}, 7_858_305),
+        ("PlainUnet", {}, 19_815_025),
+        ("AttentionUnet", {}, 8_118_245),
+        ("AttentionUnet", {"gate": "original"}, 7_943_685),
+    ],
 )
-def test_networks_of_this_project_have_the_parameters_they_are_known_by(architecture, trainable):
-    segmenter = build_network(network(architecture=architecture), 1, pretrained=True)
+def test_networks_of_this_project_have_the_parameters_they_are_known_by(architecture, options, trainable):
+    segmenter = build_network(network(architecture=architecture, options=options), 1, pretrained=True)
     assert sum(each.numel() for each in segmenter.parameters() if each.requires_grad) == trainable
     assert segmenter.eval()(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, 1, 64, 96)
 
@@ -155,6 +166,79 @@ def test_a_gate_uses_its_gating_signal():
     first.sum().backward()
     assert gating.grad.abs().sum() > 0
     assert not torch.allclose(first, gate(features, -3 * gating))
+
+
+def test_the_original_gate_ignores_its_gating_signal():
+    built = build_network(network(architecture="AttentionUnet", options={"gate": "original"}), 1, pretrained=False)
+    gate, features = built.network.decoder_blocks[0].gate.eval(), torch.randn(1, 256, 8, 8)
+    first, second = (gate(features, torch.randn(1, 512, 4, 4)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, gate(-features, torch.zeros(1, 512, 4, 4)))
+    assert not torch.allclose(gate.weight(gate.of_features(features)).std(), torch.zeros(()))
+
+
+def settled(module):
+    """A module whose batch norms have statistics, scales and shifts that tell them apart."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for values in (part.weight.data, part.bias.data, part.running_mean, part.running_var):
+                values.uniform_(0.5, 1.5)
+    return module.eval()
+
+
+def normal(norm, values):
+    return functional.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+
+
+def test_a_block_of_the_attention_network_adds_what_its_first_convolution_gives():
+    block, images = settled(AttentionUnet(1).levels[0]), torch.randn(2, 3, 8, 8)
+    (first, _), (before, second, after, _) = block.first, block.second
+    shortcut = torch.relu(first(images))
+    assert torch.allclose(
+        block(images), torch.relu(shortcut + normal(after, second(normal(before, shortcut)))), atol=1e-5
+    )
+    assert {first.kernel_size, second.kernel_size} == {(3, 3)}
+
+
+def test_dropout_of_a_block_takes_what_the_second_batch_norm_gives():
+    block, images = settled(AttentionUnet(1, dropout=1.0).levels[0]).train(), torch.randn(2, 3, 8, 8)
+    assert torch.equal(block(images), torch.relu(block.first[0](images)))
+
+
+def test_a_block_of_the_decoder_joins_rectified_features_and_ends_with_a_batch_norm():
+    block = settled(AttentionUnet(1).decoder_blocks[-1])
+    coarse, skip = torch.randn(2, 64, 8, 8), torch.randn(2, 32, 16, 16)
+    joined = torch.cat([torch.relu(block.up[0](coarse)), block.gate(skip, coarse)], dim=1)
+    residual, _, last = block.block
+    assert torch.allclose(block(coarse, skip), normal(last, residual(joined)), atol=1e-5)
+
+
+def test_dropout_after_each_block_of_the_decoder_comes_before_the_batch_norm():
+    unet = settled(AttentionUnet(1, dropout=1.0)).train()
+    seen = []
+    for block in unet.decoder_blocks:
+        block.register_forward_hook(lambda _module, _inputs, features: seen.append(features))
+    unet(torch.randn(2, 3, 32, 32))
+    assert len(seen) == 4
+    for block, features in zip(unet.decoder_blocks, seen, strict=True):
+        assert torch.equal(features, block.block[-1].bias.view(1, -1, 1, 1).expand_as(features))
+
+
+@pytest.mark.parametrize("gate", ["additive", "original"])
+def test_every_parameter_of_the_attention_network_has_a_finite_gradient(gate):
+    torch.manual_seed(0)
+    unet = AttentionUnet(2, gate=gate)
+    unet(torch.randn(2, 3, 64, 32)).square().mean().backward()
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in unet.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"gate": "orignal"}, "gate: orignal is none; it is additive or original"), ({"dropout": 2}, "between 0 and 1")],
+)
+def test_options_of_this_projects_networks_have_values_that_mean_something(options, says):
+    with pytest.raises(UserError, match=f"AttentionUnet cannot be built .*{says}.*\n.*takes dropout, gate"):
+        check_network(network(architecture="AttentionUnet", options=options))
 
 
 def test_the_smallest_networks_of_this_project_learn_a_square():

@@ -22,6 +22,8 @@ def table():
         group=np.array(["x", "x", "y", "y", "y", "z"]),
         role=np.array(["train", "train", "train", "external", "external", "pseudo"]),
         kind=np.array(["grid", "object", "grid", "background", "background", "grid"]),
+        x=np.zeros(6, np.int64),
+        y=np.zeros(6, np.int64),
         mpp=np.full(6, np.nan, np.float32),
         coverage=COVERAGE,
         labelled=np.ones((6, 2), bool),

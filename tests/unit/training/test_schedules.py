@@ -4,7 +4,8 @@ from torch import nn
 
 from tilewright.project.config import Network
 from tilewright.training.averaging import Average
-from tilewright.training.schedules import lulls, optimizer, rate_curve
+from tilewright.training.schedules import lulls, rate_curve
+from tilewright.training.task import SegmentationTask
 
 
 def network(**options):
@@ -32,19 +33,14 @@ def test_without_warm_up_the_first_step_has_the_peak():
     assert rate_curve(network(warmup=0), 10)(0) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"),
-    [
-        ({"optimizer": "adam"}, torch.optim.Adam),
-        ({"optimizer": "adamw", "amsgrad": True}, torch.optim.AdamW),
-        ({"optimizer": "rmsprop"}, torch.optim.RMSprop),
-    ],
-)
-def test_optimisers_have_what_the_config_says(options, kind):
-    made = optimizer(network(**options, learning_rate=0.5, weight_decay=0.25), nn.Linear(1, 1).parameters())
-    assert type(made) is kind
-    assert (made.defaults["lr"], made.defaults["weight_decay"]) == (0.5, 0.25)
-    assert made.defaults.get("amsgrad", False) == options.get("amsgrad", False)
+def test_the_training_takes_the_beginning_of_the_average_from_the_config():
+    states = []
+    for options in ({}, {"ema_warmup": True}):
+        task = SegmentationTask(Point(), network(ema=0.5, **options), ["gland"], steps=1)
+        for place in (4, 8):
+            task.averages["ema"].update(task.segmenter.at(place))
+        states.append(task.averages["ema"].weights["weight"].item())
+    assert states == pytest.approx([6, 2 / 11 * 4 + 9 / 11 * 8])
 
 
 def test_a_plateau_is_found_when_torch_finds_it():
@@ -91,11 +87,12 @@ def test_an_average_without_decay_is_the_mean():
     assert average.weights["count"].item() == 6
 
 
-def test_an_exponential_average_forgets_at_its_decay_after_a_faster_start():
-    average, point = Average(0.5), Point()
+@pytest.mark.parametrize("warmup", [False, True])
+def test_an_exponential_average_has_its_decay_from_the_first_update_or_reaches_it(warmup):
+    average, point = Average(0.5, warmup), Point()
     expected = None
     for number, place in enumerate((4, 8, 2, 6, 1)):
         average.update(point.at(place))
-        decay = min(0.5, (1 + number) / (10 + number))
+        decay = min(0.5, (1 + number) / (10 + number)) if warmup else 0.5
         expected = place if expected is None else decay * expected + (1 - decay) * place
         assert average.weights["weight"].item() == pytest.approx(expected)

@@ -10,6 +10,7 @@ LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
 ]  # fmt: skip
 AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale", "rich"]
+TileKind = Literal["grid", "background", "object"]
 Column = Literal["kind", "class", "source", "group", "slide", "role"]
 
 ENCODER = "timm-tf_efficientnet_lite0"
@@ -189,10 +190,18 @@ class Network(Section):
     class_weights: dict[ClassName, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Weights of the classes in the loss; 1 where none is given."
     )
-    optimizer: Literal["adamw", "adam", "rmsprop"] = Field("adamw", description="Optimiser.")
+    optimizer: str = Field(
+        "adamw", description="Name of an optimiser of torch.optim: adamw, adam, nadam, radam, sgd, rmsprop and others."
+    )
+    optimizer_options: dict[str, int | float | bool | list[float | None] | None] = Field(
+        {}, description="Further arguments of the optimiser, such as {momentum: 0.9, nesterov: true} of sgd."
+    )
     amsgrad: bool = Field(False, description="AMSGrad variant of adam and adamw.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    weight_decay: float = Field(1e-2, ge=0, description="Weight decay.")
+    shared_rate: float = Field(
+        1.0, gt=0, description="The learning rate is multiplied by this where several devices share the training."
+    )
+    weight_decay: float = Field(1e-2, ge=0, description="Weight decay, of optimisers that have one.")
     schedule: Literal["constant", "cosine", "linear", "plateau"] = Field(
         "cosine", description="Decay of the learning rate; plateau: by the section of that name."
     )
@@ -204,6 +213,10 @@ class Network(Section):
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     ema: float | None = Field(
         None, gt=0, lt=1, description="Decay of an exponential moving average of the weights, validated beside them."
+    )
+    ema_warmup: bool = Field(
+        False,
+        description="The decay begins at 0.1 and rises to that of ema, so that the first weights are soon forgotten.",
     )
     swa: float | None = Field(
         None, gt=0, le=1, description="Share of the epochs, at the end, whose weights are averaged and validated too."
@@ -217,6 +230,11 @@ class Network(Section):
     )
     validate_every: int = Field(
         1, ge=1, description="Epochs from one validation to the next; the last one is validated."
+    )
+    validate_on: list[TileKind] = Field(
+        ["grid", "background"],
+        min_length=1,
+        description="Kinds of the tiles that are validated on. A pixel that several of them hold counts once.",
     )
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
     stopping: Stopping | None = Field(None, description="Early end.")
@@ -246,10 +264,10 @@ class Network(Section):
             raise ValueError(
                 "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
             )
+        if self.ema_warmup and self.ema is None:
+            raise ValueError("ema_warmup: without ema there is no average that begins")
         if self.class_crops and self.crop_at == "center":
             raise ValueError("class_crops: a crop at the centre cannot lie around a class")
-        if self.amsgrad and self.optimizer == "rmsprop":
-            raise ValueError("amsgrad: rmsprop has no such variant")
         if self.first_rate and not self.warmup:
             raise ValueError("first_rate: without warmup the learning rate starts at its peak")
         if self.last_rate and self.schedule not in ("linear", "cosine"):

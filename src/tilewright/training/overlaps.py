@@ -1,0 +1,58 @@
+"""Which tile counts a pixel that several tiles of a slide hold."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilewright.tiles.archive import TileTable
+
+
+class Overlaps:
+    """Divides the pixels of slides among the tiles of a table, so that each counts once.
+
+    A pixel counts in the tile whose centre is nearest, where the network sees most around it; of tiles as near, in the
+    first.
+    """
+
+    def __init__(self, table: TileTable) -> None:
+        self._x, self._y = table.x, table.y
+        _, numbers = np.unique(np.stack([table.archive.astype(str), table.slide]), axis=1, return_inverse=True)
+        self._slide = numbers.reshape(-1)
+        order = np.argsort(self._slide, kind="stable")
+        self._rows = np.split(order, np.cumsum(np.bincount(self._slide))[:-1])
+
+    def elsewhere(self, row: int, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """Which pixels of a tile count in another one.
+
+        Args:
+            row: the tile, by its row of the table.
+            shape: rows and columns of every tile.
+
+        Returns:
+            rows x columns; None where all pixels count here.
+        """
+        height, width = shape
+        same = self._rows[self._slide[row]]
+        right, down = self._x[same] - self._x[row], self._y[same] - self._y[row]
+        near = (np.abs(right) < width) & (np.abs(down) < height) & (same != row)
+        if not near.any():
+            return None
+        taken = np.zeros(shape, np.bool_)
+        for other, dx, dy in zip(same[near].tolist(), right[near].tolist(), down[near].tolist(), strict=True):
+            place = _common(dy, height), _common(dx, width)
+            # twice the distance from the centre of this tile, along the way to that of the other one
+            along = _centred(dy, height)[:, None] + _centred(dx, width)[None, :]
+            half = dx * dx + dy * dy
+            taken[place] |= along >= half if other < row else along > half
+        return taken
+
+
+def _common(shift: int, length: int) -> slice:
+    """What a tile shares with one that lies further by ``shift`` pixels."""
+    return slice(max(shift, 0), min(length, length + shift))
+
+
+def _centred(shift: int, length: int) -> NDArray[Any]:
+    """The pixels that both share, counted twice from the centre, times the shift."""
+    return shift * (2 * np.arange(length)[_common(shift, length)] + 1 - length)
