@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from tilewright.project.config import Folds
 from tilewright.project.layouts import SHARD
+from tilewright.project.orders import split_rows
 from tilewright.project.sheet import sheet
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError
@@ -92,14 +94,13 @@ def test_vasculature_takes_the_most_complete_file_and_says_which_classes_it_hold
         "t1": ("polygons", CLASSES),
         "t2": ("polygons_blood_vessel_only", ("blood_vessel",)),
         "t3": ("polygons_vessel_or_unsure_merged", ("blood_vessel",)),
-        "t4": (None, ()),
         "t5": (None, ()),
         "hidden": (None, ()),
     }
 
 
 def test_vasculature_keeps_tiles_of_a_slide_together_and_test_tiles_in_shards_of_their_own(vasculature):
-    rows = rows_of("vasculature", vasculature)
+    rows = rows_of("vasculature", vasculature, test_unlabelled=True)
     assert {name: (row.shard, row.group, row.role, row.source) for name, row in rows.items()} == {
         "t1": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
         "t2": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
@@ -115,7 +116,40 @@ def test_vasculature_works_with_the_competitions_own_files_only(vasculature):
     for path in vasculature.glob("polygons_*.jsonl"):
         path.unlink()
     rows = rows_of("vasculature", vasculature)
-    assert Counter(row.role for row in rows.values()) == {"train": 1, "test": 5}
+    assert {name: row.role for name, row in rows.items()} == {"t1": "train", "t5": "test", "hidden": "test"}
+
+
+def test_vasculature_leaves_tiles_of_train_without_complete_outlines_out_and_counts_them(vasculature, capsys):
+    rows = rows_of("vasculature", vasculature)
+    assert "t4" not in rows
+    assert "1 image(s) of train/ without complete outlines are left out" in capsys.readouterr().err
+    assert rows_of("vasculature", vasculature, test_unlabelled=True)["t4"].role == "test"
+    assert capsys.readouterr().err == ""
+
+
+def test_only_a_layout_that_leaves_images_out_can_test_them(kidney):
+    assert "the layout kidney has no images that it leaves out" in refusal("kidney", kidney, test_unlabelled=True)
+
+
+DONORS = "source_wsi,age,sex,race,height,weight,bmi,notes\n1,58,F,W,160.0,59.0,23.0,x\n3,73,F,W,162.3,87.5,33.2,y\n"
+
+
+def test_vasculature_joins_what_is_known_of_the_donor_by_whole_slide(vasculature):
+    assert not rows_of("vasculature", vasculature)["t1"].has_column("bmi")
+    (vasculature / "wsi_meta.csv").write_text(DONORS)
+    rows = rows_of("vasculature", vasculature)
+    columns = ("age", "sex", "race", "height", "weight", "bmi", "dataset")
+    told = {name: [row.column(column) for column in columns] for name, row in rows.items()}
+    assert told["t1"] == told["t5"] == ["58", "F", "W", "160.0", "59.0", "23.0", "2"]
+    assert told["t3"] == [""] * 6 + ["2"]
+    assert told["hidden"] == [""] * 7
+    assert not rows["t1"].has_column("notes")
+
+
+def test_folds_can_share_evenly_what_is_known_of_donors(vasculature):
+    (vasculature / "wsi_meta.csv").write_text(DONORS)
+    rows = list(rows_of("vasculature", vasculature).values())
+    assert [one.stratum for one in split_rows(rows, Folds(stratify="sex"))] == [row.column("sex") for row in rows]
 
 
 def write_sartorius(folder, samples):
