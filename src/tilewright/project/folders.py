@@ -14,6 +14,8 @@ from tilewright.runtime.errors import Problem, UserError
 Layout = Literal["kidney", "vasculature", "sartorius", "dsb2018", "qupath"]
 Record = dict[str, str]
 """A row of the sheet to be: values by column."""
+SHARD = 32
+"""Images that share a shard, at most, where a layout fills shards."""
 UNLABELLED = "unlabelled"
 """In place of the role, of an image among those for training that has no complete outlines."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tilewright.project.folders import (
+    SHARD,
     Layout,
     Record,
     images_in,
@@ -23,7 +24,6 @@ from tilewright.project.vasculature import vasculature
 from tilewright.runtime.errors import Problem, UserError
 
 OUTLINES = (".geojson", ".json", ".geojson.gz", ".json.gz")
-SHARD = 32
 EVERY, FOLDS = 6, 5
 
 

@@ -2,19 +2,28 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from tilewright.project.folders import UNLABELLED, Layout, Record
 from tilewright.project.layouts import READERS, fill_shards
+from tilewright.project.places import folds_beside
 from tilewright.project.rows import COLUMNS
+from tilewright.project.vasculature import group_by_tile
 from tilewright.runtime.atomic import write_text
-from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.errors import Problem, UserError, raise_all
 from tilewright.runtime.progress import note
 
 
 def sheet(
-    layout: Layout, folder: Path, *, out: Path, per_shard: int | None = None, test_unlabelled: bool = False
+    layout: Layout,
+    folder: Path,
+    *,
+    out: Path,
+    per_shard: int | None = None,
+    test_unlabelled: bool = False,
+    group: Literal["tile"] | None = None,
 ) -> None:
     """Write the slide sheet of a folder with a known layout.
 
@@ -29,6 +38,10 @@ def sheet(
             then; a damaged slide stops its shard. Default: one slide a shard.
         test_unlabelled: for vasculature, test slides are also made of the tiles of ``train/`` that have no complete
             outlines. Default: they are left out, and counted in the log.
+        group: tile: for vasculature, tiles are divided at random, whatever whole slide they are of: the first
+            ``int(0.8 * n)`` as NumPy's seed 1 shuffles the lines of ``polygons.jsonl`` are for training, the others for
+            validation. Their folds are written beside the sheet (``NAME.folds.csv``), for the key ``folds.file``.
+            Default: a whole slide is a group.
 
     Raises:
         UserError: the folder does not have the layout; names what was looked for. Or an option that the layout does
@@ -36,13 +49,32 @@ def sheet(
     """
     if not folder.is_dir():
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
-    if test_unlabelled and layout != "vasculature":
-        what = f"the layout {layout} has no images that it leaves out."
-        raise UserError(Problem("--test-unlabelled", what, "Leave it out; it is for vasculature."))
+    _check_options(layout, test_unlabelled=test_unlabelled, group=group)
     records = _with_roles(READERS[layout](folder), test_unlabelled=test_unlabelled)
+    if group:
+        records, folds = group_by_tile(records, folder)
+        _write_folds(folds, folds_beside(out))
     if per_shard is not None:
         _share(records, layout, per_shard)
     write_text(out, _csv(records))
+
+
+def _check_options(layout: Layout, *, test_unlabelled: bool, group: str | None) -> None:
+    """Refuse what only the layout vasculature has."""
+    given = {
+        "--test-unlabelled": (test_unlabelled, f"the layout {layout} has no images that it leaves out."),
+        "--group": (group, f"the layout {layout} has groups of its own."),
+    }
+    problems = [
+        Problem(option, what, "Leave it out; it is for vasculature.") for option, (on, what) in given.items() if on
+    ]
+    raise_all(UserError, problems if layout != "vasculature" else [])
+
+
+def _write_folds(folds: Mapping[str, int], path: Path) -> None:
+    """Write the folds of shards that are groups, and say how a config takes them."""
+    write_text(path, "shard,group,fold\n" + "".join(f"{shard},{shard},{fold}\n" for shard, fold in folds.items()))
+    note(f"Folds in {path}. In the config: folds: {{count: 2, selected: [0], file: {path}}}")
 
 
 def _with_roles(records: Sequence[Record], *, test_unlabelled: bool) -> list[Record]:

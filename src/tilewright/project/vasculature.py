@@ -1,9 +1,20 @@
 """The folder of the HuBMAP vasculature competition: tiles, tables of tiles and whole slides, outlines as JSON lines."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from tilewright.project.folders import UNLABELLED, Record, name_of, refuse, relative, rows_of, train_and_test
+from tilewright.project.folders import (
+    SHARD,
+    UNLABELLED,
+    Record,
+    name_of,
+    refuse,
+    relative,
+    rows_of,
+    train_and_test,
+)
+from tilewright.runtime.errors import Problem, UserError
 
 FILES_OF_OUTLINES = {
     "polygons.jsonl": "",
@@ -13,6 +24,8 @@ FILES_OF_OUTLINES = {
 """What each file of outlines annotates completely; the most complete file first."""
 DONORS = ("age", "sex", "race", "height", "weight", "bmi")
 """Columns of ``wsi_meta.csv``: of whom a whole slide is."""
+TRAINED, SEED = 0.8, 1
+"""Share of the tiles trained on, and the seed of NumPy that chooses them, where tiles are divided at random."""
 IDENTITY = re.compile(rb'"id"\s*:\s*"([^"]+)"')
 
 
@@ -61,3 +74,52 @@ def outlined_tiles(folder: Path) -> dict[str, str]:
                     if name := IDENTITY.search(line):
                         found.setdefault(name[1].decode(), file)
     return found
+
+
+def divide_tiles(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide tiles at random: four in five to train on, the others to validate.
+
+    As ``np.random.seed(1); np.random.shuffle(names)`` orders them, the first ``int(0.8 * n)`` are trained on.
+
+    Args:
+        names: of the tiles, in the order of the lines of ``polygons.jsonl``.
+
+    Returns:
+        Those to train on and those to validate.
+    """
+    import numpy as np  # one layout with one option needs it
+
+    order = np.random.RandomState(SEED).permutation(len(names))
+    count = int(TRAINED * len(names))
+    shuffled = [names[place] for place in order]
+    return shuffled[:count], shuffled[count:]
+
+
+def group_by_tile(records: Sequence[Record], folder: Path) -> tuple[list[Record], dict[str, int]]:
+    """Divide the tiles for training at random, whatever whole slide they are of, in shards of at most 32 tiles.
+
+    Args:
+        records: those of ``vasculature``.
+        folder: the folder that they are of.
+
+    Returns:
+        The records, each shard of tiles for training a group of its own; and the folds of these shards: 0 validates
+        on one tile in five, 1 on the others.
+
+    Raises:
+        UserError: there are fewer than two tiles to divide.
+    """
+    trained = {record["slide"] for record in records if record["role"] == "train"}
+    if len(trained) < 2:
+        what = f"tiles for training: {len(trained)}; at least two can be divided."
+        raise UserError(Problem(str(folder), what, "Leave --group out, or add tiles."))
+    sides = divide_tiles([name for name in outlined_tiles(folder) if name in trained])
+    named = (("train", 1, sides[0]), ("validation", 0, sides[1]))
+    placed = {
+        name: (f"{side}_{place // SHARD:03}", fold) for side, fold, names in named for place, name in enumerate(names)
+    }
+    grouped = [
+        record | {"group": placed[name][0], "shard": placed[name][0]} if (name := record["slide"]) in placed else record
+        for record in records
+    ]
+    return grouped, dict(placed.values())

@@ -7,11 +7,13 @@ import pytest
 import rasterio
 
 from tilewright.project.config import Folds
-from tilewright.project.layouts import SHARD
+from tilewright.project.folders import SHARD
 from tilewright.project.orders import split_rows
 from tilewright.project.sheet import sheet
 from tilewright.project.sheetfile import read_sheet
+from tilewright.project.vasculature import divide_tiles
 from tilewright.runtime.errors import UserError
+from tilewright.tiles.split import assign_folds
 
 CLASSES = ("blood_vessel", "glomerulus", "unsure")
 
@@ -150,6 +152,53 @@ def test_folds_can_share_evenly_what_is_known_of_donors(vasculature):
     (vasculature / "wsi_meta.csv").write_text(DONORS)
     rows = list(rows_of("vasculature", vasculature).values())
     assert [one.stratum for one in split_rows(rows, Folds(stratify="sex"))] == [row.column("sex") for row in rows]
+
+
+def seeds_split(names):
+    """The study's own words."""
+    shuffled = list(names)
+    np.random.seed(1)  # noqa: NPY002
+    np.random.shuffle(shuffled)  # noqa: NPY002
+    return shuffled[: int(0.8 * len(names))], shuffled[int(0.8 * len(names)) :]
+
+
+def test_tiles_are_divided_as_numpys_seed_1_shuffles_them():
+    names = [f"{hash(number) * 2654435761 % 2**32:08x}" for number in range(1633)]
+    trained, validated = divide_tiles(names)
+    assert (len(trained), len(validated)) == (1306, 327)
+    assert (trained, validated) == seeds_split(names)
+    assert divide_tiles(names[:7]) == seeds_split(names[:7])
+    assert len(divide_tiles(names[:7])[0]) == 5
+
+
+def test_a_split_by_tile_trains_on_four_in_five_and_no_shard_lies_on_both_sides(tmp_path):
+    names = [f"t{number * 37 % 100:02}" for number in range(100)]
+    for name in (*names, "bare"):
+        image(tmp_path / f"train/{name}.tif")
+    image(tmp_path / "test/hidden.tif")
+    (tmp_path / "tile_meta.csv").write_text(
+        "id,source_wsi,dataset,i,j\n" + "".join(f"{name},{number % 3},1,0,0\n" for number, name in enumerate(names))
+    )
+    lines = [json.dumps({"id": name, "annotations": []}) for name in names]
+    (tmp_path / "polygons.jsonl").write_text("\n".join(lines) + "\n")
+    rows = rows_of("vasculature", tmp_path, group="tile")
+    trained, validated = seeds_split(names)
+
+    folds = Folds(count=2, selected=[0], file=str(tmp_path / "slides.folds.csv"))
+    training = [row for row in rows.values() if row.role == "train"]
+    placed = {one.shard: one.fold for one in assign_folds(split_rows(training, folds), folds)}
+    assert {row.slide for row in training if placed[row.shard] == 0} == set(validated)
+    assert {row.slide for row in training if placed[row.shard] == 1} == set(trained)
+    assert sorted(Counter(row.shard for row in training).values()) == [16, 20, 32, 32]
+    assert all(row.group == row.shard for row in training)
+    assert {name: row.role for name, row in rows.items() if name not in names} == {"hidden": "test"}
+
+
+def test_a_split_by_tile_needs_two_tiles_and_the_layout_vasculature(vasculature, kidney):
+    for path in vasculature.glob("polygons_*.jsonl"):
+        path.unlink()
+    assert "tiles for training: 1; at least two can be divided" in refusal("vasculature", vasculature, group="tile")
+    assert "the layout kidney has groups of its own" in refusal("kidney", kidney, group="tile")
 
 
 def write_sartorius(folder, samples):
