@@ -28,31 +28,40 @@ EVERY, FOLDS = 6, 5
 
 
 def _kidney(folder: Path) -> list[Record]:
-    """``train/`` with outlines as ``ID.json``, else in ``train.csv`` as run lengths; ``test/``. One slide a shard.
+    """``train/``, ``test/`` and, where it is there, ``extra/`` with slides of other sources. One slide a shard.
 
-    Cortex and medulla are taken from ``ID-anatomical-structure.json`` beside the slide.
+    Outlines are ``ID.json`` or ``ID.geojson`` beside the slide, else the first table of run lengths that lists it:
+    ``train.csv``, ``train_*.csv``, ``extra/*.csv``. A slide of ``test/`` with outlines is for training; one of
+    ``extra/`` is external, of the source "extra". Cortex and medulla are taken from ``ID-anatomical-structure.json``
+    beside the slide.
 
     Group and source are the patient's number from ``HuBMAP-20-dataset_information.csv``, where the slide is listed.
     """
     information = {Path(row["image_file"]).stem: row for row in rows_of(folder / "HuBMAP-20-dataset_information.csv")}
-    encoded = {row["id"] for row in rows_of(folder / "train.csv") if "id" in row}
+    tables = [folder / "train.csv", *sorted(folder.glob("train_*.csv")), *sorted((folder / "extra").glob("*.csv"))]
+    encoded: dict[str, str] = {}
+    for table in tables:
+        for row in rows_of(table):
+            encoded.setdefault(row.get("id", ""), relative(table, folder))
     records = []
-    for role, image in train_and_test(folder, "kidney", ".tiff"):
+    extra = [("extra", image) for image in images_in(folder / "extra")]
+    for place, image in [*train_and_test(folder, "kidney", ".tiff"), *extra]:
         name = name_of(image)
-        record = {"slide": name, "image": relative(image, folder), "role": role}
-        if role == "train":
-            outlines = image.parent / f"{name}.json"
-            table = "train.csv" if name in encoded else ""
-            record["annotations"] = relative(outlines, folder) if outlines.is_file() else table
-        anatomy = image.parent / f"{name}-anatomical-structure.json"
-        if anatomy.is_file():
-            record["anatomy"] = relative(anatomy, folder)
+        beside = next((file for suffix in OUTLINES if (file := image.parent / f"{name}{suffix}").is_file()), None)
+        outlines = relative(beside, folder) if beside else encoded.get(name, "")
+        role = "external" if place == "extra" else "train" if place == "train" or outlines else "test"
         patient = information.get(name, {}).get("patient_number", "")
-        records.append(record | ({"group": patient, "source": patient} if patient else {}))
-    bare = [record["slide"] for record in records if record["role"] == "train" and not record["annotations"]]
+        known = {"group": patient, "source": patient} if patient else {"source": "extra"} if place == "extra" else {}
+        anatomy = image.parent / f"{name}-anatomical-structure.json"
+        records.append({
+            "slide": valid_name(name), "image": relative(image, folder), "role": role, "annotations": outlines, **known,
+            **({"anatomy": relative(anatomy, folder)} if anatomy.is_file() else {}),
+        })  # fmt: skip
+    bare = [record["slide"] for record in records if record["role"] != "test" and not record["annotations"]]
     if bare:
-        what = f"slides without outlines in train/: {', '.join(bare[:5])} ({len(bare)} in all)."
-        raise UserError(Problem(str(folder), what, "Add train/ID.json or train.csv, or move them to test/."))
+        what = f"slides without outlines in train/ or extra/: {', '.join(bare[:5])} ({len(bare)} in all)."
+        remedy = "Add ID.json beside the slide, or a table that lists it; or move them to test/."
+        raise UserError(Problem(str(folder), what, remedy))
     return records
 
 

@@ -65,10 +65,38 @@ def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney)
 
 def test_kidney_falls_back_on_the_table_of_run_lengths(kidney):
     (kidney / "train/bbb.json").unlink()
-    assert "slides without outlines in train/: bbb (1 in all)" in refusal("kidney", kidney)
+    assert "slides without outlines in train/ or extra/: bbb (1 in all)" in refusal("kidney", kidney)
     (kidney / "train.csv").write_text("id,encoding\naaa,1 2\nbbb,1 2\n")
     rows = rows_of("kidney", kidney)
     assert (rows["aaa"].annotations.name, rows["bbb"].annotations.name) == ("aaa.json", "train.csv")
+
+
+def test_kidney_takes_slides_of_extra_as_external_by_outlines_beside_them_or_by_tables(kidney):
+    for name in ("ddd.svs", "eee.tif", "fff.tiff"):
+        image(kidney / "extra" / name)
+    (kidney / "extra/ddd.json").write_text("[]")
+    (kidney / "extra/masks.csv").write_text("id,encoding\neee,1 2\n")
+    assert "slides without outlines in train/ or extra/: fff (1 in all)" in refusal("kidney", kidney)
+    (kidney / "train_extra.csv").write_text("id,encoding\nfff,1 2\n")
+    (kidney / "extra/notes.csv").write_text("stain,lab\nPAS,x\n")
+    rows = rows_of("kidney", kidney)
+    assert {name: (row.role, row.source, row.annotations.relative_to(kidney).as_posix())
+            for name, row in rows.items() if row.role == "external"} == {
+        "ddd": ("external", "extra", "extra/ddd.json"),
+        "eee": ("external", "extra", "extra/masks.csv"),
+        "fff": ("external", "extra", "train_extra.csv"),
+    }  # fmt: skip
+    assert Counter(row.role for row in rows.values()) == {"train": 2, "external": 3, "test": 1}
+
+
+def test_kidney_trains_on_slides_of_test_that_have_outlines(kidney):
+    for name in ("ddd", "eee", "hidden"):
+        image(kidney / f"test/{name}.tiff")
+    for name in ("ddd", "hidden-anatomical-structure"):
+        (kidney / f"test/{name}.json").write_text("[]")
+    (kidney / "train.csv").write_text("id,encoding\neee,1 2\n")
+    roles = {name: row.role for name, row in rows_of("kidney", kidney).items()}
+    assert roles == {"aaa": "train", "bbb": "train", "ccc": "test", "ddd": "train", "eee": "train", "hidden": "test"}
 
 
 @pytest.fixture
