@@ -20,6 +20,7 @@ from tilewright.project.orders import RasterizeOrder, RasterizeRow
 from tilewright.project.places import mask_file, scaled_mask_file
 from tilewright.project.project import Project
 from tilewright.project.rows import Row
+from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.atomic import atomic_path, private_path
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
@@ -82,6 +83,7 @@ def truth(
 def _project(config: Config, data: Path | None) -> Project:
     if data is not None:
         config = config.model_copy(update={"data": str(data)})
+    ensure_sheet(config)
     sheet = read_sheet(Path(config.sheet), config.roots, list(config.classes))
     return Project(config, sheet, {}, Bundled.read(config))
 

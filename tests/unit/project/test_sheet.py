@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import rasterio
 
-from tilewright.project.config import Folds
+from tilewright.project.config import Config, Folds
+from tilewright.project.configfile import parse_config
 from tilewright.project.folders import SHARD
+from tilewright.project.layouts import READERS
 from tilewright.project.orders import split_rows
-from tilewright.project.sheet import sheet
+from tilewright.project.sheet import ensure_sheet, sheet
 from tilewright.project.sheetfile import read_sheet
 from tilewright.project.vasculature import divide_tiles
 from tilewright.runtime.errors import UserError
@@ -333,3 +335,76 @@ def test_dsb2018_deals_each_look_to_folds_and_holds_some_images_out(tmp_path):
 def test_dsb2018_without_labels_is_refused(tmp_path):
     image(tmp_path / "images" / "a.png")
     assert "labels/*.png" in refusal("dsb2018", tmp_path)
+
+
+def config_of(folder, **keys):
+    return Config.model_validate({
+        "classes": {name: {} for name in CLASSES}, "scales": {"full": {"factor": 1}},
+        "tiles": {"t": {"scale": "full"}}, "models": {"m": {"tiles": "t"}}, "ensembles": {"m": {"models": {"m": 1}}},
+        "sheet": str(folder / "made" / "slides.csv"), "data": str(folder), **keys,
+    })  # fmt: skip
+
+
+def test_a_sheet_that_is_missing_is_written_by_the_layout_of_the_config(kidney, capsys):
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    sheet("kidney", kidney, out=kidney / "by_verb.csv")
+    made = kidney / "made" / "slides.csv"
+    assert made.read_bytes() == (kidney / "by_verb.csv").read_bytes()
+    assert f"{made} was not there: written from {kidney} (layout: kidney)" in capsys.readouterr().err
+    assert [path.name for path in made.parent.iterdir()] == ["slides.csv"]
+
+
+def test_a_sheet_that_is_there_is_never_written_over(kidney, capsys):
+    made = kidney / "made" / "slides.csv"
+    made.parent.mkdir()
+    made.write_text("mine")
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    assert made.read_text() == "mine"
+    made.unlink()
+    ensure_sheet(config_of(kidney))
+    assert not made.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sheet_that_comes_while_one_is_written_stays(kidney, monkeypatch):
+    made = kidney / "made" / "slides.csv"
+
+    def meanwhile(folder):
+        made.parent.mkdir()
+        made.write_text("of another start")
+        return [{"slide": "a", "image": "a.tif", "role": "test"}]
+
+    monkeypatch.setitem(READERS, "kidney", meanwhile)
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    assert made.read_text() == "of another start"
+    assert [path.name for path in made.parent.iterdir()] == ["slides.csv"]
+
+
+def test_a_layout_in_a_config_has_the_options_of_the_verb(vasculature):
+    layout = {"name": "vasculature", "group": "tile", "test_unlabelled": True}
+    ensure_sheet(config_of(vasculature, layout=layout))
+    sheet("vasculature", vasculature, out=vasculature / "slides.csv", group="tile", test_unlabelled=True)
+    for suffix in (".csv", ".folds.csv"):
+        made = (vasculature / "made" / "slides").with_suffix(suffix)
+        assert made.read_bytes() == (vasculature / "slides").with_suffix(suffix).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"layout": "kidney", "data": None}, "layout: the folder that .* would be written from is not named"),
+        ({"layout": "sartorius"}, "does not have the layout sartorius: not found: train.csv"),
+        ({"layout": "kidney", "data": "nowhere"}, "nowhere: is not a folder"),
+        ({"layout": {"name": "kidney", "group": "tile"}}, "group: the layout kidney has groups of its own"),
+        ({"layout": {"name": "kidney", "per_shard": 0}}, "per_shard: 0 slides a shard are too few"),
+    ],
+)
+def test_a_layout_that_cannot_be_read_is_told(kidney, keys, told):
+    with pytest.raises(UserError, match=told):
+        ensure_sheet(config_of(kidney, **keys))
+    assert not list((kidney / "made").glob("*"))
+
+
+def test_an_unknown_layout_is_told_with_the_known_ones():
+    with pytest.raises(UserError, match=r"layout\.name: input should be 'kidney', .* \(given: 'kidny'\)"):
+        parse_config({"layout": "kidny", "ensembles": {"m": {"models": {"m": 1}}}, "bundles": {}})
