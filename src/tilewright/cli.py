@@ -35,6 +35,7 @@ VERBS = {
     "calibrate": ("tilewright.inference.calibrate:calibrate", "Choose thresholds on out-of-fold slides."),
     "segment": ("tilewright.segments.segment:segment", "Make masks and objects of the probabilities of a shard."),
     "encode": ("tilewright.segments.encode:encode", "Write the run-length-encoded submission."),
+    "truth": ("tilewright.segments.truth:truth", "Write the outlines as run lengths, at any scale."),
     "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),

@@ -26,6 +26,7 @@ from tilewright.project.orders import (
 )
 from tilewright.project.places import Places, described_in, parent, weights_file
 from tilewright.project.project import Project
+from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError, raise_all
 from tilewright.tiles.split import assign_folds
@@ -51,10 +52,13 @@ def read_project(config: str | Path) -> Project:
 def project_of(config: Config) -> Project:
     """A project from its config: reads bundles and the sheet, and divides the slides into folds.
 
+    Where the config names a layout and the sheet is missing, that is written first.
+
     Raises:
         UserError: everything that is wrong with them.
     """
     bundled = Bundled.read(config)
+    ensure_sheet(config)
     sheet = read_sheet(Path(config.sheet), config.roots, list(config.classes))
     raise_all(UserError, list(sheet_problems(config, sheet)))
     trained = [row for row in sheet if row.role != "test"] if config.is_cross_validated else []

@@ -74,6 +74,7 @@ def orders(graph):
         ("bundle__licence", "CC0", {"pack"}),
         ("sheet", "slides/slides.csv", set()),
         ("data", "slides", set()),
+        ("layout", "qupath", set()),
     ],
 )
 def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
@@ -117,6 +118,15 @@ def test_a_line_more_in_the_sheet_changes_the_orders_of_no_other_shard(graph, pr
     project.write_sheet([project.add_slide("n1", "png", 96, 112, "test", "n", "n1", "two", ""), *project.rows()])
     after = orders(graph())
     assert {rule for rule in RULES if before[rule] != after[rule]} == {"encode", "measure", "evaluate", "report"}
+
+
+def test_a_config_that_names_a_layout_needs_no_sheet(graph, project):
+    rows = {row.slide: row for row in graph(layout="qupath", data="slides", sheet="made/slides.csv").project.sheet}
+    assert {name for name, row in rows.items() if row.role == "test"} == {"t2"}
+    assert rows["a1"].image == Path("slides/a1.png")
+    Path("made/slides.csv").write_text("slide,image\n")
+    with pytest.raises(UserError, match="the sheet has no rows"):
+        graph(layout="qupath", data="slides", sheet="made/slides.csv")
 
 
 def test_an_order_is_named_by_its_content_and_written_once(graph):

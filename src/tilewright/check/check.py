@@ -27,6 +27,7 @@ from tilewright.project.orders import EncodeOrder, split_rows
 from tilewright.project.places import Places, weights_file
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import Row, Sheet
+from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
@@ -211,6 +212,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     path = Path(config.sheet)
     errors = findings.errors["sheet"]
     try:
+        ensure_sheet(config)
         sheet, problems = examine_sheet(path, config.roots, list(config.classes) if "classes" in trusted else None)
     except UserError as error:
         errors += error.problems

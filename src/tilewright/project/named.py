@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tilewright.project.layouts import images_in, valid_name
+from tilewright.project.folders import images_in, valid_name
 from tilewright.project.rows import Row
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, UserError, raise_all

@@ -205,6 +205,11 @@ def described_in(bundle: str) -> str:
     return f"{bundle}/{BUNDLE}"
 
 
+def folds_beside(sheet: Path) -> Path:
+    """The table of folds that ``sheet`` writes beside a sheet, where a layout divides slides itself."""
+    return sheet.with_suffix(".folds.csv")
+
+
 def archive_file(folder: Path, shard: str) -> Path:
     """Tile archive of a shard."""
     return folder / f"{shard}.h5"

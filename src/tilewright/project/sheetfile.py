@@ -103,7 +103,11 @@ def not_found(where: str, column: str, file: Path, roots: Sequence[Path], *, com
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     if not path.is_file():
         raise UserError(
-            Problem(str(path), "the slide sheet does not exist.", "Write it with `tilewright sheet LAYOUT FOLDER`.")
+            Problem(
+                str(path),
+                "the slide sheet does not exist.",
+                "Write it with `tilewright sheet LAYOUT FOLDER`, or name the layout of data by the key layout.",
+            )
         )
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", restkey=SURPLUS, restval="")

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tilewright.runtime.errors import DataError, Problem
@@ -87,6 +87,15 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with atomic_path(path) as private:
         private.write_text(text, encoding="utf-8")
+
+
+def write_new(path: Path, text: str) -> None:
+    """As ``write_text``, unless there is such a file: that of another process, which may write it now, stays."""
+    with private_path(path) as private:
+        private.write_text(text, encoding="utf-8")
+        _sync(private)
+        with suppress(FileExistsError):
+            os.link(private, path)
 
 
 def _prepared(path: Path) -> Path:

@@ -244,6 +244,15 @@ def test_weights_to_start_from_must_be_there_or_be_made_by_the_graph(project, ca
     assert "whose scores would be too good" in section(capsys.readouterr().out, "warnings, config")
 
 
+def test_a_missing_sheet_is_written_where_the_config_names_a_layout(project, capsys):
+    (project / "slides.csv").unlink()
+    assert "the slide sheet does not exist" in examine(project, capsys)[0]
+    replace_in_config(project, "sheet: slides.csv", "sheet: slides.csv\nlayout: qupath")
+    assert "would be written from is not named" in examine(project, capsys)[0]
+    check(config=project / "config.yaml", data=project)
+    assert (project / "slides.csv").read_text().startswith("slide,image,annotations,role\na,a.tif,a.geojson,train\n")
+
+
 def test_data_folder_overrides_the_config(project):
     moved = project / "elsewhere"
     moved.mkdir()

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 import rasterio
 
-from tilewright.project.layouts import SHARD
-from tilewright.project.sheet import sheet
+from tilewright.project.config import Config, Folds
+from tilewright.project.configfile import parse_config
+from tilewright.project.folders import SHARD
+from tilewright.project.layouts import READERS
+from tilewright.project.orders import split_rows
+from tilewright.project.sheet import ensure_sheet, sheet
 from tilewright.project.sheetfile import read_sheet
+from tilewright.project.vasculature import divide_tiles
 from tilewright.runtime.errors import UserError
+from tilewright.tiles.split import assign_folds
 
 CLASSES = ("blood_vessel", "glomerulus", "unsure")
 
@@ -61,10 +67,38 @@ def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney)
 
 def test_kidney_falls_back_on_the_table_of_run_lengths(kidney):
     (kidney / "train/bbb.json").unlink()
-    assert "slides without outlines in train/: bbb (1 in all)" in refusal("kidney", kidney)
+    assert "slides without outlines in train/ or extra/: bbb (1 in all)" in refusal("kidney", kidney)
     (kidney / "train.csv").write_text("id,encoding\naaa,1 2\nbbb,1 2\n")
     rows = rows_of("kidney", kidney)
     assert (rows["aaa"].annotations.name, rows["bbb"].annotations.name) == ("aaa.json", "train.csv")
+
+
+def test_kidney_takes_slides_of_extra_as_external_by_outlines_beside_them_or_by_tables(kidney):
+    for name in ("ddd.svs", "eee.tif", "fff.tiff"):
+        image(kidney / "extra" / name)
+    (kidney / "extra/ddd.json").write_text("[]")
+    (kidney / "extra/masks.csv").write_text("id,encoding\neee,1 2\n")
+    assert "slides without outlines in train/ or extra/: fff (1 in all)" in refusal("kidney", kidney)
+    (kidney / "train_extra.csv").write_text("id,encoding\nfff,1 2\n")
+    (kidney / "extra/notes.csv").write_text("stain,lab\nPAS,x\n")
+    rows = rows_of("kidney", kidney)
+    assert {name: (row.role, row.source, row.annotations.relative_to(kidney).as_posix())
+            for name, row in rows.items() if row.role == "external"} == {
+        "ddd": ("external", "extra", "extra/ddd.json"),
+        "eee": ("external", "extra", "extra/masks.csv"),
+        "fff": ("external", "extra", "train_extra.csv"),
+    }  # fmt: skip
+    assert Counter(row.role for row in rows.values()) == {"train": 2, "external": 3, "test": 1}
+
+
+def test_kidney_trains_on_slides_of_test_that_have_outlines(kidney):
+    for name in ("ddd", "eee", "hidden"):
+        image(kidney / f"test/{name}.tiff")
+    for name in ("ddd", "hidden-anatomical-structure"):
+        (kidney / f"test/{name}.json").write_text("[]")
+    (kidney / "train.csv").write_text("id,encoding\neee,1 2\n")
+    roles = {name: row.role for name, row in rows_of("kidney", kidney).items()}
+    assert roles == {"aaa": "train", "bbb": "train", "ccc": "test", "ddd": "train", "eee": "train", "hidden": "test"}
 
 
 @pytest.fixture
@@ -92,14 +126,13 @@ def test_vasculature_takes_the_most_complete_file_and_says_which_classes_it_hold
         "t1": ("polygons", CLASSES),
         "t2": ("polygons_blood_vessel_only", ("blood_vessel",)),
         "t3": ("polygons_vessel_or_unsure_merged", ("blood_vessel",)),
-        "t4": (None, ()),
         "t5": (None, ()),
         "hidden": (None, ()),
     }
 
 
 def test_vasculature_keeps_tiles_of_a_slide_together_and_test_tiles_in_shards_of_their_own(vasculature):
-    rows = rows_of("vasculature", vasculature)
+    rows = rows_of("vasculature", vasculature, test_unlabelled=True)
     assert {name: (row.shard, row.group, row.role, row.source) for name, row in rows.items()} == {
         "t1": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
         "t2": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
@@ -115,7 +148,87 @@ def test_vasculature_works_with_the_competitions_own_files_only(vasculature):
     for path in vasculature.glob("polygons_*.jsonl"):
         path.unlink()
     rows = rows_of("vasculature", vasculature)
-    assert Counter(row.role for row in rows.values()) == {"train": 1, "test": 5}
+    assert {name: row.role for name, row in rows.items()} == {"t1": "train", "t5": "test", "hidden": "test"}
+
+
+def test_vasculature_leaves_tiles_of_train_without_complete_outlines_out_and_counts_them(vasculature, capsys):
+    rows = rows_of("vasculature", vasculature)
+    assert "t4" not in rows
+    assert "1 image(s) of train/ without complete outlines are left out" in capsys.readouterr().err
+    assert rows_of("vasculature", vasculature, test_unlabelled=True)["t4"].role == "test"
+    assert capsys.readouterr().err == ""
+
+
+def test_only_a_layout_that_leaves_images_out_can_test_them(kidney):
+    assert "the layout kidney has no images that it leaves out" in refusal("kidney", kidney, test_unlabelled=True)
+
+
+DONORS = "source_wsi,age,sex,race,height,weight,bmi,notes\n1,58,F,W,160.0,59.0,23.0,x\n3,73,F,W,162.3,87.5,33.2,y\n"
+
+
+def test_vasculature_joins_what_is_known_of_the_donor_by_whole_slide(vasculature):
+    assert not rows_of("vasculature", vasculature)["t1"].has_column("bmi")
+    (vasculature / "wsi_meta.csv").write_text(DONORS)
+    rows = rows_of("vasculature", vasculature)
+    columns = ("age", "sex", "race", "height", "weight", "bmi", "dataset")
+    told = {name: [row.column(column) for column in columns] for name, row in rows.items()}
+    assert told["t1"] == told["t5"] == ["58", "F", "W", "160.0", "59.0", "23.0", "2"]
+    assert told["t3"] == [""] * 6 + ["2"]
+    assert told["hidden"] == [""] * 7
+    assert not rows["t1"].has_column("notes")
+
+
+def test_folds_can_share_evenly_what_is_known_of_donors(vasculature):
+    (vasculature / "wsi_meta.csv").write_text(DONORS)
+    rows = list(rows_of("vasculature", vasculature).values())
+    assert [one.stratum for one in split_rows(rows, Folds(stratify="sex"))] == [row.column("sex") for row in rows]
+
+
+def seeds_split(names):
+    """The study's own words."""
+    shuffled = list(names)
+    np.random.seed(1)  # noqa: NPY002
+    np.random.shuffle(shuffled)  # noqa: NPY002
+    return shuffled[: int(0.8 * len(names))], shuffled[int(0.8 * len(names)) :]
+
+
+def test_tiles_are_divided_as_numpys_seed_1_shuffles_them():
+    names = [f"{hash(number) * 2654435761 % 2**32:08x}" for number in range(1633)]
+    trained, validated = divide_tiles(names)
+    assert (len(trained), len(validated)) == (1306, 327)
+    assert (trained, validated) == seeds_split(names)
+    assert divide_tiles(names[:7]) == seeds_split(names[:7])
+    assert len(divide_tiles(names[:7])[0]) == 5
+
+
+def test_a_split_by_tile_trains_on_four_in_five_and_no_shard_lies_on_both_sides(tmp_path):
+    names = [f"t{number * 37 % 100:02}" for number in range(100)]
+    for name in (*names, "bare"):
+        image(tmp_path / f"train/{name}.tif")
+    image(tmp_path / "test/hidden.tif")
+    (tmp_path / "tile_meta.csv").write_text(
+        "id,source_wsi,dataset,i,j\n" + "".join(f"{name},{number % 3},1,0,0\n" for number, name in enumerate(names))
+    )
+    lines = [json.dumps({"id": name, "annotations": []}) for name in names]
+    (tmp_path / "polygons.jsonl").write_text("\n".join(lines) + "\n")
+    rows = rows_of("vasculature", tmp_path, group="tile")
+    trained, validated = seeds_split(names)
+
+    folds = Folds(count=2, selected=[0], file=str(tmp_path / "slides.folds.csv"))
+    training = [row for row in rows.values() if row.role == "train"]
+    placed = {one.shard: one.fold for one in assign_folds(split_rows(training, folds), folds)}
+    assert {row.slide for row in training if placed[row.shard] == 0} == set(validated)
+    assert {row.slide for row in training if placed[row.shard] == 1} == set(trained)
+    assert sorted(Counter(row.shard for row in training).values()) == [16, 20, 32, 32]
+    assert all(row.group == row.shard for row in training)
+    assert {name: row.role for name, row in rows.items() if name not in names} == {"hidden": "test"}
+
+
+def test_a_split_by_tile_needs_two_tiles_and_the_layout_vasculature(vasculature, kidney):
+    for path in vasculature.glob("polygons_*.jsonl"):
+        path.unlink()
+    assert "tiles for training: 1; at least two can be divided" in refusal("vasculature", vasculature, group="tile")
+    assert "the layout kidney has groups of its own" in refusal("kidney", kidney, group="tile")
 
 
 def write_sartorius(folder, samples):
@@ -222,3 +335,76 @@ def test_dsb2018_deals_each_look_to_folds_and_holds_some_images_out(tmp_path):
 def test_dsb2018_without_labels_is_refused(tmp_path):
     image(tmp_path / "images" / "a.png")
     assert "labels/*.png" in refusal("dsb2018", tmp_path)
+
+
+def config_of(folder, **keys):
+    return Config.model_validate({
+        "classes": {name: {} for name in CLASSES}, "scales": {"full": {"factor": 1}},
+        "tiles": {"t": {"scale": "full"}}, "models": {"m": {"tiles": "t"}}, "ensembles": {"m": {"models": {"m": 1}}},
+        "sheet": str(folder / "made" / "slides.csv"), "data": str(folder), **keys,
+    })  # fmt: skip
+
+
+def test_a_sheet_that_is_missing_is_written_by_the_layout_of_the_config(kidney, capsys):
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    sheet("kidney", kidney, out=kidney / "by_verb.csv")
+    made = kidney / "made" / "slides.csv"
+    assert made.read_bytes() == (kidney / "by_verb.csv").read_bytes()
+    assert f"{made} was not there: written from {kidney} (layout: kidney)" in capsys.readouterr().err
+    assert [path.name for path in made.parent.iterdir()] == ["slides.csv"]
+
+
+def test_a_sheet_that_is_there_is_never_written_over(kidney, capsys):
+    made = kidney / "made" / "slides.csv"
+    made.parent.mkdir()
+    made.write_text("mine")
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    assert made.read_text() == "mine"
+    made.unlink()
+    ensure_sheet(config_of(kidney))
+    assert not made.exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sheet_that_comes_while_one_is_written_stays(kidney, monkeypatch):
+    made = kidney / "made" / "slides.csv"
+
+    def meanwhile(folder):
+        made.parent.mkdir()
+        made.write_text("of another start")
+        return [{"slide": "a", "image": "a.tif", "role": "test"}]
+
+    monkeypatch.setitem(READERS, "kidney", meanwhile)
+    ensure_sheet(config_of(kidney, layout="kidney"))
+    assert made.read_text() == "of another start"
+    assert [path.name for path in made.parent.iterdir()] == ["slides.csv"]
+
+
+def test_a_layout_in_a_config_has_the_options_of_the_verb(vasculature):
+    layout = {"name": "vasculature", "group": "tile", "test_unlabelled": True}
+    ensure_sheet(config_of(vasculature, layout=layout))
+    sheet("vasculature", vasculature, out=vasculature / "slides.csv", group="tile", test_unlabelled=True)
+    for suffix in (".csv", ".folds.csv"):
+        made = (vasculature / "made" / "slides").with_suffix(suffix)
+        assert made.read_bytes() == (vasculature / "slides").with_suffix(suffix).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"layout": "kidney", "data": None}, "layout: the folder that .* would be written from is not named"),
+        ({"layout": "sartorius"}, "does not have the layout sartorius: not found: train.csv"),
+        ({"layout": "kidney", "data": "nowhere"}, "nowhere: is not a folder"),
+        ({"layout": {"name": "kidney", "group": "tile"}}, "group: the layout kidney has groups of its own"),
+        ({"layout": {"name": "kidney", "per_shard": 0}}, "per_shard: 0 slides a shard are too few"),
+    ],
+)
+def test_a_layout_that_cannot_be_read_is_told(kidney, keys, told):
+    with pytest.raises(UserError, match=told):
+        ensure_sheet(config_of(kidney, **keys))
+    assert not list((kidney / "made").glob("*"))
+
+
+def test_an_unknown_layout_is_told_with_the_known_ones():
+    with pytest.raises(UserError, match=r"layout\.name: input should be 'kidney', .* \(given: 'kidny'\)"):
+        parse_config({"layout": "kidny", "ensembles": {"m": {"models": {"m": 1}}}, "bundles": {}})

@@ -15,6 +15,8 @@ from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
     Folds,
+    LayoutByName,
+    LayoutUse,
     Limits,
     PixelClass,
     PixelRule,
@@ -45,9 +47,9 @@ from tilewright.project.config.training import LossName, Network, Pseudo
 
 __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "BundleText", "BundleUse", "Calibration",
-    "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "Limits", "LossName",
-    "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale", "Seams",
-    "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",
+    "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse", "Limits",
+    "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale",
+    "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",
 ]  # fmt: skip
 
 
@@ -62,6 +64,11 @@ class Config(Section):
 
     sheet: str = Field("config/slides.csv", description="The slide sheet (csv or tsv), from the working directory.")
     data: str | None = Field(None, description="Folder in which images and outlines are looked for first.")
+    layout: LayoutByName = Field(
+        None,
+        description="Layout of the folder data, by name or as a section with options; where the slide sheet is "
+        "missing, it is written from that folder first. A sheet that is there is never written over.",
+    )
     bundles: dict[Name, BundleUse] = Field(
         {}, description="Bundles by name: models that were trained elsewhere, as members of ensembles."
     )

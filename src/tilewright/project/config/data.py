@@ -1,12 +1,38 @@
 """Sections about the data: classes, outlines, scales, tiles, folds."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tilewright.project.config.base import Name, Section, Share
+from tilewright.project.folders import Layout
 
 PixelRule = Literal["center", "all_touched"]
+
+
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class LayoutUse(Section):
+    """How the slide sheet is written from a folder whose layout is known, as by `tilewright sheet`."""
+
+    name: Layout = Field(description="Name of the layout.")
+    per_shard: int | None = Field(
+        None, description="For kidney and qupath: most slides that share a shard; none: one slide a shard."
+    )
+    test_unlabelled: bool = Field(
+        False, description="For vasculature: tiles of train/ without complete outlines become test slides."
+    )
+    group: Literal["tile"] | None = Field(
+        None,
+        description="tile: for vasculature, tiles are divided at random, and their folds are written beside the sheet "
+        "(NAME.folds.csv), for folds.file; none: a whole slide is a group.",
+    )
+
+
+LayoutByName = Annotated[LayoutUse | None, BeforeValidator(_by_name, json_schema_input_type=Layout | LayoutUse | None)]
+"""A layout by its name alone, or with options."""
 
 
 class PixelClass(Section):
