@@ -32,6 +32,9 @@ WORDS = {
     "from": ("second",),
     "method": ("color",),
     "precision": ("16",),
+    "layout": ("kidney", "sartorius"),
+    "name": ("kidney",),
+    "group": (None,),
 }
 """Other words for values that are words."""
 
@@ -52,24 +55,32 @@ def problems(system, values):
     """
     expected = {key: value for line in system.lines.values() for key, value in line.values.items()}
     ours = {key: each.value for key, each in system.ours.items()}
-    given = leaves(values)
+    given, table = leaves(values), expected | ours
+    found = [f"{key}: twice in the table" for key in expected.keys() & ours]
+    found += [f"{place}: not in the table" for place in given if not any(means(place, key) for key in table)]
+    found += _differences(given, table)
+    if found:
+        return found
     try:
-        known = leaves(parse_config(values).model_dump(mode="json", by_alias=True)) | given
+        config = leaves(parse_config(values).model_dump(mode="json", by_alias=True)) | given
     except UserError as error:
         return [str(error)]
-    found, claimed = [f"{key}: twice in the table" for key in sorted(expected.keys() & ours)], set()
-    for key, value in (expected | ours).items():
-        places = [place for place in known if means(place, key)]
-        claimed.update(places)
-        found += [f"{key}: not there"] if not places else []
-        found += [f"{place}: {known[place]!r}, not {value!r}" for place in places if not same(known[place], value)]
-    return found + [f"{place}: not in the table" for place in given if place not in claimed]
+    missing = [key for key in table if not any(means(place, key) for place in config)]
+    return [f"{key}: not there" for key in missing] + _differences(config, table)
+
+
+def _differences(values, table):
+    pairs = ((place, key) for key in table for place in values if means(place, key))
+    return [
+        f"{place}: {values[place]!r}, not {table[key]!r}" for place, key in pairs if not same(values[place], table[key])
+    ]
 
 
 def means(place, key):
     """Whether a key of a table means a place; a star stands for one name."""
-    parts, wanted = place.split("."), key.split(".")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+    if "*" not in key:
+        return place == key
+    return place.count(".") == key.count(".") and all(map(fnmatchcase, place.split("."), key.split(".")))
 
 
 def same(found, value):
@@ -83,7 +94,8 @@ def changed(key, value):
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int | float):
-        return [value * 2, value / 2, value + 1, value * 1.1, value + 0.1]
+        others = (value * 2, value / 2, value + 1, value * 1.1, value + 0.1)
+        return [other for other in others if other != value]
     if isinstance(value, list):
         return [value[:-1], [*value[:-1], value[-1] * 1.1 if isinstance(value[-1], float) else value[-1] + value[-1]]]
     return [word for word in (*WORDS.get(name, ()), f"{value}x", "#000000") if word != value]
@@ -103,6 +115,16 @@ def with_value(values, key, value):
     for name in names[:-1]:
         inner = inner[name]
     inner[names[-1]] = value
+    return copy
+
+
+def without(values, key):
+    """A copy of nested values that lacks one."""
+    copy = deepcopy(values)
+    inner, names = copy, key.split(".")
+    for name in names[:-1]:
+        inner = inner[name]
+    del inner[names[-1]]
     return copy
 
 

@@ -22,11 +22,12 @@ from tilewright.pixels.grid import Size, grid
 from tilewright.pixels.rle import encode_rle
 from tilewright.tiles.archive import TileTable
 from tilewright.training import sampling
-from tilewright.training.architectures import build_network, normalisation
+from tilewright.training.architectures import build_network, check_network, normalisation
 from tilewright.training.augment import SETS
 from tilewright.training.averaging import Average
 from tilewright.training.losses import WeightedLoss
-from tilewright.training.schedules import lulls, optimizer, rate_curve
+from tilewright.training.optimizers import optimizer, peak_rate
+from tilewright.training.schedules import lulls, rate_curve
 from tilewright.training.segmenter import Segmenter
 
 PROBABILITY = ((0.9, 0.6, 0.4, 0.2), (0.3, 0.3, 0.3, 0.3))
@@ -83,6 +84,7 @@ def loss(config, model):
 
 def optimiser(config, model):
     """Kind and settings of the optimiser."""
+    check_network(config.models[model])
     made = optimizer(config.models[model], [nn.Parameter(torch.zeros(1))])
     return {"kind": type(made).__name__, **made.param_groups[0]}
 
@@ -92,6 +94,11 @@ def rate(config, model):
     network = config.models[model]
     curve = rate_curve(network, STEPS)
     return {share: network.learning_rate * curve(round(share * STEPS)) for share in (0, 0.025, 0.05, 0.2, 0.6, 1)}
+
+
+def shared(config, model):
+    """The learning rate at its peak on four devices."""
+    return peak_rate(config.models[model].model_copy(update={"devices": 4}))
 
 
 def lowered(config, model):
@@ -124,7 +131,7 @@ def course(config, model):
 
 def average(config, model):
     """What the average of the weights keeps of the first ones, by updates."""
-    network, weight = Average(config.models[model].ema), nn.BatchNorm1d(1)
+    network, weight = Average(config.models[model].ema, config.models[model].ema_warmup), nn.BatchNorm1d(1)
     kept = {}
     for update in range(12):
         nn.init.constant_(weight.weight, float(update == 0))
@@ -253,8 +260,8 @@ def pseudo(config, model):
 FACTS = {
     each.__name__: each
     for each in (
-        parameters, pretrained, normalised, loss, optimiser, rate, lowered, course, average, crop, windows, tiles,
-        blended, views, draws, augmented, drawn, outlines, folds, ensemble, submission, pseudo,
+        parameters, pretrained, normalised, loss, optimiser, rate, shared, lowered, course, average, crop, windows,
+        tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, submission, pseudo,
     )
 }  # fmt: skip
 
@@ -288,9 +295,17 @@ def _table(slide, roles, coverage):
     count = len(slide)
     named = {name: np.array(["-"] * count) for name in ("source", "group", "kind")}
     return TileTable(
-        archive=np.zeros(count, np.int64), index=np.arange(count), slide=np.array(slide), role=np.array(roles), **named,
-        mpp=np.ones(count, np.float32), coverage=coverage.astype(np.float32), labelled=np.ones_like(coverage, bool),
-    )  # fmt: skip
+        archive=np.zeros(count, np.int64),
+        index=np.arange(count),
+        slide=np.array(slide),
+        role=np.array(roles),
+        **named,
+        x=np.arange(count),
+        y=np.zeros(count, np.int64),
+        mpp=np.ones(count, np.float32),
+        coverage=coverage.astype(np.float32),
+        labelled=np.ones_like(coverage, bool),
+    )
 
 
 def _archive(path, shows, center):

@@ -1,12 +1,11 @@
 """Presets have the values of the systems they are named after, and make of them what those made."""
 
 import re
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import yaml
-from reference.comparing import alike, leaves, made, mutants, problems
+from reference.comparing import alike, leaves, made, mutants, problems, with_value, without
 from systems import systems
 
 from tilewright.project.configfile import parse_config
@@ -66,11 +65,19 @@ def test_a_change_of_any_value_is_noticed(name):
 
 
 @pytest.mark.parametrize("name", WITH_PRESET)
-def test_a_value_that_is_missing_or_new_is_noticed(name):
+def test_a_value_that_is_new_is_noticed(name):
+    assert problems(FOUND[name], {**preset(name), "limits": {"max_pixels": 1}})
+    for model in preset(name)["models"]:
+        assert problems(FOUND[name], with_value(preset(name), f"models.{model}.clip", 1))
+
+
+@pytest.mark.parametrize("name", WITH_PRESET)
+def test_a_value_that_is_missing_is_noticed_unless_it_is_the_default(name):
     values = preset(name)
-    for model in values["models"].values():
-        assert problems(FOUND[name], {**deepcopy(values), "limits": {"max_pixels": 1}})
-        assert model
+    config = parse_config(values)
+    for key in leaves(values):
+        fewer = without(values, key)
+        assert problems(FOUND[name], fewer) or parse_config(fewer).model_dump() == config.model_dump(), key
 
 
 def test_every_test_that_is_named_exists():

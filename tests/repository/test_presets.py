@@ -25,8 +25,5 @@ def test_a_preset_names_what_exists_and_how_it_is_run(name):
     for model in config.models.values():
         check_network(model)
     text = (PRESETS / f"{name}.yaml").read_text()
-    assert f"--configfile config/presets/{name}.yaml" in text
-    assert (
-        f"tilewright sheet {'sartorius' if 'sartorius' in name else name.split('-')[0]} DATA --out {config.sheet}"
-        in text
-    )
+    assert f"--configfile config/presets/{name}.yaml --config data=DATA" in text
+    assert config.layout
