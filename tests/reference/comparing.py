@@ -97,7 +97,8 @@ def changed(key, value):
         others = (value * 2, value / 2, value + 1, value * 1.1, value + 0.1)
         return [other for other in others if other != value]
     if isinstance(value, list):
-        return [value[:-1], [*value[:-1], value[-1] * 1.1 if isinstance(value[-1], float) else value[-1] + value[-1]]]
+        last = f"{value[-1]}x" if isinstance(value[-1], str) else value[-1] + 0.1
+        return [[*value[:-1], last], [*value[:-1], last + 0.9] if value[-1:] == [0] else value[1:]]
     return [word for word in (*WORDS.get(name, ()), f"{value}x", "#000000") if word != value]
 
 
@@ -152,4 +153,4 @@ def alike(expected, found):
         return len(expected) == len(found) and all(map(alike, expected, found))
     if isinstance(expected, bool) or expected is None or isinstance(expected, str):
         return expected == found
-    return not isinstance(found, bool | str | None) and found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    return not isinstance(found, bool | str | None) and found == pytest.approx(expected, rel=1e-4, abs=1e-9)

@@ -33,7 +33,7 @@ from tilewright.training.segmenter import Segmenter
 PROBABILITY = ((0.9, 0.6, 0.4, 0.2), (0.3, 0.3, 0.3, 0.3))
 TRUTH = ((1, 1, 0, 0), (1, 0, 0, 0))
 """Of the example that losses are computed for: one tile of four pixels, by class."""
-STEPS = 100_000
+STEPS = 100_000_000
 TOLD = (
     "scale", "rotate", "translate_percent", "shear", "alpha", "sigma", "distort_limit", "num_steps", "gamma_limit",
     "brightness_limit", "contrast_limit", "r_shift_limit", "g_shift_limit", "b_shift_limit", "hue_shift_limit",
@@ -74,12 +74,21 @@ def normalised(config, model):
 
 def loss(config, model):
     """The loss of the example."""
+    return _loss(config, model, PROBABILITY, TRUTH)
+
+
+def loss_of_nothing(config, model):
+    """The loss where nothing is and hardly anything is seen: a probability of a millionth in each of four pixels."""
+    return _loss(config, model, ((1e-6,) * 4,) * 2, ((0,) * 4,) * 2)
+
+
+def _loss(config, model, probability, truth):
     network, classes = config.models[model], list(config.classes)
     weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
     shape = (1, len(classes), 2, 2)
-    logits = torch.logit(torch.tensor(PROBABILITY[: len(classes)])).view(shape)
-    truth = torch.tensor(TRUTH[: len(classes)], dtype=torch.float32).view(shape)
-    return WeightedLoss(network.loss, weights)(logits, truth, torch.ones(shape)).item()
+    logits = torch.logit(torch.tensor(probability[: len(classes)])).view(shape)
+    expected = torch.tensor(truth[: len(classes)], dtype=torch.float32).view(shape)
+    return WeightedLoss(network.loss, weights)(logits, expected, torch.ones(shape)).item()
 
 
 def optimiser(config, model):
@@ -192,7 +201,7 @@ def draws(config, model):
     table = _table(slide, roles, coverage)
     shows = np.arange(len(slide)) % 2 == 0
     with TemporaryDirectory() as folder:
-        archives = [_archive(Path(folder) / "t.h5", shows, network.sampling.center)]
+        archives = [_archive(Path(folder) / "t.h5", shows)]
         weights = sampling.draw_weights(table, archives, network, list(config.classes))
     weights = np.full(len(slide), 1 / len(slide)) if weights is None else weights
     share = {name: weights[table.role == name].sum() for name in sorted(set(roles))}
@@ -260,8 +269,8 @@ def pseudo(config, model):
 FACTS = {
     each.__name__: each
     for each in (
-        parameters, pretrained, normalised, loss, optimiser, rate, shared, lowered, course, average, crop, windows,
-        tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, submission, pseudo,
+        parameters, pretrained, normalised, loss, loss_of_nothing, optimiser, rate, shared, lowered, course, average,
+        crop, windows, tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, submission, pseudo,
     )
 }  # fmt: skip
 
@@ -308,10 +317,10 @@ def _table(slide, roles, coverage):
     )
 
 
-def _archive(path, shows, center):
-    """Tiles of 64 pixels; some show a class in the outermost pixels of the square that counts, others beside it."""
+def _archive(path, shows):
+    """Tiles of 64 pixels; some show a class in the corner of the central 20 x 20 pixels, others right beside it."""
     masks = np.zeros((len(shows), 64, 64), np.uint8)
-    first = (64 - (center or 20)) // 2
+    first = (64 - 20) // 2
     masks[shows, first, first] = 1
     masks[~shows, first - 1, first] = 1
     with h5py.File(path, "w") as archive:
