@@ -3,8 +3,10 @@ from functools import partial
 from inspect import signature
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch.nn.functional import elu
 
 from tilewright.project.config import Network
@@ -121,6 +123,37 @@ def test_edge_sees_a_moved_edge_and_not_a_constant_error():
     assert wide.item() < value("edge", torch.zeros(1, 1, 48, 48), torch.zeros(1, 1, 48, 48), ones) / 4
 
 
+@pytest.mark.parametrize("place", [(15, 15), (0, 0), (2, 29), (30, 16), (16, 1)])
+def test_edge_is_the_mean_response_to_a_difference_of_gaussians_around_each_pixel(place):
+    """Of a single wrong pixel, also near each border, where a kernel that lies elsewhere would be cut otherwise."""
+    logits, truth = torch.full((1, 1, 31, 31), -100.0), torch.zeros(1, 1, 31, 31)
+    truth[0, 0, *place] = 1
+    reach = np.arange(-7, 8)
+    narrow, wide = (np.exp(-(reach**2) / (2 * sigma**2)) for sigma in (1.5, 2.4))
+    kernel = np.outer(narrow, narrow) / narrow.sum() ** 2 - np.outer(wide, wide) / wide.sum() ** 2
+    response = ndimage.correlate(truth[0, 0].numpy().astype(float), kernel, mode="constant")
+    assert value("edge", logits, truth, torch.ones_like(truth)) == pytest.approx(np.abs(response).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_one_pixel_that_counts_has_the_loss_of_its_formula(positive):
+    logits, truth, valid = LOGITS, torch.full_like(TRUTH, float(positive)), torch.zeros_like(ONES)
+    valid[..., 1, 1] = 1
+    logits = torch.full_like(LOGITS, math.log(0.4 / 0.6))
+    right = 0.4 if positive else 0.6
+    expected = {
+        "bce": -math.log(right),
+        "balanced_bce": -math.log(right) * (1 if positive else 3),
+        "focal": -math.log(right) * (1 - right) ** 2,
+        "dice": 1 - (1.8 if positive else 1) / (2.4 if positive else 1.4),
+        "tversky": 1 - 1.4 / 1.7 if positive else 1 - 1 / 1.2,
+        "lovasz": 1 - (1 if positive else -1) * math.log(0.4 / 0.6),
+    }
+    for name, each in expected.items():
+        assert value(name, logits, truth, valid) == pytest.approx(each, abs=1e-6), name
+        assert WeightedLoss(terms(**{name: 1}), torch.ones(1))(logits, truth, valid).item() == pytest.approx(each)
+
+
 @EACH
 def test_gradients_are_those_of_finite_differences(name):
     logits, truth, valid = random_batch(dtype=torch.float64)
@@ -188,6 +221,12 @@ def terms(**loss):
 def test_terms_add_up_by_their_weights():
     both = WeightedLoss(terms(bce=2, dice={"weight": 0.5, "power": 2}), torch.ones(1))(LOGITS, TRUTH, ONES)
     assert both.item() == pytest.approx(2 * value("bce") + 0.5 * value("dice", power=2))
+
+
+def test_a_term_may_be_its_weight_alone_or_some_of_its_parameters():
+    numbers = WeightedLoss({"bce": 2.0, "dice": {"power": 2.0}}, torch.ones(1))
+    assert numbers(LOGITS, TRUTH, ONES).item() == pytest.approx(2 * value("bce") + value("dice", power=2))
+    assert not numbers.state_dict()  # no part of what is trained
 
 
 def test_classes_count_by_their_weights_and_only_where_they_are_labelled():
