@@ -44,7 +44,7 @@ def draw_model(histories: Mapping[int, pd.DataFrame], colors: Mapping[str, str],
     """Draw the learning curves of a model: one column for each fold, Dice above loss, on common axes.
 
     Args:
-        histories: of each trained fold; columns epoch, train_loss, val_loss, dice and dice_{class}.
+        histories: of each trained fold; columns epoch, train_loss, train_dice, val_loss, dice and dice_{class}.
         colors: colour of each class.
         out: the PNG to write.
     """
@@ -69,6 +69,7 @@ def _dice_panel(axes: Axes, history: pd.DataFrame, colors: Mapping[str, str]) ->
     marker = "." if len(epochs) < 15 else ""
     for name, color in colors.items():
         draw_line(axes, history, f"dice_{name}", color=color, linewidth=1.3, marker=marker, label=name)
+    draw_line(axes, history, "train_dice", color="#7a7a7a", linewidth=1.5, label="training tiles")
     draw_line(axes, history, "dice", color=ALL_COLOR, linewidth=2, marker=marker, label="mean of classes")
     if history["dice"].notna().any():
         best = int(history["dice"].argmax())

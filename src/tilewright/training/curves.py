@@ -11,15 +11,20 @@ from matplotlib.figure import Figure
 from tilewright.runtime.atomic import atomic_path
 
 LOSSES = {"val_loss": "validation", "ema_val_loss": "validation, EMA", "swa_val_loss": "validation, SWA"}
-MEANS = {"dice": ("mean", "black"), "ema_dice": ("mean, EMA", "tab:red"), "swa_dice": ("mean, SWA", "tab:purple")}
+MEANS = {
+    "train_dice": ("training tiles", "grey"),
+    "dice": ("mean", "black"),
+    "ema_dice": ("mean, EMA", "tab:red"),
+    "swa_dice": ("mean, SWA", "tab:purple"),
+}
 
 
 def draw_curves(history: pd.DataFrame, best: int, out: Path) -> None:
     """Draw loss and Dice over the epochs.
 
     Args:
-        history: columns epoch, train_loss, val_loss, dice, dice_{class}, ema_dice and swa_dice; some may be missing,
-            and epochs that were not validated have no values.
+        history: columns epoch, train_loss, train_dice, val_loss, dice, dice_{class}, ema_dice and swa_dice; some may
+            be missing, and epochs that were not validated have no values.
         best: the epoch whose weights are kept.
         out: the PNG to write.
     """
@@ -38,7 +43,7 @@ def draw_curves(history: pd.DataFrame, best: int, out: Path) -> None:
             draw_line(dice, history, column, label=name, lw=2, color=color)
         if best in set(history["epoch"]):
             dice.axvline(best + 1, color="grey", ls=":", label="kept")
-        dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles, best threshold")
+        dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1), title="Dice of the validation tiles, best thresholds")
         if dice.get_legend_handles_labels()[0]:
             dice.legend()
         with atomic_path(out) as private:

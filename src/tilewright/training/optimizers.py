@@ -26,7 +26,8 @@ OTHERS = {"params", "maximize", "foreach", "fused", "capturable", "differentiabl
 def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimiser of a network's training, which ``optimizer_problems`` has nothing against."""
     kind: Any = _usable()[network.optimizer.lower()]
-    return kind(parameters, lr=peak_rate(network), **_given(network, kind))
+    made: Optimizer = kind(parameters, lr=peak_rate(network), **_given(network, kind))
+    return made
 
 
 def peak_rate(network: Network) -> float:

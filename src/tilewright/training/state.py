@@ -144,7 +144,7 @@ class TrainingState(lightning.Callback):
         assert isinstance(pl_module, SegmentationTask)
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not _was_validated(trainer):
-            values = {"train_loss": values["train_loss"]}
+            values = {name: value for name, value in values.items() if name.startswith("train_")}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": trainer.current_epoch, "learning_rate": rate, **values})
         _check_convergence(trainer, pl_module, values)

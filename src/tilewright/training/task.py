@@ -1,7 +1,7 @@
 """The training of a network as a LightningModule: loss, validation Dice, averages of the weights, optimiser."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -11,7 +11,6 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor
 from torch.func import functional_call
 
-from tilewright.pixels.histograms import BINS, Histogram, dice_curve
 from tilewright.project.config.training import Network
 from tilewright.training.averaging import Average
 from tilewright.training.data import Sample, Targets, targets
@@ -20,6 +19,7 @@ from tilewright.training.losses import WeightedLoss, bce
 from tilewright.training.mixing import mix
 from tilewright.training.optimizers import optimizer
 from tilewright.training.schedules import rate_curve
+from tilewright.training.scores import add_counts, best_dice, iou_of, mean_where_known, no_counts
 from tilewright.training.segmenter import Outputs, Segmenter
 
 RAW = "raw"
@@ -34,12 +34,17 @@ class SegmentationTask(lightning.LightningModule):
     is that at the same threshold: both are pooled, so IoU = Dice / (2 - Dice). Averages of the weights are validated
     too, as ``ema_dice``, ``ema_val_loss``, ``swa_dice``, ``swa_val_loss``.
 
+    ``train_dice`` and ``train_iou`` are the same of the batches that were trained on: augmented, with dropout, each by
+    the weights that it met. Batches of MixUp, which have two truths, do not count there.
+
     Attributes:
         averages: averages of the weights, by name.
+        learnt: counts of the pixels that were trained on in this epoch.
         reduction: share of the learning rate that the schedule plateau has left.
     """
 
     counts: Tensor
+    learnt: Tensor
     losses: Tensor
 
     def __init__(self, segmenter: Segmenter, network: Network, classes: list[str], steps: int) -> None:
@@ -60,7 +65,8 @@ class SegmentationTask(lightning.LightningModule):
             self.averages["swa"] = Average(None)
         self.reduction, self._seen = 1.0, 0
         sets = 1 + len(self.averages)
-        self.register_buffer("counts", torch.zeros(sets, len(classes), 2, BINS, dtype=torch.int64), persistent=False)
+        self.register_buffer("counts", no_counts(sets, len(classes)), persistent=False)
+        self.register_buffer("learnt", no_counts(1, len(classes)), persistent=False)
         self.register_buffer("losses", torch.zeros(sets, 2), persistent=False)
 
     def on_train_start(self) -> None:
@@ -87,6 +93,8 @@ class SegmentationTask(lightning.LightningModule):
         images = batch.recoloring(batch.image)
         images, parts = mix(images, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
         outputs = self.segmenter.outputs(images)
+        if len(parts) == 1:
+            add_counts(self.learnt[0], outputs.logits, parts[0].targets)
         losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
         return torch.stack(losses).sum()
 
@@ -96,8 +104,18 @@ class SegmentationTask(lightning.LightningModule):
             self.averages["ema"].update(self.segmenter)
         self._seen = self.global_step
         last = index + 1 == self.trainer.num_training_batches
+        if last:
+            self._log_learnt()
         if last and self.spec.swa and self.current_epoch >= first_averaged(self.spec.swa, self.spec.epochs):
             self.averages["swa"].update(self.segmenter)
+
+    def _log_learnt(self) -> None:
+        """Log Dice and IoU of what was trained on in the epoch, if any of it was not blended."""
+        dice = best_dice(summed(self.learnt)[0].cpu().numpy())
+        self.learnt.zero_()
+        for name, values in (("train_dice", dice), ("train_iou", [iou_of(each) for each in dice])):
+            if not all(map(math.isnan, values)):
+                self.log(name, mean_where_known(values), on_step=False, on_epoch=True, batch_size=1)
 
     def on_validation_epoch_start(self) -> None:
         """Let all processes validate the averages that are kept: their batch norms have seen different tiles."""
@@ -113,10 +131,7 @@ class SegmentationTask(lightning.LightningModule):
         for place, name in enumerate(self.validated()):
             logits = self.logits(name, batch.image)
             self.losses[place] += torch.stack([self.loss(logits, *expected) * size, size])
-            bins = (torch.sigmoid(logits.float()).nan_to_num() * (BINS - 1) + 0.5).long()
-            rows = 2 * torch.arange(len(self.classes), device=bins.device).view(1, -1, 1, 1) + expected.truth.long()
-            places, counts = (rows * BINS + bins).flatten(), expected.valid.flatten().long()
-            self.counts[place].view(-1).scatter_add_(0, places, counts)
+            add_counts(self.counts[place], logits, expected)
 
     def validated(self) -> list[str]:
         """The kinds of weights that there are: raw, and the averages that have begun."""
@@ -140,17 +155,13 @@ class SegmentationTask(lightning.LightningModule):
         for name, (total, size) in zip(self.validated(), losses, strict=False):
             self.log("val_loss" if name == RAW else f"{name}_val_loss", total / size)
         for name, counts in zip(self.validated(), totals, strict=False):
-            curves = [dice_curve([Histogram(positive=each[1], negative=each[0])], "pooled") for each in counts]
-            best = [
-                float(curve[1:].max()) if each[1].any() else math.nan
-                for curve, each in zip(curves, counts, strict=True)
-            ]
+            best = best_dice(counts)
             if name == RAW:
                 overlap = [iou_of(dice) for dice in best]
-                self.log("iou", _mean_where_known(overlap))
+                self.log("iou", mean_where_known(overlap))
                 for metric, values in (("dice", best), ("iou", overlap)):
                     self.log_dict({f"{metric}_{each}": value for each, value in zip(self.classes, values, strict=True)})
-            self.log("dice" if name == RAW else f"{name}_dice", _mean_where_known(best))
+            self.log("dice" if name == RAW else f"{name}_dice", mean_where_known(best))
         self.counts.zero_()
         self.losses.zero_()
 
@@ -184,16 +195,6 @@ class SegmentationTask(lightning.LightningModule):
             occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
             total = total + self.spec.image_loss * occurrence.mean()
         return total
-
-
-def iou_of(dice: float) -> float:
-    """The intersection over union of two sets with a Dice coefficient."""
-    return dice / (2 - dice)
-
-
-def _mean_where_known(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / max(len(known), 1)
 
 
 def first_averaged(share: float, epochs: int) -> int:

@@ -35,19 +35,8 @@ def test_several_devices_may_learn_at_another_rate(devices, rate):
 
 
 NAMES = [
-    "asgd",
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamw",
-    "adamax",
-    "nadam",
-    "radam",
-    "rmsprop",
-    "rprop",
-    "sgd",
-]
+    "asgd", "adadelta", "adafactor", "adagrad", "adam", "adamw", "adamax", "nadam", "radam", "rmsprop", "rprop", "sgd",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,13 +1,15 @@
 """What the validation of an epoch measures."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tilewright.project.config import Network
+from tilewright.project.config.training import Mixing, Network
 from tilewright.training.data import Sample
 from tilewright.training.schedules import rate_curve
+from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 
 NETWORK = Network(tiles="any")
@@ -66,6 +68,42 @@ def test_ignored_pixels_and_unlabelled_classes_do_not_count(monkeypatch, rare):
     logged = validated(monkeypatch, logits, rare, labelled=(True, False))
     assert logged["dice"] == logged["dice_vessel"] == 1
     assert math.isnan(logged["dice_gland"])
+
+
+def learnt(monkeypatch, logits, bits, **options):
+    """What a task logs of an epoch of two batches, each of both halves of a tile."""
+    network = NETWORK.model_copy(update=options)
+    task = SegmentationTask(Segmenter(Fixed(logits), [0.5] * 3, [0.5] * 3), network, ["vessel"], steps=1)
+    logged = {}
+    monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: float(value)}))
+    monkeypatch.setattr(task, "_trainer", SimpleNamespace(num_training_batches=2, current_epoch=0, global_step=0))
+    monkeypatch.setattr(SegmentationTask, "global_rank", 0)
+    image = torch.zeros(len(bits), 3, *bits.shape[1:], dtype=torch.uint8)
+    for index in range(2):
+        task.training_step(Sample(image, bits, torch.ones(len(bits), 1, dtype=torch.bool)), index)
+        task.on_train_batch_end(None, None, index)
+    assert not task.learnt.any()
+    return logged
+
+
+def test_what_is_trained_on_has_the_dice_of_all_pixels_of_the_epoch(monkeypatch, rare):
+    logits = torch.randn(2, 1, 20, 20, generator=torch.Generator().manual_seed(3)) + rare
+    bits = torch.stack([rare, rare * 0])
+    bits[1, :, 10:] = 2
+    logged = learnt(monkeypatch, logits, bits)
+    bins = (torch.sigmoid(logits[:, 0]) * 255 + 0.5).long()[bits < 2]
+    taken = [bins >= cut for cut in range(1, 256)]
+    plain = max(float(2 * (mask & (bits[bits < 2] == 1)).sum() / (mask.sum() + 4)) for mask in taken)
+    assert 0 < plain < 1
+    assert logged["train_dice"] == pytest.approx(plain)
+    assert logged["train_iou"] == pytest.approx(plain / (2 - plain))
+
+
+@pytest.mark.parametrize(("kind", "scored"), [("mixup", False), ("cutmix", True)])
+def test_batches_with_two_truths_have_no_dice(monkeypatch, rare, kind, scored):
+    mixing = Mixing(kind=kind, probability=1.0)
+    logged = learnt(monkeypatch, torch.zeros(2, 1, 20, 20), torch.stack([rare, rare]), mixing=mixing)
+    assert ("train_dice" in logged) == ("train_iou" in logged) == scored
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

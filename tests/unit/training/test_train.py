@@ -158,7 +158,7 @@ def test_tensorboard_shows_validation_tiles(trained, whole, tmp_path):
     trained(tmp_path, epochs=1)
     events = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload()
     assert events.Tags()["images"] == ["validation/gland", "validation/vessel"]
-    assert {"train_loss", "val_loss", "dice"} <= set(events.Tags()["scalars"])
+    assert {"train_loss", "train_dice", "train_iou", "val_loss", "dice"} <= set(events.Tags()["scalars"])
     (shown,) = events.Images("validation/gland")
     assert (shown.width, shown.height) == (4 * 64, 2 * 64)
 
@@ -189,6 +189,8 @@ def test_the_outputs_say_how_the_model_was_made(whole):
     assert content["scale"] == {"factor": 1, "mpp": None}
     assert {"tilewright", "torch", "lightning"} <= content["versions"].keys()
     assert {"epoch", "learning_rate", "train_loss", "val_loss", "dice_vessel", "iou_vessel"} <= set(history.columns)
+    assert history["train_dice"].between(0.05, 1).all()
+    assert (history["train_iou"] < history["train_dice"]).all()
     expected = history["dice_gland"] / (2 - history["dice_gland"])
     assert history["iou_gland"].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     for metric in ("dice", "iou"):
