@@ -22,9 +22,10 @@ from tilewright.pixels.grid import Size, grid
 from tilewright.pixels.rle import encode_rle
 from tilewright.tiles.archive import TileTable
 from tilewright.training import sampling
-from tilewright.training.architectures import build_network, check_network, normalisation
+from tilewright.training.architectures import build_network, check_network
 from tilewright.training.augment import SETS
 from tilewright.training.averaging import Average
+from tilewright.training.encoders import normalisation
 from tilewright.training.losses import WeightedLoss
 from tilewright.training.optimizers import optimizer, peak_rate
 from tilewright.training.schedules import lulls, rate_curve

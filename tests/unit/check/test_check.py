@@ -244,6 +244,15 @@ def test_weights_to_start_from_must_be_there_or_be_made_by_the_graph(project, ca
     assert "whose scores would be too good" in section(capsys.readouterr().out, "warnings, config")
 
 
+def test_an_encoder_that_the_library_will_drop_is_warned_of(project, capsys):
+    replace_in_config(project, "{tiles: all}", "{tiles: all, encoder: timm-efficientnet-b0, encoder_weights: random}")
+    check(config=project / "config.yaml")
+    said = capsys.readouterr().out
+    assert (
+        'models.unet: the library will drop the encoder "timm-efficientnet-b0".\n    Use tu-tf_efficientnet_b0,' in said
+    )
+
+
 def test_a_missing_sheet_is_written_where_the_config_names_a_layout(project, capsys):
     (project / "slides.csv").unlink()
     assert "the slide sheet does not exist" in examine(project, capsys)[0]

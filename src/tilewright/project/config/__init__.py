@@ -14,6 +14,7 @@ from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
+    Blank,
     Folds,
     LayoutByName,
     LayoutUse,
@@ -46,7 +47,7 @@ from tilewright.project.config.results import (
 from tilewright.project.config.training import LossName, Network, Pseudo
 
 __all__ = [
-    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "BlendName", "BundleText", "BundleUse", "Calibration",
+    "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
     "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse", "Limits",
     "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale",
     "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",

@@ -110,6 +110,18 @@ class Tissue(Section):
     )
 
 
+class Blank(Section):
+    """Grid tiles that show nothing: dark, evenly bright, or black in part; brightness counts from 0 to 255."""
+
+    dark: float = Field(10, ge=0, le=255, description="Tiles with a lower mean of all pixels and channels are blank.")
+    bright: float = Field(205, ge=0, le=255, description="Tiles with a higher mean are blank, if they are flat.")
+    flat: float = Field(20, ge=0, description="Bright tiles are flat below this standard deviation.")
+    black: Share = Field(
+        0.1, description="Tiles are blank with a larger share of pixels whose mean of channels is below dark."
+    )
+    keep: Share = Field(0.05, description="Share of the blank tiles that is kept all the same, chosen by seed.")
+
+
 class TileSet(Section):
     """Tiles cut from one scale."""
 
@@ -124,7 +136,10 @@ class TileSet(Section):
         "these outlines are left out, on slides with such a file.",
     )
     min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
-    seed: int = Field(0, description="Chooses which background tiles are kept.")
+    blank: Blank | None = Field(
+        None, description="Leaves out grid tiles that show nothing, with a class or without; none: by min_tissue alone."
+    )
+    seed: int = Field(0, description="Chooses which background and blank tiles are kept.")
 
 
 class Folds(Section):
