@@ -7,6 +7,7 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from torch import nn
 
 from tilewright.project.config.training import ENCODER, Network
@@ -131,7 +132,7 @@ def _fault(own: type[nn.Module], options: dict[str, Any]) -> str:
         with torch.device("meta"):
             own(1, **options)
     except (TypeError, ValueError) as error:
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
