@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.signal import windows
 
 from tilewright.inference.windows import blend_weights, kept_part
-from tilewright.pixels.grid import Size, grid
+from tilewright.pixels.grid import Size, Window, grid
 
 
 @pytest.mark.parametrize("edge", [32, 100, 1024])
@@ -39,6 +40,28 @@ def test_weights_are_positive_symmetric_and_largest_in_the_centre(blend, edge):
     assert weights.max() == weights[edge // 2, edge // 2] <= 1
     for turned in (weights[::-1], weights[:, ::-1], weights.T):
         np.testing.assert_allclose(turned, weights, rtol=1e-5)
+
+
+def test_weights_are_those_of_their_formulas():
+    near = np.array([0.25, 0.75, 0.75, 0.25])  # distance of a pixel's centre to the border, in half edges
+    np.testing.assert_allclose(blend_weights("pyramid", 4), np.minimum.outer(near, near))
+    cosine = 0.5 - 0.5 * np.cos(2 * np.pi * np.array([1, 3, 5, 7]) / 8)
+    np.testing.assert_allclose(blend_weights("hann", 4), np.outer(cosine, cosine), rtol=1e-6)
+    bell = windows.gaussian(16, std=2)
+    np.testing.assert_allclose(blend_weights("gaussian", 16), np.maximum(np.outer(bell, bell), 0.001), rtol=1e-5)
+    for blend in ("mean", "discard", "minimum"):
+        assert (blend_weights(blend, 4) == 1).all()
+    assert {blend_weights(blend, 4).dtype for blend in ("mean", "pyramid", "hann", "gaussian")} == {
+        np.dtype(np.float32)
+    }
+
+
+def test_margins_are_kept_at_the_borders_alone():
+    size = Size(40, 50)
+    assert kept_part(0, 0, 16, size, 3) == Window(0, 0, 13, 13)
+    assert kept_part(1, 10, 16, size, 3) == Window(3, 3, 10, 10)
+    assert kept_part(24, 34, 16, size, 3) == Window(3, 3, 13, 13)
+    assert kept_part(23, 33, 16, size, 3) == Window(3, 3, 10, 10)
 
 
 def test_what_is_kept_of_windows_without_their_margins_covers_the_image_once():
