@@ -88,6 +88,12 @@ def test_how_an_average_begins_reaches_the_training_alone(graph):
     assert {rule for rule in RULES if before[rule] != after[rule]} == {"train"}
 
 
+def test_what_is_compared_reaches_the_report_alone(graph):
+    more = {"ensembles__near": {"models": {"near": 1}}}
+    before, after = (orders(graph(**more, report__compare=each)) for each in ([], ["near", "both"]))
+    assert {rule for rule in RULES if before[rule] != after[rule]} == {"report"}
+
+
 COLUMNS = {
     "image": ("b1.png", {"rasterize", "downscale", "report"}),
     "annotations": ("b1.geojson", {"rasterize"}),

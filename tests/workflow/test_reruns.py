@@ -33,6 +33,7 @@ ELSEWHERE = {
     "models.near.ema_warmup": "needs ema; test_graph.py::test_how_an_average_begins_reaches_the_training_alone",
     "models.near.pseudo": "test_graph.py::test_a_second_round_learns_from_pseudo_labels",
     "ensembles.both.weights": "test_graph.py::test_weights_and_least_sizes_are_fitted_out_of_fold",
+    "report.compare": "needs a second ensemble; test_graph.py::test_what_is_compared_reaches_the_report_alone",
     "segmentation.inside": "slides of the project have no anatomy; test_check.py",
 }
 """Keys that cannot be changed alone, and where they are tested."""

@@ -98,6 +98,8 @@ def _dangling(config: Config, files: Sequence[Path]) -> Iterator[Problem]:
     for name, predictions in config.predictions.items():
         if predictions.scale is not None:
             yield from check(("predictions", name, "scale"), predictions.scale, "scale", list(config.scales))
+    for name in config.report.compare:
+        yield from check(("report", "compare"), name, "ensemble", list(config.ensembles))
     for name in config.submission.classes:
         yield from check(("submission", "classes"), name, "class", list(config.classes))
 

@@ -1,6 +1,7 @@
 """What the page of the report says, as tables and lists: pure functions of what was read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -17,21 +18,35 @@ SLIDES_LISTED = 200
 NAMES_LISTED = 12
 
 
-def page_content(
-    order: ReportOrder, found: Results, pictures: set[str], overlays: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pictures:
+    """What was drawn, by its place beside the page.
+
+    Attributes:
+        figures: all figures.
+        overlays: what is said of each overlay, by ensemble.
+        samples: the samples of each class.
+        compared: the two ensembles that are shown side by side, if any are.
+    """
+
+    figures: Collection[str]
+    overlays: Mapping[str, Sequence[Mapping[str, Any]]]
+    samples: Mapping[str, str] = field(default_factory=dict)
+    compared: tuple[str, str] | None = None
+
+
+def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict[str, Any]:
     """What the template shows.
 
     Args:
         order: the slides and what is shown of them.
         found: the results.
-        pictures: figures that were drawn, by their place beside the page.
-        overlays: what is said of each overlay, by ensemble.
+        pictures: what was drawn.
     """
 
     def figure(name: str) -> str:
         """The place of a figure; empty where it was not drawn."""
-        return name if name in pictures else ""
+        return name if name in pictures.figures else ""
 
     return {
         "sheet": order.sheet,
@@ -40,6 +55,10 @@ def page_content(
         "slides": [_slide(row, set(order.colors)) for row in order.rows[:SLIDES_LISTED]],
         "count": len(order.rows),
         "labels": figure("figures/labels.png"),
+        "samples": pictures.samples,
+        "compared": pictures.compared,
+        "objects": figure("figures/objects.png"),
+        "all_models": figure("figures/models.png"),
         "folds": list(_folds(order)),
         "seams": found.seams,
         "models": [
@@ -51,8 +70,9 @@ def page_content(
             | {
                 "figure": figure(f"figures/dice-{name}.png"),
                 "reliability": figure(f"figures/reliability-{name}.png"),
+                "iou": figure(f"figures/iou-{name}.png"),
                 "by_source": figure(f"figures/sources-{name}.png"),
-                "overlays": overlays[name],
+                "overlays": pictures.overlays[name],
             }
             for name, spec in order.ensembles.items()
         ],

@@ -16,11 +16,17 @@ from tilewright.project.config import ANY
 from tilewright.project.orders import ReportOrder
 from tilewright.project.places import PAGE, Places
 from tilewright.report.analysis import draw_labels, draw_reliability, draw_seams, draw_sources
-from tilewright.report.content import page_content
+from tilewright.report.comparison import chosen_slides, compared, draw_comparison, draw_models
+from tilewright.report.content import Pictures, page_content
+from tilewright.report.distributions import draw_iou, draw_objects
 from tilewright.report.figures import class_lines, draw_dice, draw_model
 from tilewright.report.reading import Results, Scores, read_results
+from tilewright.report.samples import draw_samples
 from tilewright.report.shown import draw_overlays
 from tilewright.runtime.atomic import atomic_directory
+
+LEAST = 8
+"""Slides from which on a figure of how they are spread says something."""
 
 
 def report(order: ReportOrder, *, results: Path, out: Path) -> None:
@@ -38,12 +44,16 @@ def report(order: ReportOrder, *, results: Path, out: Path) -> None:
     found = read_results(order, places)
     with atomic_directory(out) as folder:
         (folder / "figures").mkdir()
-        pictures = {f"figures/{name}" for name in draw_figures(order, found, folder / "figures")}
-        overlays = {
-            name: list(draw_overlays(name, order, scores.slides, places, folder))
-            for name, scores in found.scores.items()
-        }
-        page = rendered(page_content(order, found, pictures, overlays))
+        pictures = Pictures(
+            figures={f"figures/{name}" for name in draw_figures(order, found, folder / "figures")},
+            overlays={
+                name: list(draw_overlays(name, order, scores.slides, places, folder))
+                for name, scores in found.scores.items()
+            },
+            samples={name: f"figures/{file}" for name, file in draw_samples(order, places, folder / "figures")},
+            compared=_compare(order, found, places, folder / "figures" / "comparison.jpg"),
+        )
+        page = rendered(page_content(order, found, pictures))
         (folder / PAGE).write_text(page, encoding="utf-8")
 
 
@@ -53,12 +63,18 @@ def draw_figures(order: ReportOrder, found: Results, folder: Path) -> Iterator[s
         if histories:
             draw_model(histories, order.colors, folder / (name := f"curves-{model}.png"))
             yield name
+    if sum(map(bool, found.histories.values())) > 1:
+        draw_models({model: folds for model, folds in found.histories.items() if folds}, folder / "models.png")
+        yield "models.png"
     if any(len(entry["windows"]) > 1 for entry in found.seams.values()):
         draw_seams(found.seams, folder / "seams.png")
         yield "seams.png"
     if found.labels:
         draw_labels(found.labels, order.colors, folder / "labels.png")
         yield "labels.png"
+    if sum(len(each.areas) > 0 for each in found.labels) >= LEAST:
+        draw_objects(found.labels, order.colors, folder / "objects.png")
+        yield "objects.png"
     for ensemble, scores in found.scores.items():
         yield from _draw_scores(ensemble, scores, order, folder)
 
@@ -78,11 +94,26 @@ def _draw_scores(ensemble: str, scores: Scores, order: ReportOrder, folder: Path
         reliability = scores.calibration["reliability"]
         draw_reliability(reliability, order.colors, folder / (name := f"reliability-{ensemble}.png"))
         yield name
+    shown = ANY if ANY in present else min(present, default=ANY)
+    if (slides["class"] == shown).sum() >= LEAST:
+        draw_iou(slides, shown, folder / (name := f"iou-{ensemble}.png"))
+        yield name
     if slides["source"].nunique() > 1:
         trained = Counter(row.source for row in order.rows if row.role in ("train", "external"))
-        shown = ANY if ANY in present else min(present)
         draw_sources(slides, trained, shown, folder / (name := f"sources-{ensemble}.png"))
         yield name
+
+
+def _compare(order: ReportOrder, found: Results, places: Places, out: Path) -> tuple[str, str] | None:
+    """Draw two ensembles side by side, and say which; None: no two have scores of the same slides."""
+    scores = {name: each.slides for name, each in found.scores.items()}
+    names = compared(order, scores)
+    slides = chosen_slides(*(scores[name] for name in names)) if names else []
+    if not slides:
+        return None
+    assert names
+    draw_comparison(names, slides, order, places, out)
+    return names
 
 
 def rendered(content: Mapping[str, Any]) -> str:

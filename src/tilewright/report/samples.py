@@ -30,6 +30,8 @@ from tilewright.slides import open_slide
 
 EDGE = 1024
 """Largest edge of a sample, in pixels of the slide."""
+WHOLE = 768
+"""Longest edge of a slide that is shown whole, in pixels."""
 SPAN = 8
 """Edge of a sample, in edges of a square as large as the object in its middle."""
 MOST = 12
@@ -110,7 +112,7 @@ def around(shapes: Shapes, size: Size) -> Window:
         shapes: outlines, in pixels of the slide.
         size: of the slide.
     """
-    if max(size) <= EDGE:
+    if max(size) <= WHOLE:
         return Window(0, 0, *size)
     areas = shapely.area(shapes)
     middle = np.argsort(areas, kind="stable")[len(areas) // 2]
@@ -125,7 +127,7 @@ def _picture(samples: Sequence[Sample], order: ReportOrder, name: str) -> Pixels
     """A row for each sample: image, outlines, filled, and each object in a colour of its own."""
     rows, columns = len(samples), len(TITLES)
     figure = Figure(figsize=(INCHES * columns + 0.3, INCHES * rows + 0.3), dpi=DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False)
     color = order.colors[name]
     for line, sample in zip(panels, samples, strict=True):

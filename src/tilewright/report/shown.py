@@ -79,7 +79,7 @@ def draw_overlays(
             row,
             mask_file(Path(places.masks(row.shard)), row.slide) if choice.dice else None,
             segment_file(Path(places.segments(ensemble, row.shard)), row.slide),
-            _finest(places, {each.scale for each in order.ensembles.values()}, row),
+            finest(places, {each.scale for each in order.ensembles.values()}, row),
             list(order.colors),
             order.report.max_edge,
             crop_to_bounds=order.crop_to_bounds,
@@ -108,7 +108,7 @@ def draw_overlays(
         }
 
 
-def _finest(places: Places, scales: Iterable[str], row: ReportRow) -> Path:
+def finest(places: Places, scales: Iterable[str], row: ReportRow) -> Path:
     """The largest of the scaled images of a slide."""
     images = (image_file(Path(places.scaled(scale, row.shard)), row.slide) for scale in scales)
     return max((path for path in images if path.is_file()), key=_pixels)

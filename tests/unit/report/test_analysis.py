@@ -6,11 +6,14 @@ import pytest
 import shapely
 from matplotlib.axes import Axes
 from PIL import Image
+from scipy.stats import norm
 
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.orders import ReportRow
 from tilewright.project.places import Places
 from tilewright.report.analysis import Labels, apart, draw_labels, draw_reliability, draw_seams, draw_sources
+from tilewright.report.comparison import draw_models
+from tilewright.report.distributions import density, draw_iou, draw_objects
 from tilewright.report.reading import labels_of
 from tilewright.segments.mask import mask_writer
 
@@ -29,17 +32,25 @@ RELIABILITY = {
 SLIDES = pd.DataFrame(
     [("test", f"source{k % 3}", "any", 0.1 * k, 100, 90, 10 * k) for k in range(9)],
     columns=["set", "source", "class", "dice", "truth_area", "predicted_area", "intersection"],
-)
+).assign(iou=lambda table: table["dice"] / (2 - table["dice"]))
 SEAMS = {
     name: {"windows": [{"overlap": o, "blend": b, "cost": 1 + o, "seam": 0.1 - o / 9, "difference": 0.01}
                        for o in (0.0, 0.25, 0.5) for b in ("mean", "pyramid")]}
     for name in ("unet", "fpn")
+}  # fmt: skip
+HISTORIES = {
+    name: {fold: pd.DataFrame({"epoch": range(3), "dice": [0.1, best, best], "train_dice": [0.2, 0.4, 0.6]})
+           for fold in range(2)}
+    for name, best in (("small", 0.4), ("large", 0.6))
 }  # fmt: skip
 FIGURES = {
     "labels": lambda out: draw_labels(LABELS, COLORS, out),
     "reliability": lambda out: draw_reliability(RELIABILITY, COLORS, out),
     "sources": lambda out: draw_sources(SLIDES, {"source0": 4, "source1": 2}, "any", out),
     "seams": lambda out: draw_seams(SEAMS, out),
+    "objects": lambda out: draw_objects(LABELS, COLORS, out),
+    "iou": lambda out: draw_iou(SLIDES, "any", out),
+    "models": lambda out: draw_models(HISTORIES, out),
 }
 
 
@@ -60,6 +71,28 @@ def test_every_source_and_every_blend_is_drawn(tmp_path, monkeypatch):
     for draw in FIGURES.values():
         draw(tmp_path / "a.png")
     assert {"source0", "source1", "source2", "mean", "pyramid", "gland (error 0.020)"} <= set(drawn)
+    assert {"one", "two", "all (9)", "source1 (3)", "small", "large"} <= set(drawn)
+
+
+def test_a_density_is_that_of_gaussians_and_nothing_lies_beyond_the_ends():
+    place = np.linspace(0, 1, 1001)
+    inner = np.array([0.4, 0.5, 0.55])
+    np.testing.assert_allclose(density(inner, place), norm.pdf(place[:, None], inner, 0.05).mean(axis=1), atol=1e-9)
+    for values in ([0.0], [1.0], [0.02, 0.5, 0.99]):
+        assert np.trapezoid(density(np.array(values), place), place) == pytest.approx(1, abs=1e-4)
+
+
+def test_curves_of_a_model_are_the_means_of_its_folds(tmp_path, monkeypatch):
+    drawn = {}
+    plot = Axes.plot
+    monkeypatch.setattr(
+        Axes,
+        "plot",
+        lambda axes, x, y, **k: (drawn.update({(k["label"], len(drawn)): list(y)}), plot(axes, x, y, **k))[1],
+    )
+    folds = {fold: pd.DataFrame({"epoch": [0, 1], "dice": [0.2 * fold, 0.4]}) for fold in range(2)}
+    draw_models({"one": folds, "two": folds}, tmp_path / "a.png")
+    assert list(drawn.values()) == [[0.1, 0.4]] * 2
 
 
 def test_labels_are_the_outlines_of_each_slide_and_class_that_is_labelled(tmp_path):

@@ -12,7 +12,7 @@ from tilewright.pixels.rasters import create_raster
 from tilewright.project.configfile import parse_config
 from tilewright.project.orders import ReportBundle, ReportOrder
 from tilewright.project.places import Places
-from tilewright.report.content import page_content
+from tilewright.report.content import Pictures, page_content
 from tilewright.report.reading import read_results
 from tilewright.report.report import rendered
 from tilewright.runtime.documents import write_document
@@ -49,7 +49,7 @@ def page(project, monkeypatch):
         order = ReportOrder.of(made)
         own = order.ensembles["all"].model_copy(update={"starts": starts or {}})
         order = order.model_copy(update={"ensembles": {"all": own}})
-        return rendered(page_content(order, read_results(order, PLACES), set(), {"all": []}))
+        return rendered(page_content(order, read_results(order, PLACES), Pictures(set(), {"all": []})))
 
     Path(PLACES.metrics("all")).mkdir(parents=True)
     return told

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from tilewright.project.config.base import ClassName, Name, Section, Share
 
@@ -187,6 +187,17 @@ class Report(Section):
 
     overlays: int = Field(12, ge=0, description="Most slides shown with outlines of truth and prediction.")
     max_edge: int = Field(1600, ge=100, description="Longest edge of a picture, in pixels.")
+    samples: int = Field(2, ge=0, description="Samples of outlines shown of each source and class.")
+    compare: list[Name] = Field(
+        [], max_length=2, description="Two ensembles that are shown side by side; none: the first two."
+    )
+
+    @field_validator("compare")
+    @classmethod
+    def _two(cls, names: list[str]) -> list[str]:
+        if names and len(set(names)) != 2:
+            raise ValueError("name two ensembles, or none")
+        return names
 
 
 class Credits(Section):
