@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tilewright.inference.pieces import WIDEST, Piece
-from tilewright.pixels.grid import BLOCK, Corner, Size, Window
+from tilewright.pixels.grid import BLOCK, Corner, Size, Window, size_of
+from tilewright.training.segmenter import mirrored
 
 
 class Rows:
@@ -20,17 +21,17 @@ class Rows:
         top: the first row that is held, in pixels of the image.
     """
 
-    def __init__(self, layers: int, strip: Window, edge: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, layers: int, strip: Window, height: int, dtype: torch.dtype, device: torch.device) -> None:
         """Begin at the top with zeros.
 
         Args:
             layers: how many values a pixel has.
             strip: place of the strip in the image.
-            edge: of the windows, a row of which must have room beside a row of blocks.
+            height: of the windows, a row of which must have room beside a row of blocks.
             dtype: of a value.
             device: where the rows are.
         """
-        count = min(edge + BLOCK, -(-strip.height // BLOCK) * BLOCK)
+        count = min(height + BLOCK, -(-strip.height // BLOCK) * BLOCK)
         self.values = torch.zeros(layers, count, strip.width, dtype=dtype, device=device)
         self.left, self.top = strip.x, strip.y
 
@@ -53,29 +54,29 @@ class Rows:
 
 
 def cut(
-    pieces: Iterator[Piece], corners: Iterable[Corner], edge: int, size: Size, rows: Rows
+    pieces: Iterator[Piece], corners: Iterable[Corner], edge: int | tuple[int, int], size: Size, rows: Rows
 ) -> Iterator[tuple[Corner, Tensor]]:
     """Windows of an image whose pieces come by rows; what lies beyond the image is its mirror image.
 
     Args:
         pieces: of all blocks that windows touch.
         corners: of the windows, by rows.
-        edge: edge of a window.
+        edge: edge of a window, or its width and height.
         size: of the image.
         rows: of the pixels of all these windows, where the windows are wanted.
 
     Yields:
-        Each corner with 3 x edge x edge pixels, uint8.
+        Each corner with 3 x rows x columns pixels, uint8.
     """
-    loaded = (-1, 0)
+    loaded, (width, height) = (-1, 0), size_of(edge)
     for corner in corners:
-        window = Window(*corner, edge, edge).clipped(size)
+        window = Window(*corner, width, height).clipped(size)
         rows.forget(corner.y)
         while loaded < ((window.y + window.height - 1) // BLOCK * BLOCK, window.x + window.width):
             piece = next(pieces)
             loaded = (piece.y, piece.x + piece.pixels.shape[2])
             _load(rows, piece)
-        yield corner, _mirrored(rows.part(window), edge).clone()
+        yield corner, mirrored(rows.part(window), height, width).clone()
 
 
 def _load(rows: Rows, piece: Piece) -> None:
@@ -86,13 +87,3 @@ def _load(rows: Rows, piece: Piece) -> None:
     inside = piece.pixels[:, above:, before : width - after]
     place = Window(piece.x + before, piece.y + above, width - before - after, height - above)
     rows.part(place).copy_(inside, non_blocking=True)
-
-
-def _mirrored(pixels: Tensor, edge: int) -> Tensor:
-    """Rows and columns up to an edge, the missing ones as often mirrored at the border as they have to be."""
-    for axis in (1, 2):
-        length = pixels.shape[axis]
-        if length < edge:
-            place = torch.arange(edge, device=pixels.device) % (2 * length)
-            pixels = pixels.index_select(axis, torch.minimum(place, 2 * length - 1 - place))
-    return pixels

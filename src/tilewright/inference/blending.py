@@ -19,7 +19,7 @@ from tilewright.inference.layers import Layer, Seen
 from tilewright.inference.pieces import WIDEST, covered
 from tilewright.inference.windows import blend_weights, kept_part
 from tilewright.pixels.grid import BLOCK, Corner, Size, Window
-from tilewright.project.config import Inference
+from tilewright.project.config import Inference, width_and_height
 
 Combine = Callable[[Sequence[Tensor], Tensor, Sequence[Tensor], Tensor], None]
 
@@ -83,25 +83,29 @@ class Blend:
         return [group for layer in self.layers for group in layer.groups]
 
     @property
+    def window(self) -> Size:
+        """Width and height of a window."""
+        return Size(*width_and_height(self.inference.window))
+
+    @property
     def combine(self) -> Combine:
         """How windows are blended."""
         return keep_least if self.inference.blend == "minimum" else add_weighted
 
     def part(self, corner: Corner) -> Window:
         """What counts of a window, in its pixels."""
-        inference, edge = self.inference, self.inference.window
-        margin = round(edge * inference.overlap) // 2 if inference.blend == "discard" else 0
-        return kept_part(*corner, edge, self.size, margin)
+        share = self.inference.overlap if self.inference.blend == "discard" else 0
+        margins = (round(self.window.width * share) // 2, round(self.window.height * share) // 2)
+        return kept_part(*corner, self.window, self.size, margins)
 
     def strip_width(self, memory: int) -> int:
         """Width of a strip of the image whose rows of pixels and sums fit into a memory, in bytes.
 
         Strips are as wide as what is written at a time, or several times that; so is the least one.
         """
-        edge = self.inference.window
-        rows = min(edge + BLOCK, -(-self.size.height // BLOCK) * BLOCK)
+        rows = min(self.window.height + BLOCK, -(-self.size.height // BLOCK) * BLOCK)
         pixel = 3 + 4 * (1 + self.classes * len(self.groups_of_maps))
-        columns = memory // (rows * pixel) - 2 * edge
+        columns = memory // (rows * pixel) - 2 * self.window.width
         return max(1, columns // (WIDEST * BLOCK)) * WIDEST * BLOCK
 
 
@@ -114,13 +118,13 @@ def blended(
     """Parts of maps of a strip, from what networks say of its windows.
 
     Args:
-        results: by rows, each corner with its groups x classes x edge x edge, 0 to 1.
+        results: by rows, each corner with its groups x classes x rows x columns, 0 to 1.
         corners: the same corners.
         blend: what is made of the windows.
         band: rows of sums of the strip, where the results are; there the parts are too.
     """
-    weights = torch.from_numpy(blend_weights(blend.inference.blend, blend.inference.window)).to(band.device)
-    cover = covered(corners, blend.inference.window, blend.size)
+    weights = torch.from_numpy(blend_weights(blend.inference.blend, blend.window)).to(band.device)
+    cover = covered(corners, blend.window, blend.size)
     places = [blend.groups.index(group) for group in blend.groups_of_maps]
     for corner, values in results:
         part = blend.part(corner)
@@ -154,9 +158,9 @@ class Band:
     def __init__(self, strip: Window, blend: Blend, device: torch.device) -> None:
         """Begin at the top."""
         self._strip, self._blend, self.device = strip, blend, device
-        edge, layers = blend.inference.window, blend.classes * len(blend.groups_of_maps)
-        self._sums = Rows(layers, strip, edge, torch.float32, device)
-        self._weight = Rows(1, strip, edge, torch.float32, device)
+        layers = blend.classes * len(blend.groups_of_maps)
+        self._sums = Rows(layers, strip, blend.window.height, torch.float32, device)
+        self._weight = Rows(1, strip, blend.window.height, torch.float32, device)
 
     def add(self, values: Sequence[Tensor], weights: Tensor, window: Window) -> None:
         """Add a window, not above an earlier one.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from tilewright.inference.views import views
-from tilewright.project.config import Inference
+from tilewright.project.config import Inference, width_and_height
 
 Seen = tuple[int, int]
 """What one network says of one view: its place among the networks, and the number of the view."""
@@ -33,7 +33,7 @@ def layers_of(folds: Sequence[int], inference: Inference) -> list[Layer]:
         folds: number of the fold of each network.
         inference: views, blending, and what is kept.
     """
-    count = len(list(views(inference.tta, inference.tta_scales, inference.window)))
+    count = len(list(views(inference.tta, inference.tta_scales, width_and_height(inference.window))))
     networks, seen = range(len(folds)), range(count)
     layers = [_layer("", networks, seen, inference)]
     if "folds" in inference.keep and len(folds) > 1:

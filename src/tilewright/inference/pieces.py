@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks
+from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, size_of
 from tilewright.pixels.rasters import Raster
 
 WIDEST = 8
@@ -38,14 +38,15 @@ class Piece(NamedTuple):
     pixels: Tensor
 
 
-def covered(corners: Sequence[Corner], edge: int, size: Size) -> NDArray[np.bool_]:
+def covered(corners: Sequence[Corner], edge: int | tuple[int, int], size: Size) -> NDArray[np.bool_]:
     """Which blocks of an image some windows touch, bool[rows of blocks, columns of blocks]."""
     result = np.zeros((-(-size.height // BLOCK), -(-size.width // BLOCK)), np.bool_)
     starts = np.array(corners)
     left, top = (starts // BLOCK).T
     right, bottom = (np.minimum(starts + edge, size) - 1).T // BLOCK
-    for rows in range(-(-edge // BLOCK) + 1):
-        for columns in range(-(-edge // BLOCK) + 1):
+    width, height = size_of(edge)
+    for rows in range(-(-height // BLOCK) + 1):
+        for columns in range(-(-width // BLOCK) + 1):
             result[np.minimum(top + rows, bottom), np.minimum(left + columns, right)] = True
     return result
 
@@ -66,17 +67,17 @@ def read_piece(image: Pixels, window: Window, *, pinned: bool) -> Piece:
     return Piece(window.x, window.y, pixels)
 
 
-def with_tissue(corners: Sequence[Corner], edge: int, tissue: Raster) -> list[Corner]:
+def with_tissue(corners: Sequence[Corner], edge: int | tuple[int, int], tissue: Raster) -> list[Corner]:
     """The windows that hold tissue. The mask is read once, whatever the overlap.
 
     Args:
         corners: of the windows.
-        edge: their edge.
+        edge: their edge, or their width and height.
         tissue: 1 where there is tissue.
     """
     size = np.array(tissue.size)
     left, top = starts = np.array(corners).T
-    right, bottom = stops = np.minimum(starts + edge, size[:, np.newaxis])
+    right, bottom = stops = np.minimum((starts.T + edge).T, size[:, np.newaxis])
     columns, rows = (np.unique([*each, *other, 0, end]) for each, other, end in zip(starts, stops, size, strict=True))
     sums = np.zeros((len(rows), len(columns)), np.int64)
     sums[1:, 1:] = _cells(tissue, columns, rows).cumsum(0).cumsum(1)

@@ -23,7 +23,7 @@ from tilewright.inference.pieces import Piece, Pixels, covered, read_piece, runs
 from tilewright.inference.views import view_probabilities
 from tilewright.pixels.grid import Corner, Frame, Window, grid
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
-from tilewright.project.config import Inference
+from tilewright.project.config import Inference, width_and_height
 from tilewright.project.orders import PredictOrder
 from tilewright.project.places import image_file, probability_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
@@ -108,9 +108,10 @@ def predict_image(
         maps: the maps to write.
         name: the slide, for progress.
     """
-    corners = grid(image.size, inference.window, inference.overlap)
+    window = width_and_height(inference.window)
+    corners = grid(image.size, window, inference.overlap)
     if inference.skip_background:
-        corners = with_tissue(corners, inference.window, tissue)
+        corners = with_tissue(corners, window, tissue)
     predict_windows(segmenters, image, corners, inference, maps, name)
 
 
@@ -135,15 +136,16 @@ def predict_windows(
         maps: the maps to write.
         name: the slide, for progress.
     """
-    device, edge = next(segmenters[0].parameters()).device, inference.window
+    device = next(segmenters[0].parameters()).device
     blend = Blend(inference, [layer for layer, _ in maps], maps[0].raster.bands, image.size)
     widest = blend.strip_width(band_memory(device))
     for left in range(0, image.size.width, widest):
         strip = Window(left, 0, widest, image.size.height).clipped(image.size)
-        own = [corner for corner in corners if corner.x < left + widest and corner.x + edge > left]
+        own = [corner for corner in corners if corner.x < left + widest and corner.x + blend.window.width > left]
         if own:
             work = partial(computed, segmenters=segmenters, corners=own, blend=blend, strip=strip, name=name)
-            through(image, runs(covered(own, edge, image.size), image.size), work, maps, pinned=device.type == "cuda")
+            wanted = runs(covered(own, blend.window, image.size), image.size)
+            through(image, wanted, work, maps, pinned=device.type == "cuda")
 
 
 def through(
@@ -190,16 +192,16 @@ def computed(
         pixels = torch.stack([each for _, each in batch])
         return group_means(segmenters, pixels, inference, blend.groups).unbind()
 
-    columns, edge = [corner.x for corner in corners], inference.window
-    wide = Window(min(columns), 0, max(columns) + edge - min(columns), blend.size.height)
+    columns, (width, height) = [corner.x for corner in corners], blend.window
+    wide = Window(min(columns), 0, max(columns) + width - min(columns), blend.size.height)
     # before a batch is measured against what is free
-    rows = Rows(3, wide.clipped(blend.size), edge, torch.uint8, device)
+    rows = Rows(3, wide.clipped(blend.size), height, torch.uint8, device)
     band = Band(strip, blend, device)
     count = inference.batch_size
     if count is None:
-        blank = torch.zeros(3, edge, edge, dtype=torch.uint8, device=device)
+        blank = torch.zeros(3, height, width, dtype=torch.uint8, device=device)
         count = fitting_size(compute, (corners[0], blank), device)
-    windows = cut(pieces, track(corners, f"predict {name}", len(corners)), edge, blend.size, rows)
+    windows = cut(pieces, track(corners, f"predict {name}", len(corners)), blend.window, blend.size, rows)
     results = ((corner, values) for (corner, _), values in in_batches(windows, compute, count))
     return blended(results, corners, blend, band)
 
@@ -211,12 +213,12 @@ def group_means(
 
     Args:
         segmenters: the networks.
-        batch: windows x 3 x edge x edge, uint8, on their device.
+        batch: windows x 3 x rows x columns, uint8, on their device.
         inference: the views.
         groups: what is averaged.
 
     Returns:
-        windows x groups x classes x edge x edge, 0 to 1.
+        windows x groups x classes x rows x columns, 0 to 1.
     """
     totals = [torch.zeros((), device=batch.device) for _ in groups]
     for place, segmenter in enumerate(segmenters):

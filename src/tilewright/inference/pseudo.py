@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from tilewright.annotations.anatomy import structure
 from tilewright.inference.ensemble import WeightedMaps, weighted_maps
-from tilewright.pixels.grid import WINDOW, Frame, blocks, mask_dtype
+from tilewright.pixels.grid import WINDOW, Frame, Size, blocks, mask_dtype
 from tilewright.pixels.rasters import create_raster, open_raster
-from tilewright.project.config import DEFAULT_LIMITS, Limits
+from tilewright.project.config import DEFAULT_LIMITS, Limits, width_and_height
 from tilewright.project.orders import PseudoOrder
 from tilewright.project.places import image_file, probability_file, tissue_file
 from tilewright.runtime.progress import track
@@ -39,7 +39,7 @@ def pseudo(
     tiles = order.tiles
     with (
         tempfile.TemporaryDirectory() as private,
-        tile_archive(out, order.classes, tiles.size) as writer,
+        tile_archive(out, order.classes, Size(*width_and_height(tiles.size))) as writer,
     ):
         sure = Path(private) / "sure.tif"
         for row in order.rows:

@@ -5,6 +5,7 @@ where windows do not overlap (moved by half a window, windows that overlap by ha
 mean difference of the probabilities where windows of the first grid end is the seam.
 """
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,9 @@ from tilewright.inference.layers import layers_of
 from tilewright.inference.loading import load_model
 from tilewright.inference.predict import Map, predict_windows
 from tilewright.inference.views import views
-from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, step_of
+from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, size_of, step_of
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
-from tilewright.project.config import Inference
+from tilewright.project.config import Inference, width_and_height
 from tilewright.project.orders import SeamsOrder
 from tilewright.project.places import image_file, tissue_file
 from tilewright.runtime.documents import write_document
@@ -96,12 +97,12 @@ class Part:
 
 def operations(segmenter: Segmenter, inference: Inference) -> float:
     """Thousands of floating-point operations (a multiplication and an addition are two) for each pixel of a window."""
-    edge, device = inference.window, next(segmenter.parameters()).device
+    (width, height), device = width_and_height(inference.window), next(segmenter.parameters()).device
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        images = torch.zeros(1, 3, edge, edge, device=device)
-        for view in views(inference.tta, inference.tta_scales, edge):
+        images = torch.zeros(1, 3, height, width, device=device)
+        for view in views(inference.tta, inference.tta_scales, (height, width)):
             segmenter(view.of(images))
-    return round(float(counter.get_total_flops()) / edge**2 / 1e3, 3)
+    return round(float(counter.get_total_flops()) / (width * height) / 1e3, 3)
 
 
 def kinds(own: Inference, overlaps: Sequence[float], blends: Sequence[str]) -> list[Inference]:
@@ -122,27 +123,26 @@ def richest(tissue: Raster, edge: int) -> Window:
 
 def measure_seam(segmenter: Segmenter, image: Part, inference: Inference, classes: int) -> Seam:
     """Predict a part on two grids and compare."""
-    edge = inference.window
-    plain, moved = (
-        grid(image.size, edge, inference.overlap, shift) for shift in (0, step_of(edge, inference.overlap) // 2)
-    )
+    window = Size(*width_and_height(inference.window))
+    half = (step_of(window.width, inference.overlap) // 2, step_of(window.height, inference.overlap) // 2)
+    plain, moved = (grid(image.size, window, inference.overlap, shift) for shift in ((0, 0), half))
     first, second = (_predicted(segmenter, image, corners, inference, classes) for corners in (plain, moved))
     difference = np.abs(first - second)
-    near = ends(image.size, plain, edge)
+    near = ends(image.size, plain, window)
     whole = float(difference.mean())
     return Seam(
-        cost=round(len(plain) * edge**2 / (image.size.width * image.size.height), 3),
+        cost=round(len(plain) * math.prod(window) / (image.size.width * image.size.height), 3),
         seam=round(float(difference[:, near].mean()), 6) if near.any() else 0.0,
         difference=round(whole, 6),
     )
 
 
-def ends(size: Size, corners: Sequence[Corner], edge: int) -> NDArray[np.bool_]:
+def ends(size: Size, corners: Sequence[Corner], edge: int | tuple[int, int]) -> NDArray[np.bool_]:
     """Pixels at most ``NEAR`` from where a window ends inside the image, bool[rows, columns]."""
     near = np.zeros((size.height, size.width), np.bool_)
-    for axis, length in ((0, size.width), (1, size.height)):
+    for axis, (length, own) in enumerate(zip(size, size_of(edge), strict=True)):
         starts = {corner[axis] for corner in corners}
-        for place in {*starts, *(start + edge for start in starts)}:
+        for place in {*starts, *(start + own for start in starts)}:
             if 0 < place < length:
                 around = slice(max(place - NEAR, 0), place + NEAR)
                 near[(slice(None), around) if axis == 0 else around] = True

@@ -70,26 +70,31 @@ class Corner(NamedTuple):
     y: int
 
 
+def size_of(edge: int | tuple[int, int]) -> Size:
+    """The size of a square by its edge, or a width and height as a size."""
+    return Size(edge, edge) if isinstance(edge, int) else Size(*edge)
+
+
 def step_of(edge: int, overlap: float) -> int:
     """Pixels from one window to the next."""
     return max(1, round(edge * (1 - overlap)))
 
 
-def grid(size: Size, edge: int, overlap: float, shift: int = 0) -> list[Corner]:
+def grid(size: Size, edge: int | tuple[int, int], overlap: float, shift: int | tuple[int, int] = 0) -> list[Corner]:
     """Corners of windows that cover an image; the first and the last of a row or column are pushed inside.
 
     Args:
         size: width and height of the image.
-        edge: edge of a window.
+        edge: edge of a window, or its width and height.
         overlap: share of the edge that neighbours have in common at least.
-        shift: pixels by which the grid is moved up and to the left, less than an edge.
+        shift: pixels by which the grid is moved to the left and up, or to each of both, less than an edge.
 
     Returns:
         The corner of each window, by rows. An image smaller than a window gets one window that starts at 0.
     """
-    step = step_of(edge, overlap)
     columns, rows = (
-        sorted({min(max(start, 0), max(length - edge, 0)) for start in range(-shift, length, step)}) for length in size
+        sorted({min(max(start, 0), max(length - own, 0)) for start in range(-moved, length, step_of(own, overlap))})
+        for length, own, moved in zip(size, size_of(edge), size_of(shift), strict=True)
     )
     return [Corner(x, y) for y in rows for x in columns]
 

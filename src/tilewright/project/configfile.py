@@ -1,5 +1,6 @@
 """Read config files and say what is wrong with them: the key, its line, and the nearest known key."""
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -10,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tilewright.project.bundled import Bundled
-from tilewright.project.config import Config
+from tilewright.project.config import Config, width_and_height
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
 Location = tuple[str | int, ...]
@@ -112,7 +113,7 @@ def _dangling_of_models(config: Config, files: Sequence[Path]) -> Iterator[Probl
     for model, spec in config.models.items():
         yield from check(("models", model, "tiles"), spec.tiles, "tile set", list(config.tiles))
         size = config.tiles[spec.tiles].size if spec.tiles in config.tiles else None
-        if size and spec.crop and spec.crop > size:
+        if size and spec.crop and any(map(operator.gt, width_and_height(spec.crop), width_and_height(size))):
             what = f"models.{model}.crop: {spec.crop} is larger than the tiles ({spec.tiles}: {size})."
             yield Problem(_where(("models", model, "crop"), files), what, "Lower it, or cut larger tiles.")
         if spec.pseudo:

@@ -4,10 +4,11 @@ Memory is that of the host, in megabytes. With a GPU, what networks compute lies
 batches on their way. Where an estimate was too low, a job that was killed gets twice as much in its next attempt.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from tilewright.project.config import Inference, Model
+from tilewright.project.config import Inference, Model, width_and_height
 from tilewright.project.project import Project
 from tilewright.runtime.cores import loading_workers, training_threads
 from tilewright.runtime.gpu import visible_gpus
@@ -59,8 +60,8 @@ class Demands:
         process = GPU_PROCESS
         if not self.gpu:
             tiles = model.batch_size or BATCH
-            edge = model.crop or self.project.config.tiles[model.tiles].size
-            process = PROCESS + round(-(-tiles // model.devices) * edge**2 * TRAINED / 1000)
+            pixels = math.prod(width_and_height(model.crop or self.project.config.tiles[model.tiles].size))
+            process = PROCESS + round(-(-tiles // model.devices) * pixels * TRAINED / 1000)
         return model.devices * (process + WORKER * self.loading_workers(wildcards, threads))
 
     def prediction_threads(self, wildcards: Any) -> int:
@@ -78,8 +79,8 @@ class Demands:
         shared = BANDS + FOLD * folds
         if self.gpu:
             return GPU_PROCESS + shared
-        edge = inference.window * max(inference.tta_scales)
-        return PROCESS + shared + round((inference.batch_size or WINDOWS) * edge**2 * PREDICTED / 1000)
+        pixels = math.prod(each * max(inference.tta_scales) for each in width_and_height(inference.window))
+        return PROCESS + shared + round((inference.batch_size or WINDOWS) * pixels * PREDICTED / 1000)
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]

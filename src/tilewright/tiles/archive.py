@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tilewright.pixels.grid import Frame, Window, mask_dtype
+from tilewright.pixels.grid import Frame, Size, Window, mask_dtype
 from tilewright.project.config.training import TileKind
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
@@ -180,18 +180,18 @@ class TileReader:
 
 
 @contextmanager
-def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["ArchiveWriter"]:
+def tile_archive(out: Path, classes: Sequence[str], size: Size) -> Iterator["ArchiveWriter"]:
     """Write an archive, which appears whole or not at all.
 
     Args:
         out: the archive.
         classes: names of the classes.
-        edge: edge of its tiles, in pixels.
+        size: of its tiles.
     """
     with atomic_path(out) as private:
         require_space(private.parent, UNWRITTEN)
         with h5py.File(private, "w") as archive:
-            writer = ArchiveWriter(archive, classes, edge)
+            writer = ArchiveWriter(archive, classes, size)
             yield writer
             writer.finish()
 
@@ -199,13 +199,13 @@ def tile_archive(out: Path, classes: Sequence[str], edge: int) -> Iterator["Arch
 class ArchiveWriter:
     """Appends tiles to an archive, and rows to its table some at a time; made by ``tile_archive``."""
 
-    def __init__(self, archive: h5py.File, classes: Sequence[str], edge: int) -> None:
-        self.archive, self._classes, self._edge = archive, classes, edge
+    def __init__(self, archive: h5py.File, classes: Sequence[str], size: Size) -> None:
+        self.archive, self._classes, self._size = archive, classes, size
         bits, each = mask_dtype(len(classes)), (len(classes),)
         text = h5py.string_dtype()
         # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
-        self._images = _growing(archive, "images", (edge, edge, 3), np.uint8, 1)
-        self._masks = _growing(archive, "masks", (edge, edge), bits, 1, compression="lzf")
+        self._images = _growing(archive, "images", (size.height, size.width, 3), np.uint8, 1)
+        self._masks = _growing(archive, "masks", (size.height, size.width), bits, 1, compression="lzf")
         self._table = {
             **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
             **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
@@ -219,11 +219,11 @@ class ArchiveWriter:
     def add(self, row: TileRow, corner: TilePlace, image: "Raster", mask: "Raster", tissue: "Raster") -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         require_space(Path(self.archive.filename).parent, UNWRITTEN)
-        frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
+        frame, window = Frame.of(image), Window(corner.x, corner.y, *self._size)
         inside = window.clipped(image.size)
-        pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
+        pixels = np.full(self._images.shape[1:], 255, np.uint8)
         pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
-        bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
+        bits = np.full(self._masks.shape[1:], 1 << len(self._classes), self._masks.dtype)
         bits[: inside.height, : inside.width] = mask.read(inside)[0]
         _append(self._images, [pixels])
         _append(self._masks, [bits])

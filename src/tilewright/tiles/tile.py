@@ -1,4 +1,4 @@
-"""Tiles: squares cut from scaled slides, written to one archive a shard (``archive`` says what it holds)."""
+"""Tiles: rectangles cut from scaled slides, written to one archive a shard (``archive`` says what it holds)."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ import shapely
 
 from tilewright.annotations.anatomy import structure
 from tilewright.masks.outlines import recorded_outlines
-from tilewright.pixels.grid import Frame, Window, grid
+from tilewright.pixels.grid import Frame, Size, Window, grid
 from tilewright.pixels.rasters import Raster, open_raster
-from tilewright.project.config import DEFAULT_LIMITS, IGNORE, Limits, TileSet
+from tilewright.project.config import DEFAULT_LIMITS, IGNORE, Limits, TileSet, width_and_height
 from tilewright.project.orders import TileOrder
 from tilewright.project.places import image_file, outlines_file, scaled_mask_file, tissue_file
 from tilewright.runtime.progress import track
@@ -29,7 +29,8 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
         limits: the most vertices of an anatomy that are read; they refuse input and change no result.
     """
     tiles = order.tiles
-    with tile_archive(out, order.classes, tiles.size) as writer:
+    size = Size(*width_and_height(tiles.size))
+    with tile_archive(out, order.classes, size) as writer:
         for row in order.rows:
             with (
                 open_raster(image_file(scaled, row.slide)) as image,
@@ -40,7 +41,7 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
                 allowed = structure(row.slide, row.anatomy, tiles.background_inside, frame, limits)
                 corners = list(grid_corners(row.slide, image, mask, tissue, tiles, len(order.classes), allowed))
                 if tiles.objects:
-                    corners += _object_corners(outlines_file(masks, row.slide), frame, tiles.size)
+                    corners += _object_corners(outlines_file(masks, row.slide), frame, size)
                 for corner in track(corners, f"tiles of {row.slide}"):
                     writer.add(row, corner, image, mask, tissue)
 
@@ -65,9 +66,9 @@ def grid_corners(
         classes: number of classes.
         allowed: where the centres of tiles without any class lie, in pixels of the slide; None: anywhere.
     """
-    edge, half, factor = tiles.size, tiles.size / 2, Frame.of(mask).factor
-    for x, y in grid(mask.size, edge, tiles.overlap):
-        window = Window(x, y, edge, edge).clipped(mask.size)
+    size, factor = Size(*width_and_height(tiles.size)), Frame.of(mask).factor
+    for x, y in grid(mask.size, size, tiles.overlap):
+        window = Window(x, y, *size).clipped(mask.size)
         if tissue.read(window).mean() < tiles.min_tissue:
             continue
         place, blank = f"{tiles.seed} {slide} {x} {y}", tiles.blank
@@ -75,7 +76,9 @@ def grid_corners(
             continue
         if (mask.read(window) & ((1 << classes) - 1)).any():
             yield TilePlace(x, y, "grid")
-        elif _holds(allowed, (x + half) * factor, (y + half) * factor) and _is_kept(tiles.background, place):
+            continue
+        center = ((x + size.width / 2) * factor, (y + size.height / 2) * factor)
+        if _holds(allowed, *center) and _is_kept(tiles.background, place):
             yield TilePlace(x, y, "background")
 
 
@@ -88,13 +91,13 @@ def _is_kept(share: float, place: str) -> bool:
     return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8]) < share * 2**64
 
 
-def _object_corners(outlines: Path, frame: Frame, edge: int) -> list[TilePlace]:
+def _object_corners(outlines: Path, frame: Frame, size: Size) -> list[TilePlace]:
     """One tile centred on every outline, pushed back inside the slide."""
     table = recorded_outlines(outlines, ("class", "x", "y"))
     table = table[table["class"] != IGNORE]
 
-    def start(center: float, length: int) -> int:
+    def start(center: float, length: int, edge: int) -> int:
         return min(max(round(center / frame.factor - edge / 2), 0), max(length - edge, 0))
 
-    width, height = frame.size
-    return [TilePlace(start(x, width), start(y, height), "object") for x, y in zip(table["x"], table["y"], strict=True)]
+    (width, height), centers = frame.size, zip(table["x"], table["y"], strict=True)
+    return [TilePlace(start(x, width, size.width), start(y, height, size.height), "object") for x, y in centers]

@@ -28,6 +28,9 @@ from tilewright.training.warps import Elastic, Grid, Lens, Warp, coarse, grid_li
 Transform = Any
 """A transform of albumentations, which has no types."""
 
+Shape = tuple[int, int]
+"""Rows and columns."""
+
 DOT = np.zeros((1, 1, 3), np.uint8)
 FLIP_X, FLIP_Y = ((-1, 0), (0, 1)), ((1, 0), (0, -1))
 TURNS = tuple(
@@ -85,8 +88,8 @@ class Augmentation:
         chance = random.Random(int(generator.integers(2**63)))  # noqa: S311 - no secret
         for transform in (*self._set.moves, *self._set.colors):
             transform.set_random_state(generator, chance)
-        movement = _movement(self._set, len(mask), generator, chance)
         size = (mask.shape[0], mask.shape[1])
+        movement = _movement(self._set, size, generator, chance)
         place = self._cropping.place(size, lambda: movement.mask(mask), generator)
         pixels, bits = movement.crop(image, mask, place)
         changes = [self._set.stains.change(generator)] if self._set.stains else []
@@ -96,20 +99,20 @@ class Augmentation:
         for transform in drawn[:ours]:
             pixels = transform(image=pixels[..., :3], force_apply=True)["image"]
         for transform in drawn[ours:]:
-            changes += CHANGES[type(transform)](transform, len(bits))
+            changes += CHANGES[type(transform)](transform, (bits.shape[0], bits.shape[1]))
         return Augmented(planes(pixels), bits, changes)
 
 
-def _movement(chosen: _Set, edge: int, generator: np.random.Generator, chance: random.Random) -> Movement:
-    """Draw how a tile of an edge is moved."""
+def _movement(chosen: _Set, shape: Shape, generator: np.random.Generator, chance: random.Random) -> Movement:
+    """Draw how a tile of a shape is moved."""
     matrix, warp = np.eye(3), None
     if chosen.zoomed and chance.random() < chosen.zoomed:
-        matrix = zoom(edge, generator)
+        matrix = zoom(shape, generator)
     for transform in _drawn(chosen.moves, chance):
         if type(transform) in WARPS:
-            warp = WARPS[type(transform)](transform, edge)
+            warp = WARPS[type(transform)](transform, shape)
         else:
-            matrix = matrix @ MATRICES[type(transform)](transform, edge)
+            matrix = matrix @ MATRICES[type(transform)](transform, shape)
     return Movement(matrix, warp)
 
 
@@ -126,43 +129,52 @@ def _drawn(transforms: Sequence[Transform], chance: random.Random, always: bool 
             yield transform
 
 
-def zoom(edge: int, generator: np.random.Generator) -> Matrix:
-    """Enlarge a square of a tile: its corner lies in the first fifth, its edge is 80 to 100 % of what is left."""
-    left, top = (generator.uniform(0, 0.2, 2) * edge).astype(int)
-    return enlarged(left, top, int(generator.uniform(0.8, 1) * (edge - max(left, top))), edge)
+def zoom(shape: Shape, generator: np.random.Generator) -> Matrix:
+    """Enlarge a part of a tile: its corner lies in the first fifth, its edges are 80 to 100 % of what is left."""
+    size = np.array(shape[::-1])
+    left, top = (generator.uniform(0, 0.2, 2) * size).astype(int)
+    edge = int(size.min())
+    lost = int(np.ceil(np.array([left, top]) * edge / size).max())  # of an edge, so that the part keeps the form
+    return enlarged(left, top, int(generator.uniform(0.8, 1) * (edge - lost)), edge)
 
 
-def _parameters(transform: Transform, edge: int) -> dict[str, Any]:
-    """What a transform draws for a square of an edge."""
+def _parameters(transform: Transform, shape: Shape) -> dict[str, Any]:
+    """What a transform draws for pixels of a shape."""
     drawn: dict[str, Any] = transform.get_params()
-    drawn |= transform.get_params_dependent_on_data({"shape": (edge, edge, 3)}, {"image": DOT})
+    drawn |= transform.get_params_dependent_on_data({"shape": (*shape, 3)}, {"image": DOT})
     return drawn
 
 
-def _affine(transform: Transform, edge: int) -> Matrix:
-    return np.asarray(np.linalg.inv(_parameters(transform, edge)["matrix"]), np.float64)
+def _affine(transform: Transform, shape: Shape) -> Matrix:
+    return np.asarray(np.linalg.inv(_parameters(transform, shape)["matrix"]), np.float64)
 
 
-def _elastic(transform: Transform, edge: int) -> Warp:
-    noise = transform.random_generator.standard_normal(coarse(edge, transform.sigma), dtype=np.float32)
+def _turn(transform: Transform, shape: Shape) -> Matrix:
+    """Any flip or turn of a square; of other tiles those that keep width and height."""
+    turns = TURNS if shape[0] == shape[1] else TURNS[::2]
+    return around_center(turns[transform.random_generator.integers(len(turns))], shape)
+
+
+def _elastic(transform: Transform, shape: Shape) -> Warp:
+    noise = transform.random_generator.standard_normal(coarse(shape, transform.sigma), dtype=np.float32)
     return Elastic(noise, transform.alpha, transform.sigma)
 
 
-def _grid(transform: Transform, edge: int) -> Warp:
+def _grid(transform: Transform, shape: Shape) -> Warp:
     steps = [
         [1 + transform.py_random.uniform(*transform.distort_limit) for _ in range(transform.num_steps + 1)]
         for _ in range(2)
     ]
-    return Grid(*(grid_line(edge, each) for each in steps))
+    return Grid(*map(grid_line, shape[::-1], steps))
 
 
-MATRICES: dict[type, Callable[[Transform, int], Matrix]] = {
-    A.HorizontalFlip: lambda _, edge: around_center(FLIP_X, edge),
-    A.VerticalFlip: lambda _, edge: around_center(FLIP_Y, edge),
-    A.D4: lambda transform, edge: around_center(TURNS[transform.random_generator.integers(8)], edge),
+MATRICES: dict[type, Callable[[Transform, Shape], Matrix]] = {
+    A.HorizontalFlip: lambda _, shape: around_center(FLIP_X, shape),
+    A.VerticalFlip: lambda _, shape: around_center(FLIP_Y, shape),
+    A.D4: _turn,
     A.Affine: _affine,
 }
-WARPS: dict[type, Callable[[Transform, int], Warp]] = {
+WARPS: dict[type, Callable[[Transform, Shape], Warp]] = {
     A.ElasticTransform: _elastic,
     A.GridDistortion: _grid,
     A.OpticalDistortion: lambda transform, _: Lens(transform.py_random.uniform(*transform.distort_limit)),
@@ -173,8 +185,8 @@ def _change(kind: Kind, *values: Any) -> list[Change]:
     return [Change(kind, np.array(values, np.float32))]
 
 
-def _jitter(transform: Transform, edge: int) -> list[Change]:
-    drawn = _parameters(transform, edge)
+def _jitter(transform: Transform, shape: Shape) -> list[Change]:
+    drawn = _parameters(transform, shape)
     saturation = drawn["saturation"]
     mixed = saturation * np.eye(3) + (1 - saturation) * np.array(GRAY)
     changes = (
@@ -186,51 +198,51 @@ def _jitter(transform: Transform, edge: int) -> list[Change]:
     return [changes[place][0] for place in drawn["order"]]
 
 
-def _hue(transform: Transform, edge: int) -> list[Change]:
-    drawn = _parameters(transform, edge)
+def _hue(transform: Transform, shape: Shape) -> list[Change]:
+    drawn = _parameters(transform, shape)
     return _change("hsv", drawn["hue_shift"] / 30, drawn["sat_shift"], drawn["val_shift"])
 
 
-def _brightness(transform: Transform, edge: int) -> list[Change]:
-    drawn = _parameters(transform, edge)
+def _brightness(transform: Transform, shape: Shape) -> list[Change]:
+    drawn = _parameters(transform, shape)
     return _change("linear", drawn["alpha"], *[drawn["beta"]] * 3)
 
 
-def _shuffle(transform: Transform, edge: int) -> list[Change]:
-    order = _parameters(transform, edge)["channels_shuffled"]
+def _shuffle(transform: Transform, shape: Shape) -> list[Change]:
+    order = _parameters(transform, shape)["channels_shuffled"]
     return _change("matrix", *np.eye(3)[order].ravel(), 0, 0, 0)
 
 
-def _holes(transform: Transform, edge: int) -> list[Change]:
-    holes = _parameters(transform, edge)["holes"]
+def _holes(transform: Transform, shape: Shape) -> list[Change]:
+    holes = _parameters(transform, shape)["holes"]
     corners = np.zeros((transform.num_holes_range[1], 4))
     corners[: len(holes)] = holes
     return _change("holes", *corners.ravel())
 
 
-def _defocus(transform: Transform, edge: int) -> list[Change]:
-    drawn = _parameters(transform, edge)
+def _defocus(transform: Transform, shape: Shape) -> list[Change]:
+    drawn = _parameters(transform, shape)
     reach = np.arange(-drawn["radius"] - 1, drawn["radius"] + 2)
     disk = (reach**2 + reach[:, None] ** 2 <= drawn["radius"] ** 2).astype(np.float32)
     soft = cv2.GaussianBlur(disk / disk.sum(), (3, 3), drawn["alias_blur"], borderType=cv2.BORDER_CONSTANT)
     return _change("kernel", *soft.ravel())
 
 
-def _noise(transform: Transform, _: int) -> list[Change]:
+def _noise(transform: Transform, _: Shape) -> list[Change]:
     seeds = transform.random_generator.integers(0, 1 << 16, 2)
     return _change("noise", 255 * transform.py_random.uniform(*transform.std_range), *seeds)
 
 
-CHANGES: dict[type, Callable[[Transform, int], list[Change]]] = {
+CHANGES: dict[type, Callable[[Transform, Shape], list[Change]]] = {
     A.ColorJitter: _jitter,
     A.HueSaturationValue: _hue,
     A.RandomBrightnessContrast: _brightness,
-    A.RandomGamma: lambda transform, edge: _change("gamma", _parameters(transform, edge)["gamma"]),
-    A.RGBShift: lambda transform, edge: _change("linear", 1, *_parameters(transform, edge)["noise_map"].ravel()),
+    A.RandomGamma: lambda transform, shape: _change("gamma", _parameters(transform, shape)["gamma"]),
+    A.RGBShift: lambda transform, shape: _change("linear", 1, *_parameters(transform, shape)["noise_map"].ravel()),
     A.ChannelShuffle: _shuffle,
     A.CoarseDropout: _holes,
-    A.GaussianBlur: lambda transform, edge: _change("gaussian", *_parameters(transform, edge)["kernel"]),
-    A.MotionBlur: lambda transform, edge: _change("kernel", *_parameters(transform, edge)["kernel"].ravel()),
+    A.GaussianBlur: lambda transform, shape: _change("gaussian", *_parameters(transform, shape)["kernel"]),
+    A.MotionBlur: lambda transform, shape: _change("kernel", *_parameters(transform, shape)["kernel"].ravel()),
     A.Defocus: _defocus,
     A.GaussNoise: _noise,
 }

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.project.config import width_and_height
+
 Mask = NDArray[Any]
 Place = tuple[slice, slice]
 
@@ -16,13 +18,13 @@ class Cropping:
     """Where a crop lies in a tile that has been moved.
 
     Attributes:
-        edge: its edge, in pixels.
+        edge: its edge, or its width and height, in pixels.
         centered: in the middle of the tile, else anywhere.
         class_crops: share of the other crops that lie around a pixel of a class.
         classes: number of classes.
     """
 
-    edge: int
+    edge: int | list[int]
     centered: bool = False
     class_crops: float = 0.0
     classes: int = 0
@@ -35,7 +37,8 @@ class Cropping:
             moved: gives its mask (rows x columns, bits) after it has been moved, which only crops around a class need.
             generator: draws the place.
         """
-        room = [length - self.edge for length in size]
+        width, height = width_and_height(self.edge)
+        room = [size[0] - height, size[1] - width]
         if self.centered:
             corner = [each // 2 for each in room]
         elif (
@@ -43,12 +46,11 @@ class Cropping:
             and generator.random() < self.class_crops
             and (pixel := self._class_pixel(moved(), generator)) is not None
         ):
-            before = generator.integers(0, self.edge, 2)
+            before = generator.integers(0, (height, width))
             corner = [min(max(0, each - int(part)), most) for each, part, most in zip(pixel, before, room, strict=True)]
         else:
             corner = [int(generator.integers(0, each + 1)) for each in room]
-        rows, columns = (slice(start, start + self.edge) for start in corner)
-        return rows, columns
+        return slice(corner[0], corner[0] + height), slice(corner[1], corner[1] + width)
 
     def _class_pixel(self, mask: Mask, generator: np.random.Generator) -> tuple[int, int] | None:
         """Row and column of a random pixel of a random class of the tile."""

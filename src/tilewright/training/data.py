@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset, default_collate
 
 from tilewright.tiles.archive import TileReader, TileTable
@@ -103,6 +104,11 @@ class Targets(NamedTuple):
         """The same of every ``step``-th row and column."""
         place = (..., slice(step // 2, None, step), slice(step // 2, None, step))
         return Targets(self.truth[place], self.valid[place])
+
+    def padded(self, rows: int, columns: int) -> "Targets":
+        """The same with rows below and columns on the right that do not count, up to so many."""
+        height, width = self.truth.shape[-2:]
+        return Targets(*(functional.pad(each, (0, columns - width, 0, rows - height)) for each in self))
 
     def occurrence(self) -> "Targets":
         """Whether each class occurs in a tile, as tiles of one pixel."""

@@ -11,6 +11,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
+from tilewright.project.config import width_and_height
 from tilewright.training.segmenter import Segmenter
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -41,7 +42,7 @@ def with_shared_norms(module: Module) -> Module:
     return converted
 
 
-def strategy(segmenter: Segmenter, edge: int) -> str:
+def strategy(segmenter: Segmenter, edge: int | list[int]) -> str:
     """Lightning's name of how devices share a training.
 
     Parameters that no output depends on are looked for in every step only where there are some, as in encoders with
@@ -49,10 +50,11 @@ def strategy(segmenter: Segmenter, edge: int) -> str:
 
     Args:
         segmenter: the network.
-        edge: edge of its input, in pixels.
+        edge: edge of its input, or its width and height, in pixels.
     """
     segmenter.eval()  # a look changes no statistics
-    image = torch.zeros(1, 3, edge, edge, device=segmenter.mean.device)
+    width, height = width_and_height(edge)
+    image = torch.zeros(1, 3, height, width, device=segmenter.mean.device)
     logits, coarser, occurrence = segmenter.outputs(image)
     outputs = [logits, *coarser, *([] if occurrence is None else [occurrence])]
     total = torch.stack([each.sum() for each in outputs]).sum()

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from tilewright.project.config import width_and_height
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, read_table
 from tilewright.training.augment import Augmentation
 from tilewright.training.cropping import Cropping
 from tilewright.training.data import Sample, TileDataset, together
+from tilewright.training.overlaps import repeats
 from tilewright.training.sampling import EachOnce, sampler
 
 
@@ -26,11 +28,13 @@ class Tiles:
         archives: files that the tables count.
         training: tiles to train on.
         validation: tiles to validate on.
+        repeated: how many are left out of the training, because they repeat others.
     """
 
     archives: list[Path]
     training: TileTable
     validation: TileTable
+    repeated: int
 
 
 def read_tiles(
@@ -41,7 +45,7 @@ def read_tiles(
 ) -> Tiles:
     """Read the tables of the shards of a training.
 
-    Tiles of slides in which no class is labelled are left out.
+    Tiles of slides in which no class is labelled are left out; so are tiles to train on that repeat others.
 
     Args:
         training: shards to train on.
@@ -56,7 +60,10 @@ def read_tiles(
     table = table.select(np.logical_or.reduce(table.labelled, axis=1))
     held_out = table.archive >= len(training)
     archives = [shard.archive for shard in (*training, *validation)]
-    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & np.isin(table.kind, kinds)))
+    training_table = table.select(~held_out)
+    repeated = repeats(training_table, width_and_height(tile_edge(archives))[::-1])
+    validation_table = table.select(held_out & np.isin(table.kind, kinds))
+    tiles = Tiles(archives, training_table.select(~repeated), validation_table, int(repeated.sum()))
     for part, use, key in ((tiles.training, "train", ""), (tiles.validation, "validate", ", look at validate_on")):
         if not len(part):
             what = f"no labelled tiles to {use} on."
@@ -78,7 +85,7 @@ def loaders(
             that load tiles have drawn.
     """
     device = device_number()
-    edge = network.crop or _edge(tiles.archives)
+    edge = network.crop or tile_edge(tiles.archives)
     cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
     augmentation = Augmentation(network.augmentation, cropping)
     training = TileDataset(tiles.archives, tiles.training, augmentation)
@@ -103,6 +110,8 @@ def device_number() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def _edge(archives: Sequence[Path]) -> int:
+def tile_edge(archives: Sequence[Path]) -> int | list[int]:
+    """Edge of the tiles, or their width and height where they are no squares."""
     with open_archive(archives[0]) as archive:
-        return int(archive["images"].shape[1])
+        _, height, width, _ = map(int, archive["images"].shape)
+    return width if width == height else [width, height]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from tilewright.project.config import width_and_height
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import is_out_of_memory
@@ -25,24 +26,24 @@ class Step(NamedTuple):
 
     Attributes:
         tiles: of a batch, on each device.
-        crop: edge of the tiles that are trained on, in pixels.
+        crop: edge of the tiles that are trained on, or their width and height, in pixels.
         precision: as in the config.
     """
 
     tiles: int
-    crop: int
+    crop: int | list[int]
     precision: str
 
 
 Fits = Callable[[Step], bool]
 
 
-def chosen_batch(network: Network, crop: int, fits: Fits | None) -> int:
+def chosen_batch(network: Network, crop: int | list[int], fits: Fits | None) -> int:
     """The tiles of a batch where the config leaves them to the memory: 32, halved until they fit.
 
     Args:
         network: the number of devices, and the arithmetic.
-        crop: edge of the tiles that are trained on, in pixels.
+        crop: edge of the tiles that are trained on, or their width and height, in pixels.
         fits: whether a step fits into the memory of a device; None: without a GPU, where a batch has 8 tiles.
 
     Raises:
@@ -73,9 +74,9 @@ def does_not_fit(network: Network, step: Step, fits: Fits | None) -> Problem:
             "config, models", what, "Lower batch_size (auto finds what fits) or crop, or use precision auto."
         )
     options = []
-    if smaller := _halved(step, "tiles", 1, fits):
+    if smaller := _halved(step, _fewer, fits):
         options.append(f"batch_size {smaller.tiles * network.devices}")
-    if smaller := _halved(step, "crop", SMALLEST_CROP, fits):
+    if smaller := _halved(step, _smaller, fits):
         options.append(f"crop {smaller.crop}")
     if step.precision == "32" and fits(step._replace(precision="auto")):
         options.append("precision auto")
@@ -84,25 +85,33 @@ def does_not_fit(network: Network, step: Step, fits: Fits | None) -> Problem:
     return Problem("config, models", what, f"What would fit: {', or '.join(options)}.")
 
 
-def _halved(step: Step, field: str, least: int, fits: Fits) -> Step | None:
-    """The step with the largest half, quarter and so on of a field that fits."""
-    value = getattr(step, field) // 2 // least * least
-    while value >= least:
-        smaller = step._replace(**{field: value})
-        if fits(smaller):
-            return smaller
-        value = value // 2 // least * least
-    return None
+def _halved(step: Step, half: Callable[[Step], Step | None], fits: Fits) -> Step | None:
+    """The first step that fits when something of it is halved again and again."""
+    smaller = half(step)
+    while smaller and not fits(smaller):
+        smaller = half(smaller)
+    return smaller
 
 
-def trial(segmenter: Segmenter, network: Network, classes: list[str], edge: int, device: torch.device) -> Fits:
+def _fewer(step: Step) -> Step | None:
+    return step._replace(tiles=step.tiles // 2) if step.tiles > 1 else None
+
+
+def _smaller(step: Step) -> Step | None:
+    width, height = (each // 2 // SMALLEST_CROP * SMALLEST_CROP for each in width_and_height(step.crop))
+    return step._replace(crop=width if width == height else [width, height]) if min(width, height) else None
+
+
+def trial(
+    segmenter: Segmenter, network: Network, classes: list[str], edge: int | list[int], device: torch.device
+) -> Fits:
     """Tries steps of a training and its validation; the network and the draws to come stay as they are.
 
     Args:
         segmenter: the network.
         network: how it is trained.
         classes: names of the classes.
-        edge: edge of the tiles that are validated, in pixels.
+        edge: edge of the tiles that are validated, or their width and height, in pixels.
         device: where it is trained.
     """
 
@@ -134,7 +143,7 @@ def _release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _try(task: SegmentationTask, step: Step, edge: int) -> None:
+def _try(task: SegmentationTask, step: Step, edge: int | list[int]) -> None:
     """A step of training and one of validation, with all that is kept between them."""
     half = half_type(step.precision) if task.device.type == "cuda" else None
     made = optimizer(task.spec, task.segmenter.parameters())
@@ -148,11 +157,11 @@ def _try(task: SegmentationTask, step: Step, edge: int) -> None:
             task.validation_step(_blank(task, step.tiles, edge), 0)
 
 
-def _blank(task: SegmentationTask, tiles: int, edge: int) -> Sample:
+def _blank(task: SegmentationTask, tiles: int, edge: int | list[int]) -> Sample:
     """A batch without anything on it."""
-    classes = len(task.classes)
+    classes, (width, height) = len(task.classes), width_and_height(edge)
     return Sample(
-        torch.zeros(tiles, 3, edge, edge, dtype=torch.uint8, device=task.device),
-        torch.zeros(tiles, edge, edge, dtype=torch.int32, device=task.device),
+        torch.zeros(tiles, 3, height, width, dtype=torch.uint8, device=task.device),
+        torch.zeros(tiles, height, width, dtype=torch.int32, device=task.device),
         torch.ones(tiles, classes, dtype=torch.bool, device=task.device),
     )

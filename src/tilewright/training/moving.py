@@ -36,29 +36,32 @@ class Movement:
 
     def crop(self, image: Image, mask: Mask, place: Place) -> tuple[Image, Mask]:
         """Image (rows x columns x 3) and mask (rows x columns) of a place of a tile (the same) that is moved."""
-        taken = self._taker(len(mask), place)
+        taken = self._taker(mask.shape, place)
         return taken(image, cv2.INTER_LINEAR), _mask_by(taken, mask)
 
     def mask(self, mask: Mask) -> Mask:
         """The whole mask of a tile that is moved."""
-        whole = slice(0, len(mask))
-        return _mask_by(self._taker(len(mask), (whole, whole)), mask)
+        rows, columns = mask.shape
+        return _mask_by(self._taker(mask.shape, (slice(0, rows), slice(0, columns))), mask)
 
-    def _taker(self, edge: int, place: Place) -> "Taker":
-        """What takes the pixels of a place from a tile of an edge."""
+    def _taker(self, shape: tuple[int, ...], place: Place) -> "Taker":
+        """What takes the pixels of a place from a tile of so many rows and columns."""
         if self.warp is not None:
-            return _mapped(*self._maps(self.warp, edge, place))
+            return _mapped(*self._maps(self.warp, shape, place))
         rows, columns = place
         matrix = self.matrix.copy()
         matrix[:, 2] = matrix @ (columns.start, rows.start, 1)
         size = (columns.stop - columns.start, rows.stop - rows.start)
         turns = {tuple(row[:2]) for row in matrix[:2].tolist()} <= UNITS
         return (
-            _flipped(matrix, size) if turns and float(matrix[:2, 2].sum()).is_integer() else _affine(matrix, size, edge)
+            _flipped(matrix, size)
+            if turns and float(matrix[:2, 2].sum()).is_integer()
+            else _affine(matrix, size, shape)
         )
 
-    def _maps(self, warp: Warp, edge: int, place: Place) -> tuple[Map, Map]:
-        x, y = (_mirrored(each, edge) for each in warp(edge, *place))
+    def _maps(self, warp: Warp, shape: tuple[int, ...], place: Place) -> tuple[Map, Map]:
+        height, width = shape
+        x, y = map(_mirrored, warp((height, width), *place), (width, height))
         (xx, xy, x0), (yx, yy, y0) = self.matrix[:2].astype(np.float32)
         if xy == yx == 0:
             return xx * x + x0, yy * y + y0
@@ -85,7 +88,7 @@ def _mask_by(taken: Taker, mask: Mask) -> Mask:
 
 
 def _flipped(matrix: Matrix, size: tuple[int, int]) -> Taker:
-    """Takes a square and flips and turns it."""
+    """Takes a part of a tile and flips and turns it."""
     (across, turned_across, x), (turned_down, down, y), _ = matrix.tolist()
     left, top = int(x), int(y)
     width, height = size
@@ -107,11 +110,11 @@ def _flipped(matrix: Matrix, size: tuple[int, int]) -> Taker:
     return taken
 
 
-def _affine(matrix: Matrix, size: tuple[int, int], edge: int) -> Taker:
+def _affine(matrix: Matrix, size: tuple[int, int], shape: tuple[int, ...]) -> Taker:
     """Takes what a matrix tells, from the part of a tile that this concerns."""
     width, height = size
     spans = []
-    for x, y, start in matrix[:2].tolist():
+    for (x, y, start), edge in zip(matrix[:2].tolist(), shape[::-1], strict=True):
         first, last = (start + pick(0, x * width) + pick(0, y * height) for pick in (min, max))
         spans.append(_reach(math.floor(first) - 1, math.ceil(last) + 2, edge))
     (left, right), (top, bottom) = spans
@@ -158,15 +161,15 @@ def _mirrored(places: Map, edge: int) -> Map:
 
 
 @cache
-def around_center(turn: tuple[tuple[int, int], tuple[int, int]], edge: int) -> Matrix:
-    """The matrix of a turn (2 x 2) around the centre of a tile of an edge."""
-    matrix, center = np.eye(3), (edge - 1) / 2
+def around_center(turn: tuple[tuple[int, int], tuple[int, int]], shape: tuple[int, int]) -> Matrix:
+    """The matrix of a turn (2 x 2) around the centre of a tile of so many rows and columns."""
+    matrix, center = np.eye(3), (np.array(shape[::-1]) - 1) / 2
     matrix[:2, :2] = turn
-    matrix[:2, 2] = center - np.sum(turn, axis=1) * center
+    matrix[:2, 2] = center - np.array(turn) @ center
     return matrix
 
 
 def enlarged(left: int, top: int, side: int, edge: int) -> Matrix:
-    """The matrix that lets a square of a tile fill it."""
+    """The matrix that enlarges a part of a tile, as much as a square of a side has to be to have an edge."""
     scale = side / edge
     return np.array([[scale, 0, left + (scale - 1) / 2], [0, scale, top + (scale - 1) / 2], [0, 0, 1]])

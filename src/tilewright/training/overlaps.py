@@ -1,4 +1,4 @@
-"""Which tile counts a pixel that several tiles of a slide hold."""
+"""Tiles of a slide that hold the same pixels: which one counts them, and which are left out."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.tiles.archive import TileTable
+
+REPEATED = 0.9
+"""Share of a tile from which on it is a repetition."""
 
 
 class Overlaps:
@@ -46,6 +49,28 @@ class Overlaps:
             half = dx * dx + dy * dy
             taken[place] |= along >= half if other < row else along > half
         return taken
+
+
+def repeats(table: TileTable, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which tiles of a grid show more than 90 % of what one before them shows.
+
+    The last row or column of a grid is pushed back into the slide, almost onto the one before it where little is left.
+
+    Args:
+        table: the tiles.
+        shape: rows and columns of every tile.
+    """
+    (height, width), result = shape, np.zeros(len(table.x), np.bool_)
+    gridded = table.kind != "object"
+    for slide in np.unique(table.slide):
+        rows = np.flatnonzero((table.slide == slide) & gridded)
+        kept = rows[:0]
+        for row in rows:
+            right = np.maximum(width - np.abs(table.x[kept] - table.x[row]), 0)
+            down = np.maximum(height - np.abs(table.y[kept] - table.y[row]), 0)
+            result[row] = bool((right * down > REPEATED * height * width).any())
+            kept = kept if result[row] else np.append(kept, row)
+    return result
 
 
 def _common(shift: int, length: int) -> slice:

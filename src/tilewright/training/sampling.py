@@ -220,8 +220,8 @@ def _shows_class(table: TileTable, archives: Sequence[Path], edge: int) -> NDArr
     for number in np.unique(table.archive):
         with open_archive(archives[number]) as archive, reading(archives[number]):
             masks, rows = archive["masks"], np.flatnonzero(table.archive == number)
-            start = max(0, (masks.shape[1] - edge) // 2)
-            square = slice(start, start + edge)
+            starts = (max(0, (length - edge) // 2) for length in masks.shape[1:])
+            rows_within, columns_within = (slice(start, start + edge) for start in starts)
             classes = (1 << table.coverage.shape[1]) - 1
-            shows[rows] = [(masks[index, square, square] & classes).any() for index in table.index[rows]]
+            shows[rows] = [(masks[index, rows_within, columns_within] & classes).any() for index in table.index[rows]]
     return shows

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+MULTIPLE = 32
+"""Of which rows and columns must be multiples for every network: encoders halve them five times."""
+
 
 class Outputs(NamedTuple):
     """What a network says of a batch.
@@ -56,12 +59,20 @@ class Segmenter(nn.Module):
         return self.outputs(images).logits
 
     def outputs(self, images: Tensor) -> Outputs:
-        """What all heads say of images as ``forward`` takes them."""
+        """What all heads say of images as ``forward`` takes them.
+
+        Rows and columns that are missing to a multiple of 32 are the mirror image of the last ones; ``coarser`` has
+        logits for them, as many as the network gives.
+        """
+        rows, columns = images.shape[-2:]
+        if not torch.compiler.is_compiling():  # who exports the network gives multiples
+            images = mirrored(images, *up_to_multiples(rows, columns))
         normal = (images.float() - self.mean) / self.std
         logits = self.network(normal.contiguous(memory_format=torch.channels_last))
         features = [self._features[place] for place in sorted(self._features)]
         self._features.clear()
         occurrence = self.image_head(features.pop().mean(dim=(2, 3))) if self.image_head else None
+        logits = logits[..., :rows, :columns]
         return Outputs(logits, [head(each) for head, each in zip(self.coarse_heads, features, strict=True)], occurrence)
 
     def add_heads(self, classes: int, blocks: list[nn.Module], deepest: nn.Module | None) -> None:
@@ -88,3 +99,18 @@ class Segmenter(nn.Module):
             self._features[place] = features[-1] if isinstance(features, list | tuple) else features
 
         return hook
+
+
+def up_to_multiples(rows: int, columns: int) -> tuple[int, int]:
+    """The least multiples of 32 that are not below them."""
+    return -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
+
+
+def mirrored(pixels: Tensor, rows: int, columns: int) -> Tensor:
+    """Pixels (... x rows x columns) up to so many; what is missing is mirrored at the border, as often as need be."""
+    for axis, wanted in ((-2, rows), (-1, columns)):
+        length = pixels.shape[axis]
+        if length < wanted:
+            place = torch.arange(wanted, device=pixels.device) % (2 * length)
+            pixels = pixels.index_select(axis, torch.minimum(place, 2 * length - 1 - place))
+    return pixels

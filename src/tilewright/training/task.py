@@ -20,7 +20,7 @@ from tilewright.training.mixing import mix
 from tilewright.training.optimizers import optimizer
 from tilewright.training.schedules import rate_curve
 from tilewright.training.scores import add_counts, best_dice, iou_of, mean_where_known, no_counts
-from tilewright.training.segmenter import Outputs, Segmenter
+from tilewright.training.segmenter import Outputs, Segmenter, up_to_multiples
 
 RAW = "raw"
 
@@ -185,10 +185,10 @@ class SegmentationTask(lightning.LightningModule):
     def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
         """The loss at full size and, with half the weight each time, at coarser levels; and of the image-level head."""
         total: Tensor = self.loss(outputs.logits, *expected)
-        weight = 1.0
+        weight, whole = 1.0, expected.padded(*up_to_multiples(*expected.truth.shape[-2:]))
         for level, logits in enumerate(outputs.coarser, start=1):
-            step = expected.truth.shape[-1] // logits.shape[-1]
-            total = total + 0.5**level * self.loss(logits, *expected.coarser(step))
+            step = whole.truth.shape[-1] // logits.shape[-1]
+            total = total + 0.5**level * self.loss(logits, *whole.coarser(step))
             weight += 0.5**level
         total = total / weight
         if outputs.occurrence is not None:

@@ -85,9 +85,9 @@ def train(
         state = TrainingState(out / "state", network, out / CURVES)
         prints: list[str] = []
         if device_number() == 0:
-            note(
-                f"{model}, fold {fold}: {len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
-            )
+            told = f"{len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
+            left = f"; {parts.repeated} that repeat more than 90 % of another are left out" if parts.repeated else ""
+            note(f"{model}, fold {fold}: {told}{left}")
             prints = _prints(training, validation)
             state.prepare(
                 _digest(_told(order), code_version("training.train"), str(fold), *prints, *_of_weights(network))

@@ -14,11 +14,10 @@ from tilewright.project.config.training import AUTO, Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
-from tilewright.tiles.archive import open_archive
 from tilewright.training.architectures import build_network
 from tilewright.training.devices import has_bf16, strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
-from tilewright.training.loaders import Tiles, device_number, loaders
+from tilewright.training.loaders import Tiles, device_number, loaders, tile_edge
 from tilewright.training.memory import Step, chosen_batch, does_not_fit, trial
 from tilewright.training.segmenter import Segmenter
 from tilewright.training.start import load_start
@@ -49,7 +48,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
         said = load_start(segmenter, network)
         if device_number() == 0:
             note("\n".join(said))
-    edge = tile_edge(tiles)
+    edge = tile_edge(tiles.archives)
     crop, device = network.crop or edge, torch.device("cuda", device_number())
     fits = trial(segmenter, network, classes, edge, device) if torch.cuda.is_available() else None
     if network.batch_size == AUTO:
@@ -125,12 +124,6 @@ def _trainer(network: Network, state: TrainingState, batches: int, out: Path, sh
         num_sanity_val_steps=0,
         log_every_n_steps=max(1, batches),
     )
-
-
-def tile_edge(tiles: Tiles) -> int:
-    """Edge of the tiles, in pixels."""
-    with open_archive(tiles.archives[0]) as archive:
-        return int(archive["images"].shape[-2])
 
 
 def precision(name: str) -> str:

@@ -25,17 +25,20 @@ class Lens:
 
     strength: float
 
-    def __call__(self, edge: int, rows: slice, columns: slice) -> tuple[Map, Map]:
-        """Columns and rows in the tile of an edge, of all pixels of the crop."""
+    def __call__(self, shape: tuple[int, int], rows: slice, columns: slice) -> tuple[Map, Map]:
+        """Columns and rows in a tile of a shape, of all pixels of the crop."""
+        height, width = shape
         # OpenCV, hence albumentations, takes the middle of a pixel for it here and its corner there
-        middle = np.float32((edge - 1) / 2)
-        x, y = ((_line(span) - middle) / np.float32(edge) for span in (columns, rows))
+        x, y = (
+            (_line(span) - np.float32((edge - 1) / 2)) / np.float32(edge)
+            for span, edge in ((columns, width), (rows, height))
+        )
         square = (y * y)[:, None] + (x * x)[None]
-        factor = square * square
-        factor += square
-        factor *= np.float32(self.strength * edge)
-        factor += np.float32(edge)
-        return factor * x[None] + np.float32(edge / 2), factor * y[:, None] + np.float32(edge / 2)
+        grown = square * square
+        grown += square
+        # once for a square
+        factors = {edge: grown * np.float32(self.strength * edge) + np.float32(edge) for edge in {width, height}}
+        return factors[width] * x[None] + np.float32(width / 2), factors[height] * y[:, None] + np.float32(height / 2)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Grid:
     x: Line
     y: Line
 
-    def __call__(self, _edge: int, rows: slice, columns: slice) -> tuple[Map, Map]:
+    def __call__(self, _shape: tuple[int, int], rows: slice, columns: slice) -> tuple[Map, Map]:
         """Columns and rows in the tile, of all pixels of the crop."""
         x, y = self.x[columns], self.y[rows]
         return np.tile(x, (len(y), 1)), np.repeat(y[:, None], len(x), axis=1)
@@ -73,10 +76,10 @@ class Elastic:
     alpha: float
     sigma: float
 
-    def __call__(self, edge: int, rows: slice, columns: slice) -> tuple[Map, Map]:
-        """Columns and rows in the tile of an edge, of all pixels of the crop."""
+    def __call__(self, shape: tuple[int, int], rows: slice, columns: slice) -> tuple[Map, Map]:
+        """Columns and rows in a tile of a shape, of all pixels of the crop."""
         spacing = self.sigma / 5
-        scale = self.alpha / spacing / _largest(2 * edge * edge)
+        scale = self.alpha / spacing / _largest(2 * math.prod(shape))
         matrix = np.array([[1 / spacing, 0, columns.start / spacing], [0, 1 / spacing, rows.start / spacing]])
         size = (columns.stop - columns.start, rows.stop - rows.start)
         moved = []
@@ -91,10 +94,10 @@ class Elastic:
 Warp = Lens | Grid | Elastic
 
 
-def coarse(edge: int, sigma: float) -> tuple[int, int, int]:
-    """The shape of the noise of an elastic bend."""
-    count = math.ceil(5 * (edge - 1) / sigma) + 1
-    return 2, count, count
+def coarse(shape: tuple[int, int], sigma: float) -> tuple[int, int, int]:
+    """The shape of the noise of an elastic bend of a tile of so many rows and columns."""
+    rows, columns = (math.ceil(5 * (edge - 1) / sigma) + 1 for edge in shape)
+    return 2, rows, columns
 
 
 def grid_line(edge: int, steps: Sequence[float]) -> Line:

@@ -18,7 +18,7 @@ from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.bundle import read_bundle
-from tilewright.project.config import Inference
+from tilewright.project.config import Inference, width_and_height
 from tilewright.project.orders import BundledModel, PredictOrder
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
@@ -90,54 +90,64 @@ def probabilities(network, images, tta, scales=(1.0,)):
     return group_means([network], torch.from_numpy(images), inference, mean.groups)[:, 0].numpy()
 
 
-def plain(network, image, overlap, blend, edge=64):
+def plain(network, image, overlap, blend, window=64):
     """The same with whole arrays: every window's say of every pixel, and then what they say together."""
-    height, width = image.shape[1:]
-    padded = np.pad(image, ((0, 0), (0, max(edge - height, 0)), (0, max(edge - width, 0))), mode="symmetric")
+    (height, width), (wide, high) = image.shape[1:], width_and_height(window)
+    padded = np.pad(image, ((0, 0), (0, max(high - height, 0)), (0, max(wide - width, 0))), mode="symmetric")
     total, weight = np.zeros(padded.shape[1:]), np.zeros(padded.shape[1:])
     least = np.full(padded.shape[1:], np.inf)
-    for x, y in grid(Size(width, height), edge, overlap):
-        window = torch.from_numpy(padded[None, :, y : y + edge, x : x + edge].copy())
+    for x, y in grid(Size(width, height), (wide, high), overlap):
+        place = np.s_[y : y + high, x : x + wide]
         with torch.inference_mode():
-            values = torch.sigmoid(network(window))[0, 0].numpy()
-        weights = blend_weights(blend, edge).copy()
+            values = torch.sigmoid(network(torch.from_numpy(padded[(slice(None), *place)][None].copy())))[0, 0].numpy()
+        weights = blend_weights(blend, (wide, high)).copy()
         if blend == "discard":
-            margin = round(edge * overlap) // 2
-            weights[: margin if y else 0] = 0
-            weights[:, : margin if x else 0] = 0
-            weights[edge - margin if y + edge < height else edge :] = 0
-            weights[:, edge - margin if x + edge < width else edge :] = 0
-        total[y : y + edge, x : x + edge] += values * weights
-        weight[y : y + edge, x : x + edge] += weights
-        least[y : y + edge, x : x + edge] = np.minimum(least[y : y + edge, x : x + edge], values)
+            side, end = round(wide * overlap) // 2, round(high * overlap) // 2
+            weights[: end if y else 0] = 0
+            weights[:, : side if x else 0] = 0
+            weights[high - end if y + high < height else high :] = 0
+            weights[:, wide - side if x + wide < width else wide :] = 0
+        total[place] += values * weights
+        weight[place] += weights
+        least[place] = np.minimum(least[place], values)
     return (least if blend == "minimum" else total / weight)[:height, :width] * 255
 
 
+WINDOWS = pytest.mark.parametrize("window", [64, [96, 40], [50, 120]], ids=str)
+
+
+@WINDOWS
 @pytest.mark.parametrize("band", [32, 64, 512])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
 @pytest.mark.parametrize("blend", ["mean", "pyramid", "discard", "minimum"])
-def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend):
+def test_bands_of_any_height_give_the_blend_of_the_whole_array(tmp_path, monkeypatch, band, overlap, blend, window):
     for module in (bands, blending, pieces):
         monkeypatch.setattr(module, "BLOCK", band)
         monkeypatch.setattr(module, "WIDEST", 2, raising=False)
     image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
-    found = predicted(tmp_path, Shifted(), image, overlap=overlap, blend=blend)
-    assert np.abs(found - plain(Shifted(), image, overlap, blend)).max() <= 0.51
+    found = predicted(tmp_path, Shifted(), image, overlap=overlap, blend=blend, window=window)
+    assert np.abs(found - plain(Shifted(), image, overlap, blend, window)).max() <= 0.51
 
 
+@WINDOWS
 @pytest.mark.parametrize("blend", ["pyramid", "discard", "minimum"])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.7])
-def test_an_image_too_wide_for_the_device_is_predicted_in_strips_without_seams(tmp_path, monkeypatch, overlap, blend):
+def test_an_image_too_wide_for_the_device_is_predicted_in_strips_without_seams(
+    tmp_path, monkeypatch, overlap, blend, window
+):
     for module in (bands, blending, pieces):
         monkeypatch.setattr(module, "BLOCK", 32)
         monkeypatch.setattr(module, "WIDEST", 2, raising=False)
     image = NOISE.integers(0, 256, (3, 203, 330), np.uint8)
-    networks, options = [Plus(0.0), Plus(1.0)], {"overlap": overlap, "blend": blend, "keep": ["folds"]}
+    networks, options = (
+        [Plus(0.0), Plus(1.0)],
+        {"overlap": overlap, "blend": blend, "keep": ["folds"], "window": window},
+    )
     whole = maps_of(tmp_path, networks, image, **options)
     networks[0].windows = 0
     monkeypatch.setattr(predict, "band_memory", lambda _device: 0)
     strips = maps_of(tmp_path, networks, image, **options)
-    assert networks[0].windows > len(grid(Size(330, 203), 64, overlap))
+    assert networks[0].windows > len(grid(Size(330, 203), width_and_height(window), overlap))
     for part, values in whole.items():
         assert (strips[part] == values).all()
 

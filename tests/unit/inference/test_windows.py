@@ -72,3 +72,16 @@ def test_what_is_kept_of_windows_without_their_margins_covers_the_image_once():
         part = kept_part(x, y, 64, size, 8)
         covered[y + part.y : y + part.y + part.height, x + part.x : x + part.x + part.width] += 1
     assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("blend", ["mean", "pyramid", "hann", "gaussian", "discard", "minimum"])
+def test_weights_of_a_rectangle_are_those_of_its_edges(blend):
+    weights, wide, high = (blend_weights(blend, edge) for edge in ((48, 33), 48, 33))
+    assert weights.shape == (33, 48)
+    np.testing.assert_allclose(weights[16] / weights[16].max(), wide[24] / wide[24].max(), rtol=0.05)
+    np.testing.assert_allclose(weights[:, 24] / weights[:, 24].max(), high[:, 16] / high[:, 16].max(), rtol=0.05)
+
+
+def test_an_image_of_the_size_of_a_window_is_one_window():
+    assert grid(Size(704, 520), (704, 520), 0.25) == [(0, 0)]
+    assert [y for _, y in grid(Size(704, 520), 512, 0.25)] == [0, 0, 8, 8]

@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from tilewright.project.config import TileSet, width_and_height
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.runtime.errors import UserError
 
@@ -59,6 +60,9 @@ def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path, edit, line,
         (("epochs: 3", "epochs: three"), 11, "models.unet.epochs: input should be a valid integer"),
         (("epochs: 3", "epochs: 0"), 11, "greater than or equal to 1 (given: 0)"),
         (("size: 64", "size: 65"), 7, "multiple of 32"),
+        (("size: 64", "size: [64]"), 7, "at least 2 items"),
+        (("size: 64", "size: [64, 20]"), 7, "greater than or equal to 32"),
+        (("size: 64", "size: wide"), 7, "valid integer"),
         (("{factor: 1}", "{factor: 1, mpp: 2}"), 5, "give either factor or mpp"),
         (("epochs: 3", "loss: {dicee: 1}"), 11, "'balanced_bce', 'dice'"),
         (("gland: {}", "gland: {color: red}"), 2, "classes.gland.color"),
@@ -87,6 +91,10 @@ def test_all_problems_are_told_at_once(tmp_path):
     ("edit", "says"),
     [
         (("scale: full", "scale: ful"), 'line 7: tiles.small.scale: no scale is named "ful".\n  Did you mean "full"?'),
+        (
+            ("epochs: 3", "crop: [64, 96]"),
+            "line 11: models.unet.crop: [64, 96] is larger than the tiles (small: 64).\n  Lower it",
+        ),
         (("tiles: small", "tiles: smal"), 'line 10: models.unet.tiles: no tile set is named "smal".'),
         (("{unet: 1}", "{unit: 1}"), 'line 14: ensembles.both.models.unit: no model is named "unit".'),
         (("ensembles:", "submission: {classes: [glands]}\nensembles:"), 'no class is named "glands".'),
@@ -98,6 +106,15 @@ def test_all_problems_are_told_at_once(tmp_path):
 )
 def test_a_name_that_refers_to_nothing_is_named_with_its_line(tmp_path, edit, says):
     assert says in problem(tmp_path, CONFIG.replace(*edit))
+
+
+def test_a_square_is_written_in_one_way():
+    values = yaml.safe_load(CONFIG)
+    squares = [parse_config({**values, "tiles": {"small": {"scale": "full", "size": size}}}) for size in (64, [64, 64])]
+    assert squares[0] == squares[1]
+    assert squares[1].tiles["small"].size == 64
+    assert TileSet(scale="full", size=[520, 520]).size == [520, 520]
+    assert [width_and_height(size) for size in (64, [704, 520])] == [(64, 64), (704, 520)]
 
 
 def test_the_last_file_that_has_a_key_is_named(tmp_path):

@@ -14,7 +14,7 @@ from tilewright.training.data import Sample
 from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 
-TILES, EDGE, STEPS = 6, 16, 20
+TILES, EDGE, STEPS = 6, 32, 20
 CASES = {
     **{name: {"loss": {name: 1.0}} for name in LOSS_PARAMETERS},
     "heads": {"loss": {"bce": 1.0, "lovasz": 0.5}, "deep_supervision": 1, "image_loss": 0.5},

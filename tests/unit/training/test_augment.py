@@ -177,7 +177,7 @@ def test_what_a_set_does_on_the_host_comes_before_what_is_left():
 
 
 def test_zoom_enlarges_a_square_of_the_stated_size():
-    made = np.array([zoom(100, np.random.default_rng(seed)) for seed in range(300)])
+    made = np.array([zoom((100, 100), np.random.default_rng(seed)) for seed in range(300)])
     side, left, top = 100 * made[:, 0, 0], *(np.rint(made[:, axis, 2] + (1 - made[:, 0, 0]) / 2) for axis in (0, 1))
     assert (left.min(), left.max(), top.min(), top.max()) == (0, 19, 0, 19)
     rest = 100 - np.maximum(left, top)

@@ -12,6 +12,7 @@ from tilewright.training.moving import Movement, around_center, enlarged
 from tilewright.training.warps import Elastic
 
 EDGE = 96
+SQUARE, WIDE, HIGH = (EDGE, EDGE), (EDGE, 136), (112, EDGE)
 WHOLE = (slice(0, EDGE), slice(0, EDGE))
 CROP = (slice(20, 68), slice(7, 55))
 CORNER, TIP = (slice(48, 96), slice(0, 48)), (slice(86, 96), slice(0, 10))
@@ -25,11 +26,11 @@ BENT = [
 ]
 
 
-def tile(kind=np.uint8):
+def tile(kind=np.uint8, shape=SQUARE):
     """A soft image and a mask of three values."""
     generator = np.random.default_rng(0)
-    soft = cv2.resize(generator.random((8, 8, 3)).astype(np.float32), (EDGE, EDGE), interpolation=cv2.INTER_CUBIC)
-    mask = (cv2.resize(generator.random((6, 6)).astype(np.float32), (EDGE, EDGE)) * 3).astype(kind)
+    soft = cv2.resize(generator.random((8, 8, 3)).astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
+    mask = (cv2.resize(generator.random((6, 6)).astype(np.float32), shape[::-1]) * 3).astype(kind)
     return (np.clip(soft, 0, 1) * 255).astype(np.uint8), mask
 
 
@@ -38,20 +39,21 @@ def seeded(transform, seed):
     return transform
 
 
-def drawn(transform, edge=EDGE):
+def drawn(transform, shape=SQUARE):
     if type(transform) in WARPS:
-        return Movement(np.eye(3), WARPS[type(transform)](transform, edge))
-    return Movement(MATRICES[type(transform)](transform, edge))
+        return Movement(np.eye(3), WARPS[type(transform)](transform, shape))
+    return Movement(MATRICES[type(transform)](transform, shape))
 
 
 @KINDS
 @PLACES
+@pytest.mark.parametrize("shape", [SQUARE, WIDE, HIGH])
 @pytest.mark.parametrize("transform", BENT, ids=lambda each: type(each).__name__)
-def test_a_movement_is_that_of_albumentations(transform, place, kind):
-    image, mask = tile(kind)
+def test_a_movement_is_that_of_albumentations(transform, place, kind, shape):
+    image, mask = tile(kind, shape)
     for seed in range(20):
         theirs = seeded(transform, seed)(image=image, mask=mask.astype(np.uint8), force_apply=True)
-        pixels, bits = drawn(seeded(transform, seed)).crop(image, mask, place)
+        pixels, bits = drawn(seeded(transform, seed), shape).crop(image, mask, place)
         assert pixels.shape[:2] == bits.shape == mask[place].shape
         assert bits.dtype == kind
         difference = np.abs(pixels[..., :3].astype(int) - theirs["image"][place])
@@ -64,7 +66,7 @@ def test_a_movement_is_that_of_albumentations(transform, place, kind):
 def test_the_turns_are_the_eight_of_a_square(kind):
     image, mask = tile(kind)
     plain = {each.tobytes() for start in (mask, mask.T) for each in (np.rot90(start, turn) for turn in range(4))}
-    found = [Movement(around_center(turn, EDGE)).crop(image, mask, WHOLE) for turn in TURNS]
+    found = [Movement(around_center(turn, SQUARE)).crop(image, mask, WHOLE) for turn in TURNS]
     assert {bits.tobytes() for _, bits in found} == plain
 
 
@@ -72,7 +74,7 @@ def test_the_turns_are_the_eight_of_a_square(kind):
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_crop_of_a_turned_tile_is_cut_from_it(turn, kind):
     image, mask = tile(kind)
-    movement = Movement(around_center(turn, EDGE))
+    movement = Movement(around_center(turn, SQUARE))
     pixels, bits = movement.crop(image, mask, WHOLE)
     cut, cut_bits = movement.crop(image, mask, CROP)
     assert (cut == pixels[CROP]).all()
@@ -93,7 +95,7 @@ def test_several_movements_are_done_as_one(warp, angle, place):
     """Both one after the other give the same, but for what interpolating twice blurs."""
     image, mask = tile()
     turn = cv2.getRotationMatrix2D((EDGE / 2, EDGE / 2), angle, 1.1)
-    first = Movement(np.linalg.inv(np.vstack([turn, [0, 0, 1]])) @ around_center(TURNS[5], EDGE))
+    first = Movement(np.linalg.inv(np.vstack([turn, [0, 0, 1]])) @ around_center(TURNS[5], SQUARE))
     bends = [A.GridDistortion(), A.OpticalDistortion(distort_limit=(0.9, 1)), A.ElasticTransform(alpha=300, sigma=8)]
     bend = drawn(seeded(bends[warp], 3)).warp if warp is not None else None
     moved = first.crop(image, mask, WHOLE)
@@ -127,12 +129,12 @@ def test_an_elastic_bend_is_as_strong_and_as_smooth_as_that_of_albumentations():
         transform = seeded(A.ElasticTransform(alpha=alpha, sigma=sigma), seed)
         maps = transform.get_params_dependent_on_data({"shape": (edge, edge, 3)}, {})
         theirs.append(np.stack([maps["map_x"], maps["map_y"]]) - np.mgrid[:edge, :edge][::-1])
-        warp = WARPS[A.ElasticTransform](seeded(transform, seed), edge)
+        warp = WARPS[A.ElasticTransform](seeded(transform, seed), (edge, edge))
         assert isinstance(warp, Elastic)
         whole = slice(0, edge)
-        ours.append(np.stack(warp(edge, whole, whole)) - np.mgrid[:edge, :edge][::-1])
-        part = warp(edge, slice(40, 90), slice(100, 130))
-        assert np.allclose(part[0], warp(edge, whole, whole)[0][40:90, 100:130], atol=1e-3)
+        ours.append(np.stack(warp((edge, edge), whole, whole)) - np.mgrid[:edge, :edge][::-1])
+        part = warp((edge, edge), slice(40, 90), slice(100, 130))
+        assert np.allclose(part[0], warp((edge, edge), whole, whole)[0][40:90, 100:130], atol=1e-3)
     ours, theirs = (np.stack(each)[..., inner, inner] for each in (ours, theirs))
     assert ours.std() == pytest.approx(theirs.std(), rel=0.08)
     for shift in (4, 8, 16, 24):

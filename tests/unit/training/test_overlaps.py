@@ -17,7 +17,7 @@ from tilewright.tiles.archive import TrainingShard
 from tilewright.tiles.tile import tile
 from tilewright.training.data import Sample, TileDataset, together
 from tilewright.training.loaders import read_tiles
-from tilewright.training.overlaps import Overlaps
+from tilewright.training.overlaps import Overlaps, repeats
 from tilewright.training.sampling import EachOnce
 from tilewright.training.task import SegmentationTask
 
@@ -56,6 +56,16 @@ def test_each_pixel_of_a_slide_counts_once_in_the_tile_whose_centre_is_nearest(c
 def test_tiles_that_share_no_pixel_count_as_they_are():
     overlaps = Overlaps(places([(0, 0, "a"), (4, 0, "a"), (0, 4, "a"), (1, 1, "b")]))
     assert [overlaps.elsewhere(row, (4, 4)) for row in range(4)] == [None] * 4
+
+
+def test_a_tile_that_was_pushed_back_onto_another_is_a_repetition():
+    """An image of 704 x 520 in tiles of 512, then objects, which stay, and other slides."""
+    corners = [(0, 0, "a"), (192, 0, "a"), (0, 8, "a"), (192, 8, "a"), (0, 8, "b"), (1, 8, "a"), (0, 60, "a")]
+    table = places(corners)
+    table.kind = np.array(["grid"] * 5 + ["object", "background"])
+    assert repeats(table, (512, 512)).tolist() == [False, False, True, True, False, False, False]
+    assert repeats(table, (512, 400)).tolist() == [False, False, True, True, False, False, False]
+    assert not repeats(table, (60, 60)).any()
 
 
 class Pixelwise(torch.nn.Module):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section, Share
+from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section, Share, width_and_height
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
@@ -51,6 +51,7 @@ __all__ = [
     "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse", "Limits",
     "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale",
     "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",
+    "width_and_height",
 ]  # fmt: skip
 
 

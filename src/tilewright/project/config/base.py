@@ -1,8 +1,8 @@
 """What all sections of the config share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 ANY, IGNORE = "any", "ignore"
 """Names that no class may have: that of all classes together, and that of pixels that do not count."""
@@ -17,6 +17,29 @@ def _not_reserved(name: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 ClassName = Annotated[Name, AfterValidator(_not_reserved)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _way(edge: Any) -> str:
+    return "[width, height]" if isinstance(edge, list | tuple) else "[number]"
+
+
+def _plain(edge: int | list[int]) -> int | list[int]:
+    """A square by its one number, where that is possible, so that it is written in one way."""
+    return edge[0] if isinstance(edge, list) and edge[0] == edge[1] and edge[0] % 32 == 0 else edge
+
+
+Edge = Annotated[
+    Annotated[int, Field(ge=32, multiple_of=32), Tag("[number]")]
+    | Annotated[list[Annotated[int, Field(ge=32)]], Field(min_length=2, max_length=2), Tag("[width, height]")],
+    Discriminator(_way),
+    AfterValidator(_plain),
+]
+"""Of tiles, crops and windows: the edge of a square, or width and height."""
+
+
+def width_and_height(edge: int | list[int]) -> tuple[int, int]:
+    """Both, of an edge as the config has it."""
+    return (edge, edge) if isinstance(edge, int) else (edge[0], edge[1])
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tilewright.project.config.base import Name, Section, Share
+from tilewright.project.config.base import Edge, Name, Section, Share
 from tilewright.project.folders import Layout
 
 PixelRule = Literal["center", "all_touched"]
@@ -126,7 +126,11 @@ class TileSet(Section):
     """Tiles cut from one scale."""
 
     scale: Name = Field(description="Name of the scale that tiles are cut from.")
-    size: int = Field(512, ge=32, multiple_of=32, description="Edge of a tile, in pixels of the scale.")
+    size: Edge = Field(
+        512,
+        description="Edge of a tile, in pixels of the scale: a multiple of 32, or [width, height], of which what is "
+        "missing to multiples of 32 is mirrored for the network.",
+    )
     overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from tilewright.project.config.base import ClassName, Name, Section, Share
+from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Dialect = Literal["column_major", "row_major", "coco"]
@@ -14,7 +14,10 @@ Dialect = Literal["column_major", "row_major", "coco"]
 class Windows(Section):
     """How a slide is cut into windows, and what is made of them."""
 
-    window: int = Field(512, ge=32, multiple_of=32, description="Edge of a window, in pixels of the model's scale.")
+    window: Edge = Field(
+        512,
+        description="Edge of a window, in pixels of the model's scale: a multiple of 32, or [width, height].",
+    )
     overlap: float = Field(0.25, ge=0, lt=1, description="Least share of a window that it has in common with the next.")
     blend: BlendName = Field(
         "pyramid",

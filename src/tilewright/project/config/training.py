@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from tilewright.project.config.base import ClassName, Name, Section, Share
+from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
 
 LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
@@ -168,7 +168,7 @@ class Network(Section):
     image_loss: float = Field(0, ge=0, description="Weight of the loss on whether a class occurs in a tile.")
     tiles: Name = Field(description="Name of the tile set that it is trained on.")
     augmentation: AugmentationName = Field("strong", description="Named set of augmentations.")
-    crop: int | None = Field(None, ge=32, multiple_of=32, description="Edge of the crop trained on; none: the tile.")
+    crop: Edge | None = Field(None, description="Edge of the crop trained on, or its [width, height]; none: the tile.")
     crop_at: Literal["random", "center"] = Field("random", description="Where the crop lies, after the augmentation.")
     class_crops: Share = Field(
         0,
