@@ -49,6 +49,7 @@ def orders(graph):
         ("slides__levels", False, {"downscale", "pack"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__fine__blank", {"keep": 0}, {"tile"}),
+        ("tiles__fine__scattered", 3, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),

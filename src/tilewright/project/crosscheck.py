@@ -72,9 +72,11 @@ def _own_results(project: Project) -> Iterator[Problem]:
 
 def _unknown_values(where: str, model: Model, config: Config, sheet: Sheet) -> Iterator[Problem]:
     trained = [row for row in sheet if row.role != "test"]
+    tiles = config.tiles[model.tiles]
+    kinds = {"grid": True, "background": True, "object": tiles.objects, "scattered": tiles.scattered > 0}
     roles = ["train", "external", *(["pseudo"] if model.pseudo else [])]
     known = {
-        "kind": ["grid", "background", *(["object"] if config.tiles[model.tiles].objects else [])],
+        "kind": [kind for kind, is_cut in kinds.items() if is_cut],
         "class": [*sorted(config.classes), "none"],
         "role": roles,
         **{column: sorted({row.column(column) for row in trained}) for column in ("source", "group", "slide")},

@@ -2,9 +2,9 @@
 
 An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a
 class, bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in
-pixels of the scale), kind (grid, background: a grid tile without any class, object), tissue (share), mpp (micrometres
-in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each class is
-completely annotated).
+pixels of the scale), kind (grid, background: a grid tile without any class, object, scattered), tissue (share), mpp
+(micrometres in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each
+class is completely annotated).
 """
 
 import math
@@ -26,7 +26,7 @@ from tilewright.runtime.errors import DataError, Problem
 if TYPE_CHECKING:
     from tilewright.pixels.rasters import Raster
 
-Kind = Literal["grid", "background", "object"]
+Kind = Literal["grid", "background", "object", "scattered"]
 UNWRITTEN = 32 << 20
 """Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
 ROWS = 1024
@@ -51,7 +51,7 @@ class TileTable:
         source: source of the slide.
         group: group of its shard.
         role: train, external or pseudo.
-        kind: grid, background or object.
+        kind: grid, background, object or scattered.
         mpp: micrometres in a pixel of the tile, not a number where unknown.
         coverage: tiles x classes, share of the tile that each class covers.
         labelled: tiles x classes, whether the class is completely annotated there.

@@ -37,7 +37,7 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
     """Read the tables of the shards of a training.
 
     Tiles of slides in which no class is labelled are left out; so are, of the validation shards, tiles that are
-    centred on an outline, because their pixels come in the grid too.
+    centred on an outline or scattered, because their pixels come in the grid too.
 
     Raises:
         DataError: archives of other classes, or nothing to train or to validate on.
@@ -45,8 +45,9 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
     table = read_table([*training, *validation], classes)
     table = table.select(np.logical_or.reduce(table.labelled, axis=1))
     held_out = table.archive >= len(training)
+    once = (table.kind == "grid") | (table.kind == "background")
     archives = [shard.archive for shard in (*training, *validation)]
-    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & (table.kind != "object")))
+    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & once))
     for part, use in ((tiles.training, "train"), (tiles.validation, "validate")):
         if not len(part):
             what = f"no labelled tiles to {use} on."

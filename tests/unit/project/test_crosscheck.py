@@ -41,6 +41,7 @@ def test_folds_are_not_read_from_where_they_are_written(project, monkeypatch):
             'no tile to train on has the kind "grids".\n  Did you mean "grid"?',
         ),
         ({"rates": {"kind": {"object": 0.5}}}, 'no tile to train on has the kind "object".'),
+        ({"rates": {"kind": {"scattered": 0.5}}}, 'no tile to train on has the kind "scattered".'),
         ({"rates": {"class": {"glands": 0.5}}}, 'no tile to train on has the class "glands".\n  Did you mean "gland"?'),
         ({"rates": {"role": {"pseudo": 0.5}}}, 'no tile to train on has the role "pseudo".'),
         ({"multipliers": {"a3": 2}}, 'no tile to train on has the slide "a3".'),

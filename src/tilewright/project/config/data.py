@@ -135,11 +135,20 @@ class TileSet(Section):
         description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of "
         "these outlines are left out, on slides with such a file.",
     )
-    min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
+    scattered: int = Field(
+        0,
+        ge=0,
+        description="Tiles without any class that are cut at random places of each slide, their centres in "
+        "background_inside where that is given: 25 places are tried for a tile, then 25 within 25 pixels of the slide "
+        "of these outlines, within 50, and so on.",
+    )
+    min_tissue: Share = Field(0.05, description="Grid and scattered tiles with a smaller share of tissue are left out.")
     blank: Blank | None = Field(
         None, description="Leaves out grid tiles that show nothing, with a class or without; none: by min_tissue alone."
     )
-    seed: int = Field(0, description="Chooses which background and blank tiles are kept.")
+    seed: int = Field(
+        0, description="Chooses which background and blank tiles are kept, and the places of scattered ones."
+    )
 
 
 class Folds(Section):
