@@ -66,6 +66,7 @@ def orders(graph):
         ("segmentation__confidence", "max", {"segment", "pack"}),
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
+        ("evaluation__center_min_area", 100, {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
         ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),

@@ -118,7 +118,7 @@ def _score(
         name,
         Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
         match(pairs, order.iou),
-        center_agreement(instances, predicted, pairs, truth.width),
+        center_agreement(instances, predicted, pairs, truth.width, order.center_min_area),
         boundary_agreement(truth, layer.runs, ignored, order.boundary),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,

@@ -73,6 +73,15 @@ def metrics(tmp_path: Path) -> Path:
     return tmp_path / "metrics"
 
 
+@pytest.mark.parametrize(("least", "f1"), [(0, "0.666667"), (100, "0.666667"), (101, "0.0")])
+def test_small_objects_do_not_count_by_their_centres(metrics, least, f1):
+    folder = metrics.parent
+    order = EvaluateOrder(rows=ROWS[:1], classes=CLASSES, iou=0.5, boundary=1, center_min_area=least)
+    evaluate(order, masks=folder / "masks", segments=folder / "segments", out=folder / "again")
+    (gland,) = [row for row in read(folder / "again" / "slides.csv") if row["class"] == "gland"]
+    assert (gland["center_f1"], gland["f1"]) == (f1, "0.666667")
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))

@@ -150,6 +150,12 @@ class Evaluation(Section):
     """How predictions are compared with outlines."""
 
     iou: float = Field(0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object is found.")
+    center_min_area: int = Field(
+        0,
+        ge=0,
+        description="Predicted objects with fewer pixels of the slide do not count in the scores by centres "
+        "(center_precision, center_recall, center_f1).",
+    )
     boundary: int = Field(3, ge=0, description="Largest distance of boundaries that agree, in pixels of the slide.")
 
 

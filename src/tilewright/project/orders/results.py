@@ -257,13 +257,14 @@ class EvaluateRow(CalibrateRow):
 
 
 class EvaluateOrder(Order):
-    """Of ``evaluate``: slides, classes, what outlines cover, when an object is found, how far boundaries may differ."""
+    """Of ``evaluate``: slides, classes, what outlines cover, when an object is found, how far boundaries differ."""
 
     rows: list[EvaluateRow]
     classes: list[str]
     pixel_rule: PixelRule = "center"
     iou: float
     boundary: int
+    center_min_area: int = 0
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
@@ -274,6 +275,7 @@ class EvaluateOrder(Order):
             pixel_rule=project.config.annotations.pixel_rule,
             iou=spec.iou,
             boundary=spec.boundary,
+            center_min_area=spec.center_min_area,
         )
 
 
