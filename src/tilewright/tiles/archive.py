@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tilewright.pixels.grid import Frame, Window, mask_dtype
+from tilewright.pixels.grid import Corner, Frame, Window, mask_dtype
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.errors import DataError, Problem
@@ -84,11 +84,13 @@ class TrainingShard:
         archive: the file.
         group: group of the shard.
         role: train, external or pseudo.
+        scaled: folder of the scaled slides that training tiles are read from; None: they are read as they were cut.
     """
 
     archive: Path
     group: str = ""
     role: str = "train"
+    scaled: Path | None = None
 
 
 def read_table(shards: Sequence[TrainingShard], classes: Sequence[str]) -> TileTable:
@@ -119,6 +121,24 @@ def read_table(shards: Sequence[TrainingShard], classes: Sequence[str]) -> TileT
                 }
             )
     return TileTable(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def read_corners(archives: Sequence[Path], table: TileTable) -> NDArray[np.int64]:
+    """Left and top of each tile of a table, int64[tiles, 2], in pixels of the scale.
+
+    Args:
+        archives: the files that the table counts.
+        table: the tiles.
+
+    Raises:
+        DataError: an archive is missing or damaged.
+    """
+    corners = np.zeros((len(table), 2), np.int64)
+    for number in np.unique(table.archive):
+        with open_archive(archives[number]) as archive, reading(archives[number]):
+            rows = np.flatnonzero(table.archive == number)
+            corners[rows] = np.stack([archive[name][:] for name in ("x", "y")], axis=1)[table.index[rows]]
+    return corners
 
 
 def open_archive(path: Path) -> h5py.File:
@@ -214,12 +234,9 @@ class ArchiveWriter:
     def add(self, row: TileRow, corner: TilePlace, image: "Raster", mask: "Raster", tissue: "Raster") -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         require_space(Path(self.archive.filename).parent, UNWRITTEN)
-        frame, window = Frame.of(image), Window(corner.x, corner.y, self._edge, self._edge)
-        inside = window.clipped(image.size)
-        pixels = np.full((self._edge, self._edge, 3), 255, np.uint8)
-        pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
-        bits = np.full((self._edge, self._edge), 1 << len(self._classes), self._masks.dtype)
-        bits[: inside.height, : inside.width] = mask.read(inside)[0]
+        frame, place = Frame.of(image), Corner(corner.x, corner.y)
+        inside = Window(*place, self._edge, self._edge).clipped(image.size)
+        pixels, bits = cut_tile(image, mask, place, self._edge, len(self._classes))
         _append(self._images, [pixels])
         _append(self._masks, [bits])
         self._rows.append(
@@ -244,6 +261,29 @@ class ArchiveWriter:
             for name, column in self._table.items():
                 _append(column, [row[name] for row in self._rows])
             self._rows.clear()
+
+
+def cut_tile(
+    image: "Raster", mask: "Raster", corner: Corner, edge: int, classes: int
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The tile of a slide at a corner; what lies beyond the slide is white and does not count.
+
+    Args:
+        image: the scaled slide.
+        mask: its mask.
+        corner: left and top, in pixels of the scale.
+        edge: edge of the tile.
+        classes: number of classes.
+
+    Returns:
+        Image (rows x columns x 3) and mask (rows x columns).
+    """
+    inside = Window(*corner, edge, edge).clipped(image.size)
+    pixels = np.full((edge, edge, 3), 255, np.uint8)
+    pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
+    bits = np.full((edge, edge), 1 << classes, mask_dtype(classes))
+    bits[: inside.height, : inside.width] = mask.read(inside)[0]
+    return pixels, bits
 
 
 def _growing(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 from tilewright.tiles.archive import TileReader, TileTable
 from tilewright.training.augment import Augmentation, Augmented
 from tilewright.training.moving import planes
+from tilewright.training.placing import Placing
 from tilewright.training.recoloring import Recoloring
 from tilewright.training.sampling import Draw
 
@@ -48,8 +49,22 @@ class Sample(NamedTuple):
 class TileDataset(Dataset[Tile]):
     """Tiles of archives. Files are opened by the process that reads them."""
 
-    def __init__(self, archives: Sequence[Path], table: TileTable, augmentation: Augmentation | None) -> None:
-        self._archives, self._table, self._augmentation = list(archives), table, augmentation
+    def __init__(
+        self,
+        archives: Sequence[Path],
+        table: TileTable,
+        augmentation: Augmentation | None,
+        placing: Placing | None = None,
+    ) -> None:
+        """Name the tiles.
+
+        Args:
+            archives: the files that the table counts.
+            table: the tiles.
+            augmentation: how they are changed; None: not at all.
+            placing: where they are read instead; None: as they were cut.
+        """
+        self._archives, self._table, self._augmentation, self._placing = list(archives), table, augmentation, placing
         self._open: dict[int, TileReader] = {}
 
     def __len__(self) -> int:
@@ -57,13 +72,17 @@ class TileDataset(Dataset[Tile]):
 
     def __getitem__(self, draw: Draw) -> Tile:
         row, seed, counts = draw
-        number = int(self._table.archive[row])
-        if number not in self._open:
-            self._open[number] = TileReader(self._archives[number])
-        image, mask = self._open[number].read(int(self._table.index[row]))
+        placed = self._placing.read(row, seed) if self._placing else None
+        image, mask = placed or self._as_cut(row)
         augment = self._augmentation
         augmented = augment(image, mask, seed) if augment else Augmented(planes(image), mask, [])
         return Tile(augmented, self._table.labelled[row] & counts)
+
+    def _as_cut(self, row: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        number = int(self._table.archive[row])
+        if number not in self._open:
+            self._open[number] = TileReader(self._archives[number])
+        return self._open[number].read(int(self._table.index[row]))
 
 
 def together(tiles: Sequence[Tile]) -> Sample:

@@ -15,6 +15,7 @@ from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, rea
 from tilewright.training.augment import Augmentation
 from tilewright.training.cropping import Cropping
 from tilewright.training.data import Sample, TileDataset, together
+from tilewright.training.placing import Placing
 from tilewright.training.sampling import EachOnce, sampler
 
 
@@ -24,11 +25,14 @@ class Tiles:
 
     Attributes:
         archives: files that the tables count.
+        folders: of each archive the folder of the scaled slides that its tiles are read from when they are trained on;
+            None: they are read as they were cut.
         training: tiles to train on.
         validation: tiles to validate on.
     """
 
     archives: list[Path]
+    folders: list[Path | None]
     training: TileTable
     validation: TileTable
 
@@ -47,7 +51,8 @@ def read_tiles(training: Sequence[TrainingShard], validation: Sequence[TrainingS
     held_out = table.archive >= len(training)
     once = (table.kind == "grid") | (table.kind == "background")
     archives = [shard.archive for shard in (*training, *validation)]
-    tiles = Tiles(archives, table.select(~held_out), table.select(held_out & once))
+    folders = [shard.scaled for shard in (*training, *validation)]
+    tiles = Tiles(archives, folders, table.select(~held_out), table.select(held_out & once))
     for part, use in ((tiles.training, "train"), (tiles.validation, "validate")):
         if not len(part):
             what = f"no labelled tiles to {use} on."
@@ -70,12 +75,17 @@ def loaders(
             that load tiles have drawn.
     """
     device = device_number()
-    edge = network.crop or _edge(tiles.archives)
-    cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
+    edge = _edge(tiles.archives)
+    cropping = Cropping(network.crop or edge, network.crop_at == "center", network.class_crops, len(classes))
     augmentation = Augmentation(network.augmentation, cropping)
-    training = TileDataset(tiles.archives, tiles.training, augmentation)
+    part = tiles.training
+    placing = None
+    if any(tiles.folders):
+        placing = Placing(part, tiles.archives, tiles.folders, edge, classes, network.sampling)
+    training = TileDataset(tiles.archives, part, augmentation, placing)
     validation = TileDataset(tiles.archives, tiles.validation, None)
-    drawn = sampler(tiles.training, tiles.archives, network, classes, device)
+    cut = np.array([folder is None for folder in tiles.folders])[part.archive]
+    drawn = sampler(part, tiles.archives, network, classes, device, cut)
     drawn.set_epoch(first)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from tilewright.project.config.base import Name, Section, Share
 from tilewright.project.folders import Layout
 
+TilesAt = Literal["grid", "random"]
 PixelRule = Literal["center", "all_touched"]
 
 
@@ -128,6 +129,11 @@ class TileSet(Section):
     scale: Name = Field(description="Name of the scale that tiles are cut from.")
     size: int = Field(512, ge=32, multiple_of=32, description="Edge of a tile, in pixels of the scale.")
     overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
+    at: TilesAt = Field(
+        "grid",
+        description="Where the tiles of training lie: on the grid, as they were cut; or random: at places drawn anew "
+        "in each epoch, at most half a tile from one of the grid. Validation is on the grid either way.",
+    )
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
     background_inside: list[str] = Field(
@@ -149,6 +155,17 @@ class TileSet(Section):
     seed: int = Field(
         0, description="Chooses which background and blank tiles are kept, and the places of scattered ones."
     )
+
+    @model_validator(mode="after")
+    def _random_places_are_of_the_grid(self) -> Self:
+        if self.at == "random" and (self.objects or self.scattered):
+            raise ValueError("at: random reads tiles near those of the grid; leave objects and scattered out")
+        return self
+
+    @property
+    def cut(self) -> Self:
+        """The tile set as far as what is cut depends on it: where training reads tiles changes none of them."""
+        return self.model_copy(update={"at": "grid"})
 
 
 class Folds(Section):
