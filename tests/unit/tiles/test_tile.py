@@ -272,6 +272,14 @@ def test_bounds_of_blank_that_mean_nothing_are_refused(keys, told):
         TileSet(scale="full", blank=keys)
 
 
+@pytest.mark.parametrize("keys", [{"objects": True}, {"scattered": 1}])
+def test_random_places_and_tiles_at_places_of_their_own_exclude_each_other(keys):
+    with pytest.raises(ValueError, match="leave objects and scattered out"):
+        TileSet(scale="full", at="random", **keys)
+    with pytest.raises(ValueError, match="'grid' or 'random'"):
+        TileSet(scale="full", at="anywhere")
+
+
 def test_the_table_says_which_classes_count_in_which_slide(cut):
     table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))], CLASSES)
     assert table.labelled[table.slide == "a1"].all()
