@@ -11,7 +11,7 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
-    """Names of slides, sources, groups and roles in the models, and of examples, that the sheet does not have.
+    """Names of slides, sources, groups, roles, examples and columns that the sheet does not have.
 
     Folds read from their own output.
     """
@@ -19,6 +19,11 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
     if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
         remedy = "Copy the file to another place, and name that."
         yield Problem("config, folds.file", "is the file that the step split writes.", remedy)
+    for column in config.evaluation.columns:
+        if sheet.rows and not sheet.rows[0].has_column(column):
+            yield Problem(
+                "config, evaluation.columns", f'{sheet.path} has no column "{column}".', "Add it, or leave it out."
+            )
     slides = [row.slide for row in sheet]
     for slide in config.bundle.examples:
         if slide not in slides:

@@ -53,6 +53,12 @@ def test_names_that_the_sheet_does_not_have_are_told_with_the_nearest(project, s
     assert found.startswith(f"config, models.near.sampling: {says}")
 
 
+def test_a_column_that_the_sheet_does_not_have_is_told(project):
+    config = Config.model_validate({**project.config(), "evaluation": {"columns": ["group", "bmi"]}})
+    (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))
+    assert str(found).startswith(f'config, evaluation.columns: {project.sheet} has no column "bmi".')
+
+
 def test_an_example_that_the_sheet_does_not_have_is_told_with_the_nearest(project):
     config = Config.model_validate({**project.config(), "bundle": {"examples": ["a1", "a11"]}})
     (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))

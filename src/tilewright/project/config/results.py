@@ -156,6 +156,11 @@ class Evaluation(Section):
         description="Predicted objects with fewer pixels of the slide do not count in the scores by centres "
         "(center_precision, center_recall, center_f1).",
     )
+    columns: list[str] = Field(
+        [],
+        description="Columns of the sheet that stand beside the scores of each slide in slides.csv, such as age or "
+        "sex of the donor, for an analysis of errors.",
+    )
     boundary: int = Field(3, ge=0, description="Largest distance of boundaries that agree, in pixels of the slide.")
 
 
