@@ -242,6 +242,16 @@ class Graph:
         """Archives of all shards that a model is trained on or validated on."""
         return [self.places.tiles(self._model(wildcards).tiles, shard) for shard in self.project.folds]
 
+    def training_scaled(self, wildcards: Any) -> list[str]:
+        """Scaled shards that a model is trained on, if its tiles are read at random places of them."""
+        tiles = self.project.config.tiles[self._model(wildcards).tiles]
+        shards = self.project.folds if tiles.at == "random" else ()
+        return [self.places.scaled(tiles.scale, shard) for shard in shards]
+
+    def scaled_folder(self, wildcards: Any) -> str:
+        """Folder of the scaled shards at the scale of the tiles of a model."""
+        return parent(self.places.scaled(self.project.config.tiles[self._model(wildcards).tiles].scale))
+
     def tiles_folder(self, wildcards: Any) -> str:
         """Folder of the archives of a model."""
         return parent(self.places.tiles(self._model(wildcards).tiles))

@@ -34,9 +34,10 @@ class Trainings:
     def network(self, **options):
         return Network(**{**self.options, **options})
 
-    def order(self, *, labelled=(), **options):
+    def order(self, *, labelled=(), at="grid", **options):
         """An order; ``labelled`` are shards with pseudo-labels."""
         return TrainOrder(
+            at=at,
             network=self.network(**options),
             classes=CLASSES,
             scale=Scale(factor=1),
@@ -45,10 +46,11 @@ class Trainings:
         )
 
     def places(self):
-        return {"folds": self.folder / "folds.csv", "tiles": self.folder / "t", "pseudo": self.folder / "pseudo"}
+        return {"folds": self.folder / "folds.csv", "tiles": self.folder / "t", "pseudo": self.folder / "pseudo",
+                "scaled": self.folder / "s"}  # fmt: skip
 
     def shards(self):
-        return [TrainingShard(self.folder / "t" / f"{shard}.h5") for shard in SHARDS]
+        return [TrainingShard(self.folder / "t" / f"{shard}.h5", scaled=self.folder / "s" / shard) for shard in SHARDS]
 
     def __call__(self, out, fold=0, workers=0, **options):
         """The files of a training by name."""

@@ -49,6 +49,8 @@ def orders(graph):
         ("slides__levels", False, {"downscale", "pack"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__fine__blank", {"keep": 0}, {"tile"}),
+        ("tiles__fine__at", "random", {"train"}),
+        ("tiles__fine__scattered", 3, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
@@ -68,6 +70,8 @@ def orders(graph):
         ("segmentation__confidence", "max", {"segment", "pack"}),
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
+        ("evaluation__center_min_area", 100, {"evaluate"}),
+        ("evaluation__columns", ["group"], {"evaluate"}),
         ("submission__dialect", "coco", {"encode"}),
         ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),
@@ -242,6 +246,15 @@ def test_single_folds_of_test_shards_are_kept_where_they_label_another_round(gra
     round_two = graph(models__near__pseudo={"from": "other"}, ensembles__other={"models": {"far": 1}})
     assert kept(round_two, "far", "t") == ["folds"]
     assert kept(round_two, "far", "a") == kept(round_two, "near", "t") == []
+
+
+def test_a_training_at_random_places_takes_the_scaled_slides(graph):
+    wildcards = SimpleNamespace(model="near")
+    assert graph().training_scaled(wildcards) == []
+    found = graph(tiles__fine__at="random")
+    assert found.training_scaled(wildcards) == [f"results/scaled/full/{shard}" for shard in ("a", "b", "x1")]
+    assert found.scaled_folder(wildcards) == "results/scaled/full"
+    assert found.training_scaled(SimpleNamespace(model="far")) == []
 
 
 def test_selected_folds_alone_are_trained_validated_and_scored(graph):

@@ -30,6 +30,7 @@ rule train:
     input:
         folds=places.folds(),
         tiles=graph.training_tiles,
+        scaled=graph.training_scaled,
         pseudo=graph.pseudo_tiles,
         encoder=graph.encoder_weights,
         start=graph.start_weights,
@@ -58,6 +59,7 @@ rule train:
     params:
         order=order("train"),
         tiles=graph.tiles_folder,
+        scaled=graph.scaled_folder,
         pseudo=folder(places.pseudo()),
         out=places.model(),
         code=code("training.train"),
@@ -65,5 +67,5 @@ rule train:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
         "tilewright train --order {params.order:q} --model {wildcards.model:q} --fold {wildcards.fold}"
-        " --folds {input.folds:q} --tiles {params.tiles:q} --pseudo {params.pseudo:q} --workers {resources.workers}"
-        " --out {params.out:q} 2> {log:q}"
+        " --folds {input.folds:q} --tiles {params.tiles:q} --scaled {params.scaled:q} --pseudo {params.pseudo:q}"
+        " --workers {resources.workers} --out {params.out:q} 2> {log:q}"

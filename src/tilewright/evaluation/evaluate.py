@@ -36,7 +36,7 @@ from tilewright.project.orders import EvaluateOrder, EvaluateRow
 from tilewright.project.places import OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
-from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.errors import DataError, Problem, UserError
 from tilewright.segments.predictions import Layer, open_prediction, read_columns
 
 SLIDE_COLUMNS = (
@@ -61,8 +61,13 @@ def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) ->
         out: the folder to write; appears whole or not at all.
 
     Raises:
+        UserError: a column of the sheet that is to stand beside the scores has the name of one of them.
         DataError: a file is missing, or truth and prediction differ in size.
     """
+    for name in order.columns:
+        if name in SLIDE_COLUMNS:
+            remedy = "Rename that column of the sheet, or leave it out."
+            raise UserError(Problem("config, evaluation.columns", f'slides.csv has a column "{name}" already.', remedy))
     scores: list[Score] = []
     with atomic_directory(out) as folder:
         with (folder / OBJECT_SCORES).open("w", newline="", encoding="utf-8") as stream:
@@ -72,7 +77,8 @@ def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) ->
                 for score in score_slide(row, masks / row.shard, segments / row.shard, order):
                     writer.writerows(_object_records(score))
                     scores.append(replace(score, layer=None))  # the runs of all slides would not fit
-        _write_table(folder / SLIDE_SCORES, map(_slide_record, scores))
+        columns = (*SLIDE_COLUMNS, *order.columns)
+        _write_table(folder / SLIDE_SCORES, columns, ((*_slide_record(one), *one.row.told.values()) for one in scores))
         write_document(folder / SUMMARY, summarize(scores))
 
 
@@ -118,7 +124,7 @@ def _score(
         name,
         Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
         match(pairs, order.iou),
-        center_agreement(instances, predicted, pairs, truth.width),
+        center_agreement(instances, predicted, pairs, truth.width, order.center_min_area),
         boundary_agreement(truth, layer.runs, ignored, order.boundary),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
@@ -160,10 +166,10 @@ def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:
         yield score.set, score.row.slide, score.name, *numbers, int(score.matches.partner[place] >= 0)
 
 
-def _write_table(path: Path, records: Iterable[tuple[Any, ...]]) -> None:
+def _write_table(path: Path, columns: Sequence[str], records: Iterable[tuple[Any, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(SLIDE_COLUMNS)
+        writer.writerow(columns)
         writer.writerows(records)
 
 

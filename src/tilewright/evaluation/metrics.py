@@ -119,6 +119,11 @@ class Instances:
         keys = down.astype(np.int64) * (width + 1) + across.astype(np.int64)
         return np.where(self.area() > 0, keys, -1)
 
+    def only(self, chosen: NDArray[np.bool_]) -> "Instances":
+        """The same objects, of which those that are not chosen have no pixel."""
+        kept = chosen[self.owner]
+        return Instances(self.starts[kept], self.stops[kept], self.owner[kept], self.count)
+
     def outside(self, mask: Runs) -> "Instances":
         """The parts of the objects that do not lie in ``mask``."""
         starts, stops = mask.intervals()
@@ -231,7 +236,7 @@ def match(pairs: Pairs, iou: float) -> Matches:
     return Matches(partner, best, pairs.truth_counts, pairs.predicted_counts)
 
 
-def center_agreement(truth: Instances, predicted: Instances, pairs: Pairs, width: int) -> Agreement:
+def center_agreement(truth: Instances, predicted: Instances, pairs: Pairs, width: int, min_area: int = 0) -> Agreement:
     """Objects whose centre of mass lies in an object of the other side, among those that count.
 
     Args:
@@ -239,16 +244,14 @@ def center_agreement(truth: Instances, predicted: Instances, pairs: Pairs, width
         predicted: predicted objects.
         pairs: which of them count.
         width: columns of the mask.
+        min_area: predicted objects with fewer pixels are taken as not predicted.
     """
-    found = [
-        _holds(other, own.centers(width)) & counts
-        for own, other, counts in (
-            (truth, predicted, pairs.truth_counts),
-            (predicted, truth, pairs.predicted_counts),
-        )
-    ]
-    counts = int(pairs.truth_counts.sum()), int(pairs.predicted_counts.sum())
-    return Agreement(counts[0], int(found[0].sum()), counts[1], int(found[1].sum()))
+    large = predicted.area() >= min_area
+    truth_counts, predicted_counts = pairs.truth_counts, pairs.predicted_counts & large
+    truth_found = _holds(predicted.only(large), truth.centers(width)) & truth_counts
+    predicted_found = _holds(truth, predicted.centers(width)) & predicted_counts
+    numbers = (truth_counts, truth_found, predicted_counts, predicted_found)
+    return Agreement(*(int(np.count_nonzero(chosen)) for chosen in numbers))
 
 
 def _holds(objects: Instances, keys: Ints) -> NDArray[np.bool_]:

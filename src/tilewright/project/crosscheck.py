@@ -11,7 +11,7 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
-    """Names of slides, sources, groups and roles in the models, and of examples, that the sheet does not have.
+    """Names of slides, sources, groups, roles, examples and columns that the sheet does not have.
 
     Folds read from their own output.
     """
@@ -19,6 +19,11 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
     if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
         remedy = "Copy the file to another place, and name that."
         yield Problem("config, folds.file", "is the file that the step split writes.", remedy)
+    for column in config.evaluation.columns:
+        if sheet.rows and not sheet.rows[0].has_column(column):
+            yield Problem(
+                "config, evaluation.columns", f'{sheet.path} has no column "{column}".', "Add it, or leave it out."
+            )
     slides = [row.slide for row in sheet]
     for slide in config.bundle.examples:
         if slide not in slides:
@@ -29,7 +34,7 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
         for kind in set(model.validate_on) - set(_kinds(model, config)):
             what, remedy = (
                 f"the tile set {model.tiles} has no {kind} tiles.",
-                "Set objects: true there, or leave it out.",
+                "Set objects: true or scattered there, or leave it out.",
             )
             yield Problem(f"config, models.{name}.validate_on", what, remedy)
         if model.pseudo and not any(row.role == "test" for row in sheet):
@@ -60,7 +65,9 @@ def ensemble_problems(project: Project) -> Iterator[Problem]:
 
 def _kinds(model: Model, config: Config) -> list[str]:
     """The kinds of tiles that a model's tile set has."""
-    return ["grid", "background", *(["object"] if config.tiles[model.tiles].objects else [])]
+    tiles = config.tiles[model.tiles]
+    kinds = {"grid": True, "background": True, "object": tiles.objects, "scattered": tiles.scattered > 0}
+    return [kind for kind, is_cut in kinds.items() if is_cut]
 
 
 def _own_results(project: Project) -> Iterator[Problem]:

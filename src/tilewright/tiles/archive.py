@@ -2,9 +2,9 @@
 
 An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`` (tiles x rows x columns, a bit a
 class, bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in
-pixels of the scale), kind (grid, background: a grid tile without any class, object), tissue (share), mpp (micrometres
-in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each class is
-completely annotated).
+pixels of the scale), kind (grid, background: a grid tile without any class, object, scattered), tissue (share), mpp
+(micrometres in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each
+class is completely annotated).
 """
 
 import math
@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tilewright.pixels.grid import Frame, Size, Window, mask_dtype
+from tilewright.pixels.grid import Corner, Frame, Size, Window, mask_dtype
 from tilewright.project.config.training import TileKind
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
@@ -26,7 +26,6 @@ from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from tilewright.pixels.rasters import Raster
-
 
 UNWRITTEN = 32 << 20
 """Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
@@ -52,7 +51,7 @@ class TileTable:
         source: source of the slide.
         group: group of its shard.
         role: train, external or pseudo.
-        kind: grid, background or object.
+        kind: grid, background, object or scattered.
         x: left of the tile, in pixels of the scale.
         y: top of the tile.
         mpp: micrometres in a pixel of the tile, not a number where unknown.
@@ -89,11 +88,13 @@ class TrainingShard:
         archive: the file.
         group: group of the shard.
         role: train, external or pseudo.
+        scaled: folder of the scaled slides that training tiles are read from; None: they are read as they were cut.
     """
 
     archive: Path
     group: str = ""
     role: str = "train"
+    scaled: Path | None = None
 
 
 def read_table(shards: Sequence[TrainingShard], classes: Sequence[str]) -> TileTable:
@@ -219,12 +220,9 @@ class ArchiveWriter:
     def add(self, row: TileRow, corner: TilePlace, image: "Raster", mask: "Raster", tissue: "Raster") -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         require_space(Path(self.archive.filename).parent, UNWRITTEN)
-        frame, window = Frame.of(image), Window(corner.x, corner.y, *self._size)
-        inside = window.clipped(image.size)
-        pixels = np.full(self._images.shape[1:], 255, np.uint8)
-        pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
-        bits = np.full(self._masks.shape[1:], 1 << len(self._classes), self._masks.dtype)
-        bits[: inside.height, : inside.width] = mask.read(inside)[0]
+        frame, place = Frame.of(image), Corner(corner.x, corner.y)
+        inside = Window(*place, *self._size).clipped(image.size)
+        pixels, bits = cut_tile(image, mask, place, self._size, len(self._classes))
         _append(self._images, [pixels])
         _append(self._masks, [bits])
         self._rows.append(
@@ -249,6 +247,29 @@ class ArchiveWriter:
             for name, column in self._table.items():
                 _append(column, [row[name] for row in self._rows])
             self._rows.clear()
+
+
+def cut_tile(
+    image: "Raster", mask: "Raster", corner: Corner, size: Size, classes: int
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The tile of a slide at a corner; what lies beyond the slide is white and does not count.
+
+    Args:
+        image: the scaled slide.
+        mask: its mask.
+        corner: left and top, in pixels of the scale.
+        size: of the tile.
+        classes: number of classes.
+
+    Returns:
+        Image (rows x columns x 3) and mask (rows x columns).
+    """
+    inside = Window(*corner, *size).clipped(image.size)
+    pixels = np.full((size.height, size.width, 3), 255, np.uint8)
+    pixels[: inside.height, : inside.width] = np.moveaxis(image.read(inside), 0, -1)
+    bits = np.full((size.height, size.width), 1 << classes, mask_dtype(classes))
+    bits[: inside.height, : inside.width] = mask.read(inside)[0]
+    return pixels, bits
 
 
 def _growing(

@@ -13,9 +13,10 @@ from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.project.config import DEFAULT_LIMITS, IGNORE, Limits, TileSet, width_and_height
 from tilewright.project.orders import TileOrder
 from tilewright.project.places import image_file, outlines_file, scaled_mask_file, tissue_file
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.tiles.archive import TilePlace, tile_archive
 from tilewright.tiles.blank import is_blank
+from tilewright.tiles.scattered import scattered_corners
 
 
 def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -42,6 +43,11 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
                 corners = list(grid_corners(row.slide, image, mask, tissue, tiles, len(order.classes), allowed))
                 if tiles.objects:
                     corners += _object_corners(outlines_file(masks, row.slide), frame, size)
+                if tiles.scattered:
+                    scattered = list(scattered_corners(row.slide, mask, tissue, tiles, len(order.classes), allowed))
+                    if len(scattered) < tiles.scattered:
+                        note(f"{row.slide}: only {len(scattered)} of {tiles.scattered} scattered tiles have a place")
+                    corners += scattered
                 for corner in track(corners, f"tiles of {row.slide}"):
                     writer.add(row, corner, image, mask, tissue)
 

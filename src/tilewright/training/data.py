@@ -15,6 +15,7 @@ from tilewright.tiles.archive import TileReader, TileTable
 from tilewright.training.augment import Augmentation, Augmented
 from tilewright.training.moving import planes
 from tilewright.training.overlaps import Overlaps
+from tilewright.training.placing import Placing
 from tilewright.training.recoloring import Recoloring
 from tilewright.training.sampling import Draw
 
@@ -53,8 +54,22 @@ class TileDataset(Dataset[Tile]):
     Without an augmentation, pixels that several tiles hold count in one of them.
     """
 
-    def __init__(self, archives: Sequence[Path], table: TileTable, augmentation: Augmentation | None) -> None:
-        self._archives, self._table, self._augmentation = list(archives), table, augmentation
+    def __init__(
+        self,
+        archives: Sequence[Path],
+        table: TileTable,
+        augmentation: Augmentation | None,
+        placing: Placing | None = None,
+    ) -> None:
+        """Name the tiles.
+
+        Args:
+            archives: the files that the table counts.
+            table: the tiles.
+            augmentation: how they are changed; None: not at all.
+            placing: where they are read instead; None: as they were cut.
+        """
+        self._archives, self._table, self._augmentation, self._placing = list(archives), table, augmentation, placing
         self._overlaps = None if augmentation else Overlaps(table)
         self._open: dict[int, TileReader] = {}
 
@@ -63,10 +78,8 @@ class TileDataset(Dataset[Tile]):
 
     def __getitem__(self, draw: Draw) -> Tile:
         row, seed, counts = draw
-        number = int(self._table.archive[row])
-        if number not in self._open:
-            self._open[number] = TileReader(self._archives[number])
-        image, mask = self._open[number].read(int(self._table.index[row]))
+        placed = self._placing.read(row, seed) if self._placing else None
+        image, mask = placed or self._as_cut(row)
         augment = self._augmentation
         augmented = augment(image, mask, seed) if augment else Augmented(planes(image), self._once(row, mask), [])
         return Tile(augmented, self._table.labelled[row] & counts)
@@ -78,6 +91,12 @@ class TileDataset(Dataset[Tile]):
             return mask
         marked: NDArray[Any] = mask | (elsewhere * mask.dtype.type(1 << self._table.labelled.shape[1]))
         return marked
+
+    def _as_cut(self, row: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        number = int(self._table.archive[row])
+        if number not in self._open:
+            self._open[number] = TileReader(self._archives[number])
+        return self._open[number].read(int(self._table.index[row]))
 
 
 def together(tiles: Sequence[Tile]) -> Sample:

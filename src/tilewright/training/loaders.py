@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from tilewright.pixels.grid import Size
 from tilewright.project.config import width_and_height
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import DataError, Problem
@@ -17,6 +18,7 @@ from tilewright.training.augment import Augmentation
 from tilewright.training.cropping import Cropping
 from tilewright.training.data import Sample, TileDataset, together
 from tilewright.training.overlaps import repeats
+from tilewright.training.placing import Placing
 from tilewright.training.sampling import EachOnce, sampler
 
 
@@ -26,12 +28,15 @@ class Tiles:
 
     Attributes:
         archives: files that the tables count.
+        folders: of each archive the folder of the scaled slides that its tiles are read from when they are trained on;
+            None: they are read as they were cut.
         training: tiles to train on.
         validation: tiles to validate on.
         repeated: how many are left out of the training, because they repeat others.
     """
 
     archives: list[Path]
+    folders: list[Path | None]
     training: TileTable
     validation: TileTable
     repeated: int
@@ -60,10 +65,11 @@ def read_tiles(
     table = table.select(np.logical_or.reduce(table.labelled, axis=1))
     held_out = table.archive >= len(training)
     archives = [shard.archive for shard in (*training, *validation)]
+    folders = [shard.scaled for shard in (*training, *validation)]
     training_table = table.select(~held_out)
     repeated = repeats(training_table, width_and_height(tile_edge(archives))[::-1])
     validation_table = table.select(held_out & np.isin(table.kind, kinds))
-    tiles = Tiles(archives, training_table.select(~repeated), validation_table, int(repeated.sum()))
+    tiles = Tiles(archives, folders, training_table.select(~repeated), validation_table, int(repeated.sum()))
     for part, use, key in ((tiles.training, "train", ""), (tiles.validation, "validate", ", look at validate_on")):
         if not len(part):
             what = f"no labelled tiles to {use} on."
@@ -88,9 +94,15 @@ def loaders(
     edge = network.crop or tile_edge(tiles.archives)
     cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
     augmentation = Augmentation(network.augmentation, cropping)
-    training = TileDataset(tiles.archives, tiles.training, augmentation)
+    part = tiles.training
+    placing = None
+    if any(tiles.folders):
+        whole = Size(*width_and_height(tile_edge(tiles.archives)))
+        placing = Placing(part, tiles.folders, whole, classes, network.sampling)
+    training = TileDataset(tiles.archives, part, augmentation, placing)
     validation = TileDataset(tiles.archives, tiles.validation, None)
-    drawn = sampler(tiles.training, tiles.archives, network, classes, device)
+    cut = np.array([folder is None for folder in tiles.folders])[part.archive]
+    drawn = sampler(part, tiles.archives, network, classes, device, cut)
     drawn.set_epoch(first)
     once = EachOnce(len(tiles.validation), device, network.devices)
     size = network.batch_size // network.devices

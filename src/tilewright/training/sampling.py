@@ -116,7 +116,12 @@ def shared_draws(rows: NDArray[Any], seeds: NDArray[Any], batch: int, device: in
 
 
 def sampler(
-    table: TileTable, archives: Sequence[Path], network: Network, classes: Sequence[str], device: int = 0
+    table: TileTable,
+    archives: Sequence[Path],
+    network: Network,
+    classes: Sequence[str],
+    device: int = 0,
+    cut: NDArray[np.bool_] | None = None,
 ) -> EpochSampler:
     """The sampler of a network's training.
 
@@ -126,16 +131,30 @@ def sampler(
         network: rates, multipliers, number of tiles and devices.
         classes: names of the classes.
         device: which of the devices draws.
+        cut: as of ``draw_weights``.
     """
     count = network.tiles_per_epoch or len(table)
-    weights = draw_weights(table, archives, network, classes)
+    weights = draw_weights(table, archives, network, classes, cut)
     return EpochSampler(weights, len(table), count, network.seed, network.batch_size, device, network.devices)
 
 
 def draw_weights(
-    table: TileTable, archives: Sequence[Path], network: Network, classes: Sequence[str]
+    table: TileTable,
+    archives: Sequence[Path],
+    network: Network,
+    classes: Sequence[str],
+    cut: NDArray[np.bool_] | None = None,
 ) -> Weights | None:
-    """Probability of each tile to be drawn; None: each comes equally often."""
+    """Probability of each tile to be drawn; None: each comes equally often.
+
+    Args:
+        table: the tiles to train on.
+        archives: the files that ``table.archive`` counts.
+        network: rates and multipliers.
+        classes: names of the classes.
+        cut: which tiles are read as they were cut; the others show another place each time, of whose centre the
+            reader decides. None: all.
+    """
     sampling, rates = network.sampling, dict(network.sampling.rates)
     if network.pseudo:
         given = rates.get("role", {})
@@ -144,7 +163,8 @@ def draw_weights(
         return None
     start = np.ones(len(table))
     if sampling.center is not None:
-        start[~_shows_class(table, archives, sampling.center)] = 1 - sampling.center_rate
+        passed = ~_shows_class(table, archives, sampling.center)
+        start[passed if cut is None else passed & cut] = 1 - sampling.center_rate
     if not start.any():
         start[:] = 1
     weights = raked(start / start.sum(), [_margin(table, column, rate, classes) for column, rate in rates.items()])

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def train(
     tiles: Path,
     pseudo: Path,
     out: Path,
+    scaled: Path | None = None,
     workers: int = 0,
 ) -> None:
     """Train a model on all shards that are not in a fold, and choose the epoch that is best on the fold.
@@ -63,6 +65,7 @@ def train(
         tiles: folder of the tile archives, ``{shard}.h5``.
         pseudo: folder of the archives that ``pseudo`` writes for this fold, ``{shard}.h5``; used if the network has
             pseudo-labels.
+        scaled: folder of the scaled shards at the scale of the tiles; needed if they lie at random places.
         out: folder for the outputs; its folder ``state`` holds what an interrupted training needs.
         workers: processes that load tiles, for each device; they change no result.
 
@@ -78,6 +81,8 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
     require_folds(folds, order.folds)
     training, validation = _shards(order.folds, fold, tiles)
+    if order.at == "random":
+        training = [replace(shard, scaled=_folder_of(shard, scaled)) for shard in training]
     labelled = ((archive_file(pseudo, shard), group) for shard, group in order.pseudo.items())
     training += [TrainingShard(archive, group, "pseudo") for archive, group in labelled]
     with _sole_process(out / "state", network.devices):
@@ -111,6 +116,14 @@ def _shards(folds: Sequence[Assignment], fold: int, tiles: Path) -> tuple[list[T
             Problem("--fold", f"no shard is validated in fold {fold}.", "Choose a fold that folds.csv names.")
         )
     return training, validation
+
+
+def _folder_of(shard: TrainingShard, scaled: Path | None) -> Path:
+    """The folder of the scaled slides of a shard."""
+    if scaled is None:
+        what = "tiles at random places are read from scaled slides."
+        raise UserError(Problem("--scaled", what, "Name the folder of the scaled shards."))
+    return scaled / shard.archive.stem
 
 
 @contextmanager

@@ -63,5 +63,13 @@ def test_objects_are_found_by_their_centres():
     predicted = instances(Point(33, 30).buffer(9), Point(110, 20).buffer(6), ring)
     pairs = overlapping(truth, predicted, NONE)
     assert center_agreement(truth, predicted, pairs, 130) == Agreement(3, 1, 3, 2)
+    disk, small, ringed = predicted.area().tolist()
+    assert small < disk < ringed
+    for least, agreement in (
+        (small, Agreement(3, 1, 3, 2)),
+        (small + 1, Agreement(3, 1, 2, 2)),
+        (disk + 1, Agreement(3, 0, 1, 1)),
+    ):
+        assert center_agreement(truth, predicted, pairs, 130, least) == agreement
     nothing = instances()
     assert center_agreement(nothing, nothing, overlapping(nothing, nothing, NONE), 130).f1 == 1

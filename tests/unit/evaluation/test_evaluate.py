@@ -16,6 +16,7 @@ from tilewright.pixels.runs import Runs
 from tilewright.project.config import Segmentation
 from tilewright.project.orders import EvaluateOrder, EvaluateRow, SegmentOrder, SegmentRow
 from tilewright.runtime.documents import write_document
+from tilewright.runtime.errors import UserError
 from tilewright.segments.segment import segment
 
 HEIGHT, WIDTH = 40, 50
@@ -71,6 +72,29 @@ def metrics(tmp_path: Path) -> Path:
     order = EvaluateOrder(rows=ROWS, classes=CLASSES, iou=0.5, boundary=1)
     evaluate(order, masks=tmp_path / "masks", segments=tmp_path / "segments", out=tmp_path / "metrics")
     return tmp_path / "metrics"
+
+
+@pytest.mark.parametrize(("least", "f1"), [(0, "0.666667"), (100, "0.666667"), (101, "0.0")])
+def test_small_objects_do_not_count_by_their_centres(metrics, least, f1):
+    folder = metrics.parent
+    order = EvaluateOrder(rows=ROWS[:1], classes=CLASSES, iou=0.5, boundary=1, center_min_area=least)
+    evaluate(order, masks=folder / "masks", segments=folder / "segments", out=folder / "again")
+    (gland,) = [row for row in read(folder / "again" / "slides.csv") if row["class"] == "gland"]
+    assert (gland["center_f1"], gland["f1"]) == (f1, "0.666667")
+
+
+def test_columns_of_the_sheet_stand_beside_the_scores_of_a_slide(metrics):
+    folder = metrics.parent
+    told = {"a": {"sex": "F", "bmi": "23.0"}, "b": {"sex": "M", "bmi": ""}, "e": {"sex": "", "bmi": ""}}
+    rows = [row.model_copy(update={"told": told[row.slide]}) for row in ROWS]
+    order = EvaluateOrder(rows=rows, classes=CLASSES, iou=0.5, boundary=1, columns=["sex", "bmi"])
+    paths = {"masks": folder / "masks", "segments": folder / "segments"}
+    evaluate(order, **paths, out=folder / "again")
+    plain, found = read(metrics / "slides.csv"), read(folder / "again" / "slides.csv")
+    assert found == [row | told[row["slide"]] for row in plain]
+    wrong = order.model_copy(update={"columns": ["dice"]})
+    with pytest.raises(UserError, match=r'slides\.csv has a column "dice" already'):
+        evaluate(wrong, **paths, out=folder / "wrong")
 
 
 def read(path: Path) -> list[dict[str, str]]:

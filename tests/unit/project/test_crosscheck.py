@@ -41,6 +41,7 @@ def test_folds_are_not_read_from_where_they_are_written(project, monkeypatch):
             'no tile to train on has the kind "grids".\n  Did you mean "grid"?',
         ),
         ({"rates": {"kind": {"object": 0.5}}}, 'no tile to train on has the kind "object".'),
+        ({"rates": {"kind": {"scattered": 0.5}}}, 'no tile to train on has the kind "scattered".'),
         ({"rates": {"class": {"glands": 0.5}}}, 'no tile to train on has the class "glands".\n  Did you mean "gland"?'),
         ({"rates": {"role": {"pseudo": 0.5}}}, 'no tile to train on has the role "pseudo".'),
         ({"multipliers": {"a3": 2}}, 'no tile to train on has the slide "a3".'),
@@ -57,6 +58,12 @@ def test_kinds_of_tiles_to_validate_on_are_those_of_the_tile_set(project):
     assert found.startswith(
         "config, models.near.validate_on: the tile set fine has no object tiles.\n  Set objects: true"
     )
+
+
+def test_a_column_that_the_sheet_does_not_have_is_told(project):
+    config = Config.model_validate({**project.config(), "evaluation": {"columns": ["group", "bmi"]}})
+    (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))
+    assert str(found).startswith(f'config, evaluation.columns: {project.sheet} has no column "bmi".')
 
 
 def test_an_example_that_the_sheet_does_not_have_is_told_with_the_nearest(project):

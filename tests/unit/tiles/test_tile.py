@@ -6,6 +6,8 @@ import h5py
 import numpy as np
 import pytest
 from ordering import order_of
+from shapely import box
+from shapely.geometry import mapping
 
 from tilewright.masks.outlines import recorded_outlines
 from tilewright.masks.rasterize import rasterize
@@ -16,6 +18,7 @@ from tilewright.scales.downscale import downscale
 from tilewright.tiles.archive import TileReader, TrainingShard, open_archive, read_table
 from tilewright.tiles.blank import is_blank
 from tilewright.tiles.tile import tile
+from tilewright.training.loaders import read_tiles
 
 CLASSES = ["gland", "vessel"]
 SHEET = Path("slides/slides.csv")
@@ -75,6 +78,88 @@ def test_background_comes_from_the_structures_asked_for(cut, project):
     assert any(place[:2] == ("b1", "background") for place in found), "the centre decides"
     with pytest.raises(DataError, match=r"no outline with the label Medulla\.\n  Labels there: Cortex"):
         cut("b", background_inside=["Medulla"])
+
+
+@pytest.fixture
+def cortex(project):
+    """Gives the slide b1 a structure, and says where it is."""
+
+    def given(area):
+        feature = {"type": "Feature", "geometry": mapping(area), "properties": {"classification": {"name": "Cortex"}}}
+        (project.sheet.parent / "b1.anatomy.json").write_text(json.dumps([feature]))
+        rows = [{**row, "anatomy": "b1.anatomy.json" if row["slide"] == "b1" else ""} for row in project.rows()]
+        with project.sheet.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    return given
+
+
+def scattered(path, slide="b1"):
+    with open_archive(path) as archive:
+        columns = (archive["slide"].asstr(), archive["kind"].asstr(), archive["x"], archive["y"])
+        rows = list(zip(*columns, strict=True))
+    return [(int(x), int(y)) for name, kind, x, y in rows if (name, kind) == (slide, "scattered")]
+
+
+SMALL = {"size": 32, "background_inside": ["Cortex"], "min_tissue": 0}
+
+
+def test_scattered_tiles_lie_in_the_structure_and_show_no_class(cut, cortex, project):
+    (project.sheet.parent / "b1.geojson").write_text(json.dumps([outline("gland", box(0, 0, 60, 128))]))
+    cortex(box(30, 10, 140, 60))
+    path = cut("b", **SMALL, scattered=40)
+    found = scattered(path)
+    assert len(found) == 40
+    assert len(set(found)) > 35
+    assert all(60 <= x <= 140 - 16 + 1 and 0 <= y <= 60 - 16 + 1 for x, y in found)
+    table = read_table([TrainingShard(path)], CLASSES)
+    assert (table.coverage[table.kind == "scattered"] == 0).all()
+    fewer = scattered(cut("b", **SMALL, scattered=39))
+    assert len(fewer) == 39
+    assert set(fewer) <= set(found)
+    assert scattered(cut("b", **SMALL, scattered=40, seed=1)) != found
+    assert len(scattered(path, "b2")) > 0, "a slide without structures has them anywhere"
+
+
+@pytest.mark.parametrize(("wall", "round_"), [(70, 1), (95, 2)])
+def test_where_the_structure_has_no_place_it_is_taken_wider_by_25_pixels_at_a_time(cut, cortex, project, wall, round_):
+    (project.sheet.parent / "b1.geojson").write_text(json.dumps([outline("gland", box(0, 0, wall, 128))]))
+    cortex(box(20, 20, 85, 100))
+    found = scattered(cut("b", **SMALL, scattered=20))
+    assert len(found) == 20
+    assert all(wall <= x <= 85 + 25 * round_ - 16 + 1 for x, _ in found)
+    assert max(x for x, _ in found) > 85 + 20 * round_ - 16 + 1
+
+
+def test_scattered_tiles_end_where_no_place_is_left(cut, cortex, project, capsys):
+    (project.sheet.parent / "b1.geojson").write_text(json.dumps([outline("gland", box(0, 0, 160, 128))]))
+    cortex(box(20, 20, 85, 100))
+    assert scattered(cut("b", **SMALL, scattered=3)) == []
+    assert "b1: only 0 of 3 scattered tiles have a place" in capsys.readouterr().err
+    assert len(scattered(cut("a", 2, size=64, scattered=3, min_tissue=1), "a1")) == 0
+
+
+def test_scattered_tiles_hold_tissue(cut, project, save_image):
+    (project.sheet.parent / "b1.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    white = np.full((128, 160, 3), 250, np.uint8)
+    white[:, :80] = (200, 120, 180)
+    save_image(project.sheet.parent / "b1.png", white)
+    found = scattered(cut("b", size=32, scattered=20, min_tissue=0.5, smooth=0))
+    assert len(found) == 20
+    assert all(x <= 64 for x, _ in found)
+
+
+def test_scattered_tiles_are_trained_on_and_not_validated_on(cut):
+    shard = TrainingShard(cut("b", size=32, scattered=5))
+    tiles = read_tiles([shard], [shard], CLASSES)
+    assert (tiles.training.kind == "scattered").any()
+    assert set(tiles.validation.kind) == {"grid", "background"}
+
+
+def outline(label, area):
+    return {"type": "Feature", "geometry": mapping(area), "properties": {"classification": {"name": label}}}
 
 
 def places(path):
@@ -185,6 +270,14 @@ def test_blank_tiles_are_left_out_with_or_without_a_class_but_for_a_share(cut, p
 def test_bounds_of_blank_that_mean_nothing_are_refused(keys, told):
     with pytest.raises(ValueError, match=told):
         TileSet(scale="full", blank=keys)
+
+
+@pytest.mark.parametrize("keys", [{"objects": True}, {"scattered": 1}])
+def test_random_places_and_tiles_at_places_of_their_own_exclude_each_other(keys):
+    with pytest.raises(ValueError, match="leave objects and scattered out"):
+        TileSet(scale="full", at="random", **keys)
+    with pytest.raises(ValueError, match="'grid' or 'random'"):
+        TileSet(scale="full", at="anywhere")
 
 
 def test_the_table_says_which_classes_count_in_which_slide(cut):

@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from tilewright.pixels.grid import Size
 from tilewright.project.config import Network
 from tilewright.runtime.errors import DataError
 from tilewright.tiles.archive import TileTable, TrainingShard, read_table
@@ -126,7 +127,7 @@ def test_tiles_without_a_class_in_their_centre_are_mostly_passed_over(tmp_path):
     masks[1, 2, 2] = 2  # vessel in a corner
     masks[2, 16, 16] = 4  # an ignored pixel in the centre
     path = tmp_path / "a.h5"
-    with tile_archive(path, CLASSES, 32) as writer:
+    with tile_archive(path, CLASSES, Size(32, 32)) as writer:
         writer.archive["masks"].resize(3, axis=0)
         writer.archive["masks"][:] = masks
     three = table().select(np.arange(6) < 3)
@@ -165,6 +166,6 @@ def test_validation_tiles_are_shared_in_order_and_each_counts_once():
 
 
 def test_group_and_role_of_a_tile_are_those_of_its_shard(tmp_path):
-    with tile_archive(tmp_path / "a.h5", CLASSES, 32):
+    with tile_archive(tmp_path / "a.h5", CLASSES, Size(32, 32)):
         pass
     assert len(read_table([TrainingShard(tmp_path / "a.h5", "g", "external")], CLASSES)) == 0

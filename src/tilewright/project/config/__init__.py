@@ -23,6 +23,7 @@ from tilewright.project.config.data import (
     PixelRule,
     Scale,
     Slides,
+    TilesAt,
     TileSet,
     Tissue,
 )
@@ -50,8 +51,8 @@ __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
     "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse", "Limits",
     "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale",
-    "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "Tissue", "Windows",
-    "width_and_height",
+    "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt", "Tissue",
+    "Windows", "width_and_height",
 ]  # fmt: skip
 
 

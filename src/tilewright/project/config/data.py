@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from tilewright.project.config.base import Edge, Name, Section, Share
 from tilewright.project.folders import Layout
 
+TilesAt = Literal["grid", "random"]
 PixelRule = Literal["center", "all_touched"]
 
 
@@ -132,6 +133,11 @@ class TileSet(Section):
         "missing to multiples of 32 is mirrored for the network.",
     )
     overlap: float = Field(0.0, ge=0, lt=1, description="Share of a tile's edge that it has in common with the next.")
+    at: TilesAt = Field(
+        "grid",
+        description="Where the tiles of training lie: on the grid, as they were cut; or random: at places drawn anew "
+        "in each epoch, at most half a tile from one of the grid. Validation is on the grid either way.",
+    )
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
     background_inside: list[str] = Field(
@@ -139,11 +145,31 @@ class TileSet(Section):
         description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of "
         "these outlines are left out, on slides with such a file.",
     )
-    min_tissue: Share = Field(0.05, description="Grid tiles with a smaller share of tissue are left out.")
+    scattered: int = Field(
+        0,
+        ge=0,
+        description="Tiles without any class that are cut at random places of each slide, their centres in "
+        "background_inside where that is given: 25 places are tried for a tile, then 25 within 25 pixels of the slide "
+        "of these outlines, within 50, and so on.",
+    )
+    min_tissue: Share = Field(0.05, description="Grid and scattered tiles with a smaller share of tissue are left out.")
     blank: Blank | None = Field(
         None, description="Leaves out grid tiles that show nothing, with a class or without; none: by min_tissue alone."
     )
-    seed: int = Field(0, description="Chooses which background and blank tiles are kept.")
+    seed: int = Field(
+        0, description="Chooses which background and blank tiles are kept, and the places of scattered ones."
+    )
+
+    @model_validator(mode="after")
+    def _random_places_are_of_the_grid(self) -> Self:
+        if self.at == "random" and (self.objects or self.scattered):
+            raise ValueError("at: random reads tiles near those of the grid; leave objects and scattered out")
+        return self
+
+    @property
+    def cut(self) -> Self:
+        """The tile set as far as what is cut depends on it: where training reads tiles changes none of them."""
+        return self.model_copy(update={"at": "grid"})
 
 
 class Folds(Section):

@@ -153,6 +153,17 @@ class Evaluation(Section):
     """How predictions are compared with outlines."""
 
     iou: float = Field(0.5, gt=0, le=1, description="Overlap (intersection over union) at which an object is found.")
+    center_min_area: int = Field(
+        0,
+        ge=0,
+        description="Predicted objects with fewer pixels of the slide do not count in the scores by centres "
+        "(center_precision, center_recall, center_f1).",
+    )
+    columns: list[str] = Field(
+        [],
+        description="Columns of the sheet that stand beside the scores of each slide in slides.csv, such as age or "
+        "sex of the donor, for an analysis of errors.",
+    )
     boundary: int = Field(3, ge=0, description="Largest distance of boundaries that agree, in pixels of the slide.")
 
 

@@ -10,7 +10,7 @@ LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
 ]  # fmt: skip
 AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale", "rich"]
-TileKind = Literal["grid", "background", "object"]
+TileKind = Literal["grid", "background", "object", "scattered"]
 Column = Literal["kind", "class", "source", "group", "slide", "role"]
 
 ENCODER = "timm-tf_efficientnet_lite0"

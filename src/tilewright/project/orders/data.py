@@ -105,7 +105,7 @@ class TileOrder(Order):
 
     @classmethod
     def of(cls, project: Project, shard: str, tiles: str) -> Self:
-        spec = project.config.tiles[tiles]
+        spec = project.config.tiles[tiles].cut
         rows = [TileRow.of_tiles(row, spec) for row in project.shard(shard)]
         return cls(rows=rows, tiles=spec, classes=project.classes)
 

@@ -1,7 +1,10 @@
 """Orders of the steps from trained networks to the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+
+from pydantic import Field
 
 from tilewright.project.bundle import Bundle, BundleMember
 from tilewright.project.config import (
@@ -15,7 +18,7 @@ from tilewright.project.config import (
 )
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
-from tilewright.project.rows import Role
+from tilewright.project.rows import Role, Row
 
 SAVED = (".tif", ".tiff", ".npy")
 """How the names of saved probabilities end."""
@@ -251,29 +254,44 @@ class MeasureOrder(Order):
 
 
 class EvaluateRow(CalibrateRow):
-    """A slide with outlines and a prediction that may be compared with them."""
+    """A slide with outlines and a prediction that may be compared with them.
+
+    Attributes:
+        told: values of the columns that stand beside its scores, by column.
+    """
 
     role: Role
+    told: dict[str, str] = Field({})
+
+    @classmethod
+    def with_columns(cls, row: Row, columns: Sequence[str]) -> Self:
+        """A row with the values of some columns."""
+        own = {name: getattr(row, name) for name in cls.model_fields if name != "told"}
+        return cls(**own, told={name: row.column(name) for name in columns})
 
 
 class EvaluateOrder(Order):
-    """Of ``evaluate``: slides, classes, what outlines cover, when an object is found, how far boundaries may differ."""
+    """Of ``evaluate``: slides, classes, what outlines cover, when an object is found, how far boundaries differ."""
 
     rows: list[EvaluateRow]
     classes: list[str]
     pixel_rule: PixelRule = "center"
     iou: float
     boundary: int
+    center_min_area: int = 0
+    columns: list[str] = Field([])
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
         spec = project.config.evaluation
         return cls(
-            rows=[EvaluateRow.of(row) for row in project.evaluated_rows(ensemble)],
+            rows=[EvaluateRow.with_columns(row, spec.columns) for row in project.evaluated_rows(ensemble)],
             classes=project.classes,
             pixel_rule=project.config.annotations.pixel_rule,
             iou=spec.iou,
             boundary=spec.boundary,
+            center_min_area=spec.center_min_area,
+            columns=spec.columns,
         )
 
 

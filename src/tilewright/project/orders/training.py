@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from tilewright.project.config import Network, Scale, Section, TileSet
+from tilewright.project.config import Network, Scale, Section, TilesAt, TileSet
 from tilewright.project.orders.base import Order
 from tilewright.project.orders.data import TileRow
 from tilewright.project.project import Assignment, Project
@@ -14,6 +14,7 @@ class TrainOrder(Order):
     """Of ``train``: network, classes, scale of its tiles, and what is trained and validated on; not the workers.
 
     Attributes:
+        at: where the tiles of training lie.
         folds: where each shard stands.
         pseudo: the group of each shard that pseudo-labels may come from.
     """
@@ -21,6 +22,7 @@ class TrainOrder(Order):
     network: Network
     classes: list[str]
     scale: Scale
+    at: TilesAt = "grid"
     folds: list[Assignment]
     pseudo: dict[str, str]
 
@@ -31,6 +33,7 @@ class TrainOrder(Order):
             network=Network(**spec.model_dump(exclude={"inference", "workers"}) | {"start": spec.start_of(fold)}),
             classes=project.classes,
             scale=project.scales[project.scale_of(model)],
+            at=project.config.tiles[spec.tiles].at,
             folds=list(project.folds.values()),
             pseudo=pseudo_labelled(project, model, int(fold)),
         )
@@ -70,7 +73,7 @@ class PseudoOrder(Order):
         spec = project.model(model)
         if spec.pseudo is None:
             raise UserError(Problem("order", f"the model {model} has no pseudo-labels.", "Name one with `pseudo`."))
-        tiles, source = config.tiles[spec.tiles], spec.pseudo.source
+        tiles, source = config.tiles[spec.tiles].cut, spec.pseudo.source
         part, weights = f"fold{fold}" if len(project.selected) > 1 else "", project.weights(source)
         own = set(project.trained(source))
         return cls(
