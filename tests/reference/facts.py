@@ -21,6 +21,7 @@ from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Size, grid
 from tilewright.pixels.rle import encode_rle
 from tilewright.tiles.archive import TileTable
+from tilewright.tiles.blank import is_blank
 from tilewright.training import sampling
 from tilewright.training.architectures import build_network, check_network
 from tilewright.training.augment import SETS
@@ -187,7 +188,7 @@ def blended(config, model):
 def views(config, model):
     """Views of a window that are averaged."""
     spec = config.models[model].inference
-    return len(list(views_of(spec.tta, spec.tta_scales, 64)))
+    return len(list(views_of(spec.tta, spec.tta_scales, (64, 64))))
 
 
 def draws(config, model):
@@ -255,6 +256,28 @@ def ensemble(config, name):
     }
 
 
+def objects(config, _asked):
+    """How confident an object is, and how large one must be to count by its centre."""
+    return {"confidence": config.segmentation.confidence, "by centres": config.evaluation.center_min_area}
+
+
+def blank(config, name):
+    """Which of some grey tiles are blank: each lies right beyond or right before one of the rule's bounds."""
+    halves = np.repeat([[0], [1]], [32, 32], axis=0) * np.ones(64)
+    grey = {
+        "dark": np.full((64, 64), 9),
+        "hardly dark": np.full((64, 64), 10),
+        "bright and flat": 206 + 19 * (2 * halves - 1),
+        "bright": 206 + 21 * (2 * halves - 1),
+        "hardly bright": np.full((64, 64), 205),
+        "a tenth is black": np.where(np.arange(4096).reshape(64, 64) < 410, 9, 100),
+        "hardly a tenth": np.where(np.arange(4096).reshape(64, 64) < 409, 9, 100),
+    }
+    rule = config.tiles[name].blank
+    tiles_of = {each: np.repeat(pixels[None], 3, axis=0).astype(np.uint8) for each, pixels in grey.items()}
+    return [each for each, pixels in tiles_of.items() if is_blank(pixels, rule)]
+
+
 def submission(config, _asked):
     """The code of a mask of two rows and three columns, what is a row, and the classes that are written."""
     spec = config.submission
@@ -271,7 +294,8 @@ FACTS = {
     each.__name__: each
     for each in (
         parameters, pretrained, normalised, loss, loss_of_nothing, optimiser, rate, shared, lowered, course, average,
-        crop, windows, tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, submission, pseudo,
+        crop, windows, tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, objects, submission,
+        pseudo, blank,
     )
 }  # fmt: skip
 
@@ -289,7 +313,7 @@ def _times(length, factor):
 def _places(size, edge, overlap, factor):
     """Where windows lie, in pixels of the slide."""
     scaled = Size(*(math.ceil(length / factor) for length in size))
-    corners = grid(scaled, edge, overlap)
+    corners = grid(scaled, tuple(edge) if isinstance(edge, list) else edge, overlap)
     columns = sorted({corner.x for corner in corners})
     steps = np.diff(columns)
     width = edge if isinstance(edge, int) else edge[0]
