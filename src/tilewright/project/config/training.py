@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
@@ -45,6 +46,11 @@ BatchSize = Annotated[
     BeforeValidator(_number_of, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["auto"]),
     PlainSerializer(lambda size: size or "auto", int | Literal["auto"]),
 ]
+
+
+def _as_written(option: object) -> object:
+    """The value of a text: Snakemake's ``--config`` makes texts of all values inside of a section."""
+    return yaml.safe_load(option) if isinstance(option, str) else option
 
 
 def _spelt_out(loss: dict[LossName, float | dict[str, float]]) -> dict[LossName, float | dict[str, float]]:
@@ -150,7 +156,7 @@ class Network(Section):
         ".pt or .pth file of plain tensors, a bundle (folder or .zip), or a folder that train wrote; {fold} in it "
         "stands for the fold.",
     )
-    options: dict[str, int | float | str | bool | list[int] | None] = Field(
+    options: dict[str, Annotated[int | float | str | bool | list[int] | None, BeforeValidator(_as_written)]] = Field(
         {}, description="Further arguments of the architecture, such as decoder_attention_type: scse."
     )
     mean: list[Share] | None = Field(
