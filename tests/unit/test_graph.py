@@ -64,6 +64,8 @@ def orders(graph):
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
         ("ensembles__both__calibration__aim", "slide", {"calibrate", "pack"}),
         ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
+        ("scales__half__resample", "bicubic", {"downscale"}),
+        ("segmentation__enlarge", "bicubic", {"segment", "pack"}),
         ("segmentation__confidence", "max", {"segment", "pack"}),
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
@@ -84,6 +86,12 @@ def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
 def test_how_an_average_begins_reaches_the_training_alone(graph):
     before, after = (orders(graph(models__near__ema=0.9, models__near__ema_warmup=each)) for each in (False, True))
     assert {rule for rule in RULES if before[rule] != after[rule]} == {"train"}
+
+
+def test_fitted_sizes_are_those_of_objects_as_they_are_made(graph):
+    fit = {"ensembles__both__calibration__min_area": "fit"}
+    before, after = (orders(graph(**fit, segmentation__enlarge=each)) for each in ("bilinear", "bicubic"))
+    assert {rule for rule in RULES if before[rule] != after[rule]} == {"calibrate", "segment", "pack"}
 
 
 COLUMNS = {
