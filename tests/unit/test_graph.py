@@ -53,6 +53,7 @@ def orders(graph):
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train"}),
         ("models__near__optimizer_options", {"eps": 1e-7}, {"train"}),
+        ("models__near__ema_warmup", True, {"train"}),
         ("models__near__shared_rate", 2, {"train"}),
         ("models__near__validate_on", ["grid"], {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),
@@ -81,11 +82,6 @@ def orders(graph):
 def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
     before, after = orders(graph()), orders(graph(**{key: value}))
     assert {rule for rule in RULES if before[rule] != after[rule]} == steps
-
-
-def test_how_an_average_begins_reaches_the_training_alone(graph):
-    before, after = (orders(graph(models__near__ema=0.9, models__near__ema_warmup=each)) for each in (False, True))
-    assert {rule for rule in RULES if before[rule] != after[rule]} == {"train"}
 
 
 def test_fitted_sizes_are_those_of_objects_as_they_are_made(graph):
