@@ -23,12 +23,12 @@ from tilewright.pixels.rle import encode_rle
 from tilewright.tiles.archive import TileTable
 from tilewright.tiles.blank import is_blank
 from tilewright.training import sampling
-from tilewright.training.architectures import build_network, check_network
+from tilewright.training.architectures import build_network
 from tilewright.training.augment import SETS
 from tilewright.training.averaging import Average
 from tilewright.training.encoders import normalisation
 from tilewright.training.losses import WeightedLoss
-from tilewright.training.optimizers import optimizer, peak_rate
+from tilewright.training.optimizers import check_optimizer, optimizer, peak_rate
 from tilewright.training.schedules import lulls, rate_curve
 from tilewright.training.segmenter import Segmenter
 
@@ -95,7 +95,7 @@ def _loss(config, model, probability, truth):
 
 def optimiser(config, model):
     """Kind and settings of the optimiser."""
-    check_network(config.models[model])
+    check_optimizer(config.models[model])
     made = optimizer(config.models[model], [nn.Parameter(torch.zeros(1))])
     return {"kind": type(made).__name__, **made.param_groups[0]}
 

@@ -56,6 +56,7 @@ def orders(graph):
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train"}),
         ("models__near__optimizer_options", {"eps": 1e-7}, {"train"}),
+        ("models__near__ema_warmup", True, {"train"}),
         ("models__near__shared_rate", 2, {"train"}),
         ("models__near__validate_on", ["grid"], {"train"}),
         ("models__near__start", "w.safetensors", {"train", "report"}),
@@ -67,6 +68,8 @@ def orders(graph):
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
         ("ensembles__both__calibration__aim", "slide", {"calibrate", "pack"}),
         ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
+        ("scales__half__resample", "bicubic", {"downscale"}),
+        ("segmentation__enlarge", "bicubic", {"segment", "pack"}),
         ("segmentation__confidence", "max", {"segment", "pack"}),
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
@@ -87,9 +90,10 @@ def test_an_order_holds_only_what_the_step_depends_on(graph, key, value, steps):
     assert {rule for rule in RULES if before[rule] != after[rule]} == steps
 
 
-def test_how_an_average_begins_reaches_the_training_alone(graph):
-    before, after = (orders(graph(models__near__ema=0.9, models__near__ema_warmup=each)) for each in (False, True))
-    assert {rule for rule in RULES if before[rule] != after[rule]} == {"train"}
+def test_fitted_sizes_are_those_of_objects_as_they_are_made(graph):
+    fit = {"ensembles__both__calibration__min_area": "fit"}
+    before, after = (orders(graph(**fit, segmentation__enlarge=each)) for each in ("bilinear", "bicubic"))
+    assert {rule for rule in RULES if before[rule] != after[rule]} == {"calibrate", "segment", "pack"}
 
 
 def test_what_is_compared_reaches_the_report_alone(graph):

@@ -30,7 +30,6 @@ ELSEWHERE = {
     "scales.half.mpp": "slides of the project have no pixel size; test_check.py",
     "folds.file": "test_folds.py",
     "folds.count": "the project has two groups; test_folds.py",
-    "models.near.ema_warmup": "needs ema; test_graph.py::test_how_an_average_begins_reaches_the_training_alone",
     "models.near.pseudo": "test_graph.py::test_a_second_round_learns_from_pseudo_labels",
     "ensembles.both.weights": "test_graph.py::test_weights_and_least_sizes_are_fitted_out_of_fold",
     "report.compare": "needs a second ensemble; test_graph.py::test_what_is_compared_reaches_the_report_alone",

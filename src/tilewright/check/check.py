@@ -174,16 +174,18 @@ def _drop(values: Any, location: Sequence[str | int]) -> bool:
 
 
 def _check_networks(config: Config, path: Path, findings: Findings) -> None:
-    """Architectures, encoders and their options, and files of weights."""
+    """Architectures, encoders and their options, optimisers, and files of weights."""
     from tilewright.training.architectures import check_network
     from tilewright.training.encoders import successor
+    from tilewright.training.optimizers import check_optimizer
 
     for name, model in config.models.items():
-        where = f"{path}, models.{name}"
-        try:
-            check_network(Network(**model.model_dump(exclude={"inference"})))
-        except UserError as error:
-            findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
+        where, network = f"{path}, models.{name}", Network(**model.model_dump(exclude={"inference"}))
+        for check in (check_network, check_optimizer):
+            try:
+                check(network)
+            except UserError as error:
+                findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
         if kept := successor(model.encoder or ""):
             what = f'the library will drop the encoder "{model.encoder}".'
             remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."

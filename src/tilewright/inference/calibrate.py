@@ -18,7 +18,6 @@ from tilewright.pixels.grid import WINDOW, blocks
 from tilewright.pixels.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.bundle import Score
-from tilewright.project.config import Calibration
 from tilewright.project.orders import CalibrateOrder
 from tilewright.project.places import mask_file, probability_file, scaled_mask_file
 from tilewright.project.project import Bounds
@@ -93,15 +92,16 @@ class _Fitter:
     """Fits the threshold and the least size of a class, and counts pixels with them.
 
     Args:
-        spec: the aim, and what is fixed.
+        order: the aim, what is fixed, and the classes.
         name: the class.
-        classes: names of all classes.
     """
 
-    def __init__(self, spec: Calibration, name: str, classes: Sequence[str]) -> None:
-        self._spec, self._fixed = spec, spec.fixed(name)
+    def __init__(self, order: CalibrateOrder, name: str) -> None:
+        self._spec, self._fixed = order.calibration, order.calibration.fixed(name)
         self._sizes = cache(
-            lambda slide, threshold: object_sizes(slide.probability, slide.mask, classes, name, threshold)
+            lambda slide, threshold: object_sizes(
+                slide.probability, slide.mask, order.classes, name, threshold, order.enlarge
+            )
         )
 
     def fit(self, slides: Sequence[_Slide]) -> Bounds:
@@ -138,7 +138,7 @@ class _Fitter:
 
 
 def _fit(slides: Sequence[_Slide], name: str, order: CalibrateOrder) -> Fitted:
-    fitter = _Fitter(order.calibration, name, order.classes)
+    fitter = _Fitter(order, name)
     bounds = fitter.fit(slides)
     return Fitted(
         bounds,

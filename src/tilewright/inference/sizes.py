@@ -12,6 +12,7 @@ from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.runs import Ints, Runs, difference, overlaps
 from tilewright.pixels.strips import Strip
 from tilewright.pixels.thresholds import scored_strips
+from tilewright.project.config.results import Enlarging
 
 CANDIDATES = 64
 # pixels of a run that count, and those of them that are of the class
@@ -38,7 +39,9 @@ class Sizes:
         return int(self.hits[kept].sum()), int(self.area[kept].sum()), self.truth
 
 
-def object_sizes(probability: Path, mask: Path, classes: Sequence[str], name: str, threshold: float) -> Sizes:
+def object_sizes(
+    probability: Path, mask: Path, classes: Sequence[str], name: str, threshold: float, enlarge: Enlarging = "bilinear"
+) -> Sizes:
     """The sizes of the objects of a slide and class.
 
     Args:
@@ -47,6 +50,7 @@ def object_sizes(probability: Path, mask: Path, classes: Sequence[str], name: st
         classes: names of all classes.
         name: the class.
         threshold: of the class.
+        enlarge: how probabilities are brought to the size of the slide.
     """
     bit = classes.index(name)
     # a class that is not asked for has no pixel at a threshold above 1
@@ -55,7 +59,7 @@ def object_sizes(probability: Path, mask: Path, classes: Sequence[str], name: st
     with open_raster(probability, classes) as raster, open_raster(mask, classes) as truth:
         frame = Frame.of(raster)
         tracker = ComponentTracker(frame.height, frame.width, values=OVERLAP)
-        for strip in scored_strips(raster, frame, thresholds):
+        for strip in scored_strips(raster, frame, thresholds, enlarge=enlarge):
             top, bottom, own = strip[bit].strip
             true, ignored = _runs(truth, top, bottom, [bit, len(classes)])
             expected = difference(true, ignored)

@@ -42,7 +42,7 @@ class BundledMember:
     @cached_property
     def scale(self) -> Scale:
         """The scale that it works at: a pixel size where that is known, so that slides of any scanner fit."""
-        return Scale(mpp=self.mpp) if self.mpp else self.spec.scale
+        return Scale(mpp=self.mpp, resample=self.spec.scale.resample) if self.mpp else self.spec.scale
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Slides and masks at lower resolutions.
 
 One pixel of a scaled raster covers ``factor`` x ``factor`` pixels of the slide, counted from the corner of the slide's
-region. Images are averaged over that area; of masks, the pixel in its centre is taken. A slide is read once for all
-scales whose blocks can be filled from the same windows of it.
+region. Images are averaged over that area, or interpolated at its centre; of masks, the pixel in its centre is taken. A
+slide is read once for all scales whose blocks can be filled from the same windows of it.
 """
 
 import math
@@ -17,6 +17,7 @@ import numpy as np
 from tilewright.pixels.grid import BLOCK, Frame, Size, Window, blocks
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import DEFAULT_LIMITS, Limits, Scale
+from tilewright.project.config.data import Resampling
 from tilewright.project.orders import DownscaleOrder, DownscaleRow
 from tilewright.project.places import image_file, mask_file, scaled_mask_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
@@ -24,7 +25,7 @@ from tilewright.runtime.errors import Problem, SlideError
 from tilewright.runtime.hashed import FILE_TAG, file_print
 from tilewright.runtime.progress import track
 from tilewright.scales.levels import Plane, planes_of
-from tilewright.scales.resample import average_image, nearest, source_window
+from tilewright.scales.resample import average_image, cubic_image, nearest, source_window
 from tilewright.scales.tissue import find_tissue
 from tilewright.slides import Slide, open_slide
 
@@ -72,8 +73,13 @@ def _downscale_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
     ) as slide:
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
-        outs = {image_file(folder, row.slide): frame for folder, frame in frames.items()}
-        downscale_image(slide, outs, threads, levels=order.slides.levels)
+        for resample in sorted({scale.resample for scale in scales.values()}):
+            outs = {
+                image_file(folder, row.slide): frames[folder]
+                for folder, scale in scales.items()
+                if scale.resample == resample
+            }
+            downscale_image(slide, outs, threads, levels=order.slides.levels, resample=resample)
     for folder, frame in frames.items():
         if order.masks:
             downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
@@ -108,7 +114,14 @@ class Averaged(NamedTuple):
     raster: Raster
 
 
-def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1, *, levels: bool = True) -> None:
+def downscale_image(
+    slide: Slide,
+    outs: Mapping[Path, Frame],
+    threads: int = 1,
+    *,
+    levels: bool = True,
+    resample: Resampling = "area",
+) -> None:
     """Write a slide at some scales, window by window.
 
     Args:
@@ -116,8 +129,10 @@ def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1, 
         outs: the RGB TIFFs to write, each with the place and factor of the result.
         threads: how many compress.
         levels: average each scale from the coarsest level of the slide that is fine enough, not from level 0.
+        resample: area or bicubic, which takes pixels of level 0.
     """
     tags = {FILE_TAG: file_print(slide.path)}
+    levels = levels and resample == "area"
     by_factor = sorted(outs.items(), key=lambda item: item[1].factor)
     for plane, factors in planes_of(slide, [frame.factor for _, frame in by_factor], levels=levels):
         for passed in passes([factor / plane.factor for factor in factors]):
@@ -133,7 +148,7 @@ def downscale_image(slide: Slide, outs: Mapping[Path, Frame], threads: int = 1, 
                     if frame.factor in factors and frame.factor / plane.factor in passed
                 ]
                 for pieces in track(list(_chunks(plane, scales)), f"downscale {slide.path.name}"):
-                    _downscale_chunk(plane, pieces, scales)
+                    _downscale_chunk(plane, pieces, scales, resample)
 
 
 def passes(factors: Sequence[float]) -> list[list[float]]:
@@ -187,7 +202,7 @@ def _multiple(most: float, unit: int) -> int:
     return max(1, int(most) // unit) * unit
 
 
-def _downscale_chunk(plane: Plane, pieces: Sequence[Window], scales: Sequence[Averaged]) -> None:
+def _downscale_chunk(plane: Plane, pieces: Sequence[Window], scales: Sequence[Averaged], resample: Resampling) -> None:
     """Read the pixels under a chunk piece by piece and write its cells at each scale."""
     finest = scales[0].factor
     chunk = replace(
@@ -198,14 +213,24 @@ def _downscale_chunk(plane: Plane, pieces: Sequence[Window], scales: Sequence[Av
     whole = [_cells(chunk, finest, scale) for scale in scales]
     results = [np.empty((cells.height, cells.width, 3), np.uint8) for cells in whole]
     for piece in pieces:
-        source = plane.under(piece, finest)
+        source = _widened(plane.under(piece, finest), 2 if resample == "bicubic" else 0, plane.size)
         pixels = plane.read(source)
         for scale, cells, result in zip(scales, whole, results, strict=True):
             part = _cells(piece, finest, scale)
             place = replace(part, x=part.x - cells.x, y=part.y - cells.y)
-            result[place.slices] = average_image(pixels, part, scale.factor, source, plane.corner)
+            result[place.slices] = RESAMPLED[resample](pixels, part, scale.factor, source, plane.corner)
     for scale, cells, result in zip(scales, whole, results, strict=True):
         scale.raster.write(np.moveaxis(result, -1, 0), cells.x, cells.y)
+
+
+RESAMPLED = {"area": average_image, "bicubic": cubic_image}
+
+
+def _widened(window: Window, margin: int, size: Size) -> Window:
+    """A window with a margin on each side, as far as the image goes."""
+    return Window(window.x - margin, window.y - margin, window.width + 2 * margin, window.height + 2 * margin).clipped(
+        size
+    )
 
 
 def _cells(window: Window, factor: float, scale: Averaged) -> Window:

@@ -72,7 +72,9 @@ def _segment_slide(
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
     finders = {name: ObjectFinder(frame, own, order.segmentation, inside) for name, own in bounds.items()}
-    strips = scored_strips(raster, frame, [own.threshold for own in bounds.values()])
+    strips = scored_strips(
+        raster, frame, [own.threshold for own in bounds.values()], enlarge=order.segmentation.enlarge
+    )
     counts = dict.fromkeys(bounds, 0)
     with object_writer(folder, slide, frame, order.colors) as writer:
         for strip in track(strips, f"objects of {slide}"):

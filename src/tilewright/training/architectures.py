@@ -15,7 +15,6 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
 from tilewright.training.encoders import first_line, load_encoder_file, load_lite0, normalisation, not_loaded
 from tilewright.training.networks import NETWORKS
-from tilewright.training.optimizers import optimizer_problems
 from tilewright.training.segmenter import Segmenter
 
 
@@ -50,7 +49,7 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
 
 
 def check_network(network: Network) -> None:
-    """Check the names of architecture, encoder, optimiser and options, and what they allow, without building anything.
+    """Check the names of architecture, encoder and options, and what they allow, without building anything.
 
     Raises:
         UserError: everything that is wrong, with the nearest known name.
@@ -85,7 +84,7 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     if network.deep_supervision and model is not None and not _supervisable(model):
         remedy = "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet."
         problems.append((f"deep_supervision is not possible with {network.architecture}.", remedy))
-    return problems + optimizer_problems(network)
+    return problems
 
 
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:

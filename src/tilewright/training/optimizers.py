@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tilewright.project.config.training import Network
-from tilewright.runtime.errors import did_you_mean
+from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
 UNUSABLE = {
     "lbfgs": "it computes the loss of a batch many times in one step",
@@ -24,7 +24,7 @@ OTHERS = {"params", "maximize", "foreach", "fused", "capturable", "differentiabl
 
 
 def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimiser of a network's training, which ``optimizer_problems`` has nothing against."""
+    """The optimiser of a network's training, which ``check_optimizer`` has nothing against."""
     kind: Any = _usable()[network.optimizer.lower()]
     made: Optimizer = kind(parameters, lr=peak_rate(network), **_given(network, kind))
     return made
@@ -35,8 +35,17 @@ def peak_rate(network: Network) -> float:
     return network.learning_rate * (network.shared_rate if network.devices > 1 else 1)
 
 
-def optimizer_problems(network: Network) -> list[tuple[str, str]]:
-    """What is wrong with what a config says of its optimiser, each with its remedy."""
+def check_optimizer(network: Network) -> None:
+    """Check the name of the optimiser and what it is given.
+
+    Raises:
+        UserError: everything that is wrong, with what would be right.
+    """
+    raise_all(UserError, [Problem("config, models", what, remedy) for what, remedy in _problems(network)])
+
+
+def _problems(network: Network) -> list[tuple[str, str]]:
+    """What is wrong, each with its remedy."""
     name, usable = network.optimizer.lower(), _usable()
     if name in UNUSABLE:
         return [(f"optimizer {name} cannot be used: {UNUSABLE[name]}.", f"Known: {', '.join(usable)}.")]

@@ -20,8 +20,7 @@ class Overlaps:
 
     def __init__(self, table: TileTable) -> None:
         self._x, self._y = table.x, table.y
-        _, numbers = np.unique(np.stack([table.archive.astype(str), table.slide]), axis=1, return_inverse=True)
-        self._slide = numbers.reshape(-1)
+        self._slide = _slides(table)
         order = np.argsort(self._slide, kind="stable")
         self._rows = np.split(order, np.cumsum(np.bincount(self._slide))[:-1])
 
@@ -61,9 +60,9 @@ def repeats(table: TileTable, shape: tuple[int, int]) -> NDArray[np.bool_]:
         shape: rows and columns of every tile.
     """
     (height, width), result = shape, np.zeros(len(table.x), np.bool_)
-    gridded = table.kind != "object"
-    for slide in np.unique(table.slide):
-        rows = np.flatnonzero((table.slide == slide) & gridded)
+    gridded, slides = table.kind != "object", _slides(table)
+    for slide in np.unique(slides):
+        rows = np.flatnonzero((slides == slide) & gridded)
         kept = rows[:0]
         for row in rows:
             right = np.maximum(width - np.abs(table.x[kept] - table.x[row]), 0)
@@ -71,6 +70,12 @@ def repeats(table: TileTable, shape: tuple[int, int]) -> NDArray[np.bool_]:
             result[row] = bool((right * down > REPEATED * height * width).any())
             kept = kept if result[row] else np.append(kept, row)
     return result
+
+
+def _slides(table: TileTable) -> NDArray[np.int64]:
+    """A number for the slide of each tile, which is that of its archive."""
+    _, numbers = np.unique(np.stack([table.archive.astype(str), table.slide]), axis=1, return_inverse=True)
+    return numbers.reshape(-1)
 
 
 def _common(shift: int, length: int) -> slice:

@@ -33,6 +33,7 @@ from tilewright.tiles.split import EXTERNAL, require_folds
 from tilewright.training.architectures import spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
+from tilewright.training.optimizers import check_optimizer
 from tilewright.training.start import started
 from tilewright.training.state import TrainingState
 from tilewright.training.trainer import run_training
@@ -70,11 +71,12 @@ def train(
         workers: processes that load tiles, for each device; they change no result.
 
     Raises:
-        UserError: a network that cannot be built, weights to start from that do not fit it, or another process that
-            trains the same fold.
+        UserError: a network or an optimiser that cannot be built, weights to start from that do not fit it, or another
+            process that trains the same fold.
         DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training
             that diverges.
     """
+    check_optimizer(order.network)
     order = order.model_copy(update={"network": started(order.network)})
     network = order.network.model_copy(update={"workers": workers})
     torch.set_num_threads(network.threads)

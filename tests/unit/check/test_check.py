@@ -122,7 +122,7 @@ def test_ten_mistakes_of_a_sheet_are_all_named(project, capsys):
 
 def test_mistakes_of_the_config_do_not_hide_each_other_or_the_sheet(project, capsys):
     replace_in_config(project, "folds: {count: 2}", "folds: {cuont: 2, seed: many}")
-    replace_in_config(project, "unet: {tiles: all}", "unet: {tiles: all, architecture: Unett}")
+    replace_in_config(project, "unet: {tiles: all}", "unet: {tiles: all, architecture: Unett, optimizer: sdg}")
     replace_in_config(project, "models: {unet: 1}", "models: {unit: 1}, calibration: {threshold: {tumor: 2}}")
     write_sheet(project, "a,a.tif,a.geojson,train,,,", "b,b.tif,b.geojson,trian,,,")
     report, counts = examine(project, capsys)
@@ -133,8 +133,9 @@ def test_mistakes_of_the_config_do_not_hide_each_other_or_the_sheet(project, cap
     assert 'ensembles.both.models.unit: no model is named "unit"' in found
     assert "both.calibration.threshold.tumor: input should be less than or equal to 1" in found
     assert 'models.unet: architecture "Unett" is unknown' in found
+    assert 'models.unet: optimizer "sdg" is unknown.\n    Did you mean "sgd"?' in found
     assert 'role "trian" is unknown' in section(report, "sheet")
-    assert counts.startswith("6 errors")
+    assert counts.startswith("7 errors")
 
 
 def test_missing_sections_do_not_stop_the_check(project, capsys):

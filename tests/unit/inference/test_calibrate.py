@@ -1,12 +1,15 @@
 import json
+from importlib import import_module
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from ordering import order_of
 from scipy import ndimage
 
 from tilewright.inference.calibrate import calibrate, slide_histograms
+from tilewright.inference.sizes import object_sizes
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.histograms import Histogram, bin_threshold, dice_curve
 from tilewright.pixels.rasters import create_raster
@@ -80,7 +83,7 @@ def test_a_class_that_is_not_labelled_is_not_counted(tmp_path):
     assert slide_histograms([], *paths, CLASSES) == {}
 
 
-def fitted(project, monkeypatch, classes=CLASSES, **calibration):
+def fitted(project, monkeypatch, classes=CLASSES, enlarge="bilinear", **calibration):
     monkeypatch.chdir(project.folder)
     for number, one in enumerate(project.rows()):
         values, bits = slide(number, 30, 40)
@@ -93,7 +96,7 @@ def fitted(project, monkeypatch, classes=CLASSES, **calibration):
     Path("folds.csv").write_text("\n".join(["shard,group,fold", *lines, ""]))
     order = order_of(
         CalibrateOrder, Path("slides/slides.csv"), "", classes, ["train"],
-        folds=read_folds(Path("folds.csv")), calibration=Calibration(**calibration),
+        folds=read_folds(Path("folds.csv")), calibration=Calibration(**calibration), enlarge=enlarge,
     )  # fmt: skip
     places = {"probabilities": Path("p"), "scaled": Path("s"), "masks": Path("m")}
     calibrate(order, folds=Path("folds.csv"), **places, out=Path("c.json"))
@@ -188,6 +191,30 @@ def test_the_nested_score_is_told_by_class_and_source(project, monkeypatch, aim)
         expected = pooled if aim == "pooled" else np.mean([plain_dice(*part) for part in parts])
         assert one["dice"] == pytest.approx(expected, abs=1e-6)
     assert found["dice"]["gland"]["nested"] == found["scores"][0]["dice"]
+
+
+@pytest.mark.parametrize(("enlarge", "taps"), [("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC)])
+def test_sizes_are_those_of_objects_at_the_size_of_the_slide(tmp_path, enlarge, taps):
+    small = np.random.default_rng(2).integers(0, 256, (30, 40)).astype(np.uint8)
+    frame = Frame(0, 0, 80, 60, Size(80, 60), 2)
+    for name, values, own in (("p", small, frame), ("m", np.ones((60, 80), np.uint8), frame.scaled(1))):
+        with create_raster(tmp_path / name, own.size, tags=own.tags(["gland"])) as raster:
+            raster.write(values[None], 0, 0)
+    found = object_sizes(tmp_path / "p", tmp_path / "m", ["gland"], "gland", 0.7, enlarge)
+    large = cv2.resize(small.astype(np.float32), None, fx=2, fy=2, interpolation=taps)
+    assert found.area.sum() == (large >= 0.7 * 255).sum()
+
+
+def test_how_probabilities_are_enlarged_reaches_the_sizes(project, monkeypatch):
+    seen = set()
+
+    def sizes(*given):
+        seen.add(given[-1])
+        return object_sizes(*given)
+
+    monkeypatch.setattr(import_module("tilewright.inference.calibrate"), "object_sizes", sizes)
+    fitted(project, monkeypatch, threshold=0.6, min_area="fit", enlarge="bicubic")
+    assert seen == {"bicubic"}
 
 
 @pytest.mark.parametrize("aim", ["pooled", "slide"])

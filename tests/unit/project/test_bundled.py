@@ -83,6 +83,8 @@ def test_a_member_works_at_the_pixel_size_of_its_training_where_that_is_known(co
         "kidney.far": Scale(mpp=1.0),
         "kidney.old": Scale(factor=2),
     }
+    sharp = content(members=[member("near", scale={"factor": 2, "resample": "bicubic"}), member("far")])
+    assert Bundled.read(config(sharp=sharp)).members["sharp.near"].scale == Scale(mpp=1.0, resample="bicubic")
     by_size = content(members=[member("near", scale={"mpp": 0.5}, mpp={"min": 0.2, "max": 0.3})])
     assert Bundled.read(config(other=by_size)).members["other.near"].scale == Scale(mpp=0.5)
 

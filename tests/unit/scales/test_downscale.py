@@ -1,15 +1,19 @@
+import cv2
 import numpy as np
 import pytest
 import pyvips
 import rasterio.features
+from ordering import order_of
 from shapely import Point
 
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.config import Scale, Tissue
+from tilewright.project.orders import DownscaleOrder
 from tilewright.runtime.errors import SlideError
 from tilewright.runtime.hashed import file_print
-from tilewright.scales.downscale import downscale_image, downscale_mask, passes, scale_factor
+from tilewright.scales import downscale as downscale_module
+from tilewright.scales.downscale import downscale, downscale_image, downscale_mask, passes, scale_factor
 from tilewright.scales.tissue import find_tissue
 from tilewright.slides import open_slide
 
@@ -222,3 +226,39 @@ def test_the_same_slide_gives_the_same_bytes(tmp_path, save_image):
     first = (tmp_path / "out.tif").read_bytes()
     scaled(tmp_path, save_image, image, 2)
     assert (tmp_path / "out.tif").read_bytes() == first
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 2.5])
+@pytest.mark.parametrize("size", [(120, 180), (60, 2400)])
+def test_bicubic_scales_are_those_of_opencv(tmp_path, save_image, monkeypatch, factor, size):
+    """Read in pieces, of an image with sharp edges, where interpolation overshoots."""
+    monkeypatch.setattr(downscale_module, "READ", 64)
+    generator = np.random.default_rng(0)
+    image = (generator.random((*size, 3)) < 0.5).astype(np.uint8) * generator.integers(100, 256, 3).astype(np.uint8)
+    save_image(tmp_path / "i.png", image)
+    height, width = size
+    with open_slide(tmp_path / "i.png") as slide:
+        out, frame = tmp_path / "o.tif", slide.frame.scaled(factor)
+        downscale_image(slide, {out: frame}, resample="bicubic")
+    with open_raster(out) as raster:
+        found = np.moveaxis(raster.read(), 0, -1).astype(int)
+    expected = cv2.resize(image, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_CUBIC)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1
+    if factor > 1:
+        area = cv2.resize(image, expected.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(found - area).max() > 20
+
+
+def test_scales_of_both_kinds_are_made_of_one_slide(tmp_path, project):
+    row_scales = {"half": Scale(factor=2), "sharp": Scale(factor=2, resample="bicubic")}
+    order = order_of(
+        DownscaleOrder, project.sheet, "t", scales=row_scales, tissue=Tissue(), masks=False, classes=["gland", "vessel"]
+    )
+    downscale(order, masks=tmp_path, out=[tmp_path / "half", tmp_path / "sharp"])
+    found = []
+    for name in row_scales:
+        with open_raster(tmp_path / name / "t1.image.tif") as raster:
+            found.append(raster.read().astype(int))
+    assert found[0].shape == found[1].shape
+    assert 0 < np.abs(found[0] - found[1]).mean() < 5

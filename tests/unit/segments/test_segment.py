@@ -2,6 +2,7 @@ import gzip
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -289,3 +290,27 @@ def test_probabilities_of_another_size_are_refused(tmp_path):
     order = SegmentOrder(rows=[SegmentRow(slide="s1")], colors={"gland": "#ff8000"}, segmentation=Segmentation())
     with pytest.raises(DataError, match="holds 5 x 5 pixels; expected 9 x 9"):
         segment(order, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.4, 0.5, 0.98])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_bicubic_enlarging_before_the_threshold_is_that_of_opencv(tmp_path, factor, threshold):
+    """In strips, with values that overshoot, and thresholds that only overshooting values reach."""
+    small = np.random.default_rng(1).integers(0, 245, (90, 70)).astype(np.uint8)
+    frame = Frame(0, 0, 70 * factor, 90 * factor, Size(70 * factor, 90 * factor), factor)
+    with create_raster(tmp_path / "p.tif", frame.size) as raster:
+        raster.write(small[None], 0, 0)
+    expected = cv2.resize(small.astype(np.float32), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    wanted, found = expected >= 255 * threshold, np.zeros(expected.shape, bool)
+    with open_raster(tmp_path / "p.tif") as raster:
+        for (scored,) in scored_strips(raster, frame, [threshold], band_pixels=40 * 70 * factor, enlarge="bicubic"):
+            for row, start, stop in zip(
+                scored.strip.runs.row, scored.strip.runs.start, scored.strip.runs.stop, strict=True
+            ):
+                found[row, start:stop] = True
+            assert scored.values["largest"].max(initial=0) <= 255
+    near = np.abs(expected - 255 * threshold) < 1e-2
+    assert (found == wanted)[~near].all()
+    assert wanted.any()
+    bilinear = cv2.resize(small.astype(np.float32), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    assert ((bilinear >= 255 * threshold) != wanted).mean() > 0.001

@@ -161,7 +161,7 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"loss": {"bce": -1}}, "greater than or equal to 0"),
         ({"validate_on": []}, "at least 1 item"),
         ({"validate_on": ["objects"]}, "'grid', 'background' or 'object'"),
-        ({"ema_warmup": True}, "without ema there is no average"),
+        ({"ema_warmup": 0.1}, "valid boolean"),
         ({"shared_rate": 0}, "greater than 0"),
         ({"std": [0, 1, 1]}, "greater than 0"),
         ({"mean": [123, 117, 104]}, "less than or equal to 1"),

@@ -66,6 +66,8 @@ def test_a_tile_that_was_pushed_back_onto_another_is_a_repetition():
     assert repeats(table, (512, 512)).tolist() == [False, False, True, True, False, False, False]
     assert repeats(table, (512, 400)).tolist() == [False, False, True, True, False, False, False]
     assert not repeats(table, (60, 60)).any()
+    table.archive = np.arange(7)
+    assert not repeats(table, (512, 512)).any()
 
 
 class Pixelwise(torch.nn.Module):

@@ -4,6 +4,7 @@ from torch import nn
 
 from tilewright.project.config import Network
 from tilewright.training.averaging import Average
+from tilewright.training.optimizers import optimizer
 from tilewright.training.schedules import lulls, rate_curve
 from tilewright.training.task import SegmentationTask
 
@@ -31,6 +32,21 @@ def test_a_rate_may_start_and_end_above_zero():
 
 def test_without_warm_up_the_first_step_has_the_peak():
     assert rate_curve(network(warmup=0), 10)(0) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"optimizer": "adam"}, torch.optim.Adam),
+        ({"optimizer": "adamw", "amsgrad": True}, torch.optim.AdamW),
+        ({"optimizer": "rmsprop"}, torch.optim.RMSprop),
+    ],
+)
+def test_optimisers_have_what_the_config_says(options, kind):
+    made = optimizer(network(**options, learning_rate=0.5, weight_decay=0.25), nn.Linear(1, 1).parameters())
+    assert type(made) is kind
+    assert (made.defaults["lr"], made.defaults["weight_decay"]) == (0.5, 0.25)
+    assert made.defaults.get("amsgrad", False) == options.get("amsgrad", False)
 
 
 def test_the_training_takes_the_beginning_of_the_average_from_the_config():

@@ -186,7 +186,7 @@ def test_the_outputs_say_how_the_model_was_made(whole):
     assert content["best_dice"] == pytest.approx(history["dice"].max(), abs=1e-5)
     assert content["network"]["mean"] == content["network"]["std"] == [0.5, 0.5, 0.5]
     assert content["mpp"] is None
-    assert content["scale"] == {"factor": 1, "mpp": None}
+    assert content["scale"] == {"factor": 1, "mpp": None, "resample": "area"}
     assert {"tilewright", "torch", "lightning"} <= content["versions"].keys()
     assert {"epoch", "learning_rate", "train_loss", "val_loss", "dice_vessel", "iou_vessel"} <= set(history.columns)
     assert history["train_dice"].between(0.05, 1).all()

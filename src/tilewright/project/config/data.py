@@ -9,6 +9,7 @@ from tilewright.project.folders import Layout
 
 TilesAt = Literal["grid", "random"]
 PixelRule = Literal["center", "all_touched"]
+Resampling = Literal["area", "bicubic"]
 
 
 def _by_name(value: Any) -> Any:
@@ -91,6 +92,12 @@ class Scale(Section):
         None, ge=1, description="Pixels of the slide in one pixel of this scale, along an edge."
     )
     mpp: float | None = Field(None, gt=0, description="Micrometres in one pixel of this scale.")
+
+    resample: Resampling = Field(
+        "area",
+        description="How pixels of the slide become one of this scale: area: their mean; bicubic: OpenCV's bicubic "
+        "interpolation at its centre, without smoothing, of the full resolution.",
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

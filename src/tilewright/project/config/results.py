@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
+Enlarging = Literal["bilinear", "bicubic"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
 
@@ -134,6 +135,11 @@ class Split(Section):
 
 class Segmentation(Section):
     """How objects are made of probabilities."""
+
+    enlarge: Enlarging = Field(
+        "bilinear",
+        description="How probabilities are brought to the size of the slide, before the threshold; bicubic: OpenCV's.",
+    )
 
     confidence: Literal["mean", "max"] = Field(
         "mean", description="Confidence of an object: the mean or the largest probability of its pixels."

@@ -270,8 +270,6 @@ class Network(Section):
             raise ValueError(
                 "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
             )
-        if self.ema_warmup and self.ema is None:
-            raise ValueError("ema_warmup: without ema there is no average that begins")
         if self.class_crops and self.crop_at == "center":
             raise ValueError("class_crops: a crop at the centre cannot lie around a class")
         if self.first_rate and not self.warmup:

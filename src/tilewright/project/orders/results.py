@@ -16,6 +16,7 @@ from tilewright.project.config import (
     Segmentation,
     Submission,
 )
+from tilewright.project.config.results import Enlarging
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
 from tilewright.project.rows import Role, Row
@@ -166,15 +167,21 @@ class WeighOrder(_FittingOrder):
 
 
 class CalibrateOrder(_FittingOrder):
-    """Of ``calibrate``: also the slides, and what is fitted and towards which aim."""
+    """Of ``calibrate``: also the slides, and what is fitted and towards which aim.
+
+    Attributes:
+        enlarge: as objects are made, if their sizes are fitted.
+    """
 
     rows: list[CalibrateRow]
     calibration: Calibration
+    enlarge: Enlarging = "bilinear"
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
         spec = project.config.ensembles[ensemble].calibration
-        return cls(**_fitting(project, CalibrateRow), calibration=spec)
+        told = {"enlarge": project.config.segmentation.enlarge} if spec.min_area == "fit" else {}
+        return cls(**_fitting(project, CalibrateRow), calibration=spec, **told)
 
 
 class SegmentRow(StepRow):
