@@ -252,6 +252,9 @@ def test_an_encoder_that_the_library_will_drop_is_warned_of(project, capsys):
     assert (
         'models.unet: the library will drop the encoder "timm-efficientnet-b0".\n    Use tu-tf_efficientnet_b0,' in said
     )
+    replace_in_config(project, "timm-efficientnet-b0, encoder_weights: random", "timm-tf_efficientnet_lite0")
+    check(config=project / "config.yaml")
+    assert "will drop" not in capsys.readouterr().out, "the default is kept as long as the library has it"
 
 
 def test_a_missing_sheet_is_written_where_the_config_names_a_layout(project, capsys):

