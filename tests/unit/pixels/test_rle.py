@@ -5,17 +5,21 @@ import numpy as np
 import pytest
 
 from tilewright.pixels.rle import (
+    DECODERS,
+    ENCODERS,
     decode_coco,
     decode_coco_counts,
     decode_column_major,
+    decode_rle,
     decode_row_major,
     encode_coco,
     encode_coco_counts,
     encode_column_major,
+    encode_rle,
     encode_row_major,
 )
 from tilewright.pixels.runs import Runs
-from tilewright.runtime.errors import DataError
+from tilewright.runtime.errors import DataError, UserError
 
 # 4 x 3 pixels; its first and last pixel are set.
 MASK = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 1]], np.bool_)
@@ -77,6 +81,8 @@ def test_coco_text_is_zlib_at_level_9_in_base64():
         ("99999999999999999999 1", "goes beyond"),
         ("1 3 3 2", "run 2 starts at 3, before run 1 ends"),
         ("5 1 1 2", "run 2 starts at 1, before run 1 ends"),
+        ("1 2 4 2 5 1", "run 3 starts at 5, before run 2 ends"),
+        ("1 2 4 4 5 1", "run 3 starts at 5, before run 2 ends"),
         ("1 2.5", '"2.5" is no whole number'),
         ("nan", '"nan" is no whole number'),
         ("b'1 2'", "bytes literal"),
@@ -98,13 +104,16 @@ def packed(counts: str) -> str:
         ("b'eNoLCDA='", "bytes literal"),
         ("eNo*", "not base64"),
         ("äöü", "not base64"),
+        ("!" + encode_coco(Runs.from_mask(MASK)), "not base64"),
         ("AAAA", "no zlib data"),
         (encode_coco(Runs.from_mask(MASK))[:12], "cut off"),
         (packed("0" * 100_000), "too long"),
         (packed("é"), "not ASCII"),
         (packed("P"), "end within a number"),
         (packed("0!0"), 'character "!" does not occur'),
+        (packed("0p0"), 'character "p" does not occur'),
         (packed("PPPPPPPPPPPPPPPP0"), "too large"),
+        (packed("P" * 12 + "0"), "too large"),
         (packed("5"), "add up to 5, but 3 x 4 pixels are 12"),
         (packed(""), "add up to 0"),
         (packed("M"), "a count of -3 is impossible"),
@@ -113,6 +122,28 @@ def packed(counts: str) -> str:
 def test_malformed_coco_is_named(text, message):
     with pytest.raises(DataError, match=message):
         decode_coco(text, 4, 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4, 3), (1, 5), (5, 1)])
+@pytest.mark.parametrize("dialect", ["column_major", "row_major", "coco_counts", "coco"])
+def test_runs_come_back_as_they_were_where_they_end_at_ends_of_lines(shape, dialect):
+    for seed in range(20):
+        runs = Runs.from_mask(np.random.default_rng(seed).random(shape) < 0.6)
+        assert DECODERS[dialect](ENCODERS[dialect](runs), *shape) == runs
+
+
+def test_counts_may_end_with_none_of_the_background():
+    assert encode_coco_counts(Runs.from_mask(np.ones((2, 2), bool))) == "04"
+    assert encode_coco_counts(Runs.from_mask(np.zeros((2, 2), bool))) == "4"
+    assert decode_coco_counts([0, 4, 0], 2, 2) == decode_coco_counts([0, 4], 2, 2)
+
+
+def test_an_unknown_dialect_is_told_with_the_nearest():
+    for call in (lambda: encode_rle(MASK, "row_mayor"), lambda: decode_rle("", 2, 2, "row_mayor")):
+        with pytest.raises(UserError, match=r'run lengths: there is no dialect "row_mayor".*\n.*"row_major"'):
+            call()
+    assert decode_rle(encode_rle(MASK), *MASK.shape).tolist() == MASK.tolist()
+    assert encode_rle(MASK) == encode_column_major(Runs.from_mask(MASK))
 
 
 def test_the_message_names_the_place():
