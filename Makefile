@@ -16,7 +16,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 help:
 	@echo "make demo    run the whole chain on the bundled images"
 	@echo "make test    run the tests, fast ones first"
-	@echo "make test-faults  what happens after kills, full disks, damaged files and the like"
+	@echo "make test-faults  what happens after kills, full disks, damaged files and the like; the presets, end to end"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
 	@echo "make test-apart  both of them, around one run of the graph"
 	@echo "make test-gpu  what a GPU has to show, in five minutes (docs/gpu.md); without one it says so"

@@ -57,7 +57,8 @@ def run(preset: str, data: Path, out: Path, *, download: bool) -> list[str]:
     path = REPOSITORY / "config" / "presets" / f"{preset}.yaml"
     sheet, results = out / f"{preset}.csv", out / preset
     shutil.rmtree(results, ignore_errors=True)
-    _call("tilewright", "sheet", LAYOUTS[preset], data, "--out", sheet)
+    by_tile = ["--group", "tile"] if LAYOUTS[preset] == "vasculature" else []
+    _call("tilewright", "sheet", LAYOUTS[preset], data, *by_tile, "--out", sheet)
     if LAYOUTS[preset] == "sartorius":
         deal(sheet, yaml.safe_load(path.read_text())["folds"]["count"])
     models = {
@@ -68,6 +69,8 @@ def run(preset: str, data: Path, out: Path, *, download: bool) -> list[str]:
         for name, spec in yaml.safe_load(path.read_text())["models"].items()
     }  # fmt: skip
     overrides = {"sheet": str(sheet), "data": str(data), "pathvars": {"results": str(results)}, "models": models}
+    if by_tile:
+        overrides["folds"] = {"file": str(sheet.with_suffix(".folds.csv"))}
     config = [f"{key}={json.dumps(value) if isinstance(value, dict) else value}" for key, value in overrides.items()]
     _call(
         *("snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2", "--quiet"),

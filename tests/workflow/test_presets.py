@@ -15,9 +15,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from tilewright.graph import read_project
 from tilewright.pixels.rle import decode_rle
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = {
@@ -129,6 +130,16 @@ def run(name, data, folder):
     return folder / values["pathvars"]["results"]
 
 
+def figures(name, data, folder, monkeypatch):
+    """The lines that ``quality/competitions.py`` prints of a finished run."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "quality"))
+    monkeypatch.chdir(folder)
+    values = yaml.safe_load((REPOSITORY / "config" / "presets" / f"{name}.yaml").read_text())
+    Path("whole.yaml").write_text(yaml.safe_dump({**values, "data": str(data)}))
+    competitions = __import__("competitions")
+    return [competitions.line(each) for each in competitions.figures(name, read_project("whole.yaml"))]
+
+
 def table(path):
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -147,7 +158,7 @@ def test_a_kidney_preset_gives_a_row_a_slide_by_columns(name, tmp_path):
         decode_rle(rows[0]["predicted"], height, width, "column_major")
 
 
-def test_the_vasculature_preset_gives_a_code_with_its_confidence_for_each_object(tmp_path):
+def test_the_vasculature_preset_gives_a_code_with_its_confidence_for_each_object(tmp_path, monkeypatch):
     tests = vasculature(tmp_path / "data")
     for path in sorted((run("vasculature-fcn-unet", tmp_path / "data", tmp_path) / "submission").glob("*.csv")):
         rows = table(path)
@@ -158,6 +169,13 @@ def test_the_vasculature_preset_gives_a_code_with_its_confidence_for_each_object
         assert set(words[::3]) <= {"0"}
         assert all(0 <= float(word) <= 1 for word in words[1::3])
         assert all(decode_rle(word, 512, 512, "coco").any() for word in words[2::3])
+    lines = figures("vasculature-fcn-unet", tmp_path / "data", tmp_path, monkeypatch)
+    assert [line[:5] for line in lines] == ["S2-06"] * 3 + ["S2-17"] * 8 + ["     "] * 2
+    radius = 512 / 12
+    shares = [float(line.split()[-1]) for line in lines[:3]]
+    assert max(shares) <= 3 * np.pi * radius**2 / 512**2 * 1.02  # three disks, which may overlap
+    assert min(shares) > 0.03
+    assert "theirs   0.5488  ours" in lines[3]
 
 
 def test_the_sartorius_preset_gives_a_row_an_object_by_rows_without_overlaps(tmp_path):
