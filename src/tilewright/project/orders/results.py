@@ -271,8 +271,8 @@ class EvaluateRow(CalibrateRow):
     told: dict[str, str] = Field({})
 
     @classmethod
-    def with_columns(cls, row: Row, columns: Sequence[str]) -> Self:
-        """A row with the values of some columns."""
+    def of(cls, row: Row, columns: Sequence[str] = ()) -> Self:
+        """The columns of a row, with the values of some that stand beside its scores."""
         own = {name: getattr(row, name) for name in cls.model_fields if name != "told"}
         return cls(**own, told={name: row.column(name) for name in columns})
 
@@ -292,7 +292,7 @@ class EvaluateOrder(Order):
     def of(cls, project: Project, ensemble: str) -> Self:
         spec = project.config.evaluation
         return cls(
-            rows=[EvaluateRow.with_columns(row, spec.columns) for row in project.evaluated_rows(ensemble)],
+            rows=[EvaluateRow.of(row, spec.columns) for row in project.evaluated_rows(ensemble)],
             classes=project.classes,
             pixel_rule=project.config.annotations.pixel_rule,
             iou=spec.iou,
