@@ -37,7 +37,8 @@ class Average:
         floats = [name for name, value in state.items() if value.is_floating_point()]
         others = [name for name in state if name not in set(floats)]
         torch._foreach_lerp_([self.weights[name] for name in floats], [state[name] for name in floats], self._share())
-        torch._foreach_copy_([self.weights[name] for name in others], [state[name] for name in others])
+        if others:  # networks without batch norm have none
+            torch._foreach_copy_([self.weights[name] for name in others], [state[name] for name in others])
         self.count += 1
 
     def _share(self) -> float:

@@ -34,6 +34,14 @@ def test_an_average_is_that_of_each_value_and_takes_counters_as_they_are():
     assert average.weights["0.num_batches_tracked"] == 4
 
 
+def test_a_network_without_counters_has_an_average_too():
+    average, layer = Average(0.5), torch.nn.Linear(1, 1)
+    for value in (1.0, 0.0):
+        torch.nn.init.constant_(layer.weight, value)
+        average.update(layer)
+    assert average.weights["weight"].item() == 0.5
+
+
 def test_an_update_takes_as_many_operations_for_many_layers_as_for_one():
     found = []
     for layers in (1, 20):
