@@ -9,8 +9,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from shapely import box
 
-from tilewright.evaluation.metrics import Instances, instances_of_outlines, overlapping
-from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, coco_map, coco_precision
+from tilewright.evaluation.metrics import Instances, Pairs, instances_of_outlines, overlapping
+from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, chosen, coco_map, coco_precision
 from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
 from tilewright.pixels.runs import Runs
@@ -89,6 +89,23 @@ def ranked_of(correct, truth):
     return Ranked.of([Detections(np.linspace(0.9, 0.1, len(correct)), column, truth)])
 
 
+@pytest.mark.parametrize(
+    ("truth", "predicted", "iou", "confidence", "found"),
+    [
+        # both overlap the first true one; the surer one has it, the other one the second
+        ([0, 0, 1], [0, 1, 1], [0.6, 0.7, 0.55], [0.9, 0.2], [True, True]),
+        ([0, 0], [0, 1], [0.6, 0.7], [0.2, 0.9], [False, True]),
+        # one overlaps two true ones and has the one that it overlaps most; what is left is for others
+        ([0, 1, 1, 0], [0, 0, 1, 2], [0.6, 0.8, 0.7, 0.55], [0.9, 0.5, 0.4], [True, False, True]),
+        ([0, 1], [0, 0], [0.49, 0.4], [0.9], [False]),
+    ],
+)
+def test_the_surest_object_chooses_first_and_takes_what_it_overlaps_most(truth, predicted, iou, confidence, found):
+    counts = np.ones(2, bool), np.ones(len(confidence), bool)
+    pairs = Pairs(np.array(truth), np.array(predicted), np.array(iou), *counts)
+    assert chosen(pairs, np.array(confidence), 0.5).tolist() == found
+
+
 def test_the_area_under_the_curve_by_hand():
     """Right, wrong, right, of three true ones: recall 1/3 at precision 1, 2/3 at 2/3."""
     assert area_under_curve(ranked_of([True, False, True], 3), 0.6) == pytest.approx(1 / 3 + 1 / 3 * 2 / 3)
@@ -108,6 +125,7 @@ def test_a_slide_may_count_several_times_or_not_at_all():
     expected = Ranked.of([parts[0], parts[0], parts[2]])
     for score in (coco_map, lambda *given: area_under_curve(given[0], 0.6, *given[1:])):
         assert score(ranked, weights) == pytest.approx(score(expected), abs=0.02)
+    assert np.isnan(coco_map(ranked_of([], 2), np.array([0])))
     assert coco_map(ranked, np.array([0, 1, 0])) == pytest.approx(coco_map(Ranked.of([parts[1]])))
 
 
