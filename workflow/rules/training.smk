@@ -44,6 +44,7 @@ rule train:
             category="Training",
             labels={"model": "{model}", "fold": "{fold}"},
         ),
+        batch=places.batch(),
     log:
         places.log("train/{model}/fold{fold}"),
     benchmark:

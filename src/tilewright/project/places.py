@@ -14,6 +14,7 @@ from typing import Self
 from tilewright.runtime.errors import Problem, UserError
 
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
+BATCH = "batch.jpg"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
 WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
 """How files end that a training may start from; a zip is a bundle."""
@@ -108,6 +109,10 @@ class Places:
     def curves(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
         """The same as a picture."""
         return f"{self.model(model, fold)}/{CURVES}"
+
+    def batch(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+        """A batch of a training as its network sees it, as a picture."""
+        return f"{self.model(model, fold)}/{BATCH}"
 
     def probabilities(self, model: str = "{model}", shard: str = "{shard}") -> str:
         """Folder of ``predict``: probabilities of a shard by a model."""

@@ -62,7 +62,12 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
         "folds": list(_folds(order)),
         "seams": found.seams,
         "models": [
-            _model(name, model, found.histories[name]) | {"figure": figure(f"figures/curves-{name}.png")}
+            _model(name, model, found.histories[name])
+            | {
+                "figure": figure(f"figures/curves-{name}.png"),
+                "batch": figure(f"figures/batch-{name}.jpg"),
+                "parameters": found.sizes.get(name),
+            }
             for name, model in order.models.items()
         ],
         "ensembles": [

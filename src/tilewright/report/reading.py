@@ -1,6 +1,6 @@
 """What the report tells, read from the results of the other steps."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,16 @@ class Results:
 
     Attributes:
         histories: of each model the history of each fold that was trained.
+        sizes: trained parameters of the network of each model that was trained.
+        batches: of each model a picture of a batch of its first fold, where there is one.
         seams: of each model that has been measured, as ``seams`` writes them.
         labels: what is annotated on each slide whose masks are there.
         scores: of each ensemble.
     """
 
     histories: Mapping[str, Mapping[int, pd.DataFrame]]
+    sizes: Mapping[str, int]
+    batches: Mapping[str, Path]
     seams: Mapping[str, Mapping[str, Any]]
     labels: tuple[Labels, ...]
     scores: Mapping[str, Scores]
@@ -62,10 +66,18 @@ def read_results(order: ReportOrder, places: Places) -> Results:
     seams = {model: Path(places.seams(model)) for model in order.models}
     return Results(
         histories={model: _histories(places, model, folds) for model in order.models},
+        sizes={model: read_document(path)["parameters"] for model, path in _first(places.card, order, folds).items()},
+        batches=_first(places.batch, order, folds),
         seams={model: read_document(path) for model, path in seams.items() if path.is_file()},
         labels=tuple(labels_of(order.rows, places, order.colors)),
         scores={name: _scores(places, name, ensemble, order.rows) for name, ensemble in order.ensembles.items()},
     )
+
+
+def _first(place: Callable[[str, int], str], order: ReportOrder, folds: Sequence[int]) -> dict[str, Path]:
+    """A file of the first trained fold of each model that has one."""
+    paths = {model: [Path(place(model, fold)) for fold in folds] for model in order.models}
+    return {model: next(filter(Path.is_file, each)) for model, each in paths.items() if any(map(Path.is_file, each))}
 
 
 def _histories(places: Places, model: str, folds: list[int]) -> dict[int, pd.DataFrame]:

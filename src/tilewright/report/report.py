@@ -4,6 +4,7 @@ In: the folder of results. Out: a folder with ``index.html``, which opens from d
 pictures in ``overlays/`` and ``figures/``. The same inputs give the same bytes.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,6 +63,9 @@ def draw_figures(order: ReportOrder, found: Results, folder: Path) -> Iterator[s
     for model, histories in found.histories.items():
         if histories:
             draw_model(histories, order.colors, folder / (name := f"curves-{model}.png"))
+            yield name
+        if model in found.batches:
+            shutil.copyfile(found.batches[model], folder / (name := f"batch-{model}.jpg"))
             yield name
     if sum(map(bool, found.histories.values())) > 1:
         draw_models({model: folds for model, folds in found.histories.items() if folds}, folder / "models.png")

@@ -48,6 +48,13 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
     return segmenter
 
 
+def parameters(network: Network, classes: int) -> int:
+    """Parameters of a network that are trained; nothing is drawn, and no memory taken."""
+    with torch.device("meta"):
+        built = build_network(network, classes, pretrained=False)
+    return sum(each.numel() for each in built.parameters() if each.requires_grad)
+
+
 def check_network(network: Network) -> None:
     """Check the names of architecture, encoder and options, and what they allow, without building anything.
 

@@ -9,6 +9,7 @@ Snakemake leaves it alone when a job fails.
 
 import math
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -64,6 +65,7 @@ class TrainingState(lightning.Callback):
     def __init__(self, folder: Path, network: Network, curves: Path) -> None:
         self.folder, self._network, self._curves = folder, network, curves
         self.history, self.best = list[Row](), Best(-1, RAW, -math.inf, "")
+        self._began = 0.0
         self._before = ""
 
     @property
@@ -136,6 +138,7 @@ class TrainingState(lightning.Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, _module: lightning.LightningModule) -> None:
         """Validate after the last epoch whatever ``validate_every`` says."""
+        self._began = time.monotonic()
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
@@ -207,8 +210,11 @@ class TrainingState(lightning.Callback):
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {values['train_loss']:.4f}"
         if "dice" in values:
             text += f", validation loss {values['val_loss']:.4f}, Dice {values['dice']:.4f}"
+        seconds = time.monotonic() - self._began
+        if trainer.logger:
+            trainer.logger.log_metrics({"seconds": seconds}, trainer.current_epoch)
         text += "".join(f", {name} {values[f'{name}_dice']:.4f}" for name in ("ema", "swa") if f"{name}_dice" in values)
-        note(text)
+        note(f"{text}, {seconds:.3g} s")
 
 
 def epoch_after(checkpoint: Path) -> int:

@@ -1,7 +1,8 @@
 """Train one fold of a model and write what prediction and people need.
 
 ``model.safetensors`` holds the best weights, ``model.json`` how to build the network again, ``history.csv`` one row an
-epoch, ``curves.png`` the same as a picture, ``events/`` the same for TensorBoard with pictures of validation tiles.
+epoch, ``curves.png`` the same as a picture, ``batch.jpg`` a batch as the network sees it, ``events/`` the history for
+TensorBoard with pictures of validation tiles.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import torch
 
 from tilewright.project.config.training import Network
 from tilewright.project.orders import TrainOrder
-from tilewright.project.places import CARD, CURVES, HISTORY, NETWORK, archive_file, weights_file
+from tilewright.project.places import BATCH, CARD, CURVES, HISTORY, NETWORK, archive_file, weights_file
 from tilewright.project.project import Assignment
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.codeversion import code_version
@@ -30,10 +31,11 @@ from tilewright.runtime.locks import state_lock
 from tilewright.runtime.progress import note
 from tilewright.tiles.archive import TrainingShard
 from tilewright.tiles.split import EXTERNAL, require_folds
-from tilewright.training.architectures import spelt_out
+from tilewright.training.architectures import parameters, spelt_out
 from tilewright.training.curves import draw_curves
 from tilewright.training.loaders import Tiles, device_number, read_tiles
 from tilewright.training.optimizers import check_optimizer
+from tilewright.training.picture import draw_batch
 from tilewright.training.start import started
 from tilewright.training.state import TrainingState
 from tilewright.training.trainer import run_training
@@ -99,6 +101,7 @@ def train(
             state.prepare(
                 _digest(_told(order), code_version("training.train"), str(fold), *prints, *_of_weights(network))
             )
+            draw_batch(parts, network, order.classes, out / BATCH)
         size = run_training(parts, network, order.classes, state, out)
         if device_number() == 0:
             order = order.model_copy(update={"network": order.network.model_copy(update={"batch_size": size})})
@@ -184,10 +187,11 @@ def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out
 
 
 def _card(order: TrainOrder, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
-    """What a model is: its config with the normalisation spelt out, its pixel size, the hash of its tiles, versions."""
+    """What a model is: its config with the normalisation spelt out, pixel and network size, hash of tiles, versions."""
     return {
         **order.model_copy(update={"network": spelt_out(order.network)}).model_dump(exclude={"folds", "pseudo"}),
         "mpp": _pixel_sizes(tiles),
+        "parameters": parameters(order.network, len(order.classes)),
         "tiles": _digest(*prints),
         "versions": {name: version(name) for name in PACKAGES},
     }

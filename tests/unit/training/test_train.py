@@ -177,7 +177,7 @@ def test_another_seed_gives_other_weights(trained, whole, tmp_path):
 
 @pytest.mark.slow
 def test_the_outputs_say_how_the_model_was_made(whole):
-    assert whole.keys() == {"model.safetensors", "model.json", "history.csv", "curves.png"}
+    assert whole.keys() == {"model.safetensors", "model.json", "history.csv", "curves.png", "batch.jpg"}
     content = json.loads(whole["model.json"])
     history = pd.read_csv(io.BytesIO(whole["history.csv"]))
     assert content["classes"] == ["gland", "vessel"]
@@ -186,6 +186,9 @@ def test_the_outputs_say_how_the_model_was_made(whole):
     assert content["best_dice"] == pytest.approx(history["dice"].max(), abs=1e-5)
     assert content["network"]["mean"] == content["network"]["std"] == [0.5, 0.5, 0.5]
     assert content["mpp"] is None
+    assert content["parameters"] == sum(value.numel() for name, value in load(whole["model.safetensors"]).items()
+                                        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+                                        and name not in ("mean", "std"))  # fmt: skip
     assert content["scale"] == {"factor": 1, "mpp": None, "resample": "area"}
     assert {"tilewright", "torch", "lightning"} <= content["versions"].keys()
     assert {"epoch", "learning_rate", "train_loss", "val_loss", "dice_vessel", "iou_vessel"} <= set(history.columns)
