@@ -40,6 +40,11 @@ on both sides; "other slides" holds whole slides out; "full resolution" trains o
 256 of the whole resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of
 many kinds, half of the images of each look.
 """
+NEVER = """
+Never run: the presets at full length on the data of their competitions. `python quality/competitions.py DATA` does so for
+those who have the data and a GPU, and prints the figures of the systems (S2-06, S2-17, S4-21 of
+[reference-systems.md](reference-systems.md)) beside those that it finds. Nothing here was run on a GPU.
+"""
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def page(records: Sequence[Record]) -> str:
         if changed:
             text += f"\n## The default with one thing changed, {minutes:g} minutes a fold\n\n"
             text += _table(part, ["default", *changed])
-    return text + SETS
+    return text + SETS + NEVER
 
 
 def _table(records: Sequence[Record], recipes: Sequence[str]) -> str:
