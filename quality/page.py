@@ -41,8 +41,8 @@ on both sides; "other slides" holds whole slides out; "full resolution" trains o
 many kinds, half of the images of each look.
 """
 NEVER = """
-Never run: the presets at full length on the data of their competitions. `python quality/competitions.py DATA` does so for
-those who have the data and a GPU, and prints the figures of the systems (S2-06, S2-17, S4-21 of
+Never run: the presets at full length on the data of their competitions. `python quality/competitions.py DATA` does so
+for those who have the data and a GPU, and prints the figures of the systems (S2-06, S2-17, S4-21 of
 [reference-systems.md](reference-systems.md)) beside those that it finds. Nothing here was run on a GPU.
 """
 
