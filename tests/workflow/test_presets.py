@@ -113,7 +113,8 @@ def run(name, data, folder):
     }
     if name == "kidney-2nd":
         models["unetplusplus-regnety16"]["architecture"] = "Unet"  # whose blocks the small encoder has not
-        models["unet-regnety16-scse"]["options"] = {**SMALL["options"], "decoder_attention_type": "scse"}
+        scse = {"encoder_depth": 3, "decoder_channels": [32, 16, 16], "decoder_attention_type": "scse"}
+        models["unet-regnety16-scse"]["options"] = scse
     folds = {"selected": [0], **({"count": 3} if name.startswith("sartorius") else {})}  # its images are few
     overrides = {"models": models, "folds": folds}
     if name.startswith("vasculature"):  # whose networks are large: tiles and windows of a quarter of the pixels
