@@ -103,7 +103,7 @@ def sartorius(folder):
     return {"cell3": (704, 520)}
 
 
-def run(name, data, folder):
+def run(name, data, folder, *further):
     """What a newcomer types, but for smaller networks; the folder of results."""
     preset = REPOSITORY / "config" / "presets" / f"{name}.yaml"
     values = yaml.safe_load(preset.read_text())
@@ -124,6 +124,7 @@ def run(name, data, folder):
         *(Path(sys.executable).with_name("snakemake"), "-s", REPOSITORY / "Snakefile", "-d", folder, "--cores", "2"),
         *("--configfile", preset, "--config", f"data={data}"),
         *(f"{key}={json.dumps(value)}" for key, value in overrides.items()),
+        *further,
     ]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
@@ -149,7 +150,9 @@ def table(path):
 @pytest.mark.parametrize("name", ["kidney-notebook", "kidney-4th", "kidney-2nd"])
 def test_a_kidney_preset_gives_a_row_a_slide_by_columns(name, tmp_path):
     tests = kidney(tmp_path / "data")
-    submissions = sorted((run(name, tmp_path / "data", tmp_path) / "submission").glob("*.csv"))
+    # one of the three goes on to report and bundles, as those of the other layouts do
+    further = () if name == "kidney-4th" else ("--until", "encode")
+    submissions = sorted((run(name, tmp_path / "data", tmp_path, *further) / "submission").glob("*.csv"))
     assert submissions
     for path in submissions:
         rows = table(path)
