@@ -160,7 +160,7 @@ def test_what_cannot_be_built_is_an_error_that_says_so(options, says):
         ({"loss": {"edge": {"size": 14}}}, "size odd"),
         ({"loss": {"bce": -1}}, "greater than or equal to 0"),
         ({"validate_on": []}, "at least 1 item"),
-        ({"validate_on": ["objects"]}, "'grid', 'background' or 'object'"),
+        ({"validate_on": ["objects"]}, "'grid', 'background', 'object' or 'scattered'"),
         ({"ema_warmup": 0.1}, "valid boolean"),
         ({"shared_rate": 0}, "greater than 0"),
         ({"std": [0, 1, 1]}, "greater than 0"),

@@ -53,7 +53,7 @@ def test_an_operation_gives_the_pixels_of_albumentations(transform):
     pixels = picture()
     for seed in range(25):
         theirs = seeded(transform, seed)(image=pixels, force_apply=True)["image"].astype(float)
-        ours = changed(pixels, CHANGES[type(transform)](seeded(transform, seed), len(pixels)))
+        ours = changed(pixels, CHANGES[type(transform)](seeded(transform, seed), pixels.shape[:2]))
         assert ours.min() >= 0
         assert ours.max() <= 255.001
         difference = np.abs(ours - theirs)
@@ -65,7 +65,7 @@ def test_noise_is_normal_white_and_another_for_each_seed():
     transform = A.GaussNoise(std_range=(0.02, 0.02))
     gray = np.full((128, 128, 3), 128, np.uint8)
     ours, other = (
-        changed(gray, CHANGES[A.GaussNoise](seeded(transform, seed), 128)).astype(float) - 128 for seed in (0, 1)
+        changed(gray, CHANGES[A.GaussNoise](seeded(transform, seed), (128, 128))).astype(float) - 128 for seed in (0, 1)
     )
     theirs = seeded(transform, 0)(image=gray, force_apply=True)["image"].astype(float) - 128
     quantiles = [np.quantile(each, np.linspace(0.01, 0.99, 15)) for each in (ours, theirs)]
