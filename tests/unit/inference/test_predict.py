@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bundling import content, member, write_bundle
+from pixelwise import Pixelwise, Shifted
 from safetensors.torch import save, save_file
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -13,7 +14,7 @@ from tilewright.inference.blending import Band, Blend, blended
 from tilewright.inference.layers import layers_of
 from tilewright.inference.loading import load_bundled, load_model
 from tilewright.inference.pieces import Piece
-from tilewright.inference.predict import Map, computed, group_means, predict_image
+from tilewright.inference.predict import Map, computed, predict_image
 from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -26,26 +27,6 @@ from tilewright.runtime.hashed import file_hash
 
 NOISE = np.random.default_rng(0)
 real = predict.read_piece
-
-
-class Pixelwise(nn.Module):
-    """Gives each pixel's mean over the channels as its probability; counts the windows that it sees."""
-
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(1 / 255))
-        self.windows = 0
-
-    def forward(self, images):
-        self.windows += len(images)
-        return torch.logit(images.float().mean(1, keepdim=True) * self.scale, eps=1e-6)
-
-
-class Shifted(Pixelwise):
-    """As ``Pixelwise``, but what a window's left edge holds changes the whole window, so that blending matters."""
-
-    def forward(self, images):
-        return super().forward(images) * images[:, :1, :1, :1].float() / 128
 
 
 def write(path, array, frame=None):
@@ -81,13 +62,6 @@ def maps_of(tmp_path, networks, image, tissue=None, **options):
         with open_raster(path) as raster:
             result[part] = raster.read()[0]
     return result
-
-
-def probabilities(network, images, tta, scales=(1.0,)):
-    """Mean probabilities of windows over all views (windows x classes x edge x edge)."""
-    inference = Inference(window=images.shape[-1], tta=tta, tta_scales=list(scales))
-    (mean,) = layers_of([0], inference)
-    return group_means([network], torch.from_numpy(images), inference, mean.groups)[:, 0].numpy()
 
 
 def plain(network, image, overlap, blend, window=64):
@@ -199,46 +173,6 @@ def test_the_minimum_reaches_a_threshold_where_all_windows_do(tmp_path):
             window = torch.from_numpy(image[None, :, y : y + 64, x : x + 64])
             votes[y : y + 64, x : x + 64] &= torch.sigmoid(Shifted()(window))[0, 0].numpy() >= 99.5 / 255
     assert ((found >= 100) == votes).all()
-
-
-@pytest.mark.parametrize("tta", ["flips", "d4"])
-def test_test_time_augmentation_changes_nothing_of_an_equivariant_network(tta):
-    images = NOISE.integers(0, 256, (2, 3, 32, 32), np.uint8)
-    with torch.inference_mode():
-        expected = probabilities(Pixelwise(), images, "none")
-        np.testing.assert_allclose(probabilities(Pixelwise(), images, tta), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("tta", "views"), [("none", 1), ("flips", 4), ("d4", 8)])
-def test_test_time_augmentation_averages_its_views(tta, views):
-    network = Pixelwise()
-    with torch.inference_mode():
-        probabilities(network, np.zeros((1, 3, 32, 32), np.uint8), tta)
-    assert network.windows == views
-
-
-def test_test_time_augmentation_makes_any_network_equivariant():
-    images = NOISE.integers(0, 256, (1, 3, 32, 32), np.uint8)
-    with torch.inference_mode():
-        straight = probabilities(Shifted(), images, "d4")
-        turned = probabilities(Shifted(), np.ascontiguousarray(np.rot90(images, axes=(2, 3))), "d4")
-    np.testing.assert_allclose(np.rot90(straight, axes=(2, 3)), turned, atol=1e-5)
-
-
-def test_a_scale_is_a_view_of_its_own():
-    images = NOISE.integers(0, 256, (2, 3, 64, 64), np.uint8)
-    with torch.inference_mode():
-        both = probabilities(Shifted(), images, "none", [1, 0.5])
-        half = probabilities(Shifted(), images, "none", [0.5])
-        np.testing.assert_allclose(both, (probabilities(Shifted(), images, "none") + half) / 2, atol=1e-6)
-    assert both.shape == half.shape == (2, 1, 64, 64)
-
-
-def test_a_flat_image_is_the_same_at_every_scale():
-    images = np.full((1, 3, 96, 96), 90, np.uint8)
-    with torch.inference_mode():
-        found = probabilities(Pixelwise(), images, "d4", [0.5, 1, 1.3, 2])
-    np.testing.assert_allclose(found, 90 / 255, atol=1e-5)
 
 
 def test_the_size_of_a_batch_changes_nothing(tmp_path):

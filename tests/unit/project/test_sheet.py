@@ -1,56 +1,24 @@
-import json
-import warnings
 from collections import Counter
 
-import numpy as np
 import pytest
-import rasterio
+from sheeting import CLASSES, image, kidney_folder, refusal, rows_of, vasculature_folder
 
-from tilewright.project.config import Config, Folds
+from tilewright.project.config import Config
 from tilewright.project.configfile import parse_config
 from tilewright.project.folders import SHARD
 from tilewright.project.layouts import READERS
-from tilewright.project.orders import split_rows
 from tilewright.project.sheet import ensure_sheet, sheet
-from tilewright.project.sheetfile import read_sheet
-from tilewright.project.vasculature import divide_tiles
 from tilewright.runtime.errors import UserError
-from tilewright.tiles.split import assign_folds
-
-CLASSES = ("blood_vessel", "glomerulus", "unsure")
-
-
-def image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        driver = "PNG" if path.suffix == ".png" else "GTiff"
-        with rasterio.open(path, "w", driver=driver, width=4, height=4, count=1, dtype="uint8") as file:
-            file.write(np.zeros((1, 4, 4), np.uint8))
-
-
-def rows_of(layout, folder, **options):
-    sheet(layout, folder, out=folder / "slides.csv", **options)
-    return {row.slide: row for row in read_sheet(folder / "slides.csv", [folder], CLASSES)}
-
-
-def refusal(layout, folder, **options):
-    with pytest.raises(UserError) as caught:
-        sheet(layout, folder, out=folder / "slides.csv", **options)
-    assert not (folder / "slides.csv").exists()
-    return str(caught.value)
 
 
 @pytest.fixture
 def kidney(tmp_path):
-    for name in ("train/aaa.tiff", "train/bbb.tiff", "test/ccc.tiff"):
-        image(tmp_path / name)
-    for name in ("aaa", "bbb", "aaa-anatomical-structure"):
-        (tmp_path / f"train/{name}.json").write_text("[]")
-    (tmp_path / "HuBMAP-20-dataset_information.csv").write_text(
-        "image_file,patient_number\naaa.tiff,67347\nccc.tiff,67347\n"
-    )
-    return tmp_path
+    return kidney_folder(tmp_path)
+
+
+@pytest.fixture
+def vasculature(tmp_path):
+    return vasculature_folder(tmp_path)
 
 
 def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney):
@@ -101,134 +69,8 @@ def test_kidney_trains_on_slides_of_test_that_have_outlines(kidney):
     assert roles == {"aaa": "train", "bbb": "train", "ccc": "test", "ddd": "train", "eee": "train", "hidden": "test"}
 
 
-@pytest.fixture
-def vasculature(tmp_path):
-    tiles = {"t1": "1", "t2": "1", "t3": "2", "t4": "1", "t5": "1", "hidden": ""}
-    for name in tiles:
-        image(tmp_path / ("test" if name in ("t5", "hidden") else "train") / f"{name}.tif")
-    listed = [f"{name},{wsi},2,{512 * int(wsi)},7" for name, wsi in tiles.items() if wsi]
-    (tmp_path / "tile_meta.csv").write_text("\n".join(["id,source_wsi,dataset,i,j", *listed]) + "\n")
-    files = {
-        "polygons": ["t1"],
-        "polygons_blood_vessel_only": ["t1", "t2"],
-        "polygons_vessel_or_unsure_merged": ["t3"],
-        "polygons_partial": ["t4"],
-    }
-    for name, ids in files.items():
-        lines = [json.dumps({"id": tile, "annotations": []}) for tile in ids]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    return tmp_path
-
-
-def test_vasculature_takes_the_most_complete_file_and_says_which_classes_it_holds(vasculature):
-    rows = rows_of("vasculature", vasculature)
-    assert {name: (row.annotations and row.annotations.stem, row.labelled) for name, row in rows.items()} == {
-        "t1": ("polygons", CLASSES),
-        "t2": ("polygons_blood_vessel_only", ("blood_vessel",)),
-        "t3": ("polygons_vessel_or_unsure_merged", ("blood_vessel",)),
-        "t5": (None, ()),
-        "hidden": (None, ()),
-    }
-
-
-def test_vasculature_keeps_tiles_of_a_slide_together_and_test_tiles_in_shards_of_their_own(vasculature):
-    rows = rows_of("vasculature", vasculature, test_unlabelled=True)
-    assert {name: (row.shard, row.group, row.role, row.source) for name, row in rows.items()} == {
-        "t1": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
-        "t2": ("wsi1", "wsi1", "train", "dataset2_wsi1"),
-        "t3": ("wsi2", "wsi2", "train", "dataset2_wsi2"),
-        "t4": ("wsi1_test", "wsi1", "test", "dataset2_wsi1"),
-        "t5": ("wsi1_test", "wsi1", "test", "dataset2_wsi1"),
-        "hidden": ("unlisted_test", "unlisted", "test", "unlisted"),
-    }
-    assert [rows["t3"].column(name) for name in ("dataset", "i", "j")] == ["2", "1024", "7"]
-
-
-def test_vasculature_works_with_the_competitions_own_files_only(vasculature):
-    for path in vasculature.glob("polygons_*.jsonl"):
-        path.unlink()
-    rows = rows_of("vasculature", vasculature)
-    assert {name: row.role for name, row in rows.items()} == {"t1": "train", "t5": "test", "hidden": "test"}
-
-
-def test_vasculature_leaves_tiles_of_train_without_complete_outlines_out_and_counts_them(vasculature, capsys):
-    rows = rows_of("vasculature", vasculature)
-    assert "t4" not in rows
-    assert "1 image(s) of train/ without complete outlines are left out" in capsys.readouterr().err
-    assert rows_of("vasculature", vasculature, test_unlabelled=True)["t4"].role == "test"
-    assert capsys.readouterr().err == ""
-
-
 def test_only_a_layout_that_leaves_images_out_can_test_them(kidney):
     assert "the layout kidney has no images that it leaves out" in refusal("kidney", kidney, test_unlabelled=True)
-
-
-DONORS = "source_wsi,age,sex,race,height,weight,bmi,notes\n1,58,F,W,160.0,59.0,23.0,x\n3,73,F,W,162.3,87.5,33.2,y\n"
-
-
-def test_vasculature_joins_what_is_known_of_the_donor_by_whole_slide(vasculature):
-    assert not rows_of("vasculature", vasculature)["t1"].has_column("bmi")
-    (vasculature / "wsi_meta.csv").write_text(DONORS)
-    rows = rows_of("vasculature", vasculature)
-    columns = ("age", "sex", "race", "height", "weight", "bmi", "dataset")
-    told = {name: [row.column(column) for column in columns] for name, row in rows.items()}
-    assert told["t1"] == told["t5"] == ["58", "F", "W", "160.0", "59.0", "23.0", "2"]
-    assert told["t3"] == [""] * 6 + ["2"]
-    assert told["hidden"] == [""] * 7
-    assert not rows["t1"].has_column("notes")
-
-
-def test_folds_can_share_evenly_what_is_known_of_donors(vasculature):
-    (vasculature / "wsi_meta.csv").write_text(DONORS)
-    rows = list(rows_of("vasculature", vasculature).values())
-    assert [one.stratum for one in split_rows(rows, Folds(stratify="sex"))] == [row.column("sex") for row in rows]
-
-
-def seeds_split(names):
-    """The study's own words."""
-    shuffled = list(names)
-    np.random.seed(1)  # noqa: NPY002
-    np.random.shuffle(shuffled)  # noqa: NPY002
-    return shuffled[: int(0.8 * len(names))], shuffled[int(0.8 * len(names)) :]
-
-
-def test_tiles_are_divided_as_numpys_seed_1_shuffles_them():
-    names = [f"{hash(number) * 2654435761 % 2**32:08x}" for number in range(1633)]
-    trained, validated = divide_tiles(names)
-    assert (len(trained), len(validated)) == (1306, 327)
-    assert (trained, validated) == seeds_split(names)
-    assert divide_tiles(names[:7]) == seeds_split(names[:7])
-    assert len(divide_tiles(names[:7])[0]) == 5
-
-
-def test_a_split_by_tile_trains_on_four_in_five_and_no_shard_lies_on_both_sides(tmp_path):
-    names = [f"t{number * 37 % 100:02}" for number in range(100)]
-    for name in (*names, "bare"):
-        image(tmp_path / f"train/{name}.tif")
-    image(tmp_path / "test/hidden.tif")
-    (tmp_path / "tile_meta.csv").write_text(
-        "id,source_wsi,dataset,i,j\n" + "".join(f"{name},{number % 3},1,0,0\n" for number, name in enumerate(names))
-    )
-    lines = [json.dumps({"id": name, "annotations": []}) for name in names]
-    (tmp_path / "polygons.jsonl").write_text("\n".join(lines) + "\n")
-    rows = rows_of("vasculature", tmp_path, group="tile")
-    trained, validated = seeds_split(names)
-
-    folds = Folds(count=2, selected=[0], file=str(tmp_path / "slides.folds.csv"))
-    training = [row for row in rows.values() if row.role == "train"]
-    placed = {one.shard: one.fold for one in assign_folds(split_rows(training, folds), folds)}
-    assert {row.slide for row in training if placed[row.shard] == 0} == set(validated)
-    assert {row.slide for row in training if placed[row.shard] == 1} == set(trained)
-    assert sorted(Counter(row.shard for row in training).values()) == [16, 20, 32, 32]
-    assert all(row.group == row.shard for row in training)
-    assert {name: row.role for name, row in rows.items() if name not in names} == {"hidden": "test"}
-
-
-def test_a_split_by_tile_needs_two_tiles_and_the_layout_vasculature(vasculature, kidney):
-    for path in vasculature.glob("polygons_*.jsonl"):
-        path.unlink()
-    assert "tiles for training: 1; at least two can be divided" in refusal("vasculature", vasculature, group="tile")
-    assert "the layout kidney has groups of its own" in refusal("kidney", kidney, group="tile")
 
 
 def write_sartorius(folder, samples):
