@@ -22,8 +22,7 @@ from tilewright.pixels.grid import Size, grid
 from tilewright.pixels.rle import encode_rle
 from tilewright.tiles.archive import TileTable
 from tilewright.tiles.blank import is_blank
-from tilewright.training import sampling
-from tilewright.training.architectures import build_network
+from tilewright.training import architectures, sampling
 from tilewright.training.augment import SETS
 from tilewright.training.averaging import Average
 from tilewright.training.encoders import normalisation
@@ -48,9 +47,7 @@ MASK = np.array([[1, 0, 1], [1, 1, 0]], bool)
 
 def parameters(config, model):
     """Trainable parameters of a network."""
-    with torch.device("meta"):
-        network = build_network(config.models[model], len(config.classes), pretrained=False)
-    return sum(each.numel() for each in network.parameters() if each.requires_grad)
+    return architectures.parameters(config.models[model], len(config.classes))
 
 
 def pretrained(config, model):

@@ -1,5 +1,6 @@
 """Tiles of a slide that hold the same pixels: which one counts them, and which are left out."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,16 +61,23 @@ def repeats(table: TileTable, shape: tuple[int, int]) -> NDArray[np.bool_]:
         shape: rows and columns of every tile.
     """
     (height, width), result = shape, np.zeros(len(table.x), np.bool_)
-    gridded, slides = table.kind != "object", _slides(table)
-    for slide in np.unique(slides):
-        rows = np.flatnonzero((slides == slide) & gridded)
-        kept = rows[:0]
-        for row in rows:
-            right = np.maximum(width - np.abs(table.x[kept] - table.x[row]), 0)
-            down = np.maximum(height - np.abs(table.y[kept] - table.y[row]), 0)
-            result[row] = bool((right * down > REPEATED * height * width).any())
-            kept = kept if result[row] else np.append(kept, row)
+    # tiles that share so much lie in cells beside each other; to compare all of a slide would take its square
+    across, down = (max(1, math.ceil((1 - REPEATED) * length)) for length in (width, height))
+    kept: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    rows = np.flatnonzero(table.kind != "object")
+    places = np.stack([rows, _slides(table)[rows], table.x[rows], table.y[rows]], axis=1)
+    for row, slide, x, y in places.tolist():
+        column, line = x // across, y // down
+        beside = ((slide, column + i, line + j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+        near = (place for cell in beside for place in kept.get(cell, ()))
+        result[row] = any(_shared(x - u, width) * _shared(y - v, height) > REPEATED * height * width for u, v in near)
+        if not result[row]:
+            kept.setdefault((slide, column, line), []).append((x, y))
     return result
+
+
+def _shared(shift: int, length: int) -> int:
+    return max(length - abs(shift), 0)
 
 
 def _slides(table: TileTable) -> NDArray[np.int64]:

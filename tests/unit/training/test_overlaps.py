@@ -70,6 +70,21 @@ def test_a_tile_that_was_pushed_back_onto_another_is_a_repetition():
     assert not repeats(table, (512, 512)).any()
 
 
+@pytest.mark.parametrize("shape", [(40, 40), (40, 70), (32, 33)])
+def test_repetitions_are_those_of_comparing_all_with_all(shape):
+    (height, width), draw = shape, np.random.default_rng(0)
+    corners = [(int(x), int(y), slide) for x, y in draw.integers(0, 120, (300, 2)) for slide in "ab"]
+    expected, kept = [], []
+    for x, y, slide in corners:
+        common = [max(width - abs(x - u), 0) * max(height - abs(y - v), 0) for u, v, other in kept if other == slide]
+        expected.append(any(each > 0.9 * height * width for each in common))
+        kept += [] if expected[-1] else [(x, y, slide)]
+    table = places(corners)
+    table.kind = np.array(["grid"] * len(corners))
+    assert repeats(table, shape).tolist() == expected
+    assert 0.02 < np.mean(expected) < 0.9
+
+
 class Pixelwise(torch.nn.Module):
     """Logits of a pixel from its own colour alone."""
 
