@@ -50,13 +50,30 @@ def relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def rows_of(path: Path) -> list[Record]:
-    """Rows of a csv; none where there is no file."""
+def rows_of(path: Path, *needed: str) -> list[Record]:
+    """Rows of a csv; none where there is no file.
+
+    Args:
+        path: the file.
+        needed: columns without which it is of no use.
+
+    Raises:
+        UserError: it cannot be read, or a column is missing.
+    """
     if not path.is_file():
         return []
     import pandas as pd  # takes longer to load than most tables take to read; some layouts have none
 
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:  # of pandas and of text that is no UTF-8
+        what = f"cannot be read as a table ({str(error).splitlines()[0]})."
+        raise UserError(
+            Problem(str(path), what, "Save it as csv in UTF-8, the first line naming the columns.")
+        ) from error
+    if missing := [name for name in needed if name not in table]:
+        what = f"has no column {' and no column '.join(missing)}; it has {', '.join(map(str, table.columns))}."
+        raise UserError(Problem(str(path), what, "Name the column so, with commas between columns; or move it away."))
     return cast(list[Record], table.to_dict("records"))
 
 

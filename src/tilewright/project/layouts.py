@@ -37,11 +37,13 @@ def _kidney(folder: Path) -> list[Record]:
 
     Group and source are the patient's number from ``HuBMAP-20-dataset_information.csv``, where the slide is listed.
     """
-    information = {Path(row["image_file"]).stem: row for row in rows_of(folder / "HuBMAP-20-dataset_information.csv")}
+    listed = rows_of(folder / "HuBMAP-20-dataset_information.csv", "image_file", "patient_number")
+    information = {Path(row["image_file"]).stem: row for row in listed}
     tables = [folder / "train.csv", *sorted(folder.glob("train_*.csv")), *sorted((folder / "extra").glob("*.csv"))]
     encoded: dict[str, str] = {}
     for table in tables:
-        for row in rows_of(table):
+        needed = ["id"] if table.parent == folder else []  # extra/ may hold tables of other things
+        for row in rows_of(table, *needed):
             encoded.setdefault(row.get("id", ""), relative(table, folder))
     records = []
     extra = [("extra", image) for image in images_in(folder / "extra")]
@@ -101,7 +103,7 @@ def _dsb2018(folder: Path) -> list[Record]:
     if not images or not (folder / "labels").is_dir():
         refuse(folder, "dsb2018", "images/*.png and labels/*.png")
     looks: dict[str, list[Path]] = {}
-    group_of = {row["id"]: row["group"] for row in rows_of(folder / "meta.csv") if {"id", "group"} <= set(row)}
+    group_of = {row["id"]: row["group"] for row in rows_of(folder / "meta.csv", "id", "group")}
     for image in images:
         looks.setdefault(valid_name(group_of.get(name_of(image), "all")), []).append(image)
     records = []

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -75,14 +75,28 @@ def _write(use: LayoutUse, folder: Path, out: Path, write: Callable[[Path, str],
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
     _check_options(use)
     records = _with_roles(READERS[use.name](folder), test_unlabelled=use.test_unlabelled)
+    folds: dict[str, int] = {}
     if use.group:
         records, folds = group_by_tile(records, folder)
-        path = folds_beside(out)
-        write(path, "shard,group,fold\n" + "".join(f"{shard},{shard},{fold}\n" for shard, fold in folds.items()))
-        note(f"Folds in {path}. In the config: folds: {{count: 2, selected: [0], file: {path}}}")
     if use.per_shard is not None:
         _share(records, use.name, use.per_shard)
+    if folds:
+        _write_folds(folds, folds_beside(out), write)
     write(out, _csv(records))
+
+
+def _write_folds(folds: Mapping[str, int], path: Path, write: Callable[[Path, str], None]) -> None:
+    """Write the folds of a sheet that is written next.
+
+    Raises:
+        UserError: folds of another sheet are there, and would stay.
+    """
+    text = "shard,group,fold\n" + "".join(f"{shard},{shard},{fold}\n" for shard, fold in folds.items())
+    write(path, text)
+    if path.read_text(encoding="utf-8") != text:
+        what = "holds other folds than the sheet would have that is to be written beside it."
+        raise UserError(Problem(str(path), what, "Delete it, or rename it, and run again."))
+    note(f"Folds in {path}. In the config: folds: {{count: 2, selected: [0], file: {path}}}")
 
 
 def _check_options(use: LayoutUse) -> None:

@@ -39,13 +39,13 @@ def vasculature(folder: Path) -> list[Record]:
     shards of their own. The source is ``dataset{d}_wsi{w}``; for a tile that the table does not list (the public test
     tile), "unlisted". What ``wsi_meta.csv`` says of the donor stands in columns of the same names.
     """
-    meta = {row["id"]: row for row in rows_of(folder / "tile_meta.csv")}
+    meta = {row["id"]: row for row in rows_of(folder / "tile_meta.csv", "id", "source_wsi", "dataset")}
     images = train_and_test(folder, "vasculature", ".tif")
     if not meta or not any((folder / name).is_file() for name in FILES_OF_OUTLINES):
         looked = "tile_meta.csv with the columns id, source_wsi, dataset, i, j, and polygons.jsonl"
         refuse(folder, "vasculature", looked)
     outlines = outlined_tiles(folder)
-    donors = {row.pop("source_wsi", ""): row for row in rows_of(folder / "wsi_meta.csv")}
+    donors = {row.pop("source_wsi"): row for row in rows_of(folder / "wsi_meta.csv", "source_wsi")}
     known = [name for name in DONORS if any(name in donor for donor in donors.values())]
     records = []
     for place, image in images:

@@ -23,13 +23,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a private path in the folder of ``path``; on success rename what was written there to ``path``.
 
     Args:
-        path: the destination; its parent folders are created. An existing file or folder is replaced.
+        path: the destination; its parent folders are created. A file replaces a file, a folder whatever is there.
 
     Yields:
         The private path, with the same suffix as ``path``; not yet existing.
 
     Raises:
-        DataError: the disk is full, or the folder cannot be written.
+        DataError: the disk is full, the folder cannot be written, or a file was written where a folder is.
     """
     with private_path(path) as private:
         yield private
@@ -127,6 +127,9 @@ def _replace(private: Path, path: Path) -> None:
         private.replace(path)
         _sync_one(path.parent)
         return
+    if not private.is_dir():
+        what = "is a folder, and a file is to be written. Nothing was changed."
+        raise DataError(Problem(str(path), what, "Name a file, or move the folder away."))
     # a folder cannot be replaced in one step: it is away for a moment, but never half
     before = private.with_name(private.name.replace(".partial", ".before.partial"))
     _remove(before)

@@ -5,7 +5,7 @@ slide and its encoding, one row a slide, or one a class where several are writte
 the used part of the slide, as in its scaled image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -61,7 +61,7 @@ def truth(
         DataError: a mask that is missing or has other classes.
     """
     project = _project(read_config(config), data)
-    wanted = classes or project.classes
+    wanted = list(dict.fromkeys(classes or project.classes))
     known = {"--scale": ([scale], list(project.scales)), "--classes": (wanted, project.classes)}
     unknown = [(option, name, there) for option, (names, there) in known.items() for name in names if name not in there]
     problems = [
@@ -69,6 +69,8 @@ def truth(
     ]
     raise_all(UserError, problems)
     rows = _annotated(project, wanted)
+    if scaled is not None:
+        raise_all(UserError, list(_missing_masks(rows, scaled, scale)))
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
         stream.write("id,class,encoding\n" if len(wanted) > 1 else "id,encoding\n")
         for row in track(rows, "truth"):
@@ -97,6 +99,16 @@ def _annotated(project: Project, classes: Sequence[str]) -> list[Row]:
     if left := len(project.sheet.rows) - len(rows):
         note(f"{left} slide(s) without outlines of {' or '.join(classes)} have no row")
     return rows
+
+
+def _missing_masks(rows: Sequence[Row], scaled: Path, scale: str) -> Iterator[Problem]:
+    """What a folder lacks that is no folder of scaled shards, or of fewer slides."""
+    lacking = [row for row in rows if not scaled_mask_file(scaled / row.shard, row.slide).is_file()]
+    if lacking:
+        first = scaled_mask_file(scaled / lacking[0].shard, lacking[0].slide)
+        what = f"has no masks of {len(lacking)} of {len(rows)} slides, such as {first}."
+        remedy = f"Name the folder of the scaled shards of a run, such as results/scaled/{scale}, or leave it out."
+        yield Problem(f"--scaled, {scaled}", what, remedy)
 
 
 def _drawn(project: Project, row: Row, scale: str, folder: Path) -> Path:

@@ -75,7 +75,11 @@ def read_folds(path: Path) -> list[Assignment]:
         UserError: the file is missing or a row cannot be read; names every such row.
     """
     if not path.is_file():
-        raise UserError(Problem(str(path), "the file of folds does not exist.", "Write it with `tilewright split`."))
+        remedy = (
+            "Name one that exists, or leave folds.file out. That of a layout with group: tile lies beside its sheet "
+            "(NAME.folds.csv): delete the sheet, and both are written anew."
+        )
+        raise UserError(Problem(str(path), "the file of folds does not exist.", remedy))
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         if missing := {"shard", "group", "fold"} - set(reader.fieldnames or ()):

@@ -65,17 +65,22 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     if "weight_decay" not in taken and network.weight_decay != Network.model_fields["weight_decay"].default:
         problems.append((f"weight_decay: {name} has none.", "Leave it out."))
     if not problems and (fault := _fault(network)):
-        problems.append((f"optimizer {name} cannot be made ({fault}).", "Correct optimizer_options."))
+        given = ", ".join(f"{option}: {value}" for option, value in network.optimizer_options.items())
+        problems.append((f"optimizer {name} cannot be used with {given} ({fault}).", "Correct optimizer_options."))
     return problems
 
 
 def _fault(network: Network) -> str:
-    """What an optimiser says against the values of its options when it is made; empty: nothing."""
+    """What is wrong with the values of an optimiser's options, by making it and a few steps; empty: nothing."""
+    weight = nn.Parameter(torch.ones(2, 2, 1, 1))
     try:
-        optimizer(network, [nn.Parameter(torch.zeros(2, 2, 1, 1))])
+        made = optimizer(network, [weight])
+        for _ in range(4):
+            weight.grad = torch.full_like(weight, 0.01)
+            made.step()
     except Exception as error:  # optimisers raise whatever their arithmetic does for values of another type
         return next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ""
+    return "" if weight.isfinite().all() else "a step gives no numbers"
 
 
 def _usable() -> dict[str, type[Optimizer]]:

@@ -250,3 +250,21 @@ def test_a_layout_that_cannot_be_read_is_told(kidney, keys, told):
 def test_an_unknown_layout_is_told_with_the_known_ones():
     with pytest.raises(UserError, match=r"layout\.name: input should be 'kidney', .* \(given: 'kidny'\)"):
         parse_config({"layout": "kidny", "ensembles": {"m": {"models": {"m": 1}}}, "bundles": {}})
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("train.csv", "id,encoding\naaa,1 2\n".encode("utf-16"), "train.csv: cannot be read as a table"),
+        ("train.csv", b"", "train.csv: cannot be read as a table"),
+        ("train.csv", b"id;encoding\naaa;1 2\n", "train.csv: has no column id; it has id;encoding"),
+        (
+            "HuBMAP-20-dataset_information.csv",
+            b"foo,bar\n1,2\n",
+            "has no column image_file and no column patient",
+        ),
+    ],
+)
+def test_a_table_that_is_of_no_use_is_told_with_what_it_needs(kidney, file, content, told):
+    (kidney / file).write_bytes(content)
+    assert told in refusal("kidney", kidney)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from sheeting import CLASSES, image, kidney_folder, refusal, rows_of, vasculature_folder
 
-from tilewright.project.config import Folds
+from tilewright.project.config import Config, Folds, LayoutUse
 from tilewright.project.orders import split_rows
+from tilewright.project.sheet import ensure_sheet
 from tilewright.project.vasculature import divide_tiles
+from tilewright.runtime.errors import UserError
 from tilewright.tiles.split import assign_folds
 
 
@@ -128,3 +130,24 @@ def test_a_split_by_tile_needs_two_tiles_and_the_layout_vasculature(vasculature,
         path.unlink()
     assert "tiles for training: 1; at least two can be divided" in refusal("vasculature", vasculature, group="tile")
     assert "the layout kidney has groups of its own" in refusal("kidney", kidney, group="tile")
+
+
+def test_folds_of_another_sheet_are_refused_and_stay(vasculature):
+    use = LayoutUse(name="vasculature", group="tile")
+    config = Config.model_construct(data=str(vasculature), sheet=str(vasculature / "new.csv"), layout=use)
+    (vasculature / "new.folds.csv").write_text("shard,group,fold\nother,other,0\n")
+    with pytest.raises(UserError, match="holds other folds than the sheet would have"):
+        ensure_sheet(config)
+    assert not (vasculature / "new.csv").exists()
+    assert (vasculature / "new.folds.csv").read_text() == "shard,group,fold\nother,other,0\n"
+    (vasculature / "new.folds.csv").unlink()
+    ensure_sheet(config)
+    assert (vasculature / "new.csv").exists()
+    (vasculature / "new.csv").unlink()
+    ensure_sheet(config)  # its own folds are no problem
+    assert (vasculature / "new.csv").exists()
+
+
+def test_nothing_is_written_where_an_option_is_refused(vasculature):
+    assert "has shards of its own" in refusal("vasculature", vasculature, group="tile", per_shard=3)
+    assert not list(vasculature.glob("*.folds.csv"))

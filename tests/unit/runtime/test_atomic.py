@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.runtime.atomic import atomic_directory, atomic_path, write_text
-from tilewright.runtime.errors import UserError
+from tilewright.runtime.errors import DataError, UserError
 from tilewright.runtime.locks import state_lock
 
 
@@ -35,6 +35,15 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, open_it):
         fail_while_writing(tmp_path / "a", open_it)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "before"
+
+
+def test_a_file_never_replaces_a_folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "slide.tif").write_text("all there is")
+    with pytest.raises(DataError, match="is a folder, and a file is to be written"):
+        write_text(tmp_path / "data", "id\n")
+    assert (tmp_path / "data" / "slide.tif").read_text() == "all there is"
+    assert names(tmp_path) == ["data"]
 
 
 def test_a_folder_replaces_the_folder_that_was_there(tmp_path):

@@ -10,7 +10,7 @@ from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.rle import decode_rle
 from tilewright.project.config import Annotations
 from tilewright.project.orders import make_order
-from tilewright.runtime.errors import DataError, UserError
+from tilewright.runtime.errors import UserError
 from tilewright.scales.downscale import downscale
 from tilewright.segments.truth import truth
 
@@ -101,10 +101,20 @@ def test_names_that_the_config_does_not_have_are_told_at_once(project, monkeypat
 
 
 def test_no_outlines_at_all_and_masks_that_are_not_there_are_errors(project, scaled):
-    with pytest.raises(DataError, match=r"nowhere/a/a1\.mask\.tif"):
-        written(project, scale="half", scaled=project.folder / "nowhere")
+    with pytest.raises(UserError, match=r"has no masks of 6 of 6 slides, such as .*/a/a1\.mask\.tif"):
+        written(project, scale="half", scaled=project.folder)
     project.write_sheet([row for row in project.rows() if row["slide"] == "t2"])
     with pytest.raises(UserError, match="no slide has complete outlines of gland"):
         written(project, scale="half", classes=["gland"])
     assert not (project.folder / "truth.csv").exists()
     assert not list(project.folder.glob(".*partial*"))
+
+
+def test_a_class_that_is_named_twice_is_written_once(project, scaled):
+    once = written(project, scale="half", scaled=scaled, classes=["gland"])
+    assert written(project, scale="half", scaled=scaled, classes=["gland", "gland"]) == once
+
+
+def test_a_folder_of_scaled_shards_that_is_not_there_is_told(project, scaled):
+    with pytest.raises(UserError, match=r"--scaled, .*nowhere: has no masks of .*\n.*results/scaled/half"):
+        written(project, scale="half", scaled=project.folder / "nowhere")

@@ -68,11 +68,26 @@ def test_options_reach_the_optimiser():
         ({"optimizer_options": {"maximize": True}}, '"maximize" is unknown to adamw', "It takes betas, eps."),
         (
             {"optimizer": "sgd", "optimizer_options": {"nesterov": True}},
-            "sgd cannot be made (Nesterov momentum requires a momentum and zero dampening)",
+            "sgd cannot be used with nesterov: True (Nesterov momentum requires a momentum and zero dampening)",
             "Correct optimizer_options.",
         ),
-        ({"optimizer_options": {"betas": 0.9}}, "adamw cannot be made", "Correct optimizer_options."),
-        ({"optimizer_options": {"betas": [0.9]}}, "adamw cannot be made", "Correct optimizer_options."),
+        ({"optimizer_options": {"betas": 0.9}}, "adamw cannot be used with betas: ", "Correct optimizer_options."),
+        ({"optimizer_options": {"betas": [0.9]}}, "adamw cannot be used with betas: ", "Correct optimizer_options."),
+        (
+            {"optimizer": "sgd", "optimizer_options": {"momentum": 0.9, "dampening": [1]}},
+            "sgd cannot be used with momentum: 0.9, dampening: [1",
+            "Correct optimizer_options.",
+        ),
+        (
+            {"optimizer": "rprop", "optimizer_options": {"step_sizes": [1]}},
+            "rprop cannot be used with step_sizes: [1",
+            "Correct optimizer_options.",
+        ),
+        (
+            {"optimizer": "rmsprop", "optimizer_options": {"alpha": 2}},
+            "rmsprop cannot be used with alpha: 2 (a step gives no numbers)",
+            "Correct optimizer_options.",
+        ),
     ],
 )
 def test_what_an_optimiser_does_not_take_is_told_with_what_it_takes(options, what, remedy):
