@@ -50,6 +50,13 @@ def parameters(config, model):
     return architectures.parameters(config.models[model], len(config.classes))
 
 
+def statistics(config, model):
+    """Running means and variances of a network's batch norms, which Keras counts among its parameters."""
+    with torch.device("meta"):
+        network = architectures.build_network(config.models[model], len(config.classes), pretrained=False)
+    return sum(value.numel() for name, value in network.named_buffers() if name.split(".")[-1].startswith("running_"))
+
+
 def pretrained(config, model):
     """Where the weights of an encoder come from."""
     network = config.models[model]
@@ -259,7 +266,7 @@ def objects(config, _asked):
 
 
 def blank(config, name):
-    """Which of some grey tiles are blank: each lies right beyond or right before one of the rule's bounds."""
+    """Which of some tiles are blank: each lies right beyond or right before one of the rule's bounds."""
     halves = np.repeat([[0], [1]], [32, 32], axis=0) * np.ones(64)
     grey = {
         "dark": np.full((64, 64), 9),
@@ -272,6 +279,8 @@ def blank(config, name):
     }
     rule = config.tiles[name].blank
     tiles_of = {each: np.repeat(pixels[None], 3, axis=0).astype(np.uint8) for each, pixels in grey.items()}
+    red = np.array([27, 0, 0])[:, None, None]  # its mean over the channels is 9
+    tiles_of["a tenth is dark red"] = np.where(grey["a tenth is black"] == 9, red, 100).astype(np.uint8)
     return [each for each, pixels in tiles_of.items() if is_blank(pixels, rule)]
 
 
@@ -290,9 +299,9 @@ def pseudo(config, model):
 FACTS = {
     each.__name__: each
     for each in (
-        parameters, pretrained, normalised, loss, loss_of_nothing, optimiser, rate, shared, lowered, course, average,
-        crop, windows, tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, objects, submission,
-        pseudo, blank,
+        parameters, statistics, pretrained, normalised, loss, loss_of_nothing, optimiser, rate, shared, lowered, course,
+        average, crop, windows, tiles, blended, views, draws, augmented, drawn, outlines, folds, ensemble, objects,
+        submission, pseudo, blank,
     )
 }  # fmt: skip
 
