@@ -19,6 +19,8 @@ UNUSABLE = {
 """Optimisers of PyTorch that cannot train these networks, and why."""
 KEYS = {"lr": "learning_rate", "weight_decay": "weight_decay", "amsgrad": "amsgrad"}
 """Arguments that are keys of the config, with their names there."""
+TRIED_RATE = 1e-3
+"""Options are tried with a learning rate of at most this: a training that diverges says so itself."""
 OTHERS = {"params", "maximize", "foreach", "fused", "capturable", "differentiable"}
 """Arguments that are no one's choice: they say how PyTorch computes."""
 
@@ -73,8 +75,9 @@ def _problems(network: Network) -> list[tuple[str, str]]:
 def _fault(network: Network) -> str:
     """What is wrong with the values of an optimiser's options, by making it and a few steps; empty: nothing."""
     weight = nn.Parameter(torch.ones(2, 2, 1, 1))
+    tried = network.model_copy(update={"learning_rate": min(network.learning_rate, TRIED_RATE)})
     try:
-        made = optimizer(network, [weight])
+        made = optimizer(tried, [weight])
         for _ in range(4):
             weight.grad = torch.full_like(weight, 0.01)
             made.step()

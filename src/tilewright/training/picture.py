@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tilewright.project.config.training import Network
 from tilewright.runtime.atomic import atomic_path
 from tilewright.training.data import targets
+from tilewright.training.events import TRUTH
 from tilewright.training.loaders import Tiles, loaders
 from tilewright.training.mixing import mix
 
@@ -16,7 +17,6 @@ SHOWN, ACROSS, GAP = 8, 4, 4
 """Tiles of the picture, those of a row, and the pixels between them."""
 EDGE = 384
 """Longest edge of a tile in the picture, in pixels."""
-PALETTE = ((27, 158, 119), (217, 95, 2), (117, 112, 179), (231, 41, 138), (102, 166, 30), (230, 171, 2))
 
 
 def draw_batch(tiles: Tiles, network: Network, classes: list[str], out: Path) -> None:
@@ -59,9 +59,9 @@ def _sheet(images: NDArray[np.uint8], truth: NDArray[np.bool_]) -> NDArray[np.ui
 
 def _outlined(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
     drawn = np.ascontiguousarray(image)
-    for number, mask in enumerate(masks):
+    for mask in masks:
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(drawn, contours, -1, PALETTE[number % len(PALETTE)], 1)
+        cv2.drawContours(drawn, contours, -1, TRUTH, 1)
     scale = EDGE / max(drawn.shape[:2])
     if scale < 1:
         drawn = np.asarray(cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
