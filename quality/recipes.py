@@ -75,6 +75,9 @@ def presets(*, download: bool) -> dict[str, Recipe]:
 def ablations() -> dict[str, Recipe]:
     """The default with one thing changed."""
     changes: Mapping[str, Recipe] = {
+        "encoder lite1": {"encoder": "tu-efficientnet_lite1"},
+        "encoder lite2": {"encoder": "tu-efficientnet_lite2"},
+        "encoder of the old name": {"encoder": "timm-tf_efficientnet_lite0"},
         "random encoder": {"encoder_weights": "random"},
         "no EMA": {"ema": None},
         "flips and turns only": {"augmentation": "d4"},

@@ -21,7 +21,6 @@ from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
 from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model, Network, Scale
-from tilewright.project.config.training import ENCODER
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import EncodeOrder, split_rows
@@ -187,7 +186,7 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
                 check(network)
             except UserError as error:
                 findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
-        if model.encoder != ENCODER and (kept := successor(model.encoder or "")):
+        if kept := successor(model.encoder or ""):
             what = f'the library will drop the encoder "{model.encoder}".'
             remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."
             findings.warnings["config"].append(Problem(where, what, remedy))

@@ -13,7 +13,7 @@ from torch import nn
 from tilewright.project.config.training import ENCODER, Network
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
-from tilewright.training.encoders import first_line, load_encoder_file, load_lite0, normalisation, not_loaded
+from tilewright.training.encoders import first_line, load_encoder_file, load_at_hand, normalisation, not_loaded
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
 
@@ -113,7 +113,7 @@ def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
                 Problem("config, models", what, "Check options, encoder_weights and the network.")
             ) from error
     if weights == "auto":
-        load_lite0(model.encoder, encoder)
+        load_at_hand(model.encoder, encoder)
     elif weights not in ("random", "imagenet"):
         load_encoder_file(model.encoder, Path(weights))
     return model

