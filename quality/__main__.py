@@ -103,7 +103,16 @@ def _snakemake(folder: Path, data: DataSet, name: str, model: Recipe, arguments:
     }  # fmt: skip
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
-    command = ["snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2", "--quiet", "--configfile", path]
+    command: list[str | Path] = [
+        "snakemake",
+        "--snakefile",
+        REPOSITORY / "Snakefile",
+        "--cores",
+        "2",
+        "--quiet",
+        "--configfile",
+        path,
+    ]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
@@ -118,7 +127,7 @@ def _probe(folder: Path, data: DataSet, model: Recipe) -> float:
     }  # fmt: skip
 
     def measure(fold: int) -> float:
-        command = [sys.executable, Path(__file__).parent / "probe.py"]
+        command: list[str | Path] = [sys.executable, Path(__file__).parent / "probe.py"]
         done = subprocess.run(command, input=json.dumps({**order, "fold": fold}), capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)

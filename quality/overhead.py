@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import lightning
 import torch
@@ -22,7 +23,7 @@ from tilewright.training import trainer
 from tilewright.training.architectures import build_network
 from tilewright.training.data import Sample, targets
 from tilewright.training.loaders import Tiles, loaders, read_tiles
-from tilewright.training.losses import weighted_loss
+from tilewright.training.losses import WeightedLoss
 from tilewright.training.optimizers import optimizer
 from tilewright.training.state import TrainingState
 
@@ -77,7 +78,7 @@ def _workers(tiles: Tiles, network: Network, classes: list[str], workers: int) -
 def _bare(tiles: Tiles, network: Network, classes: list[str]) -> float:
     batches = [Sample(*batch) for batch in loaders(tiles, network, classes)[0]]
     segmenter = build_network(network, len(classes), pretrained=True).train()
-    loss, steps = weighted_loss(network.loss, torch.ones(len(classes))), optimizer(network, segmenter.parameters())
+    loss, steps = WeightedLoss(network.loss, torch.ones(len(classes))), optimizer(network, segmenter.parameters())
     for number, batch in enumerate([*batches[:4], *batches]):
         if number == 4:
             begin = time.process_time()
@@ -100,12 +101,12 @@ class _Watch(lightning.Callback):
 def _whole(tiles: Tiles, network: Network, classes: list[str]) -> float:
     watch, make = _Watch(), trainer._trainer
 
-    def watched(*given: object) -> lightning.Trainer:
+    def watched(*given: Any) -> lightning.Trainer:
         made = make(*given)
-        made.callbacks.append(watch)
+        cast(Any, made).callbacks.append(watch)
         return made
 
-    trainer._trainer = watched
+    trainer._trainer = watched  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         state = TrainingState(Path(folder) / "state", network, Path(folder) / "curves.png")
         state.prepare("")

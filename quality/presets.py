@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import shapely
 import yaml
+from numpy.typing import NDArray
 from shapely.geometry import mapping, shape
 
 from tilewright.pixels.rle import encode_row_major
@@ -85,7 +87,7 @@ def kidney_layout(folder: Path) -> Path:
     demo = REPOSITORY / "config" / "demo"
     number = 0
     for name in ("hgsc_nest", "hgsc_stromal_he"):
-        image = cv2.imread(str(demo / f"{name}.jpg"))
+        image = _read(demo / f"{name}.jpg")
         features = json.loads((demo / f"{name}.geojson").read_text())["features"]
         for y in (0, EDGE):
             for x in (0, EDGE):
@@ -99,6 +101,13 @@ def kidney_layout(folder: Path) -> Path:
     return folder
 
 
+def _read(path: Path) -> NDArray[Any]:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        sys.exit(f"{path} cannot be read.")
+    return image
+
+
 def sartorius_layout(source: Path, folder: Path) -> Path:
     """Images of nuclei as those of cells: one row of row-major run lengths an object."""
     with (source / "meta.csv").open(newline="") as stream:
@@ -110,10 +119,10 @@ def sartorius_layout(source: Path, folder: Path) -> Path:
         writer.writerow(["id", "annotation", "width", "height", "cell_type"])
         for place, name in enumerate(names):
             held_out = place % 6 == 0
-            image = cv2.imread(str(source / "images" / f"{name}.png"))
+            image = _read(source / "images" / f"{name}.png")
             cv2.imwrite(str(folder / ("test" if held_out else "train") / f"{name[:12]}.png"), image)
             if not held_out:
-                labels = cv2.imread(str(source / "labels" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+                labels = _read(source / "labels" / f"{name}.png")
                 height, width = labels.shape
                 for value in np.unique(labels[labels > 0]):
                     code = encode_row_major(Runs.from_mask(labels == value))

@@ -18,7 +18,7 @@ from tilewright.tiles.split import read_folds
 from tilewright.training.architectures import build_network
 from tilewright.training.data import targets
 from tilewright.training.loaders import loaders, read_tiles
-from tilewright.training.losses import weighted_loss
+from tilewright.training.losses import WeightedLoss
 from tilewright.training.optimizers import optimizer
 
 WARM_UP, BATCHES, MOST, SECONDS = 3, 6, 40, 10.0
@@ -29,16 +29,16 @@ def main() -> None:
     order = json.load(sys.stdin)
     network, classes = Network(**order["network"]), order["classes"]
     torch.set_num_threads(network.threads)
-    parts = [
+    training, validation = (
         [TrainingShard(Path(order["tiles"]) / f"{one.shard}.h5", one.group) for one in read_folds(Path(order["folds"]))
          if (one.fold == order["fold"]) == held_out]
         for held_out in (False, True)
-    ]  # fmt: skip
+    )  # fmt: skip
     drawn = (WARM_UP + MOST) * network.batch_size
     network = network.model_copy(update={"tiles_per_epoch": drawn})
-    batches, _ = loaders(read_tiles(*parts, classes), network, classes)
+    batches, _ = loaders(read_tiles(training, validation, classes), network, classes)
     segmenter = build_network(network, len(classes), pretrained=True).train()
-    loss = weighted_loss(network.loss, torch.ones(len(classes)))
+    loss = WeightedLoss(network.loss, torch.ones(len(classes)))
     steps = optimizer(network, segmenter.parameters())
     begin = time.process_time()
     for number, batch in enumerate(batches, start=1 - WARM_UP):
