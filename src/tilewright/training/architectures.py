@@ -10,10 +10,11 @@ import timm
 import torch
 from torch import nn
 
+from tilewright.project.config.base import width_and_height
 from tilewright.project.config.training import ENCODER, Network
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
-from tilewright.training.encoders import first_line, load_encoder_file, load_at_hand, normalisation, not_loaded
+from tilewright.training.encoders import first_line, load_at_hand, load_encoder_file, normalisation, not_loaded
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
 
@@ -37,7 +38,8 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
     else:
         model = _of_library(network, classes, pretrained=pretrained)
         blocks, deepest = _blocks(model), model.encoder
-    segmenter = Segmenter(model, *normalisation(network), gpu_dtype=half_type(network.precision))
+    resize = width_and_height(network.resize) if network.resize else None
+    segmenter = Segmenter(model, *normalisation(network), half_type(network.precision), resize)
     # the finest block feeds the network's own head
     supervised = blocks[-2::-1][: network.deep_supervision]
     if len(supervised) < network.deep_supervision:

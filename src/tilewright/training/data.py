@@ -129,6 +129,10 @@ class Targets(NamedTuple):
         height, width = self.truth.shape[-2:]
         return Targets(*(functional.pad(each, (0, columns - width, 0, rows - height)) for each in self))
 
+    def resized(self, rows: int, columns: int) -> "Targets":
+        """The same in so many rows and columns, each pixel that of the nearest one."""
+        return Targets(*(functional.interpolate(each, (rows, columns), mode="nearest-exact") for each in self))
+
     def occurrence(self) -> "Targets":
         """Whether each class occurs in a tile, as tiles of one pixel."""
         return Targets((self.truth * self.valid).amax((2, 3), keepdim=True), self.valid.amax((2, 3), keepdim=True))

@@ -185,7 +185,7 @@ class SegmentationTask(lightning.LightningModule):
     def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
         """The loss at full size and, with half the weight each time, at coarser levels; and of the image-level head."""
         total: Tensor = self.loss(outputs.logits, *expected)
-        weight, whole = 1.0, expected.padded(*up_to_multiples(*expected.truth.shape[-2:]))
+        weight, whole = 1.0, self._as_seen(expected)
         for level, logits in enumerate(outputs.coarser, start=1):
             step = whole.truth.shape[-1] // logits.shape[-1]
             total = total + 0.5**level * self.loss(logits, *whole.coarser(step))
@@ -195,6 +195,13 @@ class SegmentationTask(lightning.LightningModule):
             occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
             total = total + self.spec.image_loss * occurrence.mean()
         return total
+
+    def _as_seen(self, expected: Targets) -> Targets:
+        """What is expected where the network sees the images."""
+        if self.segmenter.resize:
+            columns, rows = self.segmenter.resize
+            return expected.resized(rows, columns)
+        return expected.padded(*up_to_multiples(*expected.truth.shape[-2:]))
 
 
 def first_averaged(share: float, epochs: int) -> int:

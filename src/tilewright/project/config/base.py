@@ -6,6 +6,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 ANY, IGNORE = "any", "ignore"
 """Names that no class may have: that of all classes together, and that of pixels that do not count."""
+MULTIPLE = 32
+"""Of which rows and columns must be multiples for every network: encoders halve them five times."""
 
 
 def _not_reserved(name: str) -> str:
@@ -25,12 +27,12 @@ def _way(edge: Any) -> str:
 
 def _plain(edge: int | list[int]) -> int | list[int]:
     """A square by its one number, where that is possible, so that it is written in one way."""
-    return edge[0] if isinstance(edge, list) and edge[0] == edge[1] and edge[0] % 32 == 0 else edge
+    return edge[0] if isinstance(edge, list) and edge[0] == edge[1] and edge[0] % MULTIPLE == 0 else edge
 
 
 Edge = Annotated[
-    Annotated[int, Field(ge=32, multiple_of=32), Tag("[number]")]
-    | Annotated[list[Annotated[int, Field(ge=32)]], Field(min_length=2, max_length=2), Tag("[width, height]")],
+    Annotated[int, Field(ge=MULTIPLE, multiple_of=MULTIPLE), Tag("[number]")]
+    | Annotated[list[Annotated[int, Field(ge=MULTIPLE)]], Field(min_length=2, max_length=2), Tag("[width, height]")],
     Discriminator(_way),
     AfterValidator(_plain),
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
+from tilewright.project.config.base import MULTIPLE, ClassName, Edge, Name, Section, Share, width_and_height
 
 LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
@@ -186,6 +186,11 @@ class Network(Section):
     tiles: Name = Field(description="Name of the tile set that it is trained on.")
     augmentation: AugmentationName = Field("strong", description="Named set of augmentations.")
     crop: Edge | None = Field(None, description="Edge of the crop trained on, or its [width, height]; none: the tile.")
+    resize: Edge | None = Field(
+        None,
+        description="The network sees every image resized to this edge, or [width, height], multiples of 32, whatever "
+        "its form; what it gives is brought back. none: as it is.",
+    )
     crop_at: Literal["random", "center"] = Field("random", description="Where the crop lies, after the augmentation.")
     class_crops: Share = Field(
         0,
@@ -281,6 +286,8 @@ class Network(Section):
             raise ValueError(
                 "sampling.rates.role: the rate of pseudo-labelled tiles is pseudo.rate; name other roles only"
             )
+        if self.resize and any(edge % MULTIPLE for edge in width_and_height(self.resize)):
+            raise ValueError(f"resize: width and height must be multiples of {MULTIPLE}")
         if self.class_crops and self.crop_at == "center":
             raise ValueError("class_crops: a crop at the centre cannot lie around a class")
         if self.first_rate and not self.warmup:
