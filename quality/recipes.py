@@ -23,6 +23,7 @@ LEFT_OUT = (
     "std",
     "pseudo",
     "validate_every",
+    "validate_on",
     "seed",
 )
 SAME_COST = (

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from running import PROGRAMS, REPOSITORY
 
+from tilewright.runtime.atomic import MARKS
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -31,7 +33,7 @@ def written(folder):
     return {
         path.relative_to(folder): path.stat().st_mtime_ns
         for path in folder.rglob("*")
-        if path.is_file() and not {".orders", "logs", "benchmarks", ".snakemake_timestamp"} & set(path.parts)
+        if path.is_file() and not {".orders", "logs", "benchmarks", *MARKS} & set(path.parts)
     }
 
 
@@ -54,7 +56,7 @@ def applied(place):
 
 def same(one, other):
     """The names of the files of two folders, whose bytes are the same."""
-    names = sorted(path.name for path in one.iterdir() if path.name != ".snakemake_timestamp")
+    names = sorted(path.name for path in one.iterdir() if path.name not in MARKS)
     assert [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()] == []
     return names
 

@@ -12,6 +12,7 @@ from running import Graph
 from tilewright.check.check import check
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.bundle import read_bundle
+from tilewright.runtime.atomic import MARKS
 from tilewright.runtime.errors import UserError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -89,7 +90,7 @@ def test_a_bundle_gives_what_the_run_gave_that_it_comes_from(finished, bundle_al
 
 def contents(path):
     """The bytes of a file, or of the files of a folder."""
-    files = [path] if path.is_file() else [each for each in path.iterdir() if each.name != ".snakemake_timestamp"]
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.name not in MARKS]
     return {each.name: each.read_bytes() for each in files}
 
 

@@ -43,7 +43,7 @@ from tilewright.project.places import (
     packed_example,
     packed_weights,
 )
-from tilewright.runtime.atomic import atomic_directory, atomic_path
+from tilewright.runtime.atomic import MARK, atomic_directory, atomic_path
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.hashed import file_hash
@@ -250,7 +250,7 @@ def _draw(image: Path, out: Path) -> None:
 
 
 def _listed(folder: Path) -> dict[str, BundleFile]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
     return {
         path.relative_to(folder).as_posix(): BundleFile(sha256=file_hash(path), size=path.stat().st_size)
         for path in paths

@@ -20,6 +20,7 @@ from tilewright.project.bundlefiles import REMEDY, BundleFiles, bundle_files, na
 from tilewright.project.config import (
     ClassName,
     Credits,
+    Edge,
     Name,
     Network,
     Scale,
@@ -89,6 +90,7 @@ class BundleNetwork(Section):
     mean: list[Share] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
     precision: Literal["auto", "32", "16", "bf16"]
+    resize: Edge | None = None
 
     def to_build(self) -> Network:
         """The network as ``build_network`` takes it, without weights to start from."""

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tilewright.runtime.atomic import MARKS
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
 REMEDY = "Get the bundle again, from where it was made."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
-STAMP = ".snakemake_timestamp"
-"""An empty file that Snakemake puts into the folders that its jobs write."""
 ENCRYPTED = 1
 
 
@@ -99,7 +98,7 @@ def _in_folder(path: Path) -> Iterator[tuple[str, int, str]]:
         for entry in sorted((*folders, *files)):
             place = Path(parent, entry)
             name, state = place.relative_to(path).as_posix(), place.lstat()
-            if stat.S_ISDIR(state.st_mode) or (name == STAMP and not state.st_size):
+            if stat.S_ISDIR(state.st_mode) or (name in MARKS and not state.st_size):
                 continue
             yield name, state.st_size, _kind_fault(state.st_mode)
 

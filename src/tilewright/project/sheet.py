@@ -75,6 +75,7 @@ def _write(use: LayoutUse, folder: Path, out: Path, write: Callable[[Path, str],
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
     _check_options(use)
     records = _with_roles(READERS[use.name](folder), test_unlabelled=use.test_unlabelled)
+    _check_names(records, folder)
     folds: dict[str, int] = {}
     if use.group:
         records, folds = group_by_tile(records, folder)
@@ -109,6 +110,17 @@ def _check_options(use: LayoutUse) -> None:
         Problem(option, what, "Leave it out; it is for vasculature.") for option, (on, what) in given.items() if on
     ]
     raise_all(UserError, problems if use.name != "vasculature" else [])
+
+
+def _check_names(records: Sequence[Record], folder: Path) -> None:
+    """Refuse two images of one name, such as those of a folder for training and one for tests."""
+    images: dict[str, list[str]] = {}
+    for record in records:
+        images.setdefault(record["slide"], []).append(record["image"])
+    raise_all(UserError, [
+        Problem(f"{folder}, slide {slide}", f"stands for {' and '.join(several)}.", "Rename or move one of them.")
+        for slide, several in images.items() if len(several) > 1
+    ])  # fmt: skip
 
 
 def _with_roles(records: Sequence[Record], *, test_unlabelled: bool) -> list[Record]:

@@ -14,6 +14,10 @@ from pathlib import Path
 
 from tilewright.runtime.errors import DataError, Problem
 
+MARK = ".tilewright"
+"""An empty file in every folder that was written as one: only such a folder is replaced."""
+MARKS = (MARK, ".snakemake_timestamp")
+"""Empty files in folders that were written here: this project's mark, and Snakemake's in the outputs of its jobs."""
 LEAST_SPACE = 1 << 16
 """Bytes; a disk with less than this counts as full where a step fails."""
 
@@ -23,13 +27,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a private path in the folder of ``path``; on success rename what was written there to ``path``.
 
     Args:
-        path: the destination; its parent folders are created. A file replaces a file, a folder whatever is there.
+        path: the destination; its parent folders are created. A file replaces a file, a folder one that is empty or was
+            written in this way.
 
     Yields:
         The private path, with the same suffix as ``path``; not yet existing.
 
     Raises:
-        DataError: the disk is full, the folder cannot be written, or a file was written where a folder is.
+        DataError: the disk is full, the folder cannot be written, or there is a folder that is not replaced.
     """
     with private_path(path) as private:
         yield private
@@ -77,9 +82,15 @@ def require_space(folder: Path, least: int) -> None:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """As ``atomic_path``, for a folder that exists and is empty when it is yielded."""
+    """As ``atomic_path``, for a folder that exists and holds nothing but its mark when it is yielded.
+
+    Raises:
+        DataError: in addition, at once: what is there was written by somebody else.
+    """
+    _require_own(Path(path))
     with atomic_path(path) as private:
         private.mkdir()
+        (private / MARK).touch()
         yield private
 
 
@@ -112,6 +123,20 @@ def _prepared(path: Path) -> Path:
         remedy = "Choose another folder (pathvars, results), or change its permissions."
         raise DataError(Problem(str(path.parent), what, remedy)) from error
     return private
+
+
+def _require_own(path: Path) -> None:
+    """Make sure that a folder which would be replaced holds nothing of anybody else."""
+    if path.is_dir():
+        names = [entry.name for entry in path.iterdir()]
+        if not names or any(name in MARKS for name in names):
+            return
+        what = f"is a folder with other things in it ({sorted(names)[0]}), and would be replaced. Nothing was changed."
+    elif path.exists():
+        what = "is a file, and a folder is to be written. Nothing was changed."
+    else:
+        return
+    raise DataError(Problem(str(path), what, "Name another folder, or move what is there away."))
 
 
 def _is_full(folder: Path, error: Exception) -> bool:

@@ -10,11 +10,12 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from tilewright.project.config.base import width_and_height
 from tilewright.project.config.training import AUTO, Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
-from tilewright.training.architectures import build_network
+from tilewright.training.architectures import build_network, try_network
 from tilewright.training.devices import has_bf16, strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders, tile_edge
@@ -39,7 +40,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
         The tiles of a batch.
 
     Raises:
-        UserError: a step does not fit into memory; says what would.
+        UserError: the network cannot be used so, or a step does not fit into memory; says what would.
     """
     resumed = state.checkpoint()
     torch.manual_seed(network.seed)
@@ -50,6 +51,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
             note("\n".join(said))
     edge = tile_edge(tiles.archives)
     crop, device = network.crop or edge, torch.device("cuda", device_number())
+    try_network(segmenter, network, *width_and_height(crop))
     fits = trial(segmenter, network, classes, edge, device) if torch.cuda.is_available() else None
     if network.batch_size == AUTO:
         size = state.batch_size(lambda: chosen_batch(network, crop, fits))

@@ -19,6 +19,7 @@ from tilewright.pixels.rasters import create_raster
 from tilewright.project.bundle import bundle_file, read_bundle
 from tilewright.project.config import BundleText, Segmentation, Slides, Tissue, Windows
 from tilewright.project.orders import BundledModel, PackOrder
+from tilewright.runtime.atomic import MARK
 from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError
 from tilewright.training.architectures import build_network
@@ -65,7 +66,7 @@ class Packer:
 @pytest.fixture(scope="session")
 def packed_from(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed")
-    for model, heads in (("near", {"deep_supervision": 1, "image_loss": 0.5}), ("far", {})):
+    for model, heads in (("near", {"deep_supervision": 1, "image_loss": 0.5, "resize": [96, 64]}), ("far", {})):
         for fold in (0, 1):
             trained(folder / "models" / model / f"fold{fold}", fold=fold, epochs=1, precision="32", **heads)
     for number, (slide, shard) in enumerate(SLIDES.items()):
@@ -87,7 +88,8 @@ def packed(packed_from, tmp_path_factory):
 
 
 def files_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 WEIGHTS = [f"weights/{model}/fold{fold}.safetensors" for model in ("far", "near") for fold in (0, 1)]

@@ -154,7 +154,7 @@ def test_the_step_writes_a_mask_and_a_table_for_each_slide(tmp_path):
     project(tmp_path, [feature(box(10, 20, 30, 25), "b"), feature(box(0, 0, 2, 2), "blur")], rows)
     out = run(tmp_path)
     assert sorted(path.name for path in out.iterdir()) == [
-        "s1.outlines.parquet", "s1.tif", "s2.outlines.parquet", "s2.tif",
+        ".tilewright", "s1.outlines.parquet", "s1.tif", "s2.outlines.parquet", "s2.tif",
     ]  # fmt: skip
     with open_raster(out / "s1.tif") as raster:
         mask = raster.read()[0]

@@ -33,6 +33,15 @@ def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney)
     assert rows["bbb"].anatomy is None
 
 
+def test_two_images_of_one_name_are_refused(kidney):
+    """One in the folder for training, one in that for tests: their results would be one file."""
+    (kidney / "test/aaa.tiff").write_bytes((kidney / "train/aaa.tiff").read_bytes())
+    said = refusal("kidney", kidney)
+    assert "slide aaa: stands for " in said
+    assert "train/aaa.tiff and " in said
+    assert "test/aaa.tiff." in said
+
+
 def test_kidney_falls_back_on_the_table_of_run_lengths(kidney):
     (kidney / "train/bbb.json").unlink()
     assert "slides without outlines in train/ or extra/: bbb (1 in all)" in refusal("kidney", kidney)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.runtime.atomic import atomic_directory, atomic_path, write_text
+from tilewright.runtime.atomic import MARK, MARKS, atomic_directory, atomic_path, write_text
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.runtime.locks import state_lock
 
@@ -28,13 +28,44 @@ def fail_while_writing(path, open_it):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("open_it", [atomic_path, atomic_directory])
-def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, open_it):
+def test_an_error_leaves_the_file_that_was_there_and_nothing_else(tmp_path):
     write_text(tmp_path / "a", "before")
     with pytest.raises(ZeroDivisionError):
-        fail_while_writing(tmp_path / "a", open_it)
+        fail_while_writing(tmp_path / "a", atomic_path)
     assert names(tmp_path) == ["a"]
     assert (tmp_path / "a").read_text() == "before"
+
+
+def test_an_error_leaves_the_folder_that_was_there_and_nothing_else(tmp_path):
+    with atomic_directory(tmp_path / "a") as private:
+        (private / "before").touch()
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing(tmp_path / "a", atomic_directory)
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == [MARK, "before"]
+
+
+def test_a_folder_with_other_things_is_never_replaced(tmp_path):
+    """Such as that of the data, named by mistake; nothing is computed first."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "slide.tif").write_text("all there is")
+    with pytest.raises(DataError, match=r"data: is a folder with other things in it \(slide.tif\)"):
+        fail_while_writing(tmp_path / "data", atomic_directory)
+    with pytest.raises(DataError, match="is a file, and a folder is to be written"):
+        fail_while_writing(tmp_path / "data" / "slide.tif", atomic_directory)
+    assert (tmp_path / "data" / "slide.tif").read_text() == "all there is"
+    assert names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("mark", [None, *MARKS])
+def test_a_folder_that_is_empty_or_was_written_so_is_replaced(tmp_path, mark):
+    (tmp_path / "a").mkdir()
+    if mark:
+        (tmp_path / "a" / mark).touch()
+        (tmp_path / "a" / "old").touch()
+    with atomic_directory(tmp_path / "a") as private:
+        (private / "new").touch()
+    assert names(tmp_path / "a") == [MARK, "new"]
 
 
 def test_a_file_never_replaces_a_folder(tmp_path):
@@ -50,7 +81,7 @@ def test_a_folder_replaces_the_folder_that_was_there(tmp_path):
     for name in ("old", "new"):
         with atomic_directory(tmp_path / "a") as private:
             (private / name).touch()
-    assert names(tmp_path / "a") == ["new"]
+    assert names(tmp_path / "a") == [MARK, "new"]
 
 
 def die_while_writing(path):

@@ -109,6 +109,13 @@ def test_the_epoch_of_least_loss_is_kept_if_that_is_monitored(trained, tmp_path)
     assert content["best_val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_options_that_only_fail_when_they_are_used_are_refused(trained, tmp_path):
+    options = {"encoder_depth": 3, "decoder_channels": [16, 8, 8], "decoder_attention_type": "scse"}
+    with pytest.raises(UserError, match=r"Unet with .* takes no tile of 64 x 64 \(.*\)\.\n  Check options"):
+        trained(tmp_path, options=options)
+
+
 def test_half_of_16_bits_on_a_processor_is_refused(trained, tmp_path):
     with pytest.raises(UserError, match="precision 16 needs a GPU"):
         trained(tmp_path, precision="16")

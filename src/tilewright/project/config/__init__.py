@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from tilewright.project.config.base import ANY, IGNORE, ClassName, Name, Section, Share, width_and_height
+from tilewright.project.config.base import ANY, IGNORE, ClassName, Edge, Name, Section, Share, width_and_height
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
@@ -49,10 +49,10 @@ from tilewright.project.config.training import LossName, Network, Pseudo
 
 __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
-    "ClassName", "Config", "Credits", "Dialect", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse", "Limits",
-    "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report", "Scale",
-    "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt", "Tissue",
-    "Windows", "width_and_height",
+    "ClassName", "Config", "Credits", "Dialect", "Edge", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse",
+    "Limits", "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report",
+    "Scale", "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt",
+    "Tissue", "Windows", "width_and_height",
 ]  # fmt: skip
 
 
