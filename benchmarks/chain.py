@@ -43,7 +43,7 @@ def _chain(project, step):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         steps.load_folds = lambda _: ([prediction.finder_of_dark()], ["nucleus"])
         inference = Inference(window=512, overlap=0.25, batch_size=prediction.BATCH)
-        order = PredictOrder(slides=[ours.SLIDE], folds=[0], inference=inference)
+        order = PredictOrder(slides=[ours.SLIDE], parts=["fold0"], averaged=["fold0"], inference=inference)
         return lambda: steps.predict(order, models=[project], scaled=project / "downscale", out=member)
     if step == "ensemble":
         order = EnsembleOrder(slides=[ours.SLIDE], members=["model", "other"], weights={"model": 1, "other": 1})

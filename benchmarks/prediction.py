@@ -34,7 +34,7 @@ def predict(image, network, window, overlap, out, tissue=None):
     mask = Path(out).with_suffix(".tissue.tif")
     with open_raster(Path(image)) as raster:
         size = raster.size
-    (mean,) = layers_of([0], inference)
+    (mean,) = layers_of(["fold0"], inference)
     with create_raster(mask, size) as raster:
         width = round(size.width * (tissue or 1))
         for top in range(0, size.height, 512):
@@ -67,7 +67,7 @@ def host(image, overlap, out):
     yield
     with open_raster(Path(image)) as pixels, open_raster(mask) as where, create_raster(Path(out), size) as result:
         corners = with_tissue(grid(size, 512, overlap), 512, where)
-        (mean,) = layers_of([0], Inference())
+        (mean,) = layers_of(["fold0"], Inference())
         through(pixels, runs(covered(corners, 512, size), size), device, [Map(mean, result)])
     yield
 

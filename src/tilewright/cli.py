@@ -26,6 +26,7 @@ VERBS = {
     "split": ("tilewright.tiles.split:split", "Divide the training shards into folds."),
     "pseudo": ("tilewright.inference.pseudo:pseudo", "Cut the tiles of a test shard as an ensemble labels them."),
     "train": ("tilewright.training.train:train", "Train one fold of a model."),
+    "refit": ("tilewright.training.refit:refit", "Train a model on all training slides, as its folds were."),
     "export": ("tilewright.inference.export:export", "Write a trained fold as ONNX, checked against PyTorch."),
     "predict": ("tilewright.inference.predict:predict", "Predict a shard with a model."),
     "adopt": ("tilewright.inference.adopt:adopt", "Bring saved probabilities of a shard to a scale of the project."),
@@ -88,7 +89,7 @@ def run_step(verb: str, order: Order, **paths: Any) -> None:
         >>> from tilewright import make_order, read_project
         >>> order = make_order(read_project("config/config.yaml"), "rasterize", shard="nest_left")
         >>> run_step("rasterize", order, out="masks")
-        >>> sorted(path.name for path in Path("masks").iterdir())
+        >>> sorted(path.name for path in Path("masks").glob("nest*"))
         ['nest_left.outlines.parquet', 'nest_left.tif']
     """
     _check_verb(verb)

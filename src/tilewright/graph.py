@@ -24,7 +24,7 @@ from tilewright.project.orders import (
     wildcards_of,
     write_order,
 )
-from tilewright.project.places import Places, described_in, parent, weights_file
+from tilewright.project.places import FINAL, Places, described_in, parent, part_of, weights_file
 from tilewright.project.project import Project
 from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import read_sheet
@@ -140,8 +140,8 @@ class Graph:
         return [] if model.start or weights in ("auto", "random", "imagenet") else [weights]
 
     def start_weights(self, wildcards: Any) -> list[str]:
-        """The file of weights of the whole network that a fold of a model starts from, if it names one."""
-        start = self._model(wildcards).start_of(wildcards.fold)
+        """The file of weights of the whole network that a part of a model starts from, if it names one."""
+        start = self._model(wildcards).start_of(_part(wildcards))
         return [str(weights_file(Path(start)))] if start else []
 
     @property
@@ -211,32 +211,33 @@ class Graph:
 
     def seams_network(self, wildcards: Any) -> list[str]:
         """The network of a model whose seams are measured, with its description: that of the first trained fold."""
-        return self._networks_of(wildcards.model, self.project.selected[:1])
+        return self._networks_of(wildcards.model, [part_of(self.project.selected[0])])
 
     def seams_model(self, wildcards: Any) -> str:
         """Its folder."""
-        return self.places.model(wildcards.model, self.project.selected[0])
+        return self.places.model(wildcards.model, part_of(self.project.selected[0]))
 
     def networks(self, wildcards: Any) -> list[str]:
         """The networks that predict a shard, with their descriptions; of a bundle its description or its zip."""
         if path := self._bundle(wildcards.model):
             return [_bundle_input(path)]
-        return self._networks_of(wildcards.model, self.project.folds_of(wildcards.shard))
+        return self._networks_of(wildcards.model, self.project.loaded_parts(wildcards.model, wildcards.shard))
 
     def networks_folders(self, wildcards: Any) -> list[str]:
         """Their folders; the bundle."""
         if path := self._bundle(wildcards.model):
             return [path]
-        return [self.places.model(wildcards.model, fold) for fold in self.project.folds_of(wildcards.shard)]
+        parts = self.project.loaded_parts(wildcards.model, wildcards.shard)
+        return [self.places.model(wildcards.model, part) for part in parts]
 
     def _bundle(self, member: str) -> str | None:
         """The bundle of a member, if it comes from one."""
         own = self.project.bundled.members.get(member)
         return self.project.config.bundles[own.bundle].path if own else None
 
-    def _networks_of(self, model: str, folds: Iterable[int]) -> list[str]:
+    def _networks_of(self, model: str, parts: Iterable[str]) -> list[str]:
         kinds = (self.places.network, self.places.card)
-        return [place(model, fold) for fold in folds for place in kinds]
+        return [place(model, part) for part in parts for place in kinds]
 
     def training_tiles(self, wildcards: Any) -> list[str]:
         """Archives of all shards that a model is trained on or validated on."""
@@ -257,9 +258,19 @@ class Graph:
         return parent(self.places.tiles(self._model(wildcards).tiles))
 
     def pseudo_tiles(self, wildcards: Any) -> list[str]:
-        """Pseudo-labelled archives that a fold of a model is trained on."""
-        shards = pseudo_labelled(self.project, wildcards.model, int(wildcards.fold))
-        return [self.places.pseudo(wildcards.model, wildcards.fold, shard) for shard in shards]
+        """Pseudo-labelled archives that a part of a model is trained on."""
+        part = _part(wildcards)
+        shards = pseudo_labelled(self.project, wildcards.model, part)
+        return [self.places.pseudo(wildcards.model, part, shard) for shard in shards]
+
+    def fitted(self, wildcards: Any) -> list[str]:
+        """What the trained folds of a model tell of their trainings."""
+        kinds = (self.places.card, self.places.history)
+        return [place(wildcards.model, part_of(fold)) for fold in self.project.selected for place in kinds]
+
+    def fitted_folders(self, wildcards: Any) -> list[str]:
+        """Their folders."""
+        return [self.places.model(wildcards.model, part_of(fold)) for fold in self.project.selected]
 
     def pseudo_members(self, wildcards: Any) -> list[str]:
         """Predictions that label a shard for a model."""
@@ -289,9 +300,9 @@ class Graph:
         return parent(self.places.scaled(self.project.grid_scale(wildcards.ensemble)))
 
     def trained(self, wildcards: Any) -> list[str]:
-        """Weights and cards of all folds of the members of an ensemble."""
+        """Weights and cards of the parts of the members of an ensemble that predict test slides."""
         models = self.project.trained(wildcards.ensemble)
-        return [path for model in models for path in self._networks_of(model, self.project.selected)]
+        return [path for model in models for path in self._networks_of(model, self.project.going_out(model))]
 
     def bundles(self, wildcards: Any) -> list[str]:
         """The bundles in an ensemble or before its trainings, each by its description or its zip."""
@@ -311,9 +322,9 @@ class Graph:
 
     @property
     def all_curves(self) -> list[str]:
-        """Learning curves of all models and folds."""
-        folds = self.project.selected
-        return [self.places.curves(model, fold) for model in self.project.config.models for fold in folds]
+        """Learning curves of all trainings."""
+        models = self.project.config.models
+        return [self.places.curves(model, part) for model in models for part in self.project.trained_parts(model)]
 
     @property
     def all_seams(self) -> list[str]:
@@ -374,6 +385,12 @@ class Graph:
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]
+
+
+def _part(wildcards: Any) -> str:
+    """The part of a model that a training gives: a fold, or what is trained on all slides."""
+    fold = getattr(wildcards, "fold", None)
+    return FINAL if fold is None else part_of(fold)
 
 
 def _bundle_input(path: str) -> str:

@@ -30,16 +30,16 @@ def test_results_are_written_and_read_by_the_steps_that_the_page_names(tmp_path,
     config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
     config["ensembles"]["second"] = {"models": {"again": 1}, "calibration": {"min_area": "fit"}}
     config["ensembles"]["fitted"] = {"models": {"near": 1, "far": 1}, "weights": "fit"}
+    config["models"]["far"]["final"] = config["models"]["again"]["final"] = True
     project.write_config(config)
     readers = defaultdict(set)
     for writer, reader in edges(project):
         readers[writer].add(reader)
     rows = re.findall(r"^\| `(\w+)[/.].*?` \|(.*)\|(.*)\|$", PAGE, re.MULTILINE)
-    said = {folder: (by.strip(" `"), set(re.findall(r"`(\w+)`", to))) for folder, by, to in rows}
-    assert dict(said.values()) == {**readers, "encode": set(), "measure": set(), "pack": set(), "report": set()}
-    places = {VERBS_OF.get(folder, folder): writer for folder, (writer, _) in said.items()}
-    for name, writer in places.items():
-        assert f"``{writer}``" in getattr(Places, name).__doc__
+    said = {by.strip(" `"): set(re.findall(r"`(\w+)`", to)) for _, by, to in rows}
+    assert said == {**readers, "encode": set(), "measure": set(), "pack": set(), "report": set()}
+    for folder, by, _ in rows:
+        assert f"`{by.strip()}`" in getattr(Places, VERBS_OF.get(folder, folder)).__doc__
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ NO_ROUND = {"model": "unet", "fold": "0", "shard": "test"}
         (lambda project: tilewright.make_order(project, "rasterize"), "rasterize needs shard; given: none."),
         (lambda project: tilewright.make_order(project, "train", model="unet", fold="9"), 'there is no fold "9"'),
         (
-            lambda project: tilewright.make_order(project, "pseudo", model="unet", fold="0", shard="test"),
+            lambda project: tilewright.make_order(project, "pseudo", model="unet", part="fold0", shard="test"),
             "has no pseudo-labels",
         ),
         (lambda project: run("predikt", tilewright.make_order(project, "split")), 'Did you mean "predict"?'),

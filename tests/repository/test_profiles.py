@@ -20,7 +20,7 @@ def asked():
 def test_the_profile_asks_for_what_the_rules_ask_for():
     profile = yaml.safe_load(PROFILE.read_text())["set-resources"]
     amounts = {name: {key: each[key] for key in ("mem_mb", "runtime") if key in each} for name, each in profile.items()}
-    assert {name for name, each in amounts.items() if len(each) == 1} == {"train", "predict", "seams"}
+    assert {name for name, each in amounts.items() if len(each) == 1} == {"train", "refit", "predict", "seams"}
     assert amounts == asked()
 
 

@@ -49,17 +49,18 @@ def orders(graph):
         ("slides__levels", False, {"downscale", "pack"}),
         ("tiles__fine__overlap", 0.25, {"tile"}),
         ("tiles__fine__blank", {"keep": 0}, {"tile"}),
-        ("tiles__fine__at", "random", {"train"}),
+        ("tiles__fine__at", "random", {"train", "refit"}),
         ("tiles__fine__scattered", 3, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
-        ("folds__seed", 1, {"split", "train", "predict", "weigh", "calibrate", "report", "seams"}),
+        ("folds__seed", 1, {"split", "train", "refit", "predict", "weigh", "calibrate", "report", "seams"}),
         ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
-        ("models__near__learning_rate", 0.5, {"train"}),
-        ("models__near__optimizer_options", {"eps": 1e-7}, {"train"}),
-        ("models__near__ema_warmup", True, {"train"}),
-        ("models__near__shared_rate", 2, {"train"}),
-        ("models__near__validate_on", ["grid"], {"train"}),
-        ("models__near__start", "w.safetensors", {"train", "report"}),
+        ("models__near__learning_rate", 0.5, {"train", "refit"}),
+        ("models__near__optimizer_options", {"eps": 1e-7}, {"train", "refit"}),
+        ("models__near__ema_warmup", True, {"train", "refit"}),
+        ("models__near__shared_rate", 2, {"train", "refit"}),
+        ("models__near__validate_on", ["grid"], {"train", "refit"}),
+        ("models__near__start", "w.safetensors", {"train", "refit", "report"}),
+        ("models__near__final", True, {"pack", "report"}),
         ("models__near__inference__tta", "d4", {"predict", "seams", "pack"}),
         ("models__near__inference__batch_size", 3, {"predict", "seams"}),
         ("seams__max_edge", 99, {"seams"}),
@@ -111,7 +112,7 @@ COLUMNS = {
     "region": ("0,0,50,50", {"rasterize", "downscale", "report"}),
     "anatomy": ("b1.geojson", set()),
     "stain": ("pas", set()),
-    "group": ("aa", {"split", "train", "weigh", "calibrate", "report"}),
+    "group": ("aa", {"split", "train", "refit", "weigh", "calibrate", "report"}),
 }
 
 
@@ -189,7 +190,7 @@ def test_a_file_that_is_missing_is_no_input(graph, project):
 def test_a_fold_learns_from_test_shards_of_groups_that_it_does_not_validate_on(graph, project, group, learned):
     project.write_sheet([{**row, "group": group} if row["role"] == "test" else row for row in project.rows()])
     found = graph(models__near__pseudo={"from": "other"}, ensembles__other={"models": {"far": 1}})
-    (fold,) = found.project.folds_of("a")
+    fold = found.project.folds["a"].fold
     wildcards = SimpleNamespace(model="near", fold=str(fold), shard="t")
     paths = [f"results/pseudo/near/fold{fold}/t.h5"] if learned else []
     assert found.pseudo_tiles(wildcards) == paths
@@ -235,7 +236,40 @@ def test_a_training_shard_is_predicted_by_the_fold_that_did_not_see_it_and_a_tes
     test = SimpleNamespace(shard="t", model="near")
     assert found.networks_folders(test) == ["results/models/near/fold0", "results/models/near/fold1"]
     order = json.loads(Path(found.order("predict")({"shard": "t", "model": "near"})).read_text())
-    assert order["folds"] == [0, 1]
+    assert order["parts"] == order["averaged"] == ["fold0", "fold1"]
+
+
+@pytest.mark.parametrize(
+    ("members", "parts"),
+    [("auto", ["final"]), ("final", ["final"]), ("folds", ["fold0", "fold1"]), ("both", ["fold0", "fold1", "final"])],
+)
+def test_what_was_trained_on_all_slides_predicts_test_slides_and_no_others(graph, members, parts):
+    found = graph(models__near__final=True, models__near__inference__members=members)
+    fold = found.project.folds["a"].fold
+    assert found.networks_folders(SimpleNamespace(shard="a", model="near")) == [f"results/models/near/fold{fold}"]
+    test = SimpleNamespace(shard="t", model="near")
+    assert found.networks_folders(test) == [f"results/models/near/{part}" for part in parts]
+    order = json.loads(Path(found.order("predict")({"shard": "t", "model": "near"})).read_text())
+    assert order["parts"] == order["averaged"] == parts
+    packed = json.loads(Path(found.order("pack")({"ensemble": "both"})).read_text())
+    assert {one["name"]: one["parts"] for one in packed["members"]} == {"near": parts, "far": ["fold0", "fold1"]}
+    networks = [f"results/models/near/{part}/{name}" for part in parts for name in FILES]
+    assert set(networks) == {path for path in found.trained(SimpleNamespace(ensemble="both")) if "/near/" in path}
+
+
+def test_what_is_trained_on_all_slides_learns_how_long_from_the_folds(graph):
+    found = graph(models__near__final=True, models__near__start="weights/fold{fold}.safetensors")
+    near = SimpleNamespace(model="near")
+    told = [f"results/models/near/fold{fold}/{name}" for fold in (0, 1) for name in ("model.json", "history.csv")]
+    assert found.fitted(near) == told
+    assert found.fitted_folders(near) == ["results/models/near/fold0", "results/models/near/fold1"]
+    assert found.start_weights(near) == ["weights/final.safetensors"]
+    assert found.start_weights(SimpleNamespace(model="near", fold="1")) == ["weights/fold1.safetensors"]
+
+
+def test_members_that_are_not_trained_are_refused(graph):
+    with pytest.raises(UserError, match=r"inference\.members: both needs final: true"):
+        graph(models__near__inference__members="both")
 
 
 FILES = ("model.safetensors", "model.json")

@@ -2,6 +2,7 @@ from snakemake.exceptions import WorkflowError
 
 from tilewright.graph import Graph, folder, name_pattern
 from tilewright.project.demands import Demands
+from tilewright.project.places import FINAL, PART
 from tilewright.project.storage import url_of
 from tilewright.runtime.attempts import grown, let_grow
 from tilewright.runtime.codeversion import code_version
@@ -63,3 +64,4 @@ wildcard_constraints:
     predictions=name_pattern(project.config.predictions),
     ensemble=name_pattern(ENSEMBLES),
     fold=r"\d+",
+    part=PART,

@@ -6,9 +6,9 @@ rule pseudo:
     output:
         archive=places.pseudo(),
     log:
-        places.log("pseudo/{model}/fold{fold}/{shard}"),
+        places.log("pseudo/{model}/{part}/{shard}"),
     benchmark:
-        places.benchmark("pseudo/{model}/fold{fold}/{shard}")
+        places.benchmark("pseudo/{model}/{part}/{shard}")
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -20,7 +20,7 @@ rule pseudo:
         order=order("pseudo"),
         code=code("inference.pseudo"),
     message:
-        "Pseudo-labels of {wildcards.shard} for {wildcards.model}, fold {wildcards.fold}"
+        "Pseudo-labels of {wildcards.shard} for {wildcards.model}, {wildcards.part}"
     shell:
         "tilewright pseudo --order {params.order:q} --members {input.members:q} --scaled {input.scaled:q}"
         " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
@@ -61,7 +61,7 @@ rule train:
         order=order("train"),
         tiles=graph.tiles_folder,
         scaled=graph.scaled_folder,
-        pseudo=folder(places.pseudo()),
+        pseudo=folder(places.pseudo(part="fold{fold}")),
         out=places.model(),
         code=code("training.train"),
     message:
@@ -69,4 +69,51 @@ rule train:
     shell:
         "tilewright train --order {params.order:q} --model {wildcards.model:q} --fold {wildcards.fold}"
         " --folds {input.folds:q} --tiles {params.tiles:q} --scaled {params.scaled:q} --pseudo {params.pseudo:q}"
+        " --workers {resources.workers} --out {params.out:q} 2> {log:q}"
+
+
+rule refit:
+    input:
+        fitted=graph.fitted,
+        tiles=graph.training_tiles,
+        scaled=graph.training_scaled,
+        pseudo=graph.pseudo_tiles,
+        encoder=graph.encoder_weights,
+        start=graph.start_weights,
+    output:
+        network=places.network(part=FINAL),
+        card=places.card(part=FINAL),
+        history=places.history(part=FINAL),
+        curves=report(
+            places.curves(part=FINAL),
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"model": "{model}", "fold": "all slides"},
+        ),
+        batch=places.batch(part=FINAL),
+    log:
+        places.log("refit/{model}"),
+    benchmark:
+        places.benchmark("refit/{model}")
+    conda:
+        "../../envs/environment.yaml"
+    threads: demands.training_threads
+    resources:
+        mem_mb=grown(demands.training_memory, places.log("refit/{model}")),
+        runtime=720,
+        gpu=demands.training_gpus,
+        workers=demands.loading_workers,
+    params:
+        order=order("refit"),
+        fitted=graph.fitted_folders,
+        tiles=graph.tiles_folder,
+        scaled=graph.scaled_folder,
+        pseudo=folder(places.pseudo(part=FINAL)),
+        out=places.model(part=FINAL),
+        code=code("training.refit"),
+    message:
+        "Train {wildcards.model} on all training slides"
+    shell:
+        "tilewright refit --order {params.order:q} --model {wildcards.model:q} --fitted {params.fitted:q}"
+        " --tiles {params.tiles:q} --scaled {params.scaled:q} --pseudo {params.pseudo:q}"
         " --workers {resources.workers} --out {params.out:q} 2> {log:q}"

@@ -38,10 +38,10 @@ from tilewright.project.places import (
     BUNDLE,
     CARD,
     MODEL_CARD,
-    fold_folder,
     image_file,
     packed_example,
     packed_weights,
+    part_folder,
 )
 from tilewright.runtime.atomic import MARK, atomic_directory, atomic_path
 from tilewright.runtime.codeversion import code_version
@@ -71,11 +71,11 @@ def pack(
 
     Args:
         order: the models, their weights, what is told of them, and the slides that they have seen.
-        models: folder of the trained models, ``{model}/fold{fold}``.
+        models: folder of the trained models, ``{model}/{part}``.
         calibration: the JSON of ``calibrate``: thresholds, least sizes, scores.
         weights: the JSON of ``weigh``; read where the order says that weights are fitted.
         scaled: folder of the ensemble's scale, ``{shard}/{slide}.image.tif``.
-        out: the folder to write: ``bundle.json``, ``README.md``, ``weights/{model}/fold{fold}.safetensors`` and
+        out: the folder to write: ``bundle.json``, ``README.md``, ``weights/{model}/{part}.safetensors`` and
             ``examples/{slide}.jpg``.
         zip_: also write the same as ``{out}.zip``.
 
@@ -87,11 +87,11 @@ def pack(
     kept = [one for place, one in enumerate(order.members) if shares[one.name] or not place]
     used = dict.fromkeys(one.bundle for one in kept if one.bundle)
     inside = [read_bundle(path) for path in (*(order.bundles[name] for name in used), *order.starts)]
-    cards = {one.name: [_card(models, one.name, fold) for fold in order.folds] for one in kept if not one.model}
+    cards = {one.name: [_card(models, one.name, part) for part in one.parts] for one in kept if not one.model}
     members = [
         _taken(one, one.model.member, shares[one.name])
         if one.model
-        else _member(one, cards[one.name], order.folds, shares[one.name])
+        else _member(one, cards[one.name], shares[one.name])
         for one in kept
     ]
     with atomic_directory(out) as folder:
@@ -113,15 +113,15 @@ def pack(
 
 
 def _write_weights(one: PackMember, member: BundleMember, order: PackOrder, models: Path, folder: Path) -> None:
-    """Write the files of a member: taken from its bundle as they are, or of the folds that were trained here."""
+    """Write the files of a member: taken from its bundle as they are, or of the parts that were trained here."""
     files = [folder / file.file for file in member.weights]
     files[0].parent.mkdir(parents=True)
     if one.model:
         for file, content in zip(files, bundled_weights(order.bundles[one.bundle], one.model), strict=True):
             file.write_bytes(content)
         return
-    for file, fold in zip(files, order.folds, strict=True):
-        _pack_network(fold_folder(models, one.name, fold), member.network, file)
+    for file, part in zip(files, one.parts, strict=True):
+        _pack_network(part_folder(models, one.name, part), member.network, file)
 
 
 def _described(
@@ -190,8 +190,8 @@ def write_zip(folder: Path, out: Path) -> None:
             archive.writestr(entry, content)
 
 
-def _card(models: Path, model: str, fold: int) -> dict[str, Any]:
-    folder = fold_folder(models, model, fold)
+def _card(models: Path, model: str, part: str) -> dict[str, Any]:
+    folder = part_folder(models, model, part)
     return read_document(folder / CARD, folder)
 
 
@@ -202,7 +202,7 @@ def _taken(one: PackMember, member: BundleMember, weight: float) -> BundleMember
 
 
 def _pack_network(trained: Path, network: BundleNetwork, out: Path) -> None:
-    """Write the weights of a trained fold, without the heads that only its training needed."""
+    """Write the weights of a trained part, without the heads that only its training needed."""
     segmenter, classes = load_model(trained)
     bare = build_network(network.to_build(), len(classes), pretrained=False)
     weights = segmenter.state_dict()
@@ -211,8 +211,8 @@ def _pack_network(trained: Path, network: BundleNetwork, out: Path) -> None:
     out.write_bytes(save({name: tensor.contiguous() for name, tensor in bare.state_dict().items()}))
 
 
-def _member(one: PackMember, cards: Sequence[dict[str, Any]], folds: Sequence[int], weight: float) -> BundleMember:
-    """What is told of a model: by its order, and by the cards of its folds."""
+def _member(one: PackMember, cards: Sequence[dict[str, Any]], weight: float) -> BundleMember:
+    """What is told of a model: by its order, and by the cards of its parts."""
     first, known = cards[0], [card["mpp"] for card in cards if card["mpp"]]
     return BundleMember(
         name=one.name,
@@ -222,7 +222,7 @@ def _member(one: PackMember, cards: Sequence[dict[str, Any]], folds: Sequence[in
         inference=one.inference,
         weight=weight,
         bands=[Band(name, TARGET) for name in first["classes"]],
-        weights=[Weights(role=f"fold{fold}", file=packed_weights(one.name, f"fold{fold}")) for fold in folds],
+        weights=[Weights(role=part, file=packed_weights(one.name, part)) for part in one.parts],
     )
 
 

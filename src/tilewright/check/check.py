@@ -24,7 +24,7 @@ from tilewright.project.config import Config, Model, Network, Scale
 from tilewright.project.configfile import location_of, parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import EncodeOrder, split_rows
-from tilewright.project.places import Places, weights_file
+from tilewright.project.places import FINAL, Places, part_of, weights_file
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheet import ensure_sheet
@@ -201,9 +201,9 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
 
 def _check_start(where: str, model: Model, config: Config, findings: Findings) -> None:
     """Weights that are neither there nor made by the graph; those of one fold for all folds."""
-    places, folds = Places.of(config.pathvars), range(config.folds.count)
-    made = {Path(places.network(name, fold)) for name in config.models for fold in folds}
-    files = dict.fromkeys(weights_file(Path(model.start_of(str(fold)) or "")) for fold in folds)
+    places, folds = Places.of(config.pathvars), [part_of(fold) for fold in range(config.folds.count)]
+    made = {Path(places.network(name, part)) for name in config.models for part in [*folds, FINAL]}
+    files = dict.fromkeys(weights_file(Path(model.start_of(part) or "")) for part in folds)
     for file in files:
         if file not in made and not file.is_file():
             remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."

@@ -1,6 +1,6 @@
-"""Maps of a slide that several folds predict in several views: the mean of all, and single folds and views."""
+"""Maps of a slide that several networks predict in several views: their mean, and single networks and views."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,20 +24,21 @@ class Layer:
     groups: tuple[frozenset[Seen], ...]
 
 
-def layers_of(folds: Sequence[int], inference: Inference) -> list[Layer]:
-    """The maps that are written of a slide, the mean of all first.
+def layers_of(parts: Sequence[str], inference: Inference, averaged: Collection[str] | None = None) -> list[Layer]:
+    """The maps that are written of a slide, the mean first.
 
-    A single fold, or a single view, is the mean itself and has no map of its own.
+    A single part, or a single view, is the mean itself and has no map of its own.
 
     Args:
-        folds: number of the fold of each network.
+        parts: the part of the model (``fold0``, ``final``) that each network is.
         inference: views, blending, and what is kept.
+        averaged: the parts whose mean is the model's; None: all.
     """
     count = len(list(views(inference.tta, inference.tta_scales, width_and_height(inference.window))))
-    networks, seen = range(len(folds)), range(count)
+    networks, seen = [place for place, part in enumerate(parts) if averaged is None or part in averaged], range(count)
     layers = [_layer("", networks, seen, inference)]
-    if "folds" in inference.keep and len(folds) > 1:
-        layers += [_layer(f"fold{fold}", [place], seen, inference) for place, fold in enumerate(folds)]
+    if "folds" in inference.keep and len(parts) > 1:
+        layers += [_layer(part, [place], seen, inference) for place, part in enumerate(parts)]
     if "views" in inference.keep and count > 1:
         layers += [_layer(f"view{view}", networks, [view], inference) for view in seen]
     return layers

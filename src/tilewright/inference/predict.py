@@ -1,7 +1,7 @@
-"""Probabilities of a slide from the folds of a model.
+"""Probabilities of a slide from the parts of a model: folds, or what was trained on all slides.
 
 The slide's scaled image is decoded once, block by block, by a thread that is ahead of the networks. On their device it
-is cut into overlapping windows, which all folds see; their mean probabilities are blended by the weight of a pixel's
+is cut into overlapping windows, which all networks see; their mean probabilities are blended by the weight of a pixel's
 place in its window, and rounded. Windows without tissue are left out; there the probability is 0.
 """
 
@@ -46,15 +46,15 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
     """Predict every slide of a shard.
 
     Args:
-        order: the slides, windows and blending, and the number of each fold.
-        models: of each fold the folder with ``model.safetensors`` and ``model.json``; or the bundle.
+        order: the slides, windows and blending, and which part of the model each network is.
+        models: of each part the folder with ``model.safetensors`` and ``model.json``; or the bundle.
         scaled: the shard's folder of scaled images, at the scale of the model.
-        out: the folder to write: ``{slide}.tif``, the mean of the folds, one band a class: uint8, 255 being a
-            probability of 1, or with the depth float16 the probability; and what is kept of single folds
+        out: the folder to write: ``{slide}.tif``, the mean of the parts that count, one band a class: uint8, 255
+            being a probability of 1, or with the depth float16 the probability; and what is kept of single parts
             (``{slide}.fold{k}.tif``) and views (``{slide}.view{v}.tif``, in the order of ``views.views``).
 
     Raises:
-        DataError: a model or an image cannot be read, or the folds hold different classes.
+        DataError: a model or an image cannot be read, or the parts hold different classes.
     """
     torch.set_num_threads(order.inference.threads)
     with claimed_gpus(), torch.inference_mode(), atomic_directory(out) as folder:
@@ -85,7 +85,7 @@ def _predict_slide(
                     probability_file(folder, slide, layer.part), image.size, bands=len(classes), dtype=depth, tags=tags
                 )
             ))
-            for layer in layers_of(order.folds, order.inference)
+            for layer in layers_of(order.parts, order.inference, order.averaged)
         ]  # fmt: skip
         predict_image(segmenters, image, tissue, order.inference, maps, slide)
 

@@ -24,7 +24,7 @@ from tilewright.pixels.grid import BLOCK, Corner, Size, Window, blocks, grid, si
 from tilewright.pixels.rasters import Raster, create_raster, open_raster
 from tilewright.project.config import Inference, width_and_height
 from tilewright.project.orders import SeamsOrder
-from tilewright.project.places import image_file, tissue_file
+from tilewright.project.places import FINAL, image_file, tissue_file
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.gpu import claimed_gpus
 from tilewright.runtime.progress import note
@@ -156,7 +156,7 @@ def _predicted(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "probabilities.tif"
         with create_raster(path, image.size, bands=classes) as out:
-            (mean,) = layers_of([0], inference)
+            (mean,) = layers_of([FINAL], inference)
             predict_windows([segmenter], image, corners, inference, [Map(mean, out)])
         with open_raster(path) as raster:
             return raster.read().astype(np.float32) / np.float32(255)

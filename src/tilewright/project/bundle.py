@@ -38,7 +38,7 @@ from tilewright.runtime.errors import DataError, Problem, raise_all
 FORMAT = 1
 TARGETS = ("mask",)
 """What the bands of a network may stand for; mask: the probability that a pixel is of the class."""
-ROLE = re.compile(r"fold(0|[1-9][0-9]*)")
+ROLE = re.compile(r"fold(0|[1-9][0-9]*)|final")
 SUFFIXES = (".jpg", ".md", WEIGHTS_SUFFIX)
 """How the files beside ``bundle.json`` end. Whatever else there is could be a pickle, which would be executed."""
 MOST_BYTES = 1 << 26
@@ -54,7 +54,7 @@ def _known_target(target: str) -> str:
 
 def _known_role(role: str) -> str:
     if not ROLE.fullmatch(role):
-        raise ValueError(f'the role "{role}" is unknown to this tilewright, which knows fold0, fold1 and so on')
+        raise ValueError(f'the role "{role}" is unknown to this tilewright, which knows fold0, fold1 ... and final')
     return role
 
 
@@ -105,7 +105,7 @@ class PixelSize(Section):
 
 
 class Weights(Section):
-    """A file of weights, and which part of the cross-validation it was trained in."""
+    """A file of weights, and which part of a model it is: ``fold0`` of the cross-validation, or ``final``."""
 
     role: Annotated[str, AfterValidator(_known_role)]
     file: str
@@ -122,7 +122,7 @@ class BundleMember(Section):
         inference: windows, blending, views.
         weight: its weight in the ensemble, shared equally by its files; only ratios count.
         bands: what the channels of its network stand for.
-        weights: its files, one a fold.
+        weights: its files, one a fold, and of the training on all slides.
     """
 
     name: Name
@@ -135,9 +135,9 @@ class BundleMember(Section):
     weights: list[Weights] = Field(min_length=1)
 
     @property
-    def folds(self) -> list[int]:
-        """The number of the fold of each file."""
-        return [int(one.role.removeprefix("fold")) for one in self.weights]
+    def parts(self) -> list[str]:
+        """The part of the model (``fold0``, ``final``) that each file is."""
+        return [one.role for one in self.weights]
 
 
 class Score(Section):

@@ -20,7 +20,7 @@ WORKER = 400
 TRAINED, PREDICTED = 7.0, 1.5
 """Kilobytes for each pixel of a batch: U-Nets held 1.9 (resnet34) to 6.4 (efficientnet-b4) in training and 0.4 to 1.3
 in prediction, with efficientnet-b7 16 and 0.7."""
-FOLD = 100
+NETWORK = 100
 """Of the weights of a network."""
 BANDS = 1200
 """Of rows of pixels and sums, at most, and of what waits to be written."""
@@ -74,9 +74,9 @@ class Demands:
         return 1 if visible_gpus() else 0
 
     def prediction_memory(self, wildcards: Any) -> int:
-        """Megabytes of a prediction by all folds: networks, rows of the slide, and without a GPU a batch of windows."""
-        inference, folds = self._predicting(wildcards.model)
-        shared = BANDS + FOLD * folds
+        """Megabytes of a prediction by all parts of a model: networks, rows of the slide, without a GPU a batch."""
+        inference, parts = self._predicting(wildcards.model)
+        shared = BANDS + NETWORK * parts
         if self.gpu:
             return GPU_PROCESS + shared
         pixels = math.prod(each * max(inference.tta_scales) for each in width_and_height(inference.window))
@@ -88,5 +88,5 @@ class Demands:
     def _predicting(self, name: str) -> tuple[Inference, int]:
         if name in self.project.bundled.members:
             spec = self.project.bundled.members[name].spec
-            return Inference(**spec.inference.model_dump()), len(spec.folds)
-        return self.project.config.models[name].inference, self.project.config.folds.count
+            return Inference(**spec.inference.model_dump()), len(spec.parts)
+        return self.project.config.models[name].inference, len(self.project.trained_parts(name))

@@ -16,6 +16,10 @@ from tilewright.runtime.errors import Problem, UserError
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
 BATCH = "batch.jpg"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
+FINAL = "final"
+"""The part of a model that is trained on all training slides; the others are ``fold0``, ``fold1`` and so on."""
+PART = r"fold\d+|final"
+"""A pattern of parts."""
 WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
 """How files end that a training may start from; a zip is a bundle."""
 SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.json"
@@ -82,37 +86,37 @@ class Places:
         """Table of ``split``."""
         return f"{self.results}/folds.csv"
 
-    def pseudo(self, model: str = "{model}", fold: str | int = "{fold}", shard: str = "{shard}") -> str:
-        """Archive of ``pseudo``: tiles of a test shard that a fold of a model learns from."""
-        return str(archive_file(Path(f"{self.results}/pseudo/{model}/fold{fold}"), shard))
+    def pseudo(self, model: str = "{model}", part: str = "{part}", shard: str = "{shard}") -> str:
+        """Archive of ``pseudo``: tiles of a test shard that a part of a model learns from."""
+        return str(archive_file(Path(f"{self.results}/pseudo/{model}/{part}"), shard))
 
-    def model(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
-        """Folder of ``train``: a trained fold of a model."""
-        return str(fold_folder(Path(self.all_models()), model, fold))
+    def model(self, model: str = "{model}", part: str = "fold{fold}") -> str:
+        """Folder of ``train``, or with the part ``FINAL`` of ``refit``: a trained part of a model."""
+        return str(part_folder(Path(self.all_models()), model, part))
 
     def all_models(self) -> str:
-        """Folder of the trained models, as ``fold_folder`` names what is in it."""
+        """Folder of the trained models, as ``part_folder`` names what is in it."""
         return f"{self.results}/models"
 
-    def network(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
-        """Weights of a trained fold."""
-        return f"{self.model(model, fold)}/{NETWORK}"
+    def network(self, model: str = "{model}", part: str = "fold{fold}") -> str:
+        """Weights of a trained part."""
+        return f"{self.model(model, part)}/{NETWORK}"
 
-    def card(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
-        """How to build the network of a trained fold."""
-        return f"{self.model(model, fold)}/{CARD}"
+    def card(self, model: str = "{model}", part: str = "fold{fold}") -> str:
+        """How to build the network of a trained part."""
+        return f"{self.model(model, part)}/{CARD}"
 
-    def history(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+    def history(self, model: str = "{model}", part: str = "fold{fold}") -> str:
         """Losses and scores of a training, a row an epoch."""
-        return f"{self.model(model, fold)}/{HISTORY}"
+        return f"{self.model(model, part)}/{HISTORY}"
 
-    def curves(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+    def curves(self, model: str = "{model}", part: str = "fold{fold}") -> str:
         """The same as a picture."""
-        return f"{self.model(model, fold)}/{CURVES}"
+        return f"{self.model(model, part)}/{CURVES}"
 
-    def batch(self, model: str = "{model}", fold: str | int = "{fold}") -> str:
+    def batch(self, model: str = "{model}", part: str = "fold{fold}") -> str:
         """A batch of a training as its network sees it, as a picture."""
-        return f"{self.model(model, fold)}/{BATCH}"
+        return f"{self.model(model, part)}/{BATCH}"
 
     def probabilities(self, model: str = "{model}", shard: str = "{shard}") -> str:
         """Folder of ``predict``: probabilities of a shard by a model."""
@@ -190,9 +194,14 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def fold_folder(models: Path, model: str, fold: str | int) -> Path:
-    """Folder of a trained fold of a model below that of all models."""
-    return models / model / f"fold{fold}"
+def part_of(fold: int) -> str:
+    """The part of a model that a fold validates on."""
+    return f"fold{fold}"
+
+
+def part_folder(models: Path, model: str, part: str) -> Path:
+    """Folder of a trained part of a model below that of all models."""
+    return models / model / part
 
 
 def packed_weights(model: str, role: str) -> str:

@@ -1,12 +1,13 @@
 """A config, its slide sheet and its folds, together: what a user asks for. Imports nothing heavy."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from tilewright.project.bundled import Bundled, bundles_of_start
 from tilewright.project.config import Config, Model, Scale, Section
+from tilewright.project.places import FINAL, part_of
 from tilewright.project.rows import Role, Row, Sheet
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
@@ -87,6 +88,7 @@ class Project:
         config = self.config
         known: Mapping[str, Collection[str]] = {
             "shard": self._shards, "scale": self.scales, "tiles": config.tiles, "fold": self._folds,
+            "part": [*map(part_of, self.selected), FINAL],
             "model": [*config.models, *self.bundled.members], "ensemble": config.ensembles,
             "predictions": config.predictions,
         }  # fmt: skip
@@ -285,14 +287,27 @@ class Project:
         classes = self.bundled.bundles[named[0]].classes if len(named) == 1 else []
         return {one.name: Bounds(one.threshold, one.min_area) for one in classes}
 
-    def folds_of(self, shard: str) -> Sequence[int]:
-        """The folds whose models predict a shard: the one that did not see it, else all."""
+    def trained_parts(self, model: str) -> list[str]:
+        """The parts of a model that are trained."""
+        return [*map(part_of, self.selected), *([FINAL] if self.config.models[model].final else [])]
+
+    def going_out(self, model: str) -> list[str]:
+        """The parts of a model that predict test slides, and go into bundles."""
+        return self.config.models[model].going_out(self.selected)
+
+    def parts_of(self, model: str, shard: str) -> list[str]:
+        """The parts of a model that predict a shard: the fold that did not see it, else those that go out."""
         own = self.folds.get(shard)
-        return self.selected if own is None or own.fold is None else [own.fold]
+        return self.going_out(model) if own is None or own.fold is None else [part_of(own.fold)]
+
+    def loaded_parts(self, model: str, shard: str) -> list[str]:
+        """The same with the folds that label a shard for another model."""
+        folds = map(part_of, self.selected) if self.labels_a_round(model, shard) else ()
+        return sorted({*self.parts_of(model, shard), *folds}, key=self.trained_parts(model).index)
 
     def labels_a_round(self, model: str, shard: str) -> bool:
-        """Whether single folds of a model label a shard for another one, by the key pseudo."""
+        """Whether the folds of a model label a shard for another one, by the key pseudo."""
         rounds = (spec.pseudo for spec in self.config.models.values())
         sources = {one.source for one in rounds if one}
         labelling = any(model in self.config.ensembles[source].models for source in sources)
-        return labelling and shard not in self.folds and len(self.selected) > 1
+        return labelling and shard not in self.folds

@@ -8,6 +8,7 @@ import pandas as pd
 
 from tilewright.project.config import ANY
 from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
+from tilewright.project.places import FINAL
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.reading import Results, Scores
 from tilewright.runtime.errors import listed
@@ -61,8 +62,9 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
         "all_models": figure("figures/models.png"),
         "folds": list(_folds(order)),
         "seams": found.seams,
+        "finals": found.finals,
         "models": [
-            _model(name, model, found.histories[name])
+            _model(name, model, found.histories[name], found.finals.get(name))
             | {
                 "figure": figure(f"figures/curves-{name}.png"),
                 "batch": figure(f"figures/batch-{name}.jpg"),
@@ -128,7 +130,7 @@ def _folds(order: ReportOrder) -> Iterator[dict[str, Any]]:
             }
 
 
-def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame]) -> dict[str, Any]:
+def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame], final: int | None) -> dict[str, Any]:
     best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
     return {
         "name": name,
@@ -139,6 +141,9 @@ def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame])
         "loss": " + ".join(f"{_weight(term):g} {loss}" for loss, term in sorted(model.loss.items())),
         "epochs": model.epochs,
         "labelled_elsewhere": model.labelled_elsewhere,
+        "final": final,
+        "by_folds": any(part != FINAL for part in model.going_out),
+        "by_final": FINAL in model.going_out,
         "folds": [
             {"fold": fold, "epoch": int(histories[fold]["epoch"][row]) + 1, "dice": float(histories[fold]["dice"][row])}
             for fold, row in best.items()

@@ -10,7 +10,16 @@ import shapely
 
 from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
-from tilewright.project.places import SLIDE_SCORES, SUMMARY, Places, image_file, mask_file, outlines_file
+from tilewright.project.places import (
+    FINAL,
+    SLIDE_SCORES,
+    SUMMARY,
+    Places,
+    image_file,
+    mask_file,
+    outlines_file,
+    part_of,
+)
 from tilewright.report.analysis import Labels
 from tilewright.runtime.documents import read_document
 from tilewright.segments.predictions import read_columns
@@ -42,6 +51,7 @@ class Results:
     Attributes:
         histories: of each model the history of each fold that was trained.
         sizes: trained parameters of the network of each model that was trained.
+        finals: epochs of each model's training on all slides, where it is done.
         batches: of each model a picture of a batch of its first fold, where there is one.
         seams: of each model that has been measured, as ``seams`` writes them.
         labels: what is annotated on each slide whose masks are there.
@@ -50,6 +60,7 @@ class Results:
 
     histories: Mapping[str, Mapping[int, pd.DataFrame]]
     sizes: Mapping[str, int]
+    finals: Mapping[str, int]
     batches: Mapping[str, Path]
     seams: Mapping[str, Mapping[str, Any]]
     labels: tuple[Labels, ...]
@@ -67,6 +78,7 @@ def read_results(order: ReportOrder, places: Places) -> Results:
     return Results(
         histories={model: _histories(places, model, folds) for model in order.models},
         sizes={model: read_document(path)["parameters"] for model, path in _first(places.card, order, folds).items()},
+        finals={model: read_document(path)["best_epoch"] + 1 for model, path in _finals(places, order)},
         batches=_first(places.batch, order, folds),
         seams={model: read_document(path) for model, path in seams.items() if path.is_file()},
         labels=tuple(labels_of(order.rows, places, order.colors)),
@@ -74,14 +86,20 @@ def read_results(order: ReportOrder, places: Places) -> Results:
     )
 
 
-def _first(place: Callable[[str, int], str], order: ReportOrder, folds: Sequence[int]) -> dict[str, Path]:
+def _first(place: Callable[[str, str], str], order: ReportOrder, folds: Sequence[int]) -> dict[str, Path]:
     """A file of the first trained fold of each model that has one."""
-    paths = {model: [Path(place(model, fold)) for fold in folds] for model in order.models}
+    paths = {model: [Path(place(model, part_of(fold))) for fold in folds] for model in order.models}
     return {model: next(filter(Path.is_file, each)) for model, each in paths.items() if any(map(Path.is_file, each))}
 
 
+def _finals(places: Places, order: ReportOrder) -> list[tuple[str, Path]]:
+    """The descriptions of the networks that were trained on all slides."""
+    cards = [(model, Path(places.card(model, FINAL))) for model in order.models]
+    return [(model, card) for model, card in cards if card.is_file()]
+
+
 def _histories(places: Places, model: str, folds: list[int]) -> dict[int, pd.DataFrame]:
-    paths = {fold: Path(places.history(model, fold)) for fold in folds}
+    paths = {fold: Path(places.history(model, part_of(fold))) for fold in folds}
     return {fold: pd.read_csv(path) for fold, path in paths.items() if path.is_file()}
 
 

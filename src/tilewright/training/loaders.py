@@ -54,7 +54,7 @@ def read_tiles(
 
     Args:
         training: shards to train on.
-        validation: shards to validate on.
+        validation: shards to validate on; none where nothing is validated.
         classes: names of the classes.
         kinds: kinds of the tiles that are validated on.
 
@@ -71,7 +71,7 @@ def read_tiles(
     validation_table = table.select(held_out & np.isin(table.kind, kinds))
     tiles = Tiles(archives, folders, training_table.select(~repeated), validation_table, int(repeated.sum()))
     for part, use, key in ((tiles.training, "train", ""), (tiles.validation, "validate", ", look at validate_on")):
-        if not len(part):
+        if not len(part) and (validation or part is tiles.training):
             what = f"no labelled tiles to {use} on."
             remedy = f"Lower min_tissue of the tile set{key}, or check the outlines."
             raise DataError(Problem(str(archives[0].parent), what, remedy))

@@ -26,6 +26,7 @@ from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import is_intact, write_hashed
 from tilewright.runtime.progress import note
+from tilewright.training.course import Course
 from tilewright.training.curves import draw_curves
 from tilewright.training.schedules import lulls
 from tilewright.training.task import RAW, SegmentationTask
@@ -59,11 +60,20 @@ class TrainingState(lightning.Callback):
     Attributes:
         folder: of the state.
         history: one row an epoch; what was not validated is missing from it.
-        best: the best weights.
+        best: the best weights; where nothing is validated, those of the end.
+        course: how it goes, where nothing is validated; else None.
     """
 
-    def __init__(self, folder: Path, network: Network, curves: Path) -> None:
-        self.folder, self._network, self._curves = folder, network, curves
+    def __init__(self, folder: Path, network: Network, curves: Path, course: Course | None = None) -> None:
+        """Begin, or go on.
+
+        Args:
+            folder: of the state.
+            network: how it is trained.
+            curves: the picture of the history.
+            course: how it goes, where nothing is validated.
+        """
+        self.folder, self._network, self._curves, self.course = folder, network, curves, course
         self.history, self.best = list[Row](), Best(-1, RAW, -math.inf, "")
         self._began = 0.0
         self._before = ""
@@ -171,7 +181,7 @@ class TrainingState(lightning.Callback):
         return {kind: sign * values[name] for kind, name in names.items() if math.isfinite(values.get(name, math.nan))}
 
     def _keep_best(self, trainer: lightning.Trainer, task: SegmentationTask, values: Row) -> None:
-        scores = self._scores(values)
+        scores = self._scores(values) if self.course is None else self._of_the_end(trainer, task, self.course)
         kind = max(scores, key=scores.__getitem__, default=RAW)
         if scores and scores[kind] > self.best[2]:
             weights = _plain(task.weights(kind))
@@ -180,9 +190,17 @@ class TrainingState(lightning.Callback):
                 file = write_hashed(self.folder, "best", ".safetensors", partial(save_file, weights)).name
             self.best = Best(trainer.current_epoch, kind, scores[kind], file)
 
+    def _of_the_end(self, trainer: lightning.Trainer, task: SegmentationTask, course: Course) -> dict[str, float]:
+        """After the last epoch the kind of weights that is kept, where nothing says how good they are."""
+        kind = course.weights if course.weights in task.validated() else RAW
+        return {kind: 0.0} if trainer.current_epoch + 1 == course.epochs else {}
+
     def _judge(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Lower the learning rate or end the training, as the history asks for."""
         assert isinstance(task, SegmentationTask)
+        if self.course:
+            task.reduction = self.course.reductions[min(len(self.history), self.course.epochs - 1)]
+            return
         scores = [max(found.values()) for row in self.history if (found := self._scores(row))]
         plateau, stopping = self._network.plateau, self._network.stopping
         if self._network.schedule == "plateau":

@@ -1,46 +1,10 @@
-"""Train one fold of a model and write what prediction and people need.
+"""Train one fold of a model and write what prediction and people need; the files are those of ``fitting``."""
 
-``model.safetensors`` holds the best weights, ``model.json`` how to build the network again, ``history.csv`` one row an
-epoch, ``curves.png`` the same as a picture, ``batch.jpg`` a batch as the network sees it, ``events/`` the history for
-TensorBoard with pictures of validation tiles.
-"""
-
-import hashlib
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from tilewright.project.config.training import Network
 from tilewright.project.orders import TrainOrder
-from tilewright.project.places import BATCH, CARD, CURVES, HISTORY, NETWORK, archive_file, weights_file
-from tilewright.project.project import Assignment
-from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.codeversion import code_version
-from tilewright.runtime.documents import write_document
-from tilewright.runtime.errors import Problem, UserError
-from tilewright.runtime.gpu import claimed_gpus
-from tilewright.runtime.hashed import file_hash
-from tilewright.runtime.locks import state_lock
-from tilewright.runtime.progress import note
-from tilewright.tiles.archive import TrainingShard
-from tilewright.tiles.split import EXTERNAL, require_folds
-from tilewright.training.architectures import parameters, spelt_out
-from tilewright.training.curves import draw_curves
-from tilewright.training.loaders import Tiles, device_number, read_tiles
-from tilewright.training.optimizers import check_optimizer
-from tilewright.training.picture import draw_batch
-from tilewright.training.start import started
-from tilewright.training.state import TrainingState
-from tilewright.training.trainer import run_training
-
-PACKAGES = ("tilewright", "torch", "lightning", "segmentation-models-pytorch", "timm", "albumentations")
+from tilewright.tiles.split import require_folds
+from tilewright.training.fitting import Sources, fit
 
 
 def train(
@@ -78,126 +42,6 @@ def train(
         DataError: folds that are not those of sheet and config, no tiles to train on or to validate on, or a training
             that diverges.
     """
-    check_optimizer(order.network)
-    order = order.model_copy(update={"network": started(order.network)})
-    network = order.network.model_copy(update={"workers": workers})
-    torch.set_num_threads(network.threads)
-    os.environ.setdefault("OMP_NUM_THREADS", str(network.threads))  # Lightning sets threads of several processes by it
     require_folds(folds, order.folds)
-    training, validation = _shards(order.folds, fold, tiles)
-    if order.at == "random":
-        training = [replace(shard, scaled=_folder_of(shard, scaled)) for shard in training]
-    labelled = ((archive_file(pseudo, shard), group) for shard, group in order.pseudo.items())
-    training += [TrainingShard(archive, group, "pseudo") for archive, group in labelled]
-    with _sole_process(out / "state", network.devices):
-        parts = read_tiles(training, validation, order.classes, network.validate_on)
-        state = TrainingState(out / "state", network, out / CURVES)
-        prints: list[str] = []
-        if device_number() == 0:
-            told = f"{len(parts.training)} tiles to train on, {len(parts.validation)} to validate on"
-            left = f"; {parts.repeated} that repeat more than 90 % of another are left out" if parts.repeated else ""
-            note(f"{model}, fold {fold}: {told}{left}")
-            prints = _prints(training, validation)
-            state.prepare(
-                _digest(_told(order), code_version("training.train"), str(fold), *prints, *_of_weights(network))
-            )
-            draw_batch(parts, network, order.classes, out / BATCH)
-        size = run_training(parts, network, order.classes, state, out)
-        if device_number() == 0:
-            order = order.model_copy(update={"network": order.network.model_copy(update={"batch_size": size})})
-            _write_outputs(state, _card(order, parts, prints), fold, out)
-            state.clear()
-
-
-def _shards(folds: Sequence[Assignment], fold: int, tiles: Path) -> tuple[list[TrainingShard], list[TrainingShard]]:
-    """Shards to train on and shards to validate on."""
-    training: list[TrainingShard] = []
-    validation: list[TrainingShard] = []
-    for one in folds:
-        shard = TrainingShard(archive_file(tiles, one.shard), one.group, EXTERNAL if one.fold is None else "train")
-        (validation if one.fold == fold else training).append(shard)
-    if not validation:
-        raise UserError(
-            Problem("--fold", f"no shard is validated in fold {fold}.", "Choose a fold that folds.csv names.")
-        )
-    return training, validation
-
-
-def _folder_of(shard: TrainingShard, scaled: Path | None) -> Path:
-    """The folder of the scaled slides of a shard."""
-    if scaled is None:
-        what = "tiles at random places are read from scaled slides."
-        raise UserError(Problem("--scaled", what, "Name the folder of the scaled shards."))
-    return scaled / shard.archive.stem
-
-
-@contextmanager
-def _sole_process(folder: Path, devices: int) -> Iterator[None]:
-    """Hold the state and the GPUs; the processes of further devices run under what the first one holds."""
-    if device_number():
-        yield
-        return
-    with state_lock(folder), claimed_gpus(devices):
-        yield
-
-
-def _prints(training: Sequence[TrainingShard], validation: Sequence[TrainingShard]) -> list[str]:
-    """What each shard is used for, with a hash of its archive."""
-    return [
-        f"{use} {shard.role} {shard.group} {file_hash(shard.archive)}"
-        for use, shards in (("train", training), ("validate", validation))
-        for shard in shards
-    ]
-
-
-def _told(order: TrainOrder) -> str:
-    """What the order says of the training itself; the shards are in the prints."""
-    return order.model_dump_json(exclude={"folds", "pseudo"})
-
-
-def _of_weights(network: Network) -> list[str]:
-    """A hash of the file of weights that the network or its encoder starts from, if there is one."""
-    path = weights_file(Path(network.start)) if network.start else Path(network.encoder_weights)
-    return [file_hash(path)] if path.is_file() else []
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _write_outputs(state: TrainingState, card: dict[str, object], fold: int, out: Path) -> None:
-    with atomic_path(out / NETWORK) as private:
-        shutil.copyfile(state.weights, private)
-        weights = file_hash(private)
-    history = state.table()
-    with atomic_path(out / HISTORY) as private:
-        history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
-    best = state.best
-    draw_curves(history, best.epoch, out / CURVES)
-    content = {
-        "format": 1,
-        **card,
-        "weights": weights,
-        "fold": fold,
-        "best_epoch": best.epoch,
-        "best_weights": best.kind,
-    }
-    content |= {f"best_{state.monitor}": abs(best.score)}
-    write_document(out / CARD, content)
-
-
-def _card(order: TrainOrder, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:
-    """What a model is: its config with the normalisation spelt out, pixel and network size, hash of tiles, versions."""
-    return {
-        **order.model_copy(update={"network": spelt_out(order.network)}).model_dump(exclude={"folds", "pseudo"}),
-        "mpp": _pixel_sizes(tiles),
-        "parameters": parameters(order.network, len(order.classes)),
-        "tiles": _digest(*prints),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
-def _pixel_sizes(tiles: Tiles) -> dict[str, float] | None:
-    """Smallest and largest pixel of the training tiles, in micrometres; None where no slide tells."""
-    known = tiles.training.mpp[~np.isnan(tiles.training.mpp)]
-    return {"min": round(float(known.min()), 6), "max": round(float(known.max()), 6)} if len(known) else None
+    sources = Sources(tiles, pseudo, scaled)
+    fit(order, title=f"{model}, fold {fold}", fold=fold, sources=sources, out=out, workers=workers)

@@ -96,7 +96,7 @@ def _fit(
         warnings.filterwarnings("ignore", module="lightning|torch")
         try:
             _trainer(network, state, len(training), out, shared).fit(
-                task, training, validation, ckpt_path=resumed, weights_only=True
+                task, training, None if state.course else validation, ckpt_path=resumed, weights_only=True
             )
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -107,7 +107,7 @@ def _fit(
 
 def _trainer(network: Network, state: TrainingState, batches: int, out: Path, shared: str) -> lightning.Trainer:
     return lightning.Trainer(
-        max_epochs=network.epochs,
+        max_epochs=state.course.epochs if state.course else network.epochs,
         accelerator="auto",
         devices=network.devices,
         strategy=shared,

@@ -137,7 +137,7 @@ def _blended(image, corners, network, inference):
     pieces = (read_piece(image, window, pinned=where.type == "cuda") for window in wanted)
     windows = cut(pieces, corners, edge, image.size, Rows(3, whole, edge, torch.uint8, where))
     results = ((corner, values) for (corner, _), values in in_batches(windows, compute, 3))
-    blend, result = Blend(inference, layers_of([0], inference), 1, image.size), torch.zeros_like(image.pixels[:1])
+    blend, result = Blend(inference, layers_of(["fold0"], inference), 1, image.size), torch.zeros_like(image.pixels[:1])
     for part in on_host(blended(results, corners, blend, Band(whole, blend, where))):
         if part.copied:
             part.copied.synchronize()

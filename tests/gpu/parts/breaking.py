@@ -116,7 +116,7 @@ def _predicted(setting, segmenter, size):
     from tilewright.project.config import Inference
 
     inference, out = Inference(window=setting.size(512, 64), batch_size=size), setting.folder / "memory.tif"
-    (layer,) = layers_of([0], inference)
+    (layer,) = layers_of(["fold0"], inference)
     with torch.inference_mode(), scaled(setting, setting.size(4096, 300)) as (image, tissue):
         with create_raster(out, image.size) as raster:
             predict_image([segmenter], image, tissue, inference, [Map(layer, raster)])

@@ -54,7 +54,9 @@ def _steps(setting, folder):
         rows=[DownscaleRow(slide=SLIDE, image=folder / "slide.tif")],
         scales={"half": Scale(factor=2)}, classes=demo.NAMES, tissue=Tissue(), masks=False,
     )  # fmt: skip
-    predicting = PredictOrder(slides=[SLIDE], folds=[0], inference=Inference(window=setting.size(512, 128)))
+    predicting = PredictOrder(
+        slides=[SLIDE], parts=["fold0"], averaged=["fold0"], inference=Inference(window=setting.size(512, 128))
+    )
     averaging = EnsembleOrder(slides=[SLIDE], members=["demo"], weights={"demo": 1.0})
     finding = SegmentOrder(
         rows=[SegmentRow(slide=SLIDE)], colors=dict.fromkeys(demo.NAMES, "#d95f02"), segmentation=Segmentation(),

@@ -107,7 +107,7 @@ def agreement(setting):
     share = float(np.mean([(each >= 128).mean() for each in right]))
     setting.tell("share of the masks that is set", share, "", "0.01 to 0.9", 0.01 < share < 0.9)
     predict(
-        order_of(PredictOrder, SHEET, "test", folds=[0], inference=inference),
+        order_of(PredictOrder, SHEET, "test", parts=["fold0"], averaged=["fold0"], inference=inference),
         models=[model], scaled=scaled, out=setting.folder / "predicted",
     )  # fmt: skip
     _compare(setting, "by the step", read(setting.folder / "predicted"), right, 0.99 if setting.on_gpu else 0.999)
@@ -128,7 +128,7 @@ def maps(setting, segmenter, scaled, inference):
     from tilewright.pixels.rasters import create_raster, open_raster
     from tilewright.project.places import image_file, tissue_file
 
-    (layer,) = layers_of([0], inference)
+    (layer,) = layers_of(["fold0"], inference)
     out = setting.folder / f"{setting.part}.maps"
     for slide in slides():
         with (

@@ -120,7 +120,7 @@ def _predicted(setting, count):
     made = [build_network(network, 1, pretrained=False).eval().to(setting.device) for _ in range(count)]
     window = setting.size(512, 64)
     inference = Inference(window=window, batch_size=setting.size(32, 4), **WINDOWS)
-    (layer,) = layers_of(range(count), inference)
+    (layer,) = layers_of([f"fold{place}" for place in range(count)], inference)
     out = setting.folder / f"{setting.part}.tif"
 
     def everything():

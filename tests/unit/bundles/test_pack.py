@@ -47,9 +47,10 @@ class Packer:
 
     def order(self, **changes):
         rows = [{"slide": slide, "shard": shard} for slide, shard in SLIDES.items()]
-        members = [{"name": name, "inference": Windows(window=64, blend="hann")} for name in ("near", "far")]
+        shared = {"inference": Windows(window=64, blend="hann"), "parts": ["fold0", "fold1"]}
+        members = [{"name": name, **shared} for name in ("near", "far")]
         settings = {
-            "format": 1, "ensemble": "both", "text": BundleText(**TEXT), "members": members, "folds": [0, 1],
+            "format": 1, "ensemble": "both", "text": BundleText(**TEXT), "members": members,
             "bundles": {}, "starts": [],
             "colors": {"gland": "#112233", "vessel": "#d95f02"}, "weights": {"near": 3, "far": 1}, "fit": False,
             "aim": "pooled", "tissue": Tissue(), "slides": Slides(), "segmentation": Segmentation(fill_holes=7),
@@ -283,7 +284,7 @@ def packed_with(packed_from, tmp_path):
         bundles["outer"] = content(
             **OUTER, trained_on=[f"{0:064x}", "b" * 64], versions={"torch": "2.5, 2.6"}, members=[member("near")]
         )
-        members = [{"name": "near", "inference": Windows(window=64)}]
+        members = [{"name": "near", "inference": Windows(window=64), "parts": ["fold0", "fold1"]}]
         for name, said in bundles.items():
             found = read_bundle(write_bundle(tmp_path / name, said))
             members += [

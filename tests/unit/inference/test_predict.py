@@ -48,7 +48,7 @@ def maps_of(tmp_path, networks, image, tissue=None, **options):
     write(tmp_path / "i.tif", image)
     write(tmp_path / "t.tif", tissue)
     inference = Inference(**{"window": 64, "overlap": 0.25, **options})
-    layers = layers_of(range(len(networks)), inference)
+    layers = layers_of([f"fold{place}" for place in range(len(networks))], inference)
     files = {layer.part: tmp_path / f"o{layer.part}.tif" for layer in layers}
     with torch.inference_mode(), ExitStack() as stack:
         image_raster, tissue_raster = (stack.enter_context(open_raster(tmp_path / f"{name}.tif")) for name in "it")
@@ -127,7 +127,7 @@ def test_an_image_too_wide_for_the_device_is_predicted_in_strips_without_seams(
 
 
 def test_a_strip_holds_no_more_than_its_memory():
-    layers = layers_of([0, 1], Inference(keep=["folds"]))
+    layers = layers_of(["fold0", "fold1"], Inference(keep=["folds"]))
     blend = Blend(Inference(window=512), layers, 3, Size(10**6, 10**6))
     for memory in (10**9, 1024 * (3 + 4 * 10) * 8 * 4096):
         width = blend.strip_width(memory)
@@ -199,7 +199,7 @@ def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
     """Where windows vote by AND, one of them that misses an object removes it."""
     with create_raster(tmp_path / "o.tif", Size(96, 64)) as out:
         sure, weak = (torch.full((1, 1, 64, 64), each) for each in (0.95, 0.1))
-        blend = Blend(Inference(window=64), layers_of([0], Inference()), 1, Size(96, 64))
+        blend = Blend(Inference(window=64), layers_of(["fold0"], Inference()), 1, Size(96, 64))
         corners = [Corner(0, 0), Corner(32, 0)]
         band = Band(Window(0, 0, 96, 64), blend, torch.device("cpu"))
         for part in blended(zip(corners, (sure, weak), strict=True), corners, blend, band):
@@ -276,7 +276,7 @@ def test_convolutions_are_measured_once_for_the_one_size_of_windows_and_exact_in
     write(tmp_path / "a.image.tif", np.full((3, 40, 50), 128, np.uint8), Frame(0, 0, 50, 40, Size(50, 40)))
     write(tmp_path / "a.tissue.tif", np.ones((1, 40, 50), np.uint8))
     monkeypatch.setattr(predict, "load_folds", lambda _: ([Watching()], ["gland"]))
-    order = PredictOrder(slides=["a"], folds=[0], inference=Inference(window=64))
+    order = PredictOrder(slides=["a"], parts=["fold0"], averaged=["fold0"], inference=Inference(window=64))
     predict.predict(order, models=[tmp_path], scaled=tmp_path, out=tmp_path / "out")
     assert seen == [(True, half is not None)]
     assert not torch.backends.cudnn.benchmark
@@ -308,7 +308,7 @@ def test_what_a_device_does_stays_on_it(blend, depth):
     with FakeTensorMode(), torch.inference_mode():
         with device:
             networks = [Convolution(), Convolution()]
-        what = Blend(inference, layers_of([0, 1], inference), 2, size)
+        what = Blend(inference, layers_of(["fold0", "fold1"], inference), 2, size)
         image = Piece(0, 0, torch.zeros(3, 20, 130, dtype=torch.uint8))
         parts = list(computed(iter([image]), networks, corners, what, strip, "image"))
     assert {part.values.device.type for part in parts} == {"cuda"}

@@ -15,7 +15,7 @@ NOISE = np.random.default_rng(0)
 def probabilities(network, images, tta, scales=(1.0,)):
     """Mean probabilities of windows over all views (windows x classes x edge x edge)."""
     inference = Inference(window=images.shape[-1], tta=tta, tta_scales=list(scales))
-    (mean,) = layers_of([0], inference)
+    (mean,) = layers_of(["fold0"], inference)
     return group_means([network], torch.from_numpy(images), inference, mean.groups)[:, 0].numpy()
 
 

@@ -126,8 +126,8 @@ DAMAGES = {
     "no format": (said(lambda said: said.pop("format")), 'its format "None" is none'),
     "an unknown key": (said(lambda said: said.update(extra=1)), "bundle.json, extra: Extra inputs"),
     "an unknown role": (
-        said(lambda said: said["members"][0]["weights"][0].update(role="final")),
-        'members.0.weights.0.role: the role "final" is unknown to this tilewright',
+        said(lambda said: said["members"][0]["weights"][0].update(role="teacher")),
+        'members.0.weights.0.role: the role "teacher" is unknown to this tilewright',
     ),
     "an unknown target": (
         said(lambda said: first_member(said, bands=[["gland", "centre"]])),

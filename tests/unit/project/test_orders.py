@@ -101,7 +101,7 @@ def test_every_class_is_labelled_on_pseudo_labelled_tiles(project, configured):
     project.write_sheet([{**row, "labelled": "gland"} for row in project.rows()])
     further = {"again": {**project.config()["models"]["near"], "pseudo": {"from": "both"}}}
     project = configured(lambda config: config["models"].update(further))
-    order = make_order(project, "pseudo", model="again", fold="1", shard="t")
+    order = make_order(project, "pseudo", model="again", part="fold1", shard="t")
     assert [(own.part, own.weight) for own in order.members] == [("fold1", 2), ("fold1", 1)]
     assert {row.labelled for row in order.rows} == {("gland", "vessel")}
 

@@ -130,9 +130,11 @@ def second_round(project_with, project, models):
 
 def test_members_from_elsewhere_label_every_fold_alike(project_with, project):
     found = second_round(project_with, project, {"near": 1, "kidney": 4, "theirs": 1})
-    order = PseudoOrder.of(found, "again", "1", "t")
+    order = PseudoOrder.of(found, "again", "fold1", "t")
     assert found.members("all") == ["near", "theirs", "kidney.near", "kidney.far"]
     assert [(one.part, one.weight) for one in order.members] == [("fold1", 1), ("", 1), ("", 3), ("", 1)]
+    # what validates nothing learns from what predicts test slides
+    assert [one.part for one in PseudoOrder.of(found, "again", "final", "t").members] == [""] * 4
 
 
 @pytest.mark.parametrize("elsewhere", ["kidney", "theirs"])

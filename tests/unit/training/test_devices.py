@@ -71,7 +71,7 @@ def test_a_training_on_two_gpus_keeps_the_activations(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     network = Network(tiles="any", encoder_weights="random", devices=2, precision="32")
     trainer.run_training(
-        SimpleNamespace(archives=[]), network, ["gland"], SimpleNamespace(checkpoint=lambda: None), tmp_path
+        SimpleNamespace(archives=[]), network, ["gland"], SimpleNamespace(checkpoint=lambda: None, course=None), tmp_path
     )
     norms = [each for each in seen["task"].modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
     assert all(isinstance(each, torch.nn.SyncBatchNorm) for each in norms)
@@ -142,7 +142,7 @@ def test_a_gpu_measures_convolutions_and_multiplies_in_tf32_unless_32_bits_are_a
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     asked = {}
     monkeypatch.setattr(trainer.lightning, "Trainer", lambda **options: asked.update(options))
-    trainer._trainer(Network(tiles="any", precision="bf16"), None, 3, tmp_path, "auto")
+    trainer._trainer(Network(tiles="any", precision="bf16"), SimpleNamespace(course=None), 3, tmp_path, "auto")
     assert asked["benchmark"] == (True if gpu else None)
     monkeypatch.setattr(trainer, "loaders", lambda *_: 1 / 0)
     found = []

@@ -158,7 +158,7 @@ def test_a_model_is_trained_on_such_tiles_and_predicts_in_such_windows(trained, 
     seen = []
     segmenter.network.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
     inference = Inference(window=[128, 96], skip_background=False)
-    (mean,) = layers_of([0], inference)
+    (mean,) = layers_of(["fold0"], inference)
     folder = trained.folder / "s" / "a"
     with (
         torch.inference_mode(),

@@ -207,7 +207,7 @@ def test_the_normalisation_is_that_of_the_config_else_of_a_file_of_this_project(
 
 def test_no_weights_of_the_encoder_are_needed():
     assert Network(tiles="small", encoder="tu-test_resnet.r160_in1k", start="w.safetensors").encoder_weights == "auto"
-    with pytest.raises(ValueError, match="the package has none"):
+    with pytest.raises(ValueError, match="the packages have none"):
         Network(tiles="small", encoder="tu-test_resnet.r160_in1k")
 
 

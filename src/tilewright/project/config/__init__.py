@@ -4,10 +4,11 @@ From these models come the defaults, the JSON schema in ``workflow/schemas``, ``
 misspelt key. No result depends on this package: what a step depends on reaches it as the values of its order.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tilewright.project.config.base import ANY, IGNORE, ClassName, Edge, Name, Section, Share, width_and_height
@@ -46,6 +47,7 @@ from tilewright.project.config.results import (
     Windows,
 )
 from tilewright.project.config.training import LossName, Network, Pseudo
+from tilewright.project.places import FINAL, part_of
 
 __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
@@ -60,6 +62,18 @@ class Model(Network):
     """A network, how it is trained and how it predicts."""
 
     inference: Inference = Field(Inference(), description="How slides are predicted.")
+
+    @model_validator(mode="after")
+    def _has_its_members(self) -> Self:
+        if self.inference.members in ("final", "both") and not self.final:
+            raise ValueError(f"inference.members: {self.inference.members} needs final: true")
+        return self
+
+    def going_out(self, folds: Sequence[int]) -> list[str]:
+        """The parts, of those with the folds, that predict test slides and go into bundles."""
+        members = self.inference.members
+        kept = ("final" if self.final else "folds") if members == "auto" else members
+        return [*([] if kept == "final" else map(part_of, folds)), *([] if kept == "folds" else [FINAL])]
 
 
 class Config(Section):

@@ -45,6 +45,11 @@ Thresholds = Annotated[
 class Inference(Windows):
     """How a slide is predicted: overlapping windows, blended by weights."""
 
+    members: Literal["auto", "folds", "final", "both"] = Field(
+        "auto",
+        description="What predicts test slides, and goes into bundles: the mean of the folds, the model that was "
+        "trained on all training slides (final), or the mean of them all; auto: final where there is one, else folds.",
+    )
     batch_size: int | None = Field(
         None, ge=1, description="Windows predicted together; none: 4, on a GPU as many as fit into its memory."
     )
@@ -52,7 +57,8 @@ class Inference(Windows):
     keep: list[Literal["folds", "views"]] = Field(
         [],
         description="Maps that are written beside the mean of a slide: folds: of each fold (SLIDE.fold0.tif), where "
-        "several predict it; views: of each view of the test-time augmentation (SLIDE.view0.tif).",
+        "several predict it, and of the final one; views: of each view of the test-time augmentation "
+        "(SLIDE.view0.tif).",
     )
     depth: Literal["uint8", "float16"] = Field(
         "uint8", description="Type of the model's probabilities on disk: 0 to 255, or 0 to 1 in half precision."

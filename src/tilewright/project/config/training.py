@@ -260,6 +260,11 @@ class Network(Section):
     )
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
     stopping: Stopping | None = Field(None, description="Early end.")
+    final: bool = Field(
+        False,
+        description="Train once more on all training slides, for as long as most folds took to their best; "
+        "inference.members says what predicts test slides then.",
+    )
     precision: Literal["auto", "32", "16", "bf16"] = Field(
         "auto",
         description="Arithmetic; auto: on a GPU bfloat16, on older ones 16-bit floats, mixed with 32; on a CPU 32.",
@@ -298,6 +303,6 @@ class Network(Section):
             raise ValueError(f"batch_size {self.batch_size} cannot be shared by {self.devices} devices")
         return self
 
-    def start_of(self, fold: str) -> str | None:
-        """What the training of a fold starts from, if that is named."""
-        return self.start and self.start.replace("{fold}", fold)
+    def start_of(self, part: str) -> str | None:
+        """What the training of a part (``fold0``, ``final``) starts from, if that is named."""
+        return self.start and self.start.replace("fold{fold}", part).replace("{fold}", part.removeprefix("fold"))

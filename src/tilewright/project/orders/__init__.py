@@ -55,6 +55,7 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
     "split": SplitOrder.of,
     "pseudo": PseudoOrder.of,
     "train": TrainOrder.of,
+    "refit": TrainOrder.of_final,
     "predict": PredictOrder.of,
     "adopt": AdoptOrder.of,
     "seams": SeamsOrder.of,

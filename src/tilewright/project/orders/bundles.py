@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import Field
+
 from tilewright.project.bundle import FORMAT
 from tilewright.project.config import BundleText, Section, Segmentation, Slides, Tissue, Windows
 from tilewright.project.orders.base import Order, StepRow
@@ -23,12 +25,14 @@ class PackMember(Section):
     Attributes:
         name: its name among the members.
         inference: how it predicts.
+        parts: its parts that go out, of a model that was trained here.
         bundle: name of the bundle that it comes from; empty: it was trained here.
         model: what that bundle says of it.
     """
 
     name: str
     inference: Windows
+    parts: list[str] = Field([])
     bundle: str = ""
     model: BundledModel | None = None
 
@@ -36,7 +40,7 @@ class PackMember(Section):
     def of(cls, project: Project, name: str) -> Self:
         """A member of an ensemble."""
         if name not in project.bundled.members:
-            return cls(name=name, inference=_windows(project.model(name).inference))
+            return cls(name=name, inference=_windows(project.model(name).inference), parts=project.going_out(name))
         own = project.bundled.members[name]
         model = BundledModel.of(project.bundled.bundles[own.bundle], own.spec)
         return cls(name=name, inference=own.spec.inference, bundle=own.bundle, model=model)
@@ -51,7 +55,6 @@ class PackOrder(Order):
         text: the words of those who made it.
         colors: the colour of each class.
         members: the models, the one at the ensemble's scale first.
-        folds: the folds of those that were trained here.
         bundles: the bundles that the others come from, by name.
         starts: the bundles that the trainings started from.
         weights: weights of the models.
@@ -66,7 +69,6 @@ class PackOrder(Order):
     text: BundleText
     colors: dict[str, str]
     members: list[PackMember]
-    folds: list[int]
     bundles: dict[str, Path]
     starts: list[Path]
     weights: dict[str, float]
@@ -88,7 +90,6 @@ class PackOrder(Order):
             text=config.bundle,
             colors=project.colors,
             members=[PackMember.of(project, name) for name in project.members(ensemble)],
-            folds=project.selected,
             bundles={name: Path(use.path) for name, use in config.bundles.items() if name in spec.models},
             starts=[Path(path) for path in project.starts(ensemble)],
             weights=project.weights(ensemble),
@@ -107,8 +108,8 @@ def seen_shards(project: Project, ensemble: str) -> list[str]:
     labelled = {
         shard: None
         for model in project.trained(ensemble)
-        for fold in project.selected
-        for shard in pseudo_labelled(project, model, fold)
+        for part in project.going_out(model)
+        for shard in pseudo_labelled(project, model, part)
     }
     return [*(project.folds if project.trained(ensemble) else ()), *labelled]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from tilewright.project.bundle import Bundle
-from tilewright.project.config import Pseudo, Report, Section
+from tilewright.project.config import Model, Pseudo, Report, Section
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
 from tilewright.project.rows import Region, Role
@@ -31,9 +31,11 @@ class ReportModel(Section):
     """What the report tells of a model.
 
     Attributes:
+        going_out: the parts (``fold0``, ``final``) that predict test slides.
         labelled_elsewhere: the ensemble whose pseudo-labels it learns from, if that holds what was not trained here.
     """
 
+    going_out: list[str]
     architecture: str
     encoder: str | None
     encoder_weights: str
@@ -130,7 +132,12 @@ class ReportOrder(Order):
             report=config.report,
             models={
                 name: ReportModel(
-                    **{field: getattr(model, field) for field in ReportModel.model_fields if hasattr(model, field)},
+                    **{
+                        field: getattr(model, field)
+                        for field in ReportModel.model_fields
+                        if field in Model.model_fields
+                    },
+                    going_out=project.going_out(name),
                     labelled_elsewhere=_elsewhere(project, model.pseudo),
                 )
                 for name, model in config.models.items()

@@ -43,14 +43,17 @@ class BundledModel(Section):
 
 
 class PredictOrder(Order):
-    """Of ``predict``: the slides, the folds that predict them, windows and blending, and what is kept.
+    """Of ``predict``: the slides, the networks that predict them, windows and blending, and what is kept.
 
     Attributes:
+        parts: the part of the model (``fold0``, ``final``) that each network is.
+        averaged: those whose mean is the model's; the others label a further round.
         bundled: the model, if it comes from a bundle.
     """
 
     slides: list[str]
-    folds: list[int]
+    parts: list[str]
+    averaged: list[str]
     inference: Inference
     bundled: BundledModel | None = None
 
@@ -60,14 +63,20 @@ class PredictOrder(Order):
             own = project.bundled.members[model]
             return cls(
                 slides=_names(project, shard),
-                folds=own.spec.folds,
+                parts=own.spec.parts,
+                averaged=own.spec.parts,
                 inference=Inference(**own.spec.inference.model_dump()),
                 bundled=BundledModel.of(project.bundled.bundles[own.bundle], own.spec),
             )
-        inference, folds = project.config.models[model].inference, list(project.folds_of(shard))
+        inference, parts = project.config.models[model].inference, project.loaded_parts(model, shard)
         wanted = {*inference.keep, *(["folds"] if project.labels_a_round(model, shard) else [])}
-        kept = sorted(wanted if len(folds) > 1 else wanted - {"folds"})
-        return cls(slides=_names(project, shard), folds=folds, inference=inference.model_copy(update={"keep": kept}))
+        kept = sorted(wanted if len(parts) > 1 else wanted - {"folds"})
+        return cls(
+            slides=_names(project, shard),
+            parts=parts,
+            averaged=project.parts_of(model, shard),
+            inference=inference.model_copy(update={"keep": kept, "members": "auto"}),
+        )
 
 
 class AdoptRow(StepRow):
@@ -115,7 +124,7 @@ class SeamsOrder(Order):
     @classmethod
     def of(cls, project: Project, model: str) -> Self:
         slides = _names(project, project.first_validated)
-        inference = project.model(model).inference.model_copy(update={"keep": [], "depth": "uint8"})
+        inference = project.model(model).inference.model_copy(update={"keep": [], "depth": "uint8", "members": "auto"})
         return cls(slides=slides, inference=inference, **project.config.seams.model_dump())
 
 

@@ -5,6 +5,7 @@ from typing import Self
 from tilewright.project.config import Network, Scale, Section, TilesAt, TileSet
 from tilewright.project.orders.base import Order
 from tilewright.project.orders.data import TileRow
+from tilewright.project.places import FINAL, part_of
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import pseudo_shards
 from tilewright.runtime.errors import Problem, UserError
@@ -28,22 +29,33 @@ class TrainOrder(Order):
 
     @classmethod
     def of(cls, project: Project, model: str, fold: str) -> Self:
+        return cls._of_part(project, model, part_of(int(fold)))
+
+    @classmethod
+    def of_final(cls, project: Project, model: str) -> Self:
+        """Of ``refit``."""
+        return cls._of_part(project, model, FINAL)
+
+    @classmethod
+    def _of_part(cls, project: Project, model: str, part: str) -> Self:
         spec = project.model(model)
+        told = spec.model_dump(exclude={"inference", "workers", "final"})
         return cls(
-            network=Network(**spec.model_dump(exclude={"inference", "workers"}) | {"start": spec.start_of(fold)}),
+            network=Network(**told | {"start": spec.start_of(part)}),
             classes=project.classes,
             scale=project.scales[project.scale_of(model)],
             at=project.config.tiles[spec.tiles].at,
             folds=list(project.folds.values()),
-            pseudo=pseudo_labelled(project, model, int(fold)),
+            pseudo=pseudo_labelled(project, model, part),
         )
 
 
-def pseudo_labelled(project: Project, model: str, fold: int) -> dict[str, str]:
-    """The shards, with their groups, that an ensemble labels for a fold of a model; none without pseudo-labels."""
+def pseudo_labelled(project: Project, model: str, part: str) -> dict[str, str]:
+    """The shards, with their groups, that an ensemble labels for a part of a model; none without pseudo-labels."""
     if project.config.models[model].pseudo is None:
         return {}
-    return pseudo_shards(project.sheet, {project.folds[shard].group for shard in project.shards_of_fold(fold)})
+    validated = [] if part == FINAL else project.shards_of_fold(int(part.removeprefix("fold")))
+    return pseudo_shards(project.sheet, {project.folds[shard].group for shard in validated})
 
 
 class Labeller(Section):
@@ -68,14 +80,16 @@ class PseudoOrder(Order):
     min_confidence: float
 
     @classmethod
-    def of(cls, project: Project, model: str, fold: str, shard: str) -> Self:
+    def of(cls, project: Project, model: str, part: str, shard: str) -> Self:
         config = project.config
         spec = project.model(model)
         if spec.pseudo is None:
             raise UserError(Problem("order", f"the model {model} has no pseudo-labels.", "Name one with `pseudo`."))
         tiles, source = config.tiles[spec.tiles].cut, spec.pseudo.source
-        part, weights = f"fold{fold}" if len(project.selected) > 1 else "", project.weights(source)
-        own = set(project.trained(source))
+        weights = project.weights(source)
+        # where nothing is validated, the mean may label: it has seen all that is trained on
+        own = project.trained(source) if part != FINAL else []
+        apart = {member for member in own if len(project.loaded_parts(member, shard)) > 1}
         return cls(
             # what the ensemble is not sure of does not count, so that every class is labelled
             rows=[
@@ -86,7 +100,7 @@ class PseudoOrder(Order):
             classes=project.classes,
             # what comes from elsewhere has no fold of this project
             members=[
-                Labeller(part=part if member in own else "", weight=weights[member])
+                Labeller(part=part if member in apart else "", weight=weights[member])
                 for member in project.members(source)
             ],
             min_confidence=spec.pseudo.min_confidence,

@@ -1,0 +1,51 @@
+"""Train a model on all training slides, for as long as its folds were trained to their best."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tilewright.project.orders import TrainOrder
+from tilewright.project.places import CARD, HISTORY
+from tilewright.runtime.documents import read_document
+from tilewright.training.course import course_of
+from tilewright.training.fitting import Sources, fit
+
+
+def refit(
+    order: TrainOrder,
+    *,
+    model: str,
+    fitted: Sequence[Path],
+    out: Path,
+    tiles: Path,
+    pseudo: Path,
+    workers: int = 0,
+    scaled: Path | None = None,
+) -> None:
+    """Train a model on all shards, without validation.
+
+    How good it is on other slides, nothing tells but the scores of the folds, which learnt from fewer slides.
+
+    Args:
+        order: network, classes, scale, where each shard stands, and which shards pseudo-labels come from.
+        model: name of the model.
+        fitted: folders of the trained folds, as ``train`` writes them: how many epochs and steps, and which weights are
+            kept, is what most of them found best.
+        out: folder for the outputs, which are those of ``train``; its folder ``state`` holds what an interrupted
+            training needs.
+        tiles: folder of the tile archives, ``{shard}.h5``.
+        pseudo: folder of the archives that ``pseudo`` writes for this training, ``{shard}.h5``; used if the network has
+            pseudo-labels.
+        workers: processes that load tiles, for each device; they change no result.
+        scaled: folder of the scaled shards at the scale of the tiles; needed if they lie at random places.
+
+    Raises:
+        UserError: a network or an optimiser that cannot be built, weights to start from that do not fit it, or another
+            process that trains the same.
+        DataError: a fold that cannot be read, no tiles to train on, or a training that diverges.
+    """
+    cards = [read_document(folder / CARD, folder) for folder in fitted]
+    course = course_of(cards, [pd.read_csv(folder / HISTORY) for folder in fitted], order.network)
+    sources, title = Sources(tiles, pseudo, scaled), f"{model}, all training slides"
+    fit(order, title=title, fold=None, sources=sources, out=out, workers=workers, course=course)
