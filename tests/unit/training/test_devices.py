@@ -71,7 +71,11 @@ def test_a_training_on_two_gpus_keeps_the_activations(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     network = Network(tiles="any", encoder_weights="random", devices=2, precision="32")
     trainer.run_training(
-        SimpleNamespace(archives=[]), network, ["gland"], SimpleNamespace(checkpoint=lambda: None, course=None), tmp_path
+        SimpleNamespace(archives=[]),
+        network,
+        ["gland"],
+        SimpleNamespace(checkpoint=lambda: None, course=None),
+        tmp_path,
     )
     norms = [each for each in seen["task"].modules() if isinstance(each, torch.nn.modules.batchnorm._BatchNorm)]
     assert all(isinstance(each, torch.nn.SyncBatchNorm) for each in norms)
