@@ -55,6 +55,7 @@ def test_it_alone_goes_into_the_bundle_and_the_report_says_so(refitted):
     said = {row[4:].split("<")[0]: row for row in rows if "test slides" not in row and "Unet" in row}
     assert "the model of all training slides" in said["near"]
     assert "the mean of the folds" in said["far"]
+    assert "<p>gland, vessel: so few groups hardly tell a threshold" in page
 
 
 def test_both_are_the_mean_of_all_networks(refitted, tmp_path):

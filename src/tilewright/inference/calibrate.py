@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from tilewright.inference.calibration import Fitted, write_calibration
+from tilewright.inference.rules import FEW, Interval, fitted_threshold, threshold_interval
 from tilewright.inference.sizes import candidates, object_sizes
 from tilewright.pixels.grid import WINDOW, blocks
-from tilewright.pixels.histograms import BINS, Histogram, Reliability, best_bin, bin_threshold, counts_at, dice_curve
+from tilewright.pixels.histograms import BINS, Histogram, Reliability, counts_at
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.bundle import Score
 from tilewright.project.orders import CalibrateOrder
 from tilewright.project.places import mask_file, probability_file, scaled_mask_file
 from tilewright.project.project import Bounds
 from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.tiles.split import require_folds
 
 Counts = tuple[int, int, int]
@@ -64,6 +65,11 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
         remedy = "Correct the column labelled, or take the class out of the config."
         raise DataError(Problem("the slide sheet", what, remedy))
     fitted = {name: _fit(slides, name, order) for name, slides in found.items()}
+    for name, one in fitted.items():
+        if one.interval and one.groups < FEW:
+            low, high = one.interval
+            what = f"{name}: {one.groups} groups are few to fit a threshold on; other groups would have had one between"
+            note(f"{what} {low:.2f} and {high:.2f}")
     write_calibration(fitted, [row.slide for row in order.rows], out)
 
 
@@ -108,13 +114,18 @@ class _Fitter:
         """What is best on some slides."""
         threshold = self._fixed
         if threshold is None:
-            threshold = bin_threshold(best_bin(dice_curve([slide.histogram for slide in slides], self._spec.aim)))
+            threshold = fitted_threshold(_by_group(slides), self._spec.aim, self._spec.rule)
         if self._spec.min_area != "fit":
             return Bounds(threshold, self._spec.min_area)
         sizes = [self._sizes(slide, threshold) for slide in slides]
         return Bounds(
             threshold, max(candidates(sizes), key=lambda area: self.dice([each.counts(area) for each in sizes]))
         )
+
+    def interval(self, slides: Sequence[_Slide]) -> Interval | None:
+        """Where the best threshold for other groups would lie; None where it is given, or there is one group only."""
+        groups = _by_group(slides)
+        return threshold_interval(groups, self._spec.aim) if self._fixed is None and len(groups) > 1 else None
 
     def counts(self, slides: Sequence[_Slide], bounds: Bounds) -> list[Counts]:
         """The counts of each slide; least sizes that are not fitted are left out of account."""
@@ -142,6 +153,8 @@ def _fit(slides: Sequence[_Slide], name: str, order: CalibrateOrder) -> Fitted:
     bounds = fitter.fit(slides)
     return Fitted(
         bounds,
+        fitter.interval(slides),
+        groups=len(_by_group(slides)),
         dice=round(fitter.dice(fitter.counts(slides, bounds)), 6),
         scores=list(_scores(slides, name, fitter)),
         reliability=Reliability.of([slide.histogram for slide in slides]),
@@ -156,6 +169,14 @@ def _scores(slides: Sequence[_Slide], name: str, fitter: _Fitter) -> Iterator[Sc
         dice = round(fitter.dice([nested[slide] for slide in some]), 6) if nested else None
         groups = len({slide.group for slide in some})
         yield Score(class_name=name, source=source, dice=dice, slides=len(some), groups=groups)
+
+
+def _by_group(slides: Sequence[_Slide]) -> list[list[Histogram]]:
+    """The histograms of the slides of each group."""
+    groups: dict[str, list[Histogram]] = {}
+    for slide in slides:
+        groups.setdefault(slide.group, []).append(slide.histogram)
+    return list(groups.values())
 
 
 def dice_of(counts: Sequence[Counts], aim: str) -> float:

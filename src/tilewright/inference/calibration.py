@@ -13,9 +13,10 @@ from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    from tilewright.inference.rules import Interval
     from tilewright.pixels.histograms import Reliability
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,9 @@ class Fitted:
     """What is found for a class.
 
     Attributes:
-        bounds: the best on all training slides.
+        bounds: what is found on all training slides.
+        interval: where the best threshold for other groups would lie; None: it is given, or there is one group only.
+        groups: groups of the slides.
         dice: Dice of the slides that they are fitted on, hence optimistic.
         scores: the same of all slides and of those of each source, the slides of each fold being judged with what is
             fitted on those of the others.
@@ -31,6 +34,8 @@ class Fitted:
     """
 
     bounds: Bounds
+    interval: "Interval | None"
+    groups: int
     dice: float
     scores: Sequence[Score]
     reliability: "Reliability"
@@ -46,6 +51,8 @@ def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: 
     content = {
         "format": FORMAT,
         "thresholds": {name: one.bounds.threshold for name, one in fitted.items()},
+        "interval": {name: one.interval and list(one.interval) for name, one in fitted.items()},
+        "groups": {name: one.groups for name, one in fitted.items()},
         "min_area": {name: one.bounds.min_area for name, one in fitted.items()},
         "dice": {name: {"fitted": one.dice, "nested": one.nested} for name, one in fitted.items()},
         "scores": [score.model_dump() for one in fitted.values() for score in one.scores],

@@ -26,7 +26,7 @@ class Histogram:
     negative: NDArray[np.int64]
 
 
-def dice_curve(histograms: list[Histogram], aim: str) -> NDArray[np.float64]:
+def dice_curve(histograms: Sequence[Histogram], aim: str) -> NDArray[np.float64]:
     """Dice when pixels of bin ``b`` and above are taken, for every ``b`` from 0 to 255.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from tilewright.inference.rules import FEW
 from tilewright.project.config import ANY
 from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.places import FINAL
@@ -151,6 +152,12 @@ def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame],
     }
 
 
+def _few(calibration: Mapping[str, Any]) -> list[str]:
+    """The classes whose threshold was fitted on few groups."""
+    intervals, groups = calibration.get("interval", {}), calibration.get("groups", {})
+    return [name for name, interval in intervals.items() if interval and groups[name] < FEW]
+
+
 def _weight(term: float | Mapping[str, float]) -> float:
     return term["weight"] if isinstance(term, Mapping) else term
 
@@ -163,6 +170,7 @@ def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrde
         "notes": list(_notes(spec, scores)),
         "weighed": scores.weighed,
         "calibration": scores.calibration,
+        "few": _few(scores.calibration or {}),
         "sets": [
             _score_table(part, title, scores.summary[part], order.colors)
             for part, title in TITLES.items()

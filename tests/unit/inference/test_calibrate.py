@@ -107,14 +107,32 @@ def test_only_out_of_fold_slides_are_used(project, monkeypatch):
     assert fitted(project, monkeypatch)["slides"] == ["a1", "a2", "b1", "b2"]
 
 
-def test_the_threshold_is_the_best_one(project, monkeypatch):
-    found = fitted(project, monkeypatch)
+def test_the_threshold_is_the_best_one_where_the_rule_says_so(project, monkeypatch):
+    found = fitted(project, monkeypatch, rule="best")
     slides = [slide(number, 30, 40) for number in range(4)]
     truth = np.concatenate([(bits & 1 == 1)[bits < 4] for _, bits in slides])
     values = np.concatenate([values[0][bits < 4] for values, bits in slides])
     best = max(plain_dice(values >= cut, truth) for cut in range(1, 256))
     assert found["dice"]["gland"]["fitted"] == pytest.approx(best, abs=1e-6)
     assert plain_dice(values / 255 >= found["thresholds"]["gland"], truth) == pytest.approx(best)
+
+
+def test_by_default_few_groups_are_not_believed_and_the_log_says_so(project, monkeypatch, capsys):
+    """Two groups have as many votes as one half; 0.49 and 0.37 are what is best for them."""
+    best, found = (fitted(project, monkeypatch, **rule) for rule in ({"rule": "best"}, {}))
+    for name in CLASSES:
+        assert found["thresholds"][name] == pytest.approx((best["thresholds"][name] + 0.5) / 2, abs=0.004)
+        assert found["dice"][name]["fitted"] < best["dice"][name]["fitted"]
+    assert found["groups"] == {"gland": 2, "vessel": 2}
+    low, high = found["interval"]["gland"]
+    assert 0 < low <= best["thresholds"]["gland"] <= high < 1
+    said = f"gland: 2 groups are few to fit a threshold on; other groups would have had one between {low:.2f} and"
+    assert said in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_given_has_no_interval(project, monkeypatch, capsys):
+    assert fitted(project, monkeypatch, threshold=0.3)["interval"] == {"gland": None, "vessel": None}
+    assert "few" not in capsys.readouterr().err
 
 
 def test_fixed_values_are_kept(project, monkeypatch):
@@ -147,7 +165,7 @@ def test_the_nested_score_judges_each_fold_by_the_threshold_of_the_others(projec
     if folds == 3:
         rows = [{**one, **({"group": "c", "shard": "c"} if one["slide"] == "a2" else {})} for one in project.rows()]
         project.write_sheet(rows)
-    found = fitted(project, monkeypatch)["dice"]["gland"]
+    found = fitted(project, monkeypatch, rule="best")["dice"]["gland"]
     predicted, expected = [], []
     for own in {2: ((0, 1), (2, 3)), 3: ((0,), (2, 3), (1,))}[folds]:
         others = [number for number in range(4) if number not in own]

@@ -9,6 +9,7 @@ from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
+ThresholdRule = Literal["best", "bootstrap", "one_se", "shrunk"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
 
@@ -70,8 +71,14 @@ class Calibration(Section):
 
     threshold: Thresholds | None = Field(
         None,
-        description="A fixed threshold, or one by class; none, and for classes that are not named: the best one for "
-        "each class.",
+        description="A fixed threshold, or one by class; none, and for classes that are not named: what rule finds "
+        "for each class.",
+    )
+    rule: ThresholdRule = Field(
+        "shrunk",
+        description="How a threshold follows from the slides. best: the best for them all; shrunk: the mean of that, "
+        "with as many votes as there are groups, and of one half with two; one_se: the nearest to one half that is "
+        "not worse by more than a standard error; bootstrap: the mean of the best for draws of groups.",
     )
     aim: Literal["pooled", "slide"] = Field(
         "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
