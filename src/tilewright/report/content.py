@@ -11,6 +11,7 @@ from tilewright.project.config import ANY
 from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.places import FINAL
 from tilewright.project.rows import OUT_OF_FOLD, TEST
+from tilewright.report.generalisation import group_scores
 from tilewright.report.reading import Results, Scores
 from tilewright.runtime.errors import listed
 
@@ -171,6 +172,7 @@ def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrde
         "weighed": scores.weighed,
         "calibration": scores.calibration,
         "few": _few(scores.calibration or {}),
+        "groups": group_scores(scores.slides, {row.slide: row.group for row in order.rows}, list(order.colors)),
         "sets": [
             _score_table(part, title, scores.summary[part], order.colors)
             for part, title in TITLES.items()
