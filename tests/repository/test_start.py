@@ -7,7 +7,7 @@ import pytest
 
 from tilewright.cli import VERBS
 
-WITH_NETWORK = ("train", "refit", "export", "predict", "seams", "pack")
+WITH_NETWORK = ("plan", "train", "refit", "export", "predict", "seams", "pack")
 HEAVY = "albumentations boto3 lightning matplotlib onnxruntime pandas pyarrow scipy.sparse skimage snakemake timm torch"
 
 

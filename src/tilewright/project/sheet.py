@@ -50,6 +50,7 @@ def sheet(
     """
     use = LayoutUse(name=layout, per_shard=per_shard, test_unlabelled=test_unlabelled, group=group)
     _write(use, folder, out, write_text)
+    note(f"{out} is written. Next: tilewright plan --sheet {out} --data {folder} --out CONFIG, or a config by hand")
 
 
 def ensure_sheet(config: Config) -> None:

@@ -33,6 +33,11 @@ def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney)
     assert rows["bbb"].anatomy is None
 
 
+def test_the_next_step_is_named(kidney, tmp_path, capsys):
+    sheet("kidney", kidney, out=tmp_path / "slides.csv")
+    assert f"Next: tilewright plan --sheet {tmp_path / 'slides.csv'} --data {kidney} --out" in capsys.readouterr().err
+
+
 def test_two_images_of_one_name_are_refused(kidney):
     """One in the folder for training, one in that for tests: their results would be one file."""
     (kidney / "test/aaa.tiff").write_bytes((kidney / "train/aaa.tiff").read_bytes())
