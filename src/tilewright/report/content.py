@@ -4,13 +4,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
-
 from tilewright.inference.rules import FEW
 from tilewright.project.config import ANY
 from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, ReportRow
 from tilewright.project.places import FINAL
 from tilewright.project.rows import OUT_OF_FOLD, TEST
+from tilewright.report.figures import Kept
 from tilewright.report.generalisation import group_scores
 from tilewright.report.reading import Results, Scores
 from tilewright.runtime.errors import listed
@@ -66,7 +65,7 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
         "seams": found.seams,
         "finals": found.finals,
         "models": [
-            _model(name, model, found.histories[name], found.finals.get(name))
+            _model(name, model, found.kept[name], found.finals.get(name))
             | {
                 "figure": figure(f"figures/curves-{name}.png"),
                 "batch": figure(f"figures/batch-{name}.jpg"),
@@ -132,8 +131,7 @@ def _folds(order: ReportOrder) -> Iterator[dict[str, Any]]:
             }
 
 
-def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame], final: int | None) -> dict[str, Any]:
-    best = {fold: int(history["dice"].argmax()) for fold, history in histories.items() if history["dice"].notna().any()}
+def _model(name: str, model: ReportModel, kept: Mapping[int, Kept], final: int | None) -> dict[str, Any]:
     return {
         "name": name,
         "architecture": model.architecture,
@@ -146,10 +144,7 @@ def _model(name: str, model: ReportModel, histories: Mapping[int, pd.DataFrame],
         "final": final,
         "by_folds": any(part != FINAL for part in model.going_out),
         "by_final": FINAL in model.going_out,
-        "folds": [
-            {"fold": fold, "epoch": int(histories[fold]["epoch"][row]) + 1, "dice": float(histories[fold]["dice"][row])}
-            for fold, row in best.items()
-        ],
+        "folds": [{"fold": fold, **one._asdict()} for fold, one in kept.items()],
     }
 
 

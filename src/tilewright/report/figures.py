@@ -1,8 +1,9 @@
 """Figures of the report: learning curves and the Dice of slides. Deterministic PNG files on a white ground."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import matplotlib as mpl
 import numpy as np
@@ -40,11 +41,35 @@ SET_NAMES = {TEST: "test", OUT_OF_FOLD: "out of fold"}
 MARKERS = {TEST: "o", OUT_OF_FOLD: "D"}
 
 
-def draw_model(histories: Mapping[int, pd.DataFrame], colors: Mapping[str, str], out: Path) -> None:
+class Kept(NamedTuple):
+    """The weights of a fold that are kept.
+
+    Attributes:
+        epoch: after which they were, counted from 1.
+        weights: raw, ema or swa.
+        dice: theirs on the validation tiles.
+    """
+
+    epoch: int
+    weights: str
+    dice: float
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any], history: pd.DataFrame) -> Self:
+        """What ``model.json`` says, with the Dice of the history."""
+        epoch, weights = card["best_epoch"], card["best_weights"]
+        column = "dice" if weights == "raw" else f"{weights}_dice"
+        return cls(epoch + 1, weights, float(history.loc[history["epoch"] == epoch, column].iloc[0]))
+
+
+def draw_model(
+    histories: Mapping[int, pd.DataFrame], kept: Mapping[int, Kept], colors: Mapping[str, str], out: Path
+) -> None:
     """Draw the learning curves of a model: one column for each fold, Dice above loss, on common axes.
 
     Args:
         histories: of each trained fold; columns epoch, train_loss, train_dice, val_loss, dice and dice_{class}.
+        kept: what of each is kept.
         colors: colour of each class.
         out: the PNG to write.
     """
@@ -53,7 +78,7 @@ def draw_model(histories: Mapping[int, pd.DataFrame], colors: Mapping[str, str],
         figure = Figure(figsize=(max(2.6 * columns + 1.4, 6.5), 4.4), layout="constrained")
         panels = figure.subplots(2, columns, sharex=True, sharey="row", squeeze=False)
         for column, (fold, history) in enumerate(sorted(histories.items())):
-            _dice_panel(panels[0, column], history, colors)
+            _dice_panel(panels[0, column], history, kept[fold], colors)
             _loss_panel(panels[1, column], history)
             panels[0, column].set_title(f"Fold {fold}")
         panels[0, 0].set_ylabel("Dice (validation tiles)")
@@ -64,25 +89,23 @@ def draw_model(histories: Mapping[int, pd.DataFrame], colors: Mapping[str, str],
         figure.savefig(out, dpi=DPI, metadata={"Software": None})
 
 
-def _dice_panel(axes: Axes, history: pd.DataFrame, colors: Mapping[str, str]) -> None:
+def _dice_panel(axes: Axes, history: pd.DataFrame, kept: Kept, colors: Mapping[str, str]) -> None:
     epochs = history["epoch"] + 1
     marker = "." if len(epochs) < 15 else ""
     for name, color in colors.items():
         draw_line(axes, history, f"dice_{name}", color=color, linewidth=1.3, marker=marker, label=name)
     draw_line(axes, history, "train_dice", color="#7a7a7a", linewidth=1.5, label="training tiles")
     draw_line(axes, history, "dice", color=ALL_COLOR, linewidth=2, marker=marker, label="mean of classes")
-    if history["dice"].notna().any():
-        best = int(history["dice"].argmax())
-        value = float(history["dice"][best])
-        axes.axvline(float(epochs[best]), color="#999999", linewidth=1, linestyle=":")
-        # towards the middle, so that the number stays inside the panel
-        left = epochs[best] > epochs.mean()
-        place: dict[str, Any] = {
-            "xytext": (-4 if left else 4, 0),
-            "textcoords": "offset points",
-            "ha": "right" if left else "left",
-        }
-        axes.annotate(f"{value:.3f}", (float(epochs[best]), 0.97), va="top", fontsize=8.5, color="#555555", **place)
+    axes.axvline(kept.epoch, color="#999999", linewidth=1, linestyle=":")
+    # towards the middle, so that the number stays inside the panel
+    left = kept.epoch > epochs.mean()
+    place: dict[str, Any] = {
+        "xytext": (-4 if left else 4, 0),
+        "textcoords": "offset points",
+        "ha": "right" if left else "left",
+    }
+    value = f"{kept.dice:.3f}" if math.isfinite(kept.dice) else ""
+    axes.annotate(value, (kept.epoch, 0.97), va="top", fontsize=8.5, color="#555555", **place)
     axes.set_ylim(0, 1)
 
 

@@ -21,6 +21,7 @@ from tilewright.project.places import (
     part_of,
 )
 from tilewright.report.analysis import Labels
+from tilewright.report.figures import Kept
 from tilewright.runtime.documents import read_document
 from tilewright.segments.predictions import read_columns
 
@@ -50,6 +51,7 @@ class Results:
 
     Attributes:
         histories: of each model the history of each fold that was trained.
+        kept: of each model what of each trained fold is kept.
         sizes: trained parameters of the network of each model that was trained.
         finals: epochs of each model's training on all slides, where it is done.
         batches: of each model a picture of a batch of its first fold, where there is one.
@@ -59,6 +61,7 @@ class Results:
     """
 
     histories: Mapping[str, Mapping[int, pd.DataFrame]]
+    kept: Mapping[str, Mapping[int, Kept]]
     sizes: Mapping[str, int]
     finals: Mapping[str, int]
     batches: Mapping[str, Path]
@@ -75,8 +78,16 @@ def read_results(order: ReportOrder, places: Places) -> Results:
     """
     folds = sorted({one.fold for one in order.folds if one.fold is not None})
     seams = {model: Path(places.seams(model)) for model in order.models}
+    histories = {model: _histories(places, model, folds) for model in order.models}
     return Results(
-        histories={model: _histories(places, model, folds) for model in order.models},
+        histories=histories,
+        kept={
+            model: {
+                fold: Kept.of(read_document(Path(places.card(model, part_of(fold)))), history)
+                for fold, history in own.items()
+            }
+            for model, own in histories.items()
+        },
         sizes={model: read_document(path)["parameters"] for model, path in _first(places.card, order, folds).items()},
         finals={model: read_document(path)["best_epoch"] + 1 for model, path in _finals(places, order)},
         batches=_first(places.batch, order, folds),

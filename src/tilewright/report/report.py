@@ -62,7 +62,7 @@ def draw_figures(order: ReportOrder, found: Results, folder: Path) -> Iterator[s
     """Draw what there is to draw, and yield the names of the files."""
     for model, histories in found.histories.items():
         if histories:
-            draw_model(histories, order.colors, folder / (name := f"curves-{model}.png"))
+            draw_model(histories, found.kept[model], order.colors, folder / (name := f"curves-{model}.png"))
             yield name
         if model in found.batches:
             shutil.copyfile(found.batches[model], folder / (name := f"batch-{model}.jpg"))
