@@ -23,10 +23,11 @@ RARE = 0.02
 """Share of the pixels below which what is outlined is rare."""
 CROWDED = 0.05
 """Share of touching outlines from which on objects are cut."""
-FEW_GROUPS, FOLDS = 20, 5
+FEW_GROUPS, FOLDS, LEAST_FOLDS = 20, 5, 3
 USED = 0.6
 """Share of the time that trainings have; the rest is for everything else."""
-EPOCHS, LEAST_TILES = 25, 64
+EPOCHS, LEAST_TILES, ENOUGH = 25, 64, 3000
+"""Most epochs, least tiles of one, and tiles of a training from which on more folds are worth more than more tiles."""
 
 
 class Machine(NamedTuple):
@@ -108,11 +109,9 @@ def planned(facts: Facts, machine: Machine, minutes: float) -> Plan:
         min(tile.value, max(256 if machine.gpu else 128, _up(2 * large))),
         "twice a large outline, and what a processor trains on fast" if not machine.gpu else "twice a large outline",
     )
-    folds = Choice(min(FOLDS, facts.groups), f"{facts.groups} groups; each lies in one fold")
-    final = Choice(
-        facts.groups <= FEW_GROUPS,
-        f"each fold lacks a part of {facts.groups} groups" if facts.groups <= FEW_GROUPS else "folds see nearly all",
-    )
+    few = facts.groups <= FEW_GROUPS
+    final = Choice(few, f"each fold lacks a part of {facts.groups} groups" if few else "folds see nearly all")
+    folds = _folds(machine, minutes, facts.groups, final.value, crop.value)
     epochs, tiles = _course(machine, minutes, folds.value + final.value, crop.value)
     return Plan(
         classes=_classes(counted),
@@ -172,10 +171,28 @@ def _overlap(large: float, window: int) -> Choice:
     return Choice(share, f"a large outline of {large:.0f} pixels fits into it, or a quarter")
 
 
+def _folds(machine: Machine, minutes: float, groups: int, final: bool, crop: int) -> Choice:
+    """As many as there are groups, five at most; where time is short, the number of which most run side by side."""
+    most = min(FOLDS, groups)
+    why = f"{groups} groups; each lies in one fold"
+    if _tiles(machine, minutes, most + final, crop) >= ENOUGH:
+        return Choice(most, why)
+    found = max(
+        range(min(LEAST_FOLDS, most), most + 1),
+        key=lambda count: (_tiles(machine, minutes, count + final, crop), count),
+    )
+    return Choice(found, why if found == most else f"{why}; fewer than {most}, as the time is short")
+
+
+def _tiles(machine: Machine, minutes: float, trainings: int, crop: int) -> int:
+    """Tiles that each training has the time for."""
+    turns = math.ceil(trainings / machine.trainings)
+    return int(minutes * 60 * USED / turns * machine.rate / crop**2)
+
+
 def _course(machine: Machine, minutes: float, trainings: int, crop: int) -> tuple[Choice, Choice]:
     """Epochs, and tiles of an epoch, that the time allows."""
-    turns = math.ceil(trainings / machine.trainings)
-    tiles = int(minutes * 60 * USED / turns * machine.rate / crop**2)
+    tiles = _tiles(machine, minutes, trainings, crop)
     epochs = max(5, min(EPOCHS, tiles // LEAST_TILES))
     why = f"{trainings} trainings, {min(trainings, machine.trainings)} at a time, in {minutes:g} minutes in all"
     return Choice(epochs, why), Choice(max(16, tiles // epochs), f"{machine.rate * 60 / crop**2:,.0f} crops a minute")

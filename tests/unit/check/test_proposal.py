@@ -75,8 +75,16 @@ def test_few_tiles_overlap_and_rare_classes_have_tiles_of_their_own():
 
 
 def test_folds_and_the_final_training_follow_from_the_groups():
-    assert [plan(groups=count).folds.value for count in (2, 4, 5, 90)] == [2, 4, 5, 5]
+    assert [plan(groups=count, minutes=999).folds.value for count in (2, 4, 5, 90)] == [2, 4, 5, 5]
     assert [plan(groups=count).final.value for count in (2, 20, 21)] == [True, True, False]
+
+
+def test_where_time_is_short_folds_are_as_many_as_run_side_by_side():
+    """Of two processors: three folds and the final training take two turns, four and five take three."""
+    assert [plan(minutes=10, groups=count).folds.value for count in (2, 3, 4, 9)] == [2, 3, 3, 3]
+    assert plan(minutes=10, groups=30).folds.value == 4, "without a final training"
+    assert plan(Machine(6, False, 3e5), 5, groups=9).folds.value == 5
+    assert "the time is short" in plan(minutes=10).folds.reason
 
 
 @pytest.mark.parametrize("minutes", [5, 60, 600])
