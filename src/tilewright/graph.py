@@ -31,9 +31,6 @@ from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError, raise_all
 from tilewright.tiles.split import assign_folds
 
-LARGE_SHARD = 50_000_000
-"""Bytes of images from which on decoding takes longer than starting the step."""
-
 
 def read_project(config: str | Path) -> Project:
     """A project from its config file; run where ``snakemake`` runs.
@@ -375,13 +372,6 @@ class Graph:
     @property
     def _calibrated(self) -> list[str]:
         return [name for name in self.project.config.ensembles if self.project.is_calibrated(name)]
-
-    # what a job takes of the machine
-
-    def reading_threads(self, wildcards: Any) -> int:
-        """Threads that decode a shard: two where it is large; small shards are faster side by side."""
-        paths = [Path(path) for path in self.images(wildcards)]
-        return 2 if sum(path.stat().st_size for path in paths if path.is_file()) > LARGE_SHARD else 1
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]

@@ -345,9 +345,3 @@ def test_problems_of_config_and_sheet_are_users_errors(graph, project):
 
 def test_names_are_matched_whole():
     assert name_pattern(["a.b", "c"]) == r"a\.b|c"
-
-
-def test_a_large_shard_is_decoded_by_two_threads(graph, monkeypatch):
-    assert graph().reading_threads(SimpleNamespace(shard="a")) == 1
-    monkeypatch.setattr("tilewright.graph.LARGE_SHARD", 100)
-    assert graph().reading_threads(SimpleNamespace(shard="a")) == 2

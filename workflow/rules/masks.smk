@@ -36,7 +36,7 @@ rule downscale:
         places.benchmark("downscale/{scale}/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: graph.reading_threads
+    threads: demands.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,

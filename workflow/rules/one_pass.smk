@@ -13,7 +13,7 @@ rule downscale_in_one_pass:
         places.benchmark("downscale/one_pass/{shard}")
     conda:
         "../../envs/environment.yaml"
-    threads: graph.reading_threads
+    threads: demands.reading_threads
     resources:
         mem_mb=2000,
         runtime=120,

@@ -86,10 +86,11 @@ def _rate(device: str) -> float:
 
 def rendered(found: Plan, sheet: Path, data: Path | None) -> str:
     """The plan as YAML, with the reason beside each value."""
-    return "".join(f"{line}\n" for line in _lines(found, sheet, data))
+    return "".join(f"{line}\n" for part in (_of_slides(found, sheet, data), _of_models(found)) for line in part)
 
 
-def _lines(found: Plan, sheet: Path, data: Path | None) -> Iterator[str]:
+def _of_slides(found: Plan, sheet: Path, data: Path | None) -> Iterator[str]:
+    """What is found, and how slides are prepared."""
     yield "# Written by `tilewright plan`: a proposal, to be edited. Every key: config/README.md."
     yield ""
     yield f"sheet: {_text(str(sheet))}"
@@ -117,6 +118,10 @@ def _lines(found: Plan, sheet: Path, data: Path | None) -> Iterator[str]:
     yield ""
     yield "folds:"
     yield from _keys(2, count=found.folds)
+
+
+def _of_models(found: Plan) -> Iterator[str]:
+    """What is trained, and what is made of it."""
     yield ""
     yield "models:"
     yield "  unet:"

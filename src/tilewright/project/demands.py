@@ -6,6 +6,7 @@ batches on their way. Where an estimate was too low, a job that was killed gets 
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tilewright.project.config import Inference, Model, width_and_height
@@ -24,6 +25,8 @@ NETWORK = 100
 """Of the weights of a network."""
 BANDS = 1200
 """Of rows of pixels and sums, at most, and of what waits to be written."""
+LARGE_SHARD = 50_000_000
+"""Bytes of images from which on decoding takes longer than starting the step."""
 BATCH, WINDOWS = 8, 4
 """Tiles of a batch, and windows that are predicted together, where the config leaves them to a CPU."""
 
@@ -39,6 +42,11 @@ class Demands:
 
     project: Project
     gpu: bool
+
+    def reading_threads(self, wildcards: Any) -> int:
+        """Threads that decode a shard: two where it is large; small shards are faster side by side."""
+        files = self.project.sheet.files(self.project.shard(wildcards.shard), "image")
+        return 2 if sum(Path(file).stat().st_size for file in files if Path(file).is_file()) > LARGE_SHARD else 1
 
     def training_threads(self, wildcards: Any) -> int:
         """Threads that a training keeps busy: those of the network and the processes that load tiles."""

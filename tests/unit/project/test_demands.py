@@ -69,3 +69,9 @@ def test_what_the_network_leaves_of_a_jobs_threads_loads_tiles(of, monkeypatch):
     assert [of(threads=2).loading_workers(NEAR, threads=given) for given in (6, 3)] == [4, 1]
     assert of(workers=1).loading_workers(NEAR, threads=6) == 1
     assert of(inference={"threads": 3}).prediction_threads(NEAR) == 3
+
+
+def test_a_large_shard_is_decoded_by_two_threads(of, monkeypatch):
+    assert of().reading_threads(NEAR) == 1
+    monkeypatch.setattr(demands, "LARGE_SHARD", 100)
+    assert of().reading_threads(NEAR) == 2

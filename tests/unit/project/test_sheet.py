@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from sheeting import CLASSES, image, kidney_folder, refusal, rows_of, vasculature_folder
+from sheeting import CLASSES, image, refusal, rows_of
 
 from tilewright.project.config import Config
 from tilewright.project.configfile import parse_config
@@ -9,16 +9,6 @@ from tilewright.project.folders import SHARD
 from tilewright.project.layouts import READERS
 from tilewright.project.sheet import ensure_sheet, sheet
 from tilewright.runtime.errors import UserError
-
-
-@pytest.fixture
-def kidney(tmp_path):
-    return kidney_folder(tmp_path)
-
-
-@pytest.fixture
-def vasculature(tmp_path):
-    return vasculature_folder(tmp_path)
 
 
 def test_kidney_takes_outlines_beside_the_slide_and_the_patient_as_group(kidney):
