@@ -202,13 +202,19 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
 def _check_start(where: str, model: Model, config: Config, findings: Findings) -> None:
     """Weights that are neither there nor made by the graph; those of one fold for all folds."""
     places, folds = Places.of(config.pathvars), [part_of(fold) for fold in range(config.folds.count)]
-    made = {Path(places.network(name, part)) for name in config.models for part in [*folds, FINAL]}
-    files = dict.fromkeys(weights_file(Path(model.start_of(part) or "")) for part in folds)
-    for file in files:
+
+    def parts(trained: Model) -> list[str]:
+        return [*folds, *([FINAL] if trained.final else [])]
+
+    made = {Path(places.network(name, part)) for name, other in config.models.items() for part in parts(other)}
+    files = {part: weights_file(Path(model.start_of(part) or "")) for part in parts(model)}
+    for file in dict.fromkeys(files.values()):
         if file not in made and not file.is_file():
             remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."
+            if file == files.get(FINAL) and len(set(files.values())) > 1:
+                remedy = "The training on all slides starts from there: give that model final: true too."
             findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
-    if len(files) == 1 and made & files.keys():
+    if len({files[part] for part in folds}) == 1 and made & set(files.values()):
         what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."
         remedy = "Let each fold start from its own: results/models/NAME/fold{fold}."
         findings.warnings["config"].append(Problem(where, what, remedy))

@@ -245,6 +245,22 @@ def test_weights_to_start_from_must_be_there_or_be_made_by_the_graph(project, ca
     assert "whose scores would be too good" in section(capsys.readouterr().out, "warnings, config")
 
 
+def test_what_a_training_on_all_slides_starts_from_must_be_trained_so_too(project, capsys):
+    replace_in_config(
+        project,
+        "unet: {tiles: all}",
+        'unet: {tiles: all}\n  next: {tiles: all, final: true, start: "results/models/unet/fold{fold}"}',
+    )
+    with pytest.raises(UserError):
+        check(config=project / "config.yaml")
+    said = capsys.readouterr().out
+    assert 'models.next: start: "results/models/unet/final/model.safetensors" not found.' in said
+    assert "give that model final: true too" in said
+    replace_in_config(project, "unet: {tiles: all}", "unet: {tiles: all, final: true}")
+    check(config=project / "config.yaml")
+    assert capsys.readouterr().out.startswith("0 errors, 0 warnings")
+
+
 def test_an_encoder_that_the_library_will_drop_is_warned_of(project, capsys):
     replace_in_config(project, "{tiles: all}", "{tiles: all, encoder: timm-efficientnet-b0, encoder_weights: random}")
     check(config=project / "config.yaml")
