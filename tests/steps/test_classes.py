@@ -80,7 +80,7 @@ def chain(name):
         "train": lambda: read_tiles([TrainingShard(Path("t/a.h5"))], [TrainingShard(Path("t/b.h5"))], CLASSES),
         "ensemble": lambda: ensemble(
             EnsembleOrder(slides=["b1", "b2"], members=["one", "two"], weights={"one": 1, "two": 1}),
-            members=[Path("p/one/b"), Path("p/two/b")], weights=Path("w"), out=Path("e/b"),
+            members=[Path("p/one/b"), Path("p/two/b")], weights=Path("w"), out=Path("mean/b"),
         ),
         "weigh": lambda: weigh(
             order_of(WeighOrder, SHEET, models=["one"], **order),

@@ -27,11 +27,12 @@ VARIANTS = {"downscale_in_one_pass": "downscale"}
 def commands(tmp_path_factory, new_project):
     """A folder, and the shell commands of every rule, as a dry run of the tiny project there prints them.
 
-    With a second round, fitted weights and saved predictions.
+    With a second round, a training on all slides, fitted weights and saved predictions.
     """
     project = new_project(tmp_path_factory.mktemp("cli") / "project")
     config = project.config()
     config["models"]["again"] = {**config["models"]["near"], "pseudo": {"from": "both"}}
+    config["models"]["far"]["final"] = True
     config["ensembles"]["second"] = {"models": {"again": 1}}
     config["ensembles"]["fitted"] = {"models": {"near": 1, "far": 1}, "weights": "fit"}
     config["predictions"] = {"theirs": {"folder": "saved", "out_of_fold": True}}

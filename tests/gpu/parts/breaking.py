@@ -24,7 +24,7 @@ LIKE, NEAR = 0.999, 0.05
 
 def lock(setting):
     """Two folds that begin together are on the device one after the other."""
-    from tilewright.training import train as step
+    from tilewright.training import fitting as step
 
     if setting.on_gpu:
         import pynvml  # noqa: F401 - which finds the devices that are locked
