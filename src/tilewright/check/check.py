@@ -190,6 +190,9 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
             what = f'the library will drop the encoder "{model.encoder}".'
             remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."
             findings.warnings["config"].append(Problem(where, what, remedy))
+        if model.final and model.inference.members == "folds":
+            what = "final: true trains a model that inference.members: folds leaves without any use."
+            findings.warnings["config"].append(Problem(where, what, "Take out one of them."))
         weights = model.encoder_weights
         if model.start:
             _check_start(where, model, config, findings)
@@ -206,7 +209,8 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
     def parts(trained: Model) -> list[str]:
         return [*folds, *([FINAL] if trained.final else [])]
 
-    made = {Path(places.network(name, part)) for name, other in config.models.items() for part in parts(other)}
+    makers = {Path(places.network(name, part)): name for name, other in config.models.items() for part in parts(other)}
+    made = makers.keys()
     files = {part: weights_file(Path(model.start_of(part) or "")) for part in parts(model)}
     for file in dict.fromkeys(files.values()):
         if file not in made and not file.is_file():
@@ -214,6 +218,9 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
             if file == files.get(FINAL) and len(set(files.values())) > 1:
                 remedy = "The training on all slides starts from there: give that model final: true too."
             findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
+    if any(config.models[makers[file]] is model for file in files.values() if file in makers):
+        remedy = "Let it start from another model, or copy the weights elsewhere."
+        findings.errors["config"].append(Problem(where, "start: a model cannot start from itself.", remedy))
     if len({files[part] for part in folds}) == 1 and made & set(files.values()):
         what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."
         remedy = "Let each fold start from its own: results/models/NAME/fold{fold}."

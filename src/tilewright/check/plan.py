@@ -1,18 +1,21 @@
 """A config for the slides of a sheet, with the reason beside each value."""
 
-import json
+import math
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from tilewright.check.proposal import Choice, Machine, Plan, planned
 from tilewright.check.survey import survey
 from tilewright.project.config import DEFAULT_LIMITS, Network
-from tilewright.project.configfile import read_config
+from tilewright.project.configfile import parse_config
+from tilewright.project.rows import NO_CLASS
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.atomic import write_new
 from tilewright.runtime.errors import Problem, UserError
@@ -46,17 +49,26 @@ def plan(
     Raises:
         UserError: the sheet, an image or outlines cannot be used, there is only one group, or there is a config.
     """
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise UserError(Problem("--minutes", f"{minutes:g} is no time.", "Give a number above 0."))
     if out.exists():
         raise UserError(Problem(str(out), "is there already.", "Name another file by --out, or move it away."))
     roots = [data, sheet.parent] if data else [sheet.parent]
-    facts = survey(read_sheet(sheet, roots, None).rows, DEFAULT_LIMITS)
+    rows = read_sheet(sheet, roots, None).rows
+    facts = survey(rows, DEFAULT_LIMITS)
     if facts.groups < 2:
         what = "all training slides are of one group, and cross-validation holds out whole groups."
         remedy = "Give the column group more values, or cut a slide into parts by the column region."
         raise UserError(Problem(str(sheet), what, remedy))
-    write_new(out, rendered(planned(facts, _machine(), minutes), sheet, data))
-    read_config(out)
-    note(f"{out} is written. Next: tilewright check --config {out}, then snakemake --cores all --configfile {out}")
+    found = planned(facts, _machine(), minutes)
+    text = rendered(found, sheet, data)
+    parse_config(yaml.safe_load(text))
+    write_new(out, text)
+    if unknown := sorted({name for row in rows for name in row.labelled} - found.classes.keys() - {NO_CLASS}):
+        known = ", ".join(sorted(found.classes))
+        note(f"{sheet}: the column labelled names {', '.join(unknown)}, which is no class of the plan ({known}).")
+    told = shlex.quote(str(out))
+    note(f"{out} is written. Next: tilewright check --config {told}, then snakemake --cores all --configfile {told}")
 
 
 def _machine() -> Machine:
@@ -99,11 +111,11 @@ def _of_slides(found: Plan, sheet: Path, data: Path | None) -> Iterator[str]:
     yield ""
     yield "classes:"
     for name, labels in found.classes.items():
-        yield _with_reason(f"  {name}: {{labels: {_text(labels.value)}}}", labels)
-    if found.ignore:
+        yield _with_reason(f"  {_text(name)}: {{labels: {_text(labels.value)}}}", labels)
+    if found.annotations:
         yield ""
         yield "annotations:"
-        yield _with_reason(f"  ignore: {_text(found.ignore.value)}", found.ignore)
+        yield from _keys(2, **found.annotations)
     yield ""
     yield "scales:"
     yield _with_reason(f"  planned: {_inline(found.scale.value)}", found.scale)
@@ -161,5 +173,6 @@ def _inline(value: dict[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as YAML has it, which JSON is."""
-    return value if isinstance(value, str) and value.isalpha() else json.dumps(value, ensure_ascii=False)
+    """A value as YAML has it on one line, within brackets or without."""
+    text: str = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.strip()[1:-1]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tilewright.check.survey import Facts, LabelFacts
+from tilewright.check.survey import NO_LABEL, Facts, LabelFacts
 from tilewright.project.config import ANY, IGNORE
 
 FINE, MIDDLE_SMALL, MIDDLE_LARGE = 10, 16, 64
@@ -57,7 +57,7 @@ class Plan:
 
     Attributes:
         classes: labels of each class.
-        ignore: labels that do not count.
+        annotations: how outlines are read.
         scale: factor or mpp.
         tissue: method.
         tile: edge of a tile.
@@ -75,7 +75,7 @@ class Plan:
     """
 
     classes: dict[str, Choice]
-    ignore: Choice | None
+    annotations: dict[str, Choice]
     scale: Choice
     tissue: Choice
     tile: Choice
@@ -100,9 +100,8 @@ def planned(facts: Facts, machine: Machine, minutes: float) -> Plan:
         machine: where it runs.
         minutes: that the whole run may take, about.
     """
-    counted = {name: label for name, label in facts.labels.items() if not _is_ignored(name)}
-    diameters = np.concatenate([label.diameters for label in counted.values()])
-    factor, why = _factor(counted, diameters / 1.0, len(facts.sizes))
+    diameters = np.concatenate([label.diameters for label in facts.labels.values()])
+    factor, why = _factor(facts.labels, diameters, len(facts.sizes))
     large = float(np.quantile(diameters, 0.95)) / factor
     tile = _tile(large, facts, factor)
     crop = Choice(
@@ -114,8 +113,8 @@ def planned(facts: Facts, machine: Machine, minutes: float) -> Plan:
     folds = _folds(machine, minutes, facts.groups, final.value, crop.value)
     epochs, tiles = _course(machine, minutes, folds.value + final.value, crop.value)
     return Plan(
-        classes=_classes(counted),
-        ignore=_ignored(facts),
+        classes=_classes(facts.labels),
+        annotations=_annotations(facts),
         scale=_scale(facts, factor, why),
         tissue=_tissue(facts),
         tile=tile,
@@ -153,10 +152,11 @@ def _scale(facts: Facts, factor: int, why: str) -> Choice:
 
 
 def _tile(large: float, facts: Facts, factor: int) -> Choice:
-    smallest = min(min(size) for size in facts.sizes) // factor
+    edges = [min(size) for size in facts.sizes]
+    usual = int(np.quantile(edges, 0.25)) // factor
     wanted = max(256, min(1024, _up(4 * large)))
-    if wanted > smallest:
-        return Choice(max(64, smallest // 32 * 32), "as much as the smallest image has")
+    if wanted > usual:
+        return Choice(max(32, usual // 32 * 32), f"as much as most images have, which measure {usual} pixels or more")
     return Choice(wanted, f"four times a large outline of {large:.0f} pixels")
 
 
@@ -224,14 +224,20 @@ def _classes(labels: Mapping[str, LabelFacts]) -> dict[str, Choice]:
     return found
 
 
-def _is_ignored(label: str) -> bool:
-    """As QuPath has it: what a class that begins so marks does not count."""
-    return label.lower().startswith(IGNORE)
-
-
-def _ignored(facts: Facts) -> Choice | None:
-    labels = [name for name in facts.labels if _is_ignored(name)]
-    return Choice(labels, "as in QuPath") if labels else None
+def _annotations(facts: Facts) -> dict[str, Choice]:
+    """Keys of the section of that name."""
+    ignored = [label for label in facts.marked if label.lower().startswith(IGNORE)]
+    others = [label for label in facts.marked if label not in ignored]
+    found = {}
+    if facts.unlabelled:
+        found["unlabelled"] = Choice(NO_LABEL, "some outlines have no label")
+    if facts.rle_order:
+        found["rle_order"] = Choice(facts.rle_order, "in this order objects hang together")
+    if ignored:
+        found["ignore"] = Choice(ignored, "as in QuPath: what they cover does not count")
+    if others:
+        found["discard"] = Choice(others, "as in QuPath: a class with a star is no object")
+    return found
 
 
 def _counted(count: int, what: str) -> str:

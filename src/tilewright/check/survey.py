@@ -4,8 +4,9 @@ Outlines are read once, a batch at a time; of each a few numbers are kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import shapely
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from tilewright.annotations import stream_outlines
+from tilewright.annotations.files import suffix_of
 from tilewright.pixels.grid import Size, Window
 from tilewright.project.config import Annotations, Limits, Tissue
 from tilewright.project.rows import Row
@@ -21,8 +23,14 @@ from tilewright.runtime.progress import track
 from tilewright.slides import Slide, open_slide
 
 Floats = NDArray[np.float64]
+Order = Literal["column_major", "row_major"]
+ORDERS: tuple[Order, ...] = get_args(Order)
 NO_LABEL = "object"
-"""The label of outlines without one."""
+"""The label that outlines without one are given."""
+_BARE = "\0"
+"""Stands for it while outlines are read, as no file can hold it."""
+TABLES = (".csv", ".tsv")
+"""How files of run lengths end, whose order of pixels they do not tell."""
 NEIGHBOURS = 5
 """Outlines around one that are looked at for those that touch it."""
 TOUCHING = 2.0
@@ -49,9 +57,12 @@ class Facts:
     """The training slides and their outlines.
 
     Attributes:
-        labels: by label, the most frequent first.
+        labels: by label, the most frequent first; without those that ``is_marked`` as no object.
+        marked: labels that are marked so.
+        unlabelled: whether outlines without a label are among them, as ``NO_LABEL``.
+        rle_order: the order of run lengths in which objects hang together best; None: there are none.
         covered: share of all pixels that is outlined, overlaps counted twice.
-        touching: share of outlines that lie within two pixels of another one, as circles of their areas.
+        touching: share of outlines that lie within two pixels of another one of their label, as circles of their areas.
         sizes: width and height of each slide, in pixels of level 0.
         mpp: smallest and largest pixel in micrometres; None where a slide does not tell.
         tissue: share of what was looked at that counts as tissue by the default thresholds.
@@ -60,6 +71,9 @@ class Facts:
     """
 
     labels: Mapping[str, LabelFacts]
+    marked: Sequence[str]
+    unlabelled: bool
+    rle_order: Order | None
     covered: float
     touching: float
     sizes: Sequence[Size]
@@ -70,12 +84,24 @@ class Facts:
 
 
 class _Outlined(NamedTuple):
-    """Outlines whose centre lies in a slide: label, centre and diameter of each."""
+    """Outlines whose centre lies in a slide: label, centre and diameter of each; and whether some have no label."""
 
     labels: list[str]
     x: Floats
     y: Floats
     diameters: Floats
+    bare: bool
+
+    def without_marked(self) -> "_Outlined":
+        """Those that are objects."""
+        kept = np.array([not is_marked(label) for label in self.labels], np.bool_)
+        labels = [label for label in self.labels if not is_marked(label)]
+        return _Outlined(labels, self.x[kept], self.y[kept], self.diameters[kept], self.bare)
+
+
+def is_marked(label: str) -> bool:
+    """Whether QuPath counts no objects of a class: its name ends with a star."""
+    return label.endswith("*")
 
 
 def survey(rows: Sequence[Row], limits: Limits) -> Facts:
@@ -89,6 +115,10 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
         UserError: no training slide has outlines, or images or outlines cannot be read; all that is wrong.
     """
     training = [row for row in rows if row.role != "test"]
+    if not any(row.role == "train" for row in training):
+        what = "no slide of the sheet has the role train."
+        raise UserError(Problem("plan", what, "Give slides with outlines the role train."))
+    order = _rle_order(training, limits)
     outlined: list[_Outlined] = []
     looks: list[float] = []
     sizes: list[Size] = []
@@ -101,18 +131,25 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
                 mpp.append(slide.frame.mpp)
                 looks.append(_tissue_share(slide))
                 if row.annotations:
-                    outlined.append(_outlines(row, slide, limits))
+                    outlined.append(_outlines(row, slide, order, limits))
         except TilewrightError as error:
             problems += error.problems
     raise_all(UserError, problems)
-    if not any(len(each.labels) for each in outlined):
-        what = "no training slide has outlines that can be drawn."
-        raise UserError(Problem("plan", what, "Name them in the column annotations of the sheet."))
+    objects = [each.without_marked() for each in outlined]
+    if not any(len(each.labels) for each in objects):
+        marked = sorted({label for each in outlined for label in each.labels})
+        what = "no training slide has outlines of objects whose centre lies in it"
+        told = f" (only {', '.join(marked)}, which are none, as in QuPath)" if marked else ""
+        remedy = "Correct the column annotations, the files of outlines, or the column region."
+        raise UserError(Problem("plan", f"{what}{told}.", remedy))
     known = [each for each in mpp if each is not None]
     return Facts(
-        labels=_by_label(outlined),
-        covered=_covered(outlined, sizes),
-        touching=_touching(outlined),
+        labels=_by_label(objects),
+        marked=sorted({label for each in outlined for label in each.labels if is_marked(label)}),
+        unlabelled=any(each.bare for each in outlined),
+        rle_order=order,
+        covered=_covered(objects, sizes),
+        touching=_touching(objects),
         sizes=sizes,
         mpp=(min(known), max(known)) if len(known) == len(mpp) else None,
         tissue=float(np.mean(looks)),
@@ -121,11 +158,11 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     )
 
 
-def _outlines(row: Row, slide: Slide, limits: Limits) -> _Outlined:
+def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _Outlined:
     assert row.annotations, "asked for slides with outlines"
     labels: list[str] = []
     parts: list[Floats] = []
-    options = Annotations(unlabelled=NO_LABEL)
+    options = Annotations(unlabelled=_BARE, rle_order=order or "column_major")
     for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
         labels += [each.label for each in batch.annotations]
         shapes = np.array([each.geometry for each in batch.annotations], object)
@@ -135,7 +172,27 @@ def _outlines(row: Row, slide: Slide, limits: Limits) -> _Outlined:
     frame = slide.frame
     inside = (x >= frame.x) & (x < frame.x + frame.width) & (y >= frame.y) & (y < frame.y + frame.height)
     kept = [label for label, here in zip(labels, inside, strict=True) if here]
-    return _Outlined(kept, x[inside], y[inside], 2 * np.sqrt(area[inside] / np.pi))
+    named = [NO_LABEL if label == _BARE else label for label in kept]
+    return _Outlined(named, x[inside], y[inside], 2 * np.sqrt(area[inside] / np.pi), _BARE in kept)
+
+
+def _rle_order(rows: Sequence[Row], limits: Limits) -> Order | None:
+    """The order in which the first run lengths give the shorter outlines: in the other one pixels lie scattered."""
+    tables = (row for row in rows if row.annotations and suffix_of(row.annotations) in TABLES)
+    for row in tables:
+        with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
+            lengths = {order: _length(row, slide, order, limits) for order in ORDERS}
+            if any(lengths.values()):
+                return min(ORDERS, key=lambda order: lengths[order])
+    return None
+
+
+def _length(row: Row, slide: Slide, order: Order, limits: Limits) -> float:
+    """The length of all outlines of a slide."""
+    assert row.annotations, "asked for slides with outlines"
+    options = Annotations(unlabelled=_BARE, rle_order=order)
+    batches = stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits)
+    return sum(float(shapely.length(one.geometry)) for batch in batches for one in batch.annotations)
 
 
 def _by_label(outlined: Iterable[_Outlined]) -> dict[str, LabelFacts]:
@@ -156,7 +213,10 @@ def _covered(outlined: Iterable[_Outlined], sizes: Iterable[Size]) -> float:
 def _touching(outlined: Iterable[_Outlined]) -> float:
     touching, count = 0, 0
     for each in outlined:
-        touching += int(touches(each.x, each.y, each.diameters).sum())
+        names = np.array(each.labels, dtype=object)
+        for name in dict.fromkeys(each.labels):
+            own = names == name
+            touching += int(touches(each.x[own], each.y[own], each.diameters[own]).sum())
         count += len(each.diameters)
     return touching / count
 

@@ -68,7 +68,7 @@ def calibrate(order: CalibrateOrder, *, folds: Path, probabilities: Path, scaled
     for name, one in fitted.items():
         if one.interval and one.groups < FEW:
             low, high = one.interval
-            what = f"{name}: {one.groups} groups are few to fit a threshold on; other groups would have had one between"
+            what = f"{name}: {one.groups} groups are few to fit a threshold on; for others the best would lie between"
             note(f"{what} {low:.2f} and {high:.2f}")
     write_calibration(fitted, [row.slide for row in order.rows], out)
 

@@ -58,7 +58,8 @@ def _problem(error: Any, files: Sequence[Path]) -> Problem:
         known = _known_keys(location[:-1])
         return Problem(_where(location, files), f'unknown key "{key}".', did_you_mean(str(location[-1]), known))
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
-    given = f" (given: {error['input']!r})" if error["type"] != "missing" else ""
+    shown = error["type"] != "missing" and not isinstance(error["input"], Mapping)
+    given = f" (given: {error['input']!r})" if shown else ""
     return Problem(_where(location, files), f"{key}: {message[:1].lower()}{message[1:]}{given}.")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -50,7 +51,8 @@ def sheet(
     """
     use = LayoutUse(name=layout, per_shard=per_shard, test_unlabelled=test_unlabelled, group=group)
     _write(use, folder, out, write_text)
-    note(f"{out} is written. Next: tilewright plan --sheet {out} --data {folder} --out CONFIG, or a config by hand")
+    told = " ".join(shlex.quote(str(part)) for part in ("--sheet", out, "--data", folder))
+    note(f"{out} is written. Next: tilewright plan {told} --out CONFIG, or a config by hand")
 
 
 def ensure_sheet(config: Config) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from tilewright.project.config.training import Network
-from tilewright.training.task import RAW
+from tilewright.training.task import RAW, first_averaged
 
-KINDS = ("ema", "swa", RAW)
+SWA = "swa"
+KINDS = ("ema", SWA, RAW)
 """Of weights; of those that as many folds have kept, the first."""
 
 
@@ -41,15 +42,19 @@ def course_of(cards: Sequence[Mapping[str, Any]], histories: Sequence[pd.DataFra
         network: how the folds were trained.
 
     Returns:
-        As many epochs as the folds had at their best, in the median; the kind of weights that was best in most of
-        them; and of the plateaus the median as well.
+        As many epochs as the folds had at their best, in the median (a half is one more), and as many as SWA needs to
+        begin if its weights are kept; the kind of weights that was best in most of them; of plateaus the median too.
     """
-    epochs = round(statistics.median(card["best_epoch"] + 1 for card in cards))
+    epochs = math.floor(statistics.median(card["best_epoch"] + 1 for card in cards) + 0.5)
     kinds = Counter(card["best_weights"] for card in cards)
+    weights = max(KINDS, key=lambda kind: kinds[kind])
+    if weights == SWA:
+        assert network.swa, "no fold has kept an average that there was none of"
+        epochs = max(epochs, first_averaged(network.swa, network.epochs) + 1)
     return Course(
         epochs=epochs,
         tiles=round(statistics.median(card["epoch_tiles"] for card in cards)),
-        weights=max(KINDS, key=lambda kind: kinds[kind]),
+        weights=weights,
         reductions=_reductions(histories, network, epochs) if network.schedule == "plateau" else [1.0] * epochs,
     )
 

@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from tilewright.project.orders import TrainOrder
 from tilewright.project.places import CARD, HISTORY
 from tilewright.runtime.documents import read_document
+from tilewright.runtime.errors import DataError, Problem
+from tilewright.training.architectures import spelt_out
 from tilewright.training.course import course_of
+from tilewright.training.encoders import first_line
 from tilewright.training.fitting import Sources, fit
+
+APART = {"start", "batch_size", "workers", "final", "mean", "std"}
+"""Keys in which a fold may differ from the training on all slides: what it started from, and what it found."""
 
 
 def refit(
@@ -45,7 +52,28 @@ def refit(
             process that trains the same.
         DataError: a fold that cannot be read, no tiles to train on, or a training that diverges.
     """
-    cards = [read_document(folder / CARD, folder) for folder in fitted]
-    course = course_of(cards, [pd.read_csv(folder / HISTORY) for folder in fitted], order.network)
+    told = [_told(folder, order) for folder in fitted]
+    course = course_of([card for card, _ in told], [history for _, history in told], order.network)
     sources, title = Sources(tiles, pseudo, scaled), f"{model}, all training slides"
     fit(order, title=title, fold=None, sources=sources, out=out, workers=workers, course=course)
+
+
+def _told(folder: Path, order: TrainOrder) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What the training of a fold tells: its description and its history.
+
+    Raises:
+        DataError: one of them cannot be read, or is of another training.
+    """
+    card = read_document(folder / CARD, folder)
+    remedy = "Delete the folder and run the same command again."
+    try:
+        history = pd.read_csv(folder / HISTORY)
+        if card["best_epoch"] not in set(history["epoch"]) or history["learning_rate"].isna().any():
+            raise ValueError("it ends before the best epoch")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(Problem(str(folder / HISTORY), f"cannot be used ({first_line(error)}).", remedy)) from error
+    wanted = spelt_out(order.network).model_dump(mode="json", exclude=APART)
+    if other := [key for key, value in wanted.items() if card["network"].get(key) != value]:
+        what = f"was trained in another way: {', '.join(other)}."
+        raise DataError(Problem(str(folder), what, remedy))
+    return card, history

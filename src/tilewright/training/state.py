@@ -192,8 +192,9 @@ class TrainingState(lightning.Callback):
 
     def _of_the_end(self, trainer: lightning.Trainer, task: SegmentationTask, course: Course) -> dict[str, float]:
         """After the last epoch the kind of weights that is kept, where nothing says how good they are."""
-        kind = course.weights if course.weights in task.validated() else RAW
-        return {kind: 0.0} if trainer.current_epoch + 1 == course.epochs else {}
+        ended = trainer.current_epoch + 1 == course.epochs
+        assert not ended or course.weights in task.validated(), "the course lasts until they are there"
+        return {course.weights: 0.0} if ended else {}
 
     def _judge(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Lower the learning rate or end the training, as the history asks for."""

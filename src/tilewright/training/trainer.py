@@ -1,7 +1,6 @@
 """Lightning's trainer as this project uses it."""
 
 import logging
-import shutil
 import warnings
 from pathlib import Path
 
@@ -88,7 +87,8 @@ def _fit(
     task = SegmentationTask(segmenter, network, classes, steps)
     if device_number() == 0:
         if resumed is None:
-            shutil.rmtree(out / "events", ignore_errors=True)
+            for path in (out / "events").glob("*tfevents*"):
+                path.unlink()
         else:
             note("going on from the state of an interrupted training")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -261,6 +261,19 @@ def test_what_a_training_on_all_slides_starts_from_must_be_trained_so_too(projec
     assert capsys.readouterr().out.startswith("0 errors, 0 warnings")
 
 
+def test_a_model_cannot_start_from_itself(project, capsys):
+    replace_in_config(project, "unet: {tiles: all}", 'unet: {tiles: all, start: "results/models/unet/fold{fold}"}')
+    with pytest.raises(UserError):
+        check(config=project / "config.yaml")
+    assert "models.unet: start: a model cannot start from itself" in capsys.readouterr().out
+
+
+def test_a_final_training_that_nothing_uses_is_warned_of(project, capsys):
+    replace_in_config(project, "unet: {tiles: all}", "unet: {tiles: all, final: true, inference: {members: folds}}")
+    check(config=project / "config.yaml")
+    assert "leaves without any use" in section(capsys.readouterr().out, "warnings, config")
+
+
 def test_an_encoder_that_the_library_will_drop_is_warned_of(project, capsys):
     replace_in_config(project, "{tiles: all}", "{tiles: all, encoder: timm-efficientnet-b0, encoder_weights: random}")
     check(config=project / "config.yaml")

@@ -1,4 +1,6 @@
 import csv
+import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -45,6 +47,64 @@ def test_every_value_that_was_chosen_has_its_reason_beside_it(planned):
     chosen = {"gland", "planned", "method", "size", "overlap", "count", "crop", "epochs", "tiles_per_epoch", "final"}
     assert chosen < set(reasons)
     assert reasons["gland"].endswith("slides")
+
+
+def rename(project, **names):
+    project.write_sheet([{**row, "labelled": ""} for row in project.rows()])
+    for path in project.sheet.parent.glob("*.geojson"):
+        text = path.read_text()
+        for old, new in names.items():
+            text = text.replace(json.dumps({"name": old}), json.dumps({"name": new}))
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("1", "1.5", "no", "null", "true", "a: b", "a, [b]", 'it\'s "#1"', "a\nb"),
+        *("Drüse 😀", "a\x7fb", "{x}", "-", "any"),
+    ],
+)
+def test_whatever_labels_are_called_the_plan_is_a_config_that_finds_them(planned, project, capsys, label):
+    rename(project, gland=label)
+    planned()
+    config = read_config(project.folder / "plan.yaml")
+    assert sorted(name for one in config.classes.values() for name in one.labels) == sorted([label, "vessel"])
+    check(config=project.folder / "plan.yaml")
+    assert "not drawn" not in capsys.readouterr().out
+
+
+def test_outlines_without_a_label_are_drawn_by_the_plan(planned, project, capsys):
+    rename(project)
+    for path in project.sheet.parent.glob("*.geojson"):
+        path.write_text(path.read_text().replace("classification", "note"))
+    planned()
+    config = read_config(project.folder / "plan.yaml")
+    assert config.annotations.unlabelled == "object"
+    assert set(config.classes) == {"object"}
+    check(config=project.folder / "plan.yaml")
+    assert "has no class" not in capsys.readouterr().out
+
+
+def test_names_in_the_column_labelled_that_are_no_classes_of_the_plan_are_told(planned, project, capsys):
+    rename(project, gland="Tumor cell")
+    project.write_sheet([{**row, "labelled": "vessel;gland"} for row in project.rows()])
+    planned()
+    assert "column labelled names gland, which is no class of the plan (Tumor_cell, vessel)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", ["null", "yes", "my data: 1"])
+def test_a_folder_may_have_any_name(planned, project, data):
+    (project.folder / data).mkdir()
+    planned(data=Path(data))
+    assert read_config(project.folder / "plan.yaml").data == data
+
+
+@pytest.mark.parametrize("minutes", [0, -5, float("nan"), float("inf")])
+def test_minutes_that_are_no_time_are_refused(planned, project, minutes):
+    with pytest.raises(UserError, match=r"--minutes: .* is no time"):
+        planned(minutes=minutes)
+    assert not (project.folder / "plan.yaml").exists()
 
 
 def test_a_config_that_is_there_stays(planned, project):

@@ -12,8 +12,8 @@ def facts(diameters=(40.0,), **changes):
     """Ten slides of 4,096 pixels with some outlines of one label each."""
     found = {
         "labels": {"gland": LabelFacts(np.array(diameters, float), 10)},
-        "covered": 0.1, "touching": 0.0, "sizes": [Size(4096, 4096)] * 10, "mpp": None, "tissue": 0.5, "groups": 10,
-        "tests": 0,
+        "marked": [], "unlabelled": False, "rle_order": None, "covered": 0.1, "touching": 0.0,
+        "sizes": [Size(4096, 4096)] * 10, "mpp": None, "tissue": 0.5, "groups": 10, "tests": 0,
     }  # fmt: skip
     return Facts(**{**found, **changes})
 
@@ -52,13 +52,16 @@ def test_slides_that_tell_their_pixels_have_a_scale_in_micrometres():
     assert "0.25 to 0.5" in mixed.reason
 
 
-def test_a_tile_holds_four_large_outlines_and_fits_into_the_smallest_image():
+def test_a_tile_holds_four_large_outlines_and_is_no_larger_than_most_images():
     assert plan(diameters=[100.0] * 20).tile.value == 416
     assert plan(diameters=[20.0] * 2000).tile.value == 256
     assert plan(diameters=[700.0] * 20).tile.value == 352
-    small = plan(diameters=[100.0] * 20, sizes=[Size(4096, 4096), Size(700, 300)])
-    assert (small.tile.value, small.tile.reason) == (288, "as much as the smallest image has")
-    assert small.window.value == small.tile.value
+    small = plan(diameters=[100.0] * 20, sizes=[Size(700, 300)] * 10)
+    assert small.tile.value == small.window.value == 288
+    assert "300 pixels or more" in small.tile.reason
+    odd = plan(diameters=[100.0] * 20, sizes=[*[Size(2000, 1500)] * 20, Size(40, 40)])
+    assert odd.tile.value == 416, "one small image does not decide for all"
+    assert plan(diameters=[9.0] * 20, sizes=[Size(30, 30)] * 9).tile.value == 32
 
 
 def test_windows_overlap_by_a_large_outline():
@@ -117,11 +120,18 @@ def test_tissue_is_looked_for_where_there_is_glass_as_well(share, method):
 
 def test_labels_become_names_that_files_may_have():
     one = LabelFacts(np.array([40.0]), 1)
-    labels = {"Blood vessel (small)": one, "any": one, "a/b": one, "a b": one, "Ignore*": one, "Drüse": one}
+    labels = {"Blood vessel (small)": one, "any": one, "a/b": one, "a b": one, "Drüse": one}
     found = plan(labels=labels)
     assert {name: choice.value for name, choice in found.classes.items()} == {
         "Blood_vessel_small": ["Blood vessel (small)"], "any_": ["any"], "a_b": ["a/b"], "a_b_": ["a b"],
         "Dr_se": ["Drüse"],
     }  # fmt: skip
-    assert found.ignore.value == ["Ignore*"]
     assert found.classes["a_b"].reason == "1 outline on 1 slide"
+
+
+def test_outlines_are_read_as_they_were_for_the_plan():
+    assert plan().annotations == {}
+    found = plan(marked=["Ignore*", "Region*", "ignore me*"], unlabelled=True, rle_order="row_major").annotations
+    assert {key: choice.value for key, choice in found.items()} == {
+        "unlabelled": "object", "rle_order": "row_major", "ignore": ["Ignore*", "ignore me*"], "discard": ["Region*"],
+    }  # fmt: skip

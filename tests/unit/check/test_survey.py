@@ -1,12 +1,18 @@
 import csv
+import json
 
 import numpy as np
 import pytest
+from conftest import write_outlines
+from shapely.geometry import box, mapping
 
 from tilewright.check.survey import survey, touches
+from tilewright.pixels.rle import encode_column_major, encode_row_major
+from tilewright.pixels.runs import Runs
 from tilewright.project.config import DEFAULT_LIMITS
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError
+from tilewright.slides import open_slide
 
 
 def test_circles_touch_within_two_pixels_and_not_what_they_lie_in():
@@ -54,7 +60,66 @@ def test_of_a_part_of_an_image_its_own_outlines_count(project):
 def test_without_outlines_there_is_nothing_to_plan(project):
     for path in project.sheet.parent.glob("*.geojson"):
         path.write_text('{"type": "FeatureCollection", "features": []}')
-    with pytest.raises(UserError, match="no training slide has outlines that can be drawn"):
+    with pytest.raises(UserError, match="no training slide has outlines of objects"):
+        surveyed(project)
+
+
+def outlined(project, *shapes):
+    """The project with the same outlines on all training slides: label and geometry of each."""
+    for path in project.sheet.parent.glob("*.geojson"):
+        write_outlines(path, shapes)
+    return surveyed(project)
+
+
+def test_a_class_with_a_star_is_no_object_as_in_qupath(project):
+    small, whole = box(20, 20, 30, 30), box(0, 0, 96, 96)
+    alone = outlined(project, ("gland", small))
+    found = outlined(project, ("gland", small), ("Ignore*", whole), ("Region*", whole), ("ignore me", small))
+    assert list(found.labels) == ["gland", "ignore me"]
+    assert found.marked == ["Ignore*", "Region*"]
+    assert found.covered == pytest.approx(2 * alone.covered)
+    with pytest.raises(UserError, match=r"only Ignore\*, Region\*, which are none, as in QuPath"):
+        outlined(project, ("Ignore*", whole), ("Region*", whole))
+
+
+def test_objects_of_two_classes_that_touch_are_no_reason_to_cut(project):
+    pairs = [(box(20, 20, 40, 40), box(40, 20, 60, 40)), (box(20, 60, 40, 80), box(40, 60, 60, 80))]
+    two = outlined(project, *(("gland", one) for one, _ in pairs), *(("vessel", other) for _, other in pairs))
+    assert two.touching == 0
+    assert outlined(project, *(("gland", each) for pair in pairs for each in pair)).touching == 1
+
+
+def test_outlines_without_a_label_are_told(project):
+    for path in project.sheet.parent.glob("*.geojson"):
+        feature = {"type": "Feature", "geometry": mapping(box(20, 20, 40, 40)), "properties": {}}
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    found = surveyed(project)
+    assert (list(found.labels), found.unlabelled) == (["object"], True)
+    assert not outlined(project, ("object", box(20, 20, 40, 40))).unlabelled
+
+
+@pytest.mark.parametrize(("order", "encode"), [("row_major", encode_row_major), ("column_major", encode_column_major)])
+def test_the_order_of_run_lengths_is_that_in_which_objects_hang_together(project, order, encode):
+    rows = [row for row in project.rows() if row["role"] == "train"]
+    with (project.sheet.parent / "runs.csv").open("w") as stream:
+        stream.write("id,annotation\n")
+        for row in rows:
+            with open_slide(project.sheet.parent / row["image"]) as slide:
+                width, height = slide.size
+            mask = np.zeros((height, width), np.bool_)
+            mask[20:50, 30:45] = True
+            stream.write(f"{row['slide']},{encode(Runs.from_mask(mask))}\n")
+    project.write_sheet([{**row, "annotations": "runs.csv"} for row in rows])
+    found = surveyed(project)
+    assert found.rle_order == order
+    (label,) = found.labels.values()
+    assert label.diameters == pytest.approx([2 * np.sqrt(450 / np.pi)] * len(rows))
+
+
+@pytest.mark.parametrize("role", ["test", "external"])
+def test_without_training_slides_the_role_is_what_is_missing(project, role):
+    project.write_sheet([{**row, "role": role} for row in project.rows() if row["annotations"]])
+    with pytest.raises(UserError, match=r"no slide of the sheet has the role train"):
         surveyed(project)
 
 

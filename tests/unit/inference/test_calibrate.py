@@ -126,7 +126,7 @@ def test_by_default_few_groups_are_not_believed_and_the_log_says_so(project, mon
     assert found["groups"] == {"gland": 2, "vessel": 2}
     low, high = found["interval"]["gland"]
     assert 0 < low <= best["thresholds"]["gland"] <= high < 1
-    said = f"gland: 2 groups are few to fit a threshold on; other groups would have had one between {low:.2f} and"
+    said = f"gland: 2 groups are few to fit a threshold on; for others the best would lie between {low:.2f} and"
     assert said in capsys.readouterr().err
 
 

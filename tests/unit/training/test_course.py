@@ -20,7 +20,8 @@ def course(cards, histories=None, **options):
 def test_it_lasts_as_many_epochs_and_tiles_as_the_folds_in_the_median():
     found = course([card(9, tiles=100), card(2, tiles=120), card(12, tiles=130)])
     assert (found.epochs, found.tiles) == (9, 120)
-    assert course([card(4), card(9)]).epochs == 6
+    assert course([card(4), card(9)]).epochs == 7, "half an epoch is one more"
+    assert [course([card(one), card(one + 1)]).epochs for one in (1, 2)] == [2, 3]
     assert course([card(1)]).epochs == 1
 
 
@@ -29,7 +30,14 @@ def test_it_lasts_as_many_epochs_and_tiles_as_the_folds_in_the_median():
     [(["raw", "ema", "raw"], "raw"), (["ema", "raw"], "ema"), (["swa", "raw", "swa"], "swa"), (["raw", "swa"], "swa")],
 )
 def test_weights_are_of_the_kind_that_most_folds_kept(kinds, kept):
-    assert course([card(3, kind) for kind in kinds]).weights == kept
+    assert course([card(3, kind) for kind in kinds], swa=0.5).weights == kept
+
+
+def test_weights_of_swa_last_until_there_are_some():
+    """Of ten epochs with three of them averaged, the first average is that of the eighth."""
+    found = course([card(10, "swa"), card(1, "raw")], swa=0.3, epochs=10)
+    assert (found.weights, found.epochs) == ("swa", 8)
+    assert course([card(10, "swa"), card(9, "swa")], swa=0.3, epochs=10).epochs == 10
 
 
 def test_plateaus_come_where_they_came_in_the_folds():

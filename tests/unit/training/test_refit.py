@@ -11,6 +11,7 @@ from safetensors.torch import load
 
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
+from tilewright.training.architectures import spelt_out
 from tilewright.training.loaders import read_tiles
 from tilewright.training.refit import refit
 from tilewright.training.state import TrainingState
@@ -18,10 +19,12 @@ from tilewright.training.state import TrainingState
 CLASSES = ["gland", "vessel"]
 
 
-def fold(folder, epochs, weights="raw", tiles=16, rates=(0.1,)):
+def fold(folder, network, epochs, weights="raw", tiles=16, rates=None):
     """What a trained fold tells of its training."""
     folder.mkdir(parents=True)
-    write_document(folder / "model.json", {"best_epoch": epochs - 1, "best_weights": weights, "epoch_tiles": tiles})
+    told = {"best_epoch": epochs - 1, "best_weights": weights, "epoch_tiles": tiles}
+    write_document(folder / "model.json", {**told, "network": spelt_out(network).model_dump(mode="json")})
+    rates = rates or [0.1] * epochs
     pd.DataFrame({"epoch": range(len(rates)), "learning_rate": rates}).to_csv(folder / "history.csv", index=False)
     return folder
 
@@ -31,7 +34,8 @@ def refitted(trained, tmp_path):
     """The files of a training on all slides, by name."""
 
     def run(out, folds, **options):
-        fitted = [fold(tmp_path / f"{out}-fold{number}", *each) for number, each in enumerate(folds)]
+        network = trained.order(**options).network
+        fitted = [fold(tmp_path / f"{out}-fold{number}", network, *each) for number, each in enumerate(folds)]
         places = {name: place for name, place in trained.places().items() if name != "folds"}
         refit(trained.order(**options), model="tiny", fitted=fitted, **places, out=tmp_path / out)
         return {path.name: path.read_bytes() for path in (tmp_path / out).iterdir() if path.is_file()}
@@ -75,8 +79,8 @@ def test_the_weights_are_of_the_kind_that_folds_kept(refitted):
     assert any(not torch.equal(raw[name], ema[name]) for name in raw)
     alone = load(refitted("alone", [(2, "raw")], epochs=2)["model.safetensors"])
     assert all(torch.equal(raw[name], alone[name]) for name in raw)
-    swa = refitted("swa", [(1, "swa")], epochs=2, swa=0.5)
-    assert json.loads(swa["model.json"])["best_weights"] == "raw", "the average begins in the second epoch"
+    swa = json.loads(refitted("swa", [(1, "raw"), (2, "swa"), (1, "swa")], epochs=2, swa=0.5)["model.json"])
+    assert (swa["best_weights"], swa["best_epoch"]) == ("swa", 1), "the average begins in the second epoch"
 
 
 @pytest.mark.slow
@@ -99,8 +103,35 @@ def test_an_interrupted_one_gives_the_same_to_the_bit(refitted, tmp_path, monkey
     assert refitted("killed", [(3, "ema")], **options) == whole
 
 
-def test_a_fold_that_is_damaged_is_named(refitted, tmp_path):
-    fold(tmp_path / "broken", 2)
-    (tmp_path / "broken" / "model.json").write_text("{}")
-    with pytest.raises(DataError, match="broken"):
-        refit(None, model="tiny", fitted=[tmp_path / "broken"], tiles=tmp_path, pseudo=tmp_path, out=tmp_path / "out")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "model.json").write_text("{}"), r"fold0"),
+        (lambda folder: (folder / "history.csv").unlink(), r"history\.csv: cannot be used"),
+        (lambda folder: (folder / "history.csv").write_text(""), r"history\.csv: cannot be used"),
+        (lambda folder: (folder / "history.csv").write_text("epoch,learning_rate\n0,0.1\n1,"), "ends before the best"),
+        (lambda folder: (folder / "history.csv").write_text("epoch,learning_rate\n0,0.1\n"), "ends before the best"),
+    ],
+)
+def test_a_fold_that_is_damaged_is_named(trained, tmp_path, damage, says):
+    order = trained.order()
+    folder = fold(tmp_path / "fold0", order.network, 2)
+    damage(folder)
+    with pytest.raises(DataError, match=says):
+        refit(order, model="tiny", fitted=[folder], tiles=tmp_path, pseudo=tmp_path, out=tmp_path / "out")
+
+
+def test_a_fold_of_another_training_is_refused(trained, tmp_path):
+    folder = fold(tmp_path / "fold0", trained.order(learning_rate=0.5, epochs=9).network, 2)
+    with pytest.raises(DataError, match=r"fold0: was trained in another way: learning_rate, epochs\."):
+        refit(trained.order(), model="tiny", fitted=[folder], tiles=tmp_path, pseudo=tmp_path, out=tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_files_of_others_beside_the_events_stay(refitted, tmp_path):
+    mine = tmp_path / "out" / "events" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    refitted("out", [(1,)], epochs=1)
+    assert mine.read_text() == "mine"
+    assert len(list(mine.parent.glob("*tfevents*"))) == 1
