@@ -26,6 +26,8 @@ CROWDED = 0.05
 FEW_GROUPS, FOLDS, LEAST_FOLDS = 20, 5, 3
 USED = 0.6
 """Share of the time that trainings have; the rest is for everything else."""
+MOST = 0.9
+"""Share of the slides with tissue and glass from which on tissue is looked for."""
 EPOCHS, LEAST_TILES, ENOUGH = 25, 64, 3000
 """Most epochs, least tiles of one, and tiles of a training from which on more folds are worth more than more tiles."""
 
@@ -206,8 +208,9 @@ def _split(facts: Facts, diameters: Any) -> Choice | None:
 
 
 def _tissue(facts: Facts) -> Choice:
-    seen = f"{facts.tissue:.0%} of what was looked at is tissue by the default thresholds"
-    return Choice("color" if 0.05 <= facts.tissue <= 0.95 else "none", seen)
+    both = float(np.mean([0.05 <= share <= 0.95 for share in facts.tissue]))
+    seen = f"on {both:.0%} of the slides the default thresholds find tissue and glass"
+    return Choice("color" if both >= MOST else "none", seen)
 
 
 def _classes(labels: Mapping[str, LabelFacts]) -> dict[str, Choice]:

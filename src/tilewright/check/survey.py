@@ -65,7 +65,7 @@ class Facts:
         touching: share of outlines that lie within two pixels of another one of their label, as circles of their areas.
         sizes: width and height of each slide, in pixels of level 0.
         mpp: smallest and largest pixel in micrometres; None where a slide does not tell.
-        tissue: share of what was looked at that counts as tissue by the default thresholds.
+        tissue: of each slide the share of what was looked at that counts as tissue by the default thresholds.
         groups: of the training slides.
         tests: test slides.
     """
@@ -78,7 +78,7 @@ class Facts:
     touching: float
     sizes: Sequence[Size]
     mpp: tuple[float, float] | None
-    tissue: float
+    tissue: Sequence[float]
     groups: int
     tests: int
 
@@ -152,7 +152,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
         touching=_touching(objects),
         sizes=sizes,
         mpp=(min(known), max(known)) if len(known) == len(mpp) else None,
-        tissue=float(np.mean(looks)),
+        tissue=looks,
         groups=len({row.group for row in training if row.role == "train"}),
         tests=sum(row.role == "test" for row in rows),
     )

@@ -13,7 +13,7 @@ def facts(diameters=(40.0,), **changes):
     found = {
         "labels": {"gland": LabelFacts(np.array(diameters, float), 10)},
         "marked": [], "unlabelled": False, "rle_order": None, "covered": 0.1, "touching": 0.0,
-        "sizes": [Size(4096, 4096)] * 10, "mpp": None, "tissue": 0.5, "groups": 10, "tests": 0,
+        "sizes": [Size(4096, 4096)] * 10, "mpp": None, "tissue": [0.5] * 10, "groups": 10, "tests": 0,
     }  # fmt: skip
     return Facts(**{**found, **changes})
 
@@ -115,7 +115,12 @@ def test_crowded_objects_are_cut_and_others_are_not():
 
 @pytest.mark.parametrize(("share", "method"), [(0.02, "none"), (0.06, "color"), (0.94, "color"), (0.96, "none")])
 def test_tissue_is_looked_for_where_there_is_glass_as_well(share, method):
-    assert plan(tissue=share).tissue.value == method
+    assert plan(tissue=[share] * 10).tissue.value == method
+
+
+def test_dark_images_among_others_have_no_tissue_to_look_for():
+    assert plan(tissue=[0.5] * 8 + [0.01] * 2).tissue.value == "none"
+    assert plan(tissue=[0.5] * 9 + [0.01]).tissue.value == "color"
 
 
 def test_labels_become_names_that_files_may_have():

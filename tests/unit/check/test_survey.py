@@ -34,7 +34,8 @@ def test_facts_of_the_training_slides_alone(project):
     assert found.tests == len(project.rows()) - len(training)
     assert set(found.labels) == {"gland", "vessel"}
     assert 0 < found.covered < 1
-    assert 0 <= found.tissue <= 1
+    assert all(0 <= share <= 1 for share in found.tissue)
+    assert len(found.tissue) == len(training)
     area = sum(float((np.pi / 4 * label.diameters**2).sum()) for label in found.labels.values())
     pixels = sum(size.width * size.height for size in found.sizes)
     assert found.covered == pytest.approx(area / pixels)
