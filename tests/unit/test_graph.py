@@ -75,7 +75,7 @@ def orders(graph):
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
         ("evaluation__center_min_area", 100, {"evaluate"}),
-        ("evaluation__columns", ["group"], {"evaluate"}),
+        ("evaluation__columns", ["group"], {"evaluate", "report"}),
         ("submission__dialect", "coco", {"encode"}),
         ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),

@@ -113,6 +113,15 @@ def test_a_learning_rate_reruns_that_training_and_what_follows(graph):
     assert graph.jobs() == {"train": 2, "predict": 3, "seams": 1, **FOLLOWS}
 
 
+def test_what_the_sheet_says_of_slides_stands_beside_their_scores_and_in_the_report(graph):
+    graph.project.write_config({**graph.project.config(), "evaluation": {"columns": ["group"]}})
+    assert graph.jobs() == {"evaluate": 1, "report": 1}
+    graph.run()
+    page = (graph.results / "report" / "index.html").read_text()
+    assert re.findall(r'<tr><td>([ab])</td><td class="n">(\d)</td>', page) == [("a", "2"), ("b", "2")]
+    assert "The same by group of the sheet." in page
+
+
 def second_round(graph):
     """Add a model that learns from the test slides as the ensemble of the others labels them."""
     config = graph.project.config()

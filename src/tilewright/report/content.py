@@ -10,7 +10,7 @@ from tilewright.project.orders import ReportEnsemble, ReportModel, ReportOrder, 
 from tilewright.project.places import FINAL
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.figures import Kept
-from tilewright.report.generalisation import group_scores
+from tilewright.report.generalisation import column_scores, group_scores
 from tilewright.report.reading import Results, Scores
 from tilewright.runtime.errors import listed
 
@@ -159,6 +159,8 @@ def _weight(term: float | Mapping[str, float]) -> float:
 
 
 def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrder) -> dict[str, Any]:
+    classes = list(order.colors)
+    by_column = {column: column_scores(scores.slides, column, classes) for column in order.columns if scores.summary}
     return {
         "name": name,
         "weights": scores.weighed["weights"] if scores.weighed else spec.weights,
@@ -167,7 +169,8 @@ def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrde
         "weighed": scores.weighed,
         "calibration": scores.calibration,
         "few": _few(scores.calibration or {}),
-        "groups": group_scores(scores.slides, {row.slide: row.group for row in order.rows}, list(order.colors)),
+        "groups": group_scores(scores.slides, {row.slide: row.group for row in order.rows}, classes),
+        "columns": {column: found for column, found in by_column.items() if found},
         "sets": [
             _score_table(part, title, scores.summary[part], order.colors)
             for part, title in TITLES.items()

@@ -1,34 +1,41 @@
-"""How well each group was found by models that had seen only others: which one is the odd one."""
+"""How well slides were found by models that had not seen them, by group and by what the sheet says of them.
+
+Which group is the odd one; whether old donors, or those of one hospital, are found as well as others.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from tilewright.project.rows import OUT_OF_FOLD
 
 LISTED = 12
 """Groups that are told, the worst first."""
+MOST_VALUES = 8
+"""A column of more different numbers is told by their quarters."""
 COUNTS = ["intersection", "predicted_area", "truth_area"]
 
 
-class GroupScore(NamedTuple):
-    """A group against the others.
+class PartScore(NamedTuple):
+    """Some slides against the others.
 
     Attributes:
-        group: its name.
-        slides: how many it has.
+        name: of the group, or what a column says of them.
+        slides: how many there are.
         own: of each class the pooled Dice of its slides; NaN where there is nothing to find.
         others: that of all others.
     """
 
-    group: str
+    name: str
     slides: int
     own: list[float]
     others: list[float]
 
 
-def group_scores(slides: pd.DataFrame, groups: Mapping[str, str], classes: Sequence[str]) -> list[GroupScore]:
+def group_scores(slides: pd.DataFrame, groups: Mapping[str, str], classes: Sequence[str]) -> list[PartScore]:
     """The Dice of each group and that of the others, each slide by the fold that did not see it; the worst first.
 
     Args:
@@ -40,14 +47,56 @@ def group_scores(slides: pd.DataFrame, groups: Mapping[str, str], classes: Seque
         At most ``LISTED`` groups; none where there are fewer than three.
     """
     own = slides[slides["set"] == OUT_OF_FOLD]
-    own = own.assign(group=own["slide"].map(groups))
-    if own["group"].nunique() < 3:
+    found = _scores(own, own["slide"].map(groups), classes)
+    return sorted(found, key=_behind)[:LISTED] if len(found) > 2 else []
+
+
+def column_scores(slides: pd.DataFrame, column: str, classes: Sequence[str]) -> list[PartScore]:
+    """The same by what a column of the sheet says, in its order; numbers of many values by their quarters.
+
+    Returns:
+        The values, slides without one last; of more than ``LISTED`` those that are furthest behind. None where all
+        slides say the same.
+    """
+    own = slides[slides["set"] == OUT_OF_FOLD]
+    values = own[column]
+    if is_numeric_dtype(values) and values.nunique() > MOST_VALUES:
+        values = _quarters(values, own["slide"])
+    order = {_told(value): None for value in [*sorted(values.dropna().unique()), np.nan]}
+    found = {part.name: part for part in _scores(own, values.map(_told), classes)}
+    if len(found) > LISTED:
+        return sorted(found.values(), key=_behind)[:LISTED]
+    return [found[name] for name in order if name in found]
+
+
+def _quarters(values: pd.Series, slides: pd.Series) -> pd.Series:
+    """For each value the quarter of the slides that it lies in, as (least, most) of the values there."""
+    known = values[~slides.duplicated()].dropna().to_numpy(float)
+    number = np.searchsorted(np.quantile(known, [0.25, 0.5, 0.75]), values.to_numpy(float))
+    quarters = values.groupby(number)
+    ends = pd.Series(list(zip(quarters.transform("min"), quarters.transform("max"), strict=True)), values.index)
+    return ends.where(values.notna())
+
+
+def _told(value: Any) -> str:
+    """A value, or the (least, most) of some, for a reader; empty for none."""
+    if isinstance(value, tuple):
+        return " to ".join(dict.fromkeys(map(_told, value)))
+    if pd.isna(value):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _scores(own: pd.DataFrame, names: pd.Series, classes: Sequence[str]) -> list[PartScore]:
+    """Of the slides of each name; nothing where all have one."""
+    if names.nunique() < 2:
         return []
-    sums = own.groupby(["group", "class"])[COUNTS].sum()
+    own = own.assign(part=names)
+    sums = own.groupby(["part", "class"])[COUNTS].sum()
     whole = own.groupby("class")[COUNTS].sum()
-    sizes = own.groupby("group")["slide"].nunique()
-    found = [
-        GroupScore(
+    sizes = own.groupby("part")["slide"].nunique()
+    return [
+        PartScore(
             name,
             int(sizes[name]),
             [_dice(sums, (name, each)) for each in classes],
@@ -55,10 +104,9 @@ def group_scores(slides: pd.DataFrame, groups: Mapping[str, str], classes: Seque
         )
         for name in sizes.index.astype(str)
     ]
-    return sorted(found, key=_behind)[:LISTED]
 
 
-def _behind(score: GroupScore) -> float:
+def _behind(score: PartScore) -> float:
     """By how much the Dice of a group is above that of the others, in the mean over classes that it has."""
     apart = pd.Series(score.own) - pd.Series(score.others)
     return float(apart.mean()) if apart.notna().any() else float("inf")

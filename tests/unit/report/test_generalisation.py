@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from tilewright.report.generalisation import LISTED, group_scores
+from tilewright.report.generalisation import LISTED, column_scores, group_scores
 
 
 def rows(*slides):
@@ -21,7 +21,7 @@ def test_each_group_stands_beside_all_others_the_worst_first():
         ("t1", "gland", 0, 99, 99, "test"),
     )  # fmt: skip
     found = group_scores(slides, GROUPS, ["gland"])
-    assert [(one.group, one.slides) for one in found] == [("b", 1), ("a", 2), ("c", 1)]
+    assert [(one.name, one.slides) for one in found] == [("b", 1), ("a", 2), ("c", 1)]
     assert [one.own[0] for one in found] == pytest.approx([2 / 20, 16 / 40, 18 / 20])
     assert [one.others[0] for one in found] == pytest.approx([34 / 60, 20 / 40, 18 / 60])
 
@@ -30,7 +30,7 @@ def test_a_class_that_a_group_does_not_have_is_left_open():
     slides = rows(
         ("a1", "gland", 8, 10, 10), ("b1", "gland", 0, 3, 0), ("c1", "gland", 5, 10, 10), ("c1", "vessel", 5, 10, 10)
     )
-    found = {one.group: one for one in group_scores(slides, GROUPS, ["gland", "vessel"])}
+    found = {one.name: one for one in group_scores(slides, GROUPS, ["gland", "vessel"])}
     assert all(map(math.isnan, found["b"].own))
     assert math.isnan(found["a"].own[1])
     assert found["a"].others == pytest.approx([10 / 23, 10 / 20])
@@ -43,4 +43,38 @@ def test_two_groups_say_nothing_of_each_other_and_of_many_the_worst_are_told():
     assert group_scores(two, GROUPS, ["gland"]) == []
     many = rows(*((f"s{place}", "gland", place, 50, 50) for place in range(40)))
     found = group_scores(many, {f"s{place}": f"g{place}" for place in range(40)}, ["gland"])
-    assert [one.group for one in found] == [f"g{place}" for place in range(LISTED)]
+    assert [one.name for one in found] == [f"g{place}" for place in range(LISTED)]
+
+
+def of_donors(column, *values):
+    """A slide a value: as many of its ten pixels are found as its place says."""
+    slides = rows(*((f"s{place}", "gland", place, 10, 10) for place in range(len(values))))
+    return slides.assign(**{column: values})
+
+
+def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order():
+    found = column_scores(of_donors("sex", "m", "f", "m", None), "sex", ["gland"])
+    assert [(one.name, one.slides) for one in found] == [("f", 1), ("m", 2), ("", 1)]
+    assert [one.own[0] for one in found] == pytest.approx([0.1, 0.1, 0.3])
+    assert [one.others[0] for one in found] == pytest.approx([5 / 30, 4 / 20, 3 / 30])
+    assert [one.name for one in column_scores(of_donors("age", 9.0, 10.0, 60.5), "age", ["gland"])] == [
+        "9",
+        "10",
+        "60.5",
+    ]
+    assert column_scores(of_donors("sex", "m", "m"), "sex", ["gland"]) == []
+
+
+def test_numbers_of_many_values_are_told_by_their_quarters():
+    ages = [60, 58, 31, 24, 80, 44, 35, 76, 52, 44, None]
+    found = column_scores(of_donors("age", *ages), "age", ["gland"])
+    assert [(one.name, one.slides) for one in found] == [
+        ("24 to 35", 3), ("44", 2), ("52 to 58", 2), ("60 to 80", 3), ("", 1),
+    ]  # fmt: skip
+    assert found[1].own[0] == pytest.approx((5 + 9) / 20)
+
+
+def test_of_texts_that_hardly_repeat_those_furthest_behind_are_told():
+    found = column_scores(of_donors("note", *(f"n{place:02}" for place in range(40))), "note", ["gland"])
+    assert [one.name for one in found] == [f"n{place:02}" for place in range(LISTED)]
+    assert found[0].own == [0]

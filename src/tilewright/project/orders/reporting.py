@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Self
 
+from pydantic import Field
+
 from tilewright.project.bundle import Bundle
 from tilewright.project.config import Model, Pseudo, Report, Section
 from tilewright.project.orders.base import Order, StepRow
@@ -115,6 +117,7 @@ class ReportOrder(Order):
     report: Report
     models: dict[str, ReportModel]
     ensembles: dict[str, ReportEnsemble]
+    columns: list[str] = Field([])
     crop_to_bounds: bool = True
 
     @classmethod
@@ -143,6 +146,7 @@ class ReportOrder(Order):
                 for name, model in config.models.items()
             },
             ensembles={name: ReportEnsemble.of(project, name) for name in config.ensembles},
+            columns=config.evaluation.columns,
             crop_to_bounds=config.slides.crop_to_bounds,
         )
 
