@@ -158,7 +158,8 @@ def draw_weights(
     sampling, rates = network.sampling, dict(network.sampling.rates)
     if network.pseudo:
         given = rates.get("role", {})
-        rates["role"] = {**(given if isinstance(given, dict) else {}), "pseudo": network.pseudo.rate}
+        assert isinstance(given, dict), "the config allows no other with pseudo-labels"
+        rates["role"] = {**given, "pseudo": network.pseudo.rate}
     if not rates and not sampling.multipliers and sampling.center is None:
         return None
     start = np.ones(len(table))
@@ -199,8 +200,7 @@ def raked(weights: Weights, margins: Sequence[Margin]) -> Weights:
             sums = np.bincount(stratum, weights, len(shares))
             factors = np.divide(shares, sums, out=np.zeros_like(sums), where=sums > 0)
             weights = weights * factors[stratum]
-            weights = weights / max(weights.sum(), np.finfo(np.float64).tiny)
-        if np.abs(weights - before).max(initial=0) < 1e-12:
+        if np.abs(weights - before).max() < 1e-12:
             break
     return weights
 

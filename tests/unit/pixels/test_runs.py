@@ -19,6 +19,14 @@ def test_masks_of_different_size_cannot_be_compared():
         intersection_area(Runs.empty(3, 4), Runs.empty(4, 3))
 
 
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+def test_a_mask_without_pixels_has_no_runs(shape):
+    found = Runs.from_mask(np.zeros(shape, np.bool_))
+    assert found == Runs.empty(*shape)
+    assert found.row.dtype == np.int64
+    assert found.to_mask().shape == shape
+
+
 def test_runs_given_in_any_order_are_sorted_and_joined():
     assert Runs.of([1, 0, 0, 0], [0, 4, 2, 7], [1, 6, 4, 7], 2, 8) == Runs.of([0, 1], [2, 0], [6, 1], 2, 8)
 

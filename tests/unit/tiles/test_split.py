@@ -1,9 +1,11 @@
+import random
 from collections import Counter
 
 import pytest
 
 from tilewright.project.config import Folds
 from tilewright.project.orders import SplitOrder, SplitRow, split_rows
+from tilewright.project.project import Assignment
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.tiles.split import assign_folds, read_folds, require_folds, split
@@ -36,6 +38,37 @@ def test_each_fold_shares_evenly_what_is_stratified():
     assert Counter(placed[f"s{index}"] for index in range(6)) == dict.fromkeys(range(3), 2)
 
 
+def unevenness(rows, folds):
+    """The sum over folds and strata of the squared share of a stratum's slides."""
+    counts = Counter((folds[row.group], row.stratum) for row in rows)
+    totals = Counter(row.stratum for row in rows)
+    return sum((count / totals[stratum]) ** 2 for (_, stratum), count in counts.items())
+
+
+def test_a_group_goes_where_slides_and_strata_are_least_uneven():
+    draws = random.Random(0)
+    for _ in range(200):
+        rows = [row(f"s{index}", f"g{draws.randrange(6)}", stratum=draws.choice("xyz")) for index in range(24)]
+        groups = sorted({one.group for one in rows})
+        fixed = {group: draws.randrange(3) for group in groups[1:]}
+        kept = [Assignment(shard="any", group=group, fold=fold) for group, fold in fixed.items()]
+        placed = {one.group: one.fold for one in assign_folds(rows, Folds(count=3), kept)}
+        assert {group: placed[group] for group in fixed} == fixed
+        found = [unevenness(rows, {**placed, groups[0]: fold}) for fold in range(3)]
+        assert found[placed[groups[0]]] == pytest.approx(min(found))
+
+
+def test_large_groups_are_placed_before_small_ones():
+    rows = [row(f"s{index}", "large" if index < 3 else f"g{index}") for index in range(6)]
+    for seed in range(10):
+        assert Counter(folds_of(assign_folds(rows, Folds(count=2, seed=seed))).values()) == {0: 3, 1: 3}
+
+
+def test_groups_that_are_gone_or_whose_fold_is_gone_are_not_kept():
+    kept = [Assignment(shard=group, group=group, fold=fold) for group, fold in (("a", 1), ("gone", 0), ("b", 2))]
+    assert folds_of(assign_folds([row("a", "a"), row("b", "b")], Folds(count=2), kept)) == {"a": 1, "b": 0}
+
+
 @pytest.mark.parametrize(("column", "strata"), [("stain", ["he", "pas"]), ("source", ["one", "two"])])
 def test_slides_are_stratified_by_a_column_of_the_sheet_or_of_the_user(column, strata):
     slides = [
@@ -66,8 +99,12 @@ def test_external_shards_lie_in_no_fold():
 
 
 def test_fewer_groups_than_folds_are_refused():
-    with pytest.raises(UserError, match=r"folds\.count is 3, but the training slides form 2 group"):
+    with pytest.raises(UserError) as raised:
         assign_folds([row("a", "a"), row("b", "b"), row("c", "b")], Folds(count=3))
+    assert str(raised.value) == (
+        "config: folds.count is 3, but the training slides form 2 group(s).\n"
+        "  Lower folds.count, or give slides of different patients other groups."
+    )
 
 
 def test_a_file_of_folds_is_taken_as_it_is(tmp_path):
@@ -84,28 +121,47 @@ def test_a_file_may_divide_the_tiles_of_a_slide(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "says", "remedy"),
     [
-        ("a,a,0", 'shard "b" has no fold'),
-        ("a,a,0\nb,b,2", "fold 2 of b is too high"),
-        ("a,a,0\nb,b,one", 'row 3: fold "one" is no number'),
-        ("a,a,0\nb,b,²", 'fold "²" is no number'),
-        ("a,a,0\nb", 'fold "None" is no number'),
-        ("a,a,0\nb,b,0", "no training shard has the fold 1"),
+        ("a,a,0", ': shard "b" has no fold.', "Give it a fold from 0 to 2."),
+        ("a,a,0\nb,b,3", ": fold 3 of b is too high.", "Give it a fold from 0 to 2."),
+        ("a,a,0\nb,b,one", ', row 3: fold "one" is no number.', 'Use 0, 1, ... or "external".'),
+        ("a,a,0\nb,b,²", ', row 3: fold "²" is no number.', 'Use 0, 1, ... or "external".'),
+        ("a,a,0\nb", ', row 3: fold "None" is no number.', 'Use 0, 1, ... or "external".'),
+        (
+            "a,a,0\nb,b,0",
+            ": no training shard has the fold 1 or 2.",
+            "Give each fold from 0 to 2 a shard, or lower folds.count.",
+        ),
     ],
 )
-def test_a_file_that_lacks_or_misnames_a_fold_is_refused(tmp_path, lines, says):
+def test_a_file_that_lacks_or_misnames_a_fold_is_refused(tmp_path, lines, says, remedy):
     path = tmp_path / "folds.csv"
     path.write_text(f"shard,group,fold\n{lines}\n")
-    with pytest.raises(UserError, match=says):
-        assign_folds([row("a", "a"), row("b", "b")], Folds(count=2, file=str(path)))
+    with pytest.raises(UserError) as raised:
+        assign_folds([row("a", "a"), row("b", "b")], Folds(count=3, file=str(path)))
+    assert str(raised.value) == f"{path}{says}\n  {remedy}"
 
 
 def test_a_file_without_the_columns_is_refused(tmp_path):
     path = tmp_path / "folds.csv"
-    path.write_text("shard,fold\na,0\n")
-    with pytest.raises(UserError, match="columns are missing: group"):
+    path.write_text("shard,name\na,0\n")
+    with pytest.raises(UserError) as raised:
         read_folds(path)
+    assert str(raised.value) == f"{path}, header: columns are missing: fold, group."
+
+
+def test_a_file_that_a_spreadsheet_wrote_is_read_and_one_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_bytes('\ufeffshard,group,fold\r\nä,"g, h",0\r\n'.encode())
+    assert read_folds(path) == [Assignment(shard="ä", group="g, h", fold=0)]
+    with pytest.raises(UserError) as raised:
+        read_folds(tmp_path / "none.csv")
+    assert str(raised.value) == (
+        f"{tmp_path}/none.csv: the file of folds does not exist.\n"
+        "  Name one that exists, or leave folds.file out. That of a layout with group: tile lies beside its sheet "
+        "(NAME.folds.csv): delete the sheet, and both are written anew."
+    )
 
 
 ROWS = [row("a", "a"), row("b", "b"), row("x", "x", role="external")]
@@ -134,17 +190,19 @@ def test_folds_that_the_graph_plans_by_are_no_problem(tmp_path):
     ],
 )
 def test_folds_other_than_the_graph_plans_by_are_refused(tmp_path, old, new, says):
-    with pytest.raises(DataError, match=f"{says}.*\n  Delete the file and run again.*folds.file"):
+    with pytest.raises(
+        DataError, match=f"^{tmp_path}/folds.csv: .*{says}.*\n  Delete the file and run again.*folds.file"
+    ):
         agree(tmp_path, AGREED.replace(old, new))
 
 
 def test_extending_keeps_every_earlier_assignment(tmp_path):
-    (tmp_path / "earlier.csv").write_text("shard,group,fold\na,a,1\nb,b,0\nx1,x,external\n")
+    (tmp_path / "earlier.csv").write_text("shard,group,fold\na,a,1\nb,b,1\nx1,x,external\n")
     rows = [*(row(f"n{index}", f"n{index}") for index in range(7)), *[row("a", "a")] * 2, *[row("b", "b")] * 2]
     order = SplitOrder(rows=[*rows, row("x1", "x", "external")], folds=Folds(count=2))
     split(order, out=tmp_path / "folds.csv", extend=tmp_path / "earlier.csv")
     placed = folds_of(read_folds(tmp_path / "folds.csv"))
-    assert {shard: placed[shard] for shard in "ab"} == {"a": 1, "b": 0}
+    assert {shard: placed[shard] for shard in "ab"} == {"a": 1, "b": 1}
     assert placed["x1"] is None
     assert Counter(placed[one.shard] for one in rows) == {0: 6, 1: 5}
 
@@ -152,5 +210,7 @@ def test_extending_keeps_every_earlier_assignment(tmp_path):
 def test_the_file_written_is_the_file_read(tmp_path):
     rows = [row("a", "a"), row("b", "b"), row("x1", "x", "external")]
     split(SplitOrder(rows=rows, folds=Folds(count=2)), out=tmp_path / "folds.csv")
-    assert (tmp_path / "folds.csv").read_text().splitlines()[0] == "shard,group,fold"
+    text = (tmp_path / "folds.csv").read_bytes()
+    assert text.startswith(b"shard,group,fold\n")
+    assert b"\r" not in text
     assert read_folds(tmp_path / "folds.csv") == assign_folds(rows, Folds(count=2))

@@ -66,8 +66,12 @@ def test_batches_are_full_and_each_draw_counts_once():
 
 
 def test_rates_that_no_tile_fulfils_are_an_error_that_names_them():
-    with pytest.raises(DataError, match="no tile to train on fulfils the rates of kind and source together"):
+    with pytest.raises(DataError) as raised:
         weights(rates={"kind": {"object": 1}, "source": {"two": 1}})
+    assert str(raised.value) == (
+        "config, models: sampling: no tile to train on fulfils the rates of kind and source together.\n"
+        "  Give other rates, or leave one of them out."
+    )
 
 
 @pytest.mark.parametrize("column", ["kind", "source", "group", "slide", "role"])
@@ -81,11 +85,14 @@ def test_the_class_of_a_tile_is_the_one_that_covers_most_of_it():
     assert drawn[[0, 5]].sum() == pytest.approx(0.5)
     assert drawn[[1, 2]].sum() == pytest.approx(0.3)
     assert drawn[[3, 4]].sum() == pytest.approx(0.2)
+    assert weights(rates={"class": {"none": 0.7}})[[3, 4]].sum() == pytest.approx(0.7)
 
 
 def test_named_values_have_their_rate_and_the_others_share_the_rest_by_their_tiles():
     found = shares(table().kind, weights(rates={"kind": {"object": 0.4}}))
     assert found == pytest.approx({"object": 0.4, "grid": 0.6 * 3 / 5, "background": 0.6 * 2 / 5})
+    one_other = shares(table().kind, weights(rates={"kind": {"grid": 0.3, "background": 0.3}}))
+    assert one_other == pytest.approx({"object": 0.4, "grid": 0.3, "background": 0.3})
 
 
 def test_rates_of_several_columns_hold_together():
@@ -97,6 +104,12 @@ def test_rates_of_several_columns_hold_together():
 def test_slides_come_by_the_pixels_that_classes_cover():
     found = shares(table().slide, weights(rates={"slide": "area"}))
     assert found == pytest.approx({"a": 0.7 / 1.5, "b": 0.4 / 1.5, "p": 0.4 / 1.5})
+
+
+def test_where_nothing_is_covered_slides_come_equally_often():
+    bare = table().select(~COVERAGE.any(axis=1))
+    bare.slide[:] = ["b", "c"]
+    assert weights(bare, rates={"slide": "area"}) == pytest.approx([0.5, 0.5])
 
 
 def test_pseudo_labelled_and_external_tiles_come_at_their_rates():
@@ -121,18 +134,81 @@ def test_contradictory_margins_end_with_the_last_one():
     assert found == pytest.approx([0.2, 0.8])
 
 
+def write_masks(path, masks):
+    count, rows, columns = masks.shape
+    with tile_archive(path, CLASSES, Size(columns, rows)) as writer:
+        writer.archive["masks"].resize(count, axis=0)
+        writer.archive["masks"][:] = masks
+
+
 def test_tiles_without_a_class_in_their_centre_are_mostly_passed_over(tmp_path):
     masks = np.zeros((3, 32, 32), np.uint8)
     masks[0, 16, 16] = 1  # gland in the centre
     masks[1, 2, 2] = 2  # vessel in a corner
     masks[2, 16, 16] = 4  # an ignored pixel in the centre
     path = tmp_path / "a.h5"
-    with tile_archive(path, CLASSES, Size(32, 32)) as writer:
-        writer.archive["masks"].resize(3, axis=0)
-        writer.archive["masks"][:] = masks
+    write_masks(path, masks)
     three = table().select(np.arange(6) < 3)
     model = network(sampling={"center": 20, "center_rate": 0.9})
     assert draw_weights(three, [path], model, CLASSES) == pytest.approx(np.array([1, 0.1, 0.1]) / 1.2)
+    assert draw_weights(three, [path], model, CLASSES, np.array([True, True, False])) == pytest.approx(
+        np.array([1, 0.1, 1]) / 2.1
+    )
+    assert sampled_shares(three, [path], model, np.array([True, False, True])) == pytest.approx(
+        np.array([1, 1, 0.1]) / 2.1, abs=0.03
+    )
+
+
+def sampled_shares(tiles, archives, model, cut):
+    drawn = sampler(tiles, archives, model.model_copy(update={"tiles_per_epoch": 4000}), CLASSES, cut=cut)
+    return np.bincount([draw.row for draw in drawn], minlength=len(tiles)) / 4000
+
+
+@pytest.mark.parametrize(("row", "column", "inside"), [
+    (6, 20, True), (5, 20, False), (25, 20, True), (26, 20, False),
+    (10, 14, True), (10, 13, False), (10, 33, True), (10, 34, False),
+])  # fmt: skip
+def test_the_centre_of_a_tile_is_a_square_in_its_middle(tmp_path, row, column, inside):
+    masks = np.zeros((2, 32, 48), np.uint8)
+    masks[:, row, column], masks[1, 16, 24] = 1, 1
+    write_masks(tmp_path / "a.h5", masks)
+    two = table().select(np.arange(6) < 2)
+    found = draw_weights(two, [tmp_path / "a.h5"], network(sampling={"center": 20, "center_rate": 0.75}), CLASSES)
+    assert found[0] / found[1] == pytest.approx(1 if inside else 0.25)
+
+
+def test_where_the_centre_is_the_tile_its_first_and_last_pixels_count(tmp_path):
+    masks = np.zeros((3, 32, 32), np.uint8)
+    masks[0, 0, 0] = masks[1, 31, 31] = 1
+    write_masks(tmp_path / "a.h5", masks)
+    three = table().select(np.arange(6) < 3)
+    for center in (32, 64):
+        model = network(sampling={"center": center, "center_rate": 0.75})
+        found = draw_weights(three, [tmp_path / "a.h5"], model, CLASSES)
+        assert found == pytest.approx(np.array([1, 1, 0.25]) / 2.25)
+
+
+def test_where_no_centre_holds_a_class_and_all_others_are_passed_over_each_tile_comes(tmp_path):
+    write_masks(tmp_path / "a.h5", np.zeros((3, 32, 32), np.uint8))
+    three = table().select(np.arange(6) < 3)
+    model = network(sampling={"center": 20, "center_rate": 1})
+    assert draw_weights(three, [tmp_path / "a.h5"], model, CLASSES) == pytest.approx([1 / 3] * 3)
+
+
+def test_classes_and_devices_reach_the_sampler():
+    model = network(batch_size=2, devices=2, tiles_per_epoch=40, sampling={"rates": {"class": {"vessel": 1}}})
+    halves = [list(sampler(table(), [], model, CLASSES, device)) for device in range(2)]
+    assert {draw.row for half in halves for draw in half} == {1, 2}
+    assert [len(half) for half in halves] == [20, 20]
+    assert [draw.seed for draw in halves[0]] != [draw.seed for draw in halves[1]]
+    first = list(sampler(table(), [], model.model_copy(update={"devices": 1}), CLASSES))
+    assert halves[0] == first[::2]
+
+
+def test_each_draw_has_a_seed_of_its_own():
+    seeds = [draw.seed for draw in EpochSampler(None, 6, 3000, seed=0)]
+    assert len(set(seeds)) > 2990
+    assert max(seeds) > 2**30
 
 
 def test_draws_follow_their_weights_and_their_seeds_alone():
