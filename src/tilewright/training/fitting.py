@@ -192,10 +192,9 @@ def _write_outputs(state: TrainingState, card: dict[str, object], out: Path) -> 
         history.to_csv(private, index=False, float_format="%.6g", lineterminator="\n")
     best = state.best
     draw_curves(history, best.epoch, out / CURVES)
-    content = {"format": 1, **card, "weights": weights, "best_epoch": best.epoch, "best_weights": best.kind}
-    if state.course is None:
-        content[f"best_{state.monitor}"] = abs(best.score)
-    write_document(out / CARD, content)
+    found = {"weights": weights, "best_epoch": best.epoch, "best_weights": best.kind}
+    reached = {f"best_{name}": value for name, value in state.monitored.items()}
+    write_document(out / CARD, {"format": 1, **card, **found, **reached})
 
 
 def _card(order: TrainOrder, tiles: Tiles, prints: Sequence[str]) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""The course of the learning rate, and when to give up."""
+"""The course of the learning rate, which epoch is kept, and when to give up."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tilewright.project.config.training import Network
 
@@ -40,4 +40,28 @@ def lulls(scores: Sequence[float], patience: int, min_delta: float) -> int:
             waited += 1
         if waited >= patience:
             waited, found = 0, found + 1
+    return found
+
+
+def smoothed(validations: Sequence[Mapping[str, float]], share: float) -> dict[str, float]:
+    """The moving average of what is monitored, after the last validation.
+
+    One lucky validation of a few slides is noise; what stays high is not.
+
+    Args:
+        validations: of each validation the score of each kind of weights that there is.
+        share: what is left of the average at each validation; 0: the last score.
+
+    Returns:
+        The average of each kind. One that begins later begins where the best of the others stands, so that it neither
+        wins nor loses by its first score alone.
+    """
+    found: dict[str, float] = {}
+    for scores in validations:
+        best = max(found.values(), default=math.nan)
+        before = {kind: found.get(kind, best) for kind in scores}
+        found = {
+            kind: score if math.isnan(before[kind]) else share * before[kind] + (1 - share) * score
+            for kind, score in scores.items()
+        }
     return found

@@ -28,7 +28,7 @@ from tilewright.runtime.hashed import is_intact, write_hashed
 from tilewright.runtime.progress import note
 from tilewright.training.course import Course
 from tilewright.training.curves import draw_curves
-from tilewright.training.schedules import lulls
+from tilewright.training.schedules import lulls, smoothed
 from tilewright.training.task import RAW, SegmentationTask
 
 Row = dict[str, float]
@@ -44,7 +44,7 @@ class Best(NamedTuple):
     Attributes:
         epoch: after which they were.
         kind: raw, ema or swa.
-        score: higher where better.
+        score: the moving average of what is monitored; higher where better.
         file: name of their file in the state's folder.
     """
 
@@ -88,9 +88,12 @@ class TrainingState(lightning.Callback):
         return self.folder / "batch_size"
 
     @property
-    def monitor(self) -> str:
-        """What the best epoch is chosen by."""
-        return self._network.monitor
+    def monitored(self) -> dict[str, float]:
+        """What the best epoch was chosen by, as it was there; nothing where nothing is validated."""
+        if self.course:
+            return {}
+        (row,) = (row for row in self.history if row["epoch"] == self.best.epoch)
+        return {self._network.monitor: abs(self._scores(row)[self.best.kind])}
 
     def prepare(self, fingerprint: str) -> None:
         """Remove a state that belongs to other settings, tiles or code than those of the fingerprint."""
@@ -161,7 +164,7 @@ class TrainingState(lightning.Callback):
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.history.append({"epoch": trainer.current_epoch, "learning_rate": rate, **values})
         _check_convergence(trainer, pl_module, values)
-        self._keep_best(trainer, pl_module, values)
+        self._keep_best(trainer, pl_module)
         self._judge(trainer, pl_module)
         self._save(trainer)
         if trainer.is_global_zero:
@@ -180,8 +183,15 @@ class TrainingState(lightning.Callback):
         names = {RAW: monitored, "ema": f"ema_{monitored}", "swa": f"swa_{monitored}"}
         return {kind: sign * values[name] for kind, name in names.items() if math.isfinite(values.get(name, math.nan))}
 
-    def _keep_best(self, trainer: lightning.Trainer, task: SegmentationTask, values: Row) -> None:
-        scores = self._scores(values) if self.course is None else self._of_the_end(trainer, task, self.course)
+    def _validations(self) -> list[dict[str, float]]:
+        """The scores of each validation."""
+        return [found for row in self.history if (found := self._scores(row))]
+
+    def _keep_best(self, trainer: lightning.Trainer, task: SegmentationTask) -> None:
+        if self.course:
+            scores = self._of_the_end(trainer, task, self.course)
+        else:
+            scores = smoothed(self._validations(), self._network.smoothing) if self._scores(self.history[-1]) else {}
         kind = max(scores, key=scores.__getitem__, default=RAW)
         if scores and scores[kind] > self.best[2]:
             weights = _plain(task.weights(kind))
@@ -202,7 +212,7 @@ class TrainingState(lightning.Callback):
         if self.course:
             task.reduction = self.course.reductions[min(len(self.history), self.course.epochs - 1)]
             return
-        scores = [max(found.values()) for row in self.history if (found := self._scores(row))]
+        scores = [max(found.values()) for found in self._validations()]
         plateau, stopping = self._network.plateau, self._network.stopping
         if self._network.schedule == "plateau":
             task.reduction = plateau.factor ** lulls(scores, plateau.patience, plateau.min_delta)

@@ -5,7 +5,7 @@ from torch import nn
 from tilewright.project.config import Network
 from tilewright.training.averaging import Average
 from tilewright.training.optimizers import optimizer
-from tilewright.training.schedules import lulls, rate_curve
+from tilewright.training.schedules import lulls, rate_curve, smoothed
 from tilewright.training.task import SegmentationTask
 
 
@@ -112,3 +112,15 @@ def test_an_exponential_average_has_its_decay_from_the_first_update_or_reaches_i
         decay = min(0.5, (1 + number) / (10 + number)) if warmup else 0.5
         expected = place if expected is None else decay * expected + (1 - decay) * place
         assert average.weights["weight"].item() == pytest.approx(expected)
+
+
+def test_a_moving_average_keeps_its_share_of_what_was_before():
+    assert smoothed([{"raw": 1.0}], 0.7) == {"raw": 1.0}
+    assert smoothed([{"raw": 1.0}, {"raw": 0.0}, {"raw": 2.0}], 0.7) == {"raw": pytest.approx(0.7 * 0.7 + 0.3 * 2)}
+    assert smoothed([{"raw": 1.0}, {"raw": 0.25}], 0) == {"raw": 0.25}
+    assert smoothed([], 0.7) == {}
+
+
+def test_what_begins_later_begins_where_the_best_of_the_others_stands():
+    found = smoothed([{"raw": 0.4, "ema": 0.6}, {"raw": 0.4, "ema": 0.6, "swa": 1.0}], 0.5)
+    assert found == {"raw": pytest.approx(0.4), "ema": pytest.approx(0.6), "swa": pytest.approx(0.8)}

@@ -102,11 +102,32 @@ def test_a_training_that_diverges_says_so(trained, tmp_path):
 
 @pytest.mark.slow
 def test_the_epoch_of_least_loss_is_kept_if_that_is_monitored(trained, tmp_path):
-    found = trained(tmp_path, monitor="val_loss", epochs=4)
+    found = trained(tmp_path, monitor="val_loss", smoothing=0, epochs=4)
     history = pd.read_csv(io.BytesIO(found["history.csv"]))
     content = json.loads(found["model.json"])
     assert content["best_epoch"] == history["val_loss"].idxmin()
     assert content["best_val_loss"] == pytest.approx(history["val_loss"].min(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("smoothing", "kept"), [(0, (1, "raw")), (0.6, (3, "ema"))])
+@pytest.mark.parametrize("monitor", ["dice", "val_loss"])
+def test_one_lucky_epoch_is_not_kept_unless_nothing_is_smoothed(
+    trained, tmp_path, monkeypatch, monitor, smoothing, kept
+):
+    lucky = {"raw": [0.2, 0.9, 0.3, 0.5, 0.4], "ema": [0.2, 0.5, 0.6, 0.8, 0.5]}
+    sign = 1 if monitor == "dice" else -1
+
+    def scripted(task):
+        raw, ema = (values[task.current_epoch] for values in lucky.values())
+        told = {"dice": raw, "ema_dice": ema, "val_loss": 1.0, monitor: sign * raw, f"ema_{monitor}": sign * ema}
+        task.log_dict(told)
+
+    monkeypatch.setattr(SegmentationTask, "on_validation_epoch_end", scripted)
+    found = trained(tmp_path, monitor=monitor, smoothing=smoothing, epochs=5, ema=0.5)
+    card = json.loads(found["model.json"])
+    assert (card["best_epoch"], card["best_weights"]) == kept
+    assert card[f"best_{monitor}"] == pytest.approx(lucky[kept[1]][kept[0]])
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -189,8 +210,7 @@ def test_the_outputs_say_how_the_model_was_made(whole):
     history = pd.read_csv(io.BytesIO(whole["history.csv"]))
     assert content["classes"] == ["gland", "vessel"]
     assert content["fold"] == 0
-    assert content["best_epoch"] == history["dice"].idxmax()
-    assert content["best_dice"] == pytest.approx(history["dice"].max(), abs=1e-5)
+    assert content["best_dice"] == pytest.approx(history["dice"][content["best_epoch"]], abs=1e-5)
     assert content["network"]["mean"] == content["network"]["std"] == [0.5, 0.5, 0.5]
     assert content["mpp"] is None
     assert content["parameters"] == sum(value.numel() for name, value in load(whole["model.safetensors"]).items()

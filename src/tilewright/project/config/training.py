@@ -259,6 +259,13 @@ class Network(Section):
         description="Kinds of the tiles that are validated on. A pixel that several of them hold counts once.",
     )
     monitor: Literal["dice", "val_loss"] = Field("dice", description="What the best epoch is chosen by.")
+    smoothing: float = Field(
+        0.7,
+        ge=0,
+        lt=1,
+        description="It is chosen by a moving average, of which each validation leaves this share; 0: by the highest "
+        "value.",
+    )
     stopping: Stopping | None = Field(None, description="Early end.")
     final: bool = Field(
         False,
