@@ -194,6 +194,9 @@ def _check_networks(config: Config, path: Path, findings: Findings) -> None:
             what = "final: true trains a model that inference.members: folds leaves without any use."
             findings.warnings["config"].append(Problem(where, what, "Take out one of them."))
         weights = model.encoder_weights
+        if model.encoder_rate == 0 and weights == "random" and not model.start:
+            what = "encoder_rate: 0 leaves the encoder as it was drawn, by encoder_weights: random."
+            findings.warnings["config"].append(Problem(where, what, "Give it weights, or train it."))
         if model.start:
             _check_start(where, model, config, findings)
         elif weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():

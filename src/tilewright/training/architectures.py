@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,28 @@ import timm
 import torch
 from torch import nn
 
-from tilewright.project.config.base import width_and_height
+from tilewright.project.config.base import MULTIPLE, width_and_height
 from tilewright.project.config.training import ENCODER, Network
-from tilewright.runtime.errors import Problem, UserError, did_you_mean
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.training.devices import half_type
-from tilewright.training.encoders import first_line, load_at_hand, load_encoder_file, normalisation, not_loaded
+from tilewright.training.encoders import (
+    first_line,
+    load_at_hand,
+    load_encoder_file,
+    load_foundation,
+    normalisation,
+    not_loaded,
+)
+from tilewright.training.foundations import (
+    FOUNDATIONS,
+    build_transformer,
+    is_transformer,
+    timm_arguments,
+    timm_name,
+)
 from tilewright.training.networks import NETWORKS
 from tilewright.training.segmenter import Segmenter
+from tilewright.training.transformers import TransformerEncoder, registered
 
 
 def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmenter:
@@ -34,12 +50,14 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
     check_network(network)
     if own := _own(network.architecture):
         model: Any = own(classes, **network.options)
-        blocks, deepest = list(model.decoder_blocks), model.deepest
+        blocks, deepest, encoder = list(model.decoder_blocks), model.deepest, None
     else:
         model = _of_library(network, classes, pretrained=pretrained)
-        blocks, deepest = _blocks(model), model.encoder
+        blocks, deepest, encoder = _blocks(model), model.encoder, _pretrained(model.encoder)
     resize = width_and_height(network.resize) if network.resize else None
-    segmenter = Segmenter(model, *normalisation(network), half_type(network.precision), resize)
+    segmenter = Segmenter(model, *normalisation(network), half_type(network.precision), resize, encoder)
+    if network.encoder_rate == 0:
+        segmenter.freeze()
     # the finest block feeds the network's own head
     supervised = blocks[-2::-1][: network.deep_supervision]
     if len(supervised) < network.deep_supervision:
@@ -88,8 +106,13 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     weights, encoder = network.encoder_weights, network.encoder or ENCODER
     if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
-    elif encoder not in (known := smp.encoders.get_encoder_names()) and not _is_timm(encoder):
+    elif encoder not in (known := [*smp.encoders.get_encoder_names(), *FOUNDATIONS]) and not _is_timm(encoder):
         problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, known)))
+    elif _is_dpt(network.architecture) and is_transformer(encoder) and (patch := _patch(encoder)) and MULTIPLE % patch:
+        remedy = "Use Unet, FPN, UPerNet or another architecture: they take any patch."
+        problems.append((f"DPT takes patches of 8 or 16 pixels, and those of {encoder} have {patch}.", remedy))
+    if own and network.encoder_rate != 1:
+        problems.append((f"encoder_rate: {network.architecture} has no encoder.", "Leave out encoder_rate."))
     if network.deep_supervision and model is not None and not _supervisable(model):
         remedy = "Use Unet, UnetPlusPlus, Linknet, MAnet, PlainUnet or AttentionUnet."
         problems.append((f"deep_supervision is not possible with {network.architecture}.", remedy))
@@ -114,37 +137,63 @@ def try_network(segmenter: Segmenter, network: Network, width: int, height: int)
 
 
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
-    weights = network.encoder_weights if pretrained else "random"
-    encoder = network.encoder or ENCODER
-    # the library warns where it is given a name for an encoder of timm
-    hub = (encoder.startswith("tu-") or weights) if weights == "imagenet" else None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
-        try:
-            model = smp.create_model(
-                network.architecture, encoder, encoder_weights=hub, classes=classes, **network.options
-            )
-        except Exception as error:  # the library raises whatever its parts do for options that do not fit each other
-            if hub and _is_built_without_weights(network, classes):
-                raise UserError(not_loaded(network, error)) from error
-            what = f"{network.architecture} with {encoder} cannot be built ({first_line(error)})."
-            raise UserError(
-                Problem("config, models", what, "Check options, encoder_weights and the network.")
-            ) from error
+    weights, encoder = network.encoder_weights if pretrained else "random", network.encoder or ENCODER
+    foundation = FOUNDATIONS.get(encoder) if weights == "imagenet" else None
+    try:
+        model = _created(network, classes, download=weights == "imagenet" and foundation is None)
+        if foundation:
+            load_foundation(_pretrained(model.encoder), foundation)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises whatever its parts do for options that do not fit each other
+        if weights == "imagenet" and _is_built_without_weights(network, classes):
+            raise UserError(not_loaded(network, error)) from error
+        what = f"{network.architecture} with {encoder} cannot be built ({first_line(error)})."
+        raise UserError(Problem("config, models", what, "Check options, encoder_weights and the network.")) from error
     if weights == "auto":
         load_at_hand(model.encoder, encoder)
     elif weights not in ("random", "imagenet"):
-        load_encoder_file(model.encoder, Path(weights))
+        load_encoder_file(_pretrained(model.encoder), Path(weights))
     return model
 
 
+def _created(network: Network, classes: int, *, download: bool) -> Any:
+    """The network as the library builds it: DPT with transformers of its own, others with those of this project."""
+    encoder, options = network.encoder or ENCODER, dict(network.options)
+    made: AbstractContextManager[str] = nullcontext("")
+    if is_transformer(encoder) and _is_dpt(network.architecture):
+        encoder, options = f"tu-{timm_name(encoder)}", options | timm_arguments(encoder)
+    elif is_transformer(encoder):
+        made, download = registered(encoder, pretrained=download), False
+    # the library warns where it is given a name for an encoder of timm
+    hub = (encoder.startswith("tu-") or "imagenet") if download else None
+    with warnings.catch_warnings(), made as name:
+        warnings.filterwarnings("ignore", "`timm-", DeprecationWarning)  # the names that weights are known by
+        return smp.create_model(network.architecture, name or encoder, encoder_weights=hub, classes=classes, **options)
+
+
 def _is_built_without_weights(network: Network, classes: int) -> bool:
-    encoder = network.encoder or ENCODER
     try:
-        smp.create_model(network.architecture, encoder, encoder_weights=None, classes=classes, **network.options)
+        _created(network, classes, download=False)
     except Exception:  # as above
         return False
     return True
+
+
+def _pretrained(encoder: nn.Module) -> nn.Module:
+    """The part of an encoder that weights can be had for: of transformers all but what is put beside them here."""
+    return encoder.transformer if isinstance(encoder, TransformerEncoder) else encoder
+
+
+def _is_dpt(architecture: str) -> bool:
+    return architecture.lower() == "dpt"
+
+
+def _patch(encoder: str) -> int:
+    """Edge of the patches of a transformer, in pixels."""
+    with torch.device("meta"):
+        patch: int = build_transformer(encoder).patch_embed.patch_size[0]
+    return patch
 
 
 def _own(architecture: str) -> type[nn.Module] | None:

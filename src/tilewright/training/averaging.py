@@ -1,5 +1,7 @@
 """Averages of a network's weights over its training: exponential (EMA) and stochastic (SWA)."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -14,15 +16,17 @@ class Average:
         count: number of updates.
     """
 
-    def __init__(self, decay: float | None, warmup: bool = False) -> None:
+    def __init__(self, decay: float | None, warmup: bool = False, without: Collection[str] = ()) -> None:
         """Average exponentially, or, without a decay, give each update the same weight (Izmailov et al. 2018).
 
         Args:
             decay: the share of the average that an update keeps; the first update is the average as it is.
             warmup: begin with less, min(decay, (1 + n) / (10 + n)) after n updates, so that the first weights are soon
                 forgotten.
+            without: names in the state that are left out, as they do not change.
         """
-        self._decay, self._warmup, self.weights, self.count = decay, warmup, Weights(), 0
+        self._decay, self._warmup, self._without = decay, warmup, frozenset(without)
+        self.weights, self.count = Weights(), 0
 
     def to(self, device: torch.device) -> None:
         """Move the average to a device."""
@@ -31,7 +35,7 @@ class Average:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the state of the network."""
-        state = network.state_dict()
+        state = {name: value for name, value in network.state_dict().items() if name not in self._without}
         if not self.weights:
             self.weights = {name: value.detach().clone() for name, value in state.items()}
         floats = [name for name, value in state.items() if value.is_floating_point()]

@@ -58,7 +58,8 @@ def strategy(segmenter: Segmenter, edge: int | list[int]) -> str:
     logits, coarser, occurrence = segmenter.outputs(image)
     outputs = [logits, *coarser, *([] if occurrence is None else [occurrence])]
     total = torch.stack([each.sum() for each in outputs]).sum()
-    gradients = torch.autograd.grad(total, list(segmenter.parameters()), allow_unused=True)
+    trained = [each for each in segmenter.parameters() if each.requires_grad]
+    gradients = torch.autograd.grad(total, trained, allow_unused=True)
     segmenter.train()
     return "ddp_find_unused_parameters_true" if any(each is None for each in gradients) else "ddp"
 

@@ -10,10 +10,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import load_state_dict_from_hf
 from torch import Tensor, nn
 
 from tilewright.project.config.training import AT_HAND, ENCODER, Network
 from tilewright.runtime.errors import DataError, Problem, UserError
+from tilewright.training.foundations import FOUNDATIONS, GATED, Foundation
+from tilewright.training.tensors import fitting, misfits, named_as_in_timm
 
 _KEPT = {
     "timm-tf_efficientnet_lite": "tu-efficientnet_lite",
@@ -23,6 +26,10 @@ _KEPT = {
 }
 """How names of encoders begin that segmentation_models_pytorch will drop, and those that it keeps."""
 
+OWN = "Give a .safetensors file of this encoder's state."
+TOKENS, BLOCKS = "patch_embed.proj.weight", "blocks."
+"""A tensor that transformers have, and how names of their blocks begin."""
+
 
 def normalisation(network: Network) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the channels.
@@ -31,7 +38,9 @@ def normalisation(network: Network) -> tuple[list[float], list[float]]:
     """
     mean: Sequence[float] = [0.5, 0.5, 0.5]
     std: Sequence[float] = [0.5, 0.5, 0.5]
-    if network.encoder_weights == "imagenet":
+    if foundation := FOUNDATIONS.get(network.encoder or ENCODER):
+        mean, std = foundation.mean, foundation.std
+    elif network.encoder_weights == "imagenet":
         # the library would ask the network for them, even where the weights are at hand
         name = (network.encoder or ENCODER).removeprefix("tu-").removeprefix("timm-")
         known = timm.get_pretrained_cfg(name, allow_unregistered=True)
@@ -60,42 +69,74 @@ def load_at_hand(encoder: nn.Module, name: str) -> None:
 
 
 def load_encoder_file(encoder: nn.Module, path: Path) -> None:
-    """Load a .safetensors file of the encoder's state, or of a whole network of timm.
+    """Load a .safetensors file of the encoder's state, or of a whole network of timm or transformers.
 
     Raises:
-        DataError: it cannot be read, or does not fit the encoder.
+        DataError: it cannot be read, or does not fit the encoder; names what differs.
     """
     try:
-        encoder.load_state_dict(_renamed(load_file(path), encoder.state_dict()))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        what = f"cannot be loaded into the encoder ({first_line(error)})."
-        raise DataError(Problem(str(path), what, "Give a .safetensors file of this encoder's state.")) from error
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(Problem(str(path), f"cannot be loaded ({first_line(error)}).", OWN)) from error
+    _load(encoder, stored, str(path))
 
 
-def _renamed(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Tensors of a network of timm by the names that they have in the encoder, if each of those is there."""
+def load_foundation(encoder: nn.Module, foundation: Foundation) -> None:
+    """Load the weights of a foundation model, which are downloaded where they were not before.
+
+    Raises:
+        DataError: they are not those of the model that is known by the name; names what differs.
+    """
+    stored = load_state_dict_from_hf(foundation.repository, weights_only=True)
+    _load(encoder, stored, f"huggingface.co/{foundation.repository}")
+
+
+def _load(encoder: nn.Module, stored: Mapping[str, Tensor], source: str) -> None:
+    own = encoder.state_dict()
+    given = _renamed(named_as_in_timm(stored), own)
+    if wrong := list(misfits(own, given, set(fitting(own, given)))):
+        raise DataError(Problem(source, f"cannot be loaded into the encoder: {'; '.join(wrong)}.", OWN))
+    encoder.load_state_dict(given)
+
+
+def _renamed(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names that they have in the encoder; without those that it does not need, if it has all it needs.
+
+    What the encoder does not need is a classifier, or levels that are coarser than it goes. Blocks of a transformer
+    are none of them: with more of them it is another one.
+    """
     # the library wraps the network, whose stages may become parts of their own: stages.0 is model.stages_0 then
-    plain = {name.replace(".", "_"): tensor for name, tensor in stored.items()}
-    found = {name: plain.get(name.removeprefix("model.").replace(".", "_")) for name in wanted}
-    complete = {name: tensor for name, tensor in found.items() if tensor is not None}
-    return complete if len(complete) == len(wanted) and stored.keys() != wanted.keys() else stored
+    names = {name.removeprefix("model.").replace(".", "_"): name for name in wanted}
+    given = {name if name in wanted else names.get(name.replace(".", "_"), name): each for name, each in stored.items()}
+    if wanted.keys() <= given.keys():
+        whole = any(name.endswith(TOKENS) for name in wanted)
+        given = {name: each for name, each in given.items() if name in wanted or (whole and name.startswith(BLOCKS))}
+    return given
 
 
 def not_loaded(network: Network, error: Exception) -> Problem:
-    """What is said where the ImageNet weights of an encoder cannot be had, most often for want of a connection."""
+    """What is said where the weights of an encoder cannot be had, most often for want of a connection."""
     encoder = network.encoder or ENCODER
-    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in normalisation(network))
-    what = f'the ImageNet weights of the encoder "{encoder}" cannot be downloaded ({first_line(error)}).'
+    foundation = FOUNDATIONS.get(encoder)
+    whose = "" if foundation else "ImageNet "
+    what = f'the {whose}weights of the encoder "{encoder}" cannot be downloaded ({first_line(error)}).'
     source = f"huggingface.co/{place}" if (place := _repository(encoder)) else "where they are published"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in normalisation(network))
+    given = f"encoder_weights: FILE.safetensors, mean: [{mean}], std: [{std}]"
+    if foundation:
+        given = "that file as encoder_weights"
+    gate = f" {GATED}" if foundation and foundation.gated else ""
     remedy = (
-        f"Without a connection: copy model.safetensors from {source} and give encoder_weights: FILE.safetensors, "
-        f"mean: [{mean}], std: [{std}]; or take encoder_weights: random, or weights of a whole network (start)."
+        f"Without a connection: copy model.safetensors from {source} and give {given}; or take encoder_weights: "
+        f"random, or weights of a whole network (start).{gate}"
     )
     return Problem("config, models", what, remedy)
 
 
 def _repository(encoder: str) -> str:
-    """Where the ImageNet weights of an encoder lie; empty where that is not known."""
+    """Where the weights of an encoder lie; empty where that is not known."""
+    if encoder in FOUNDATIONS:
+        return FOUNDATIONS[encoder].repository
     if encoder in smp.encoders.encoders:
         settings = smp.encoders.encoders[encoder]["pretrained_settings"]
         return str(settings.get("imagenet", {}).get("repo_id", ""))

@@ -14,7 +14,7 @@ from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
 from tilewright.training.data import Sample
 from tilewright.training.devices import half_type
-from tilewright.training.optimizers import optimizer
+from tilewright.training.optimizers import optimizer, rate_groups
 from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 
@@ -146,7 +146,7 @@ def _release(device: torch.device) -> None:
 def _try(task: SegmentationTask, step: Step, edge: int | list[int]) -> None:
     """A step of training and one of validation, with all that is kept between them."""
     half = half_type(step.precision) if task.device.type == "cuda" else None
-    made = optimizer(task.spec, task.segmenter.parameters())
+    made = optimizer(task.spec, rate_groups(task.spec, task.segmenter))
     with torch.autocast(task.device.type, half) if half else nullcontext():
         task.batch_loss(_blank(task, step.tiles, step.crop), 0).backward()  # type: ignore[no-untyped-call]
         made.step()

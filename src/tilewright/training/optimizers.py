@@ -10,7 +10,10 @@ from torch.optim import Optimizer
 
 from tilewright.project.config.training import Network
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
+from tilewright.training.segmenter import Segmenter
 
+Group = dict[str, Any]
+"""Parameters and what is particular to them, as PyTorch's optimisers take them."""
 UNUSABLE = {
     "lbfgs": "it computes the loss of a batch many times in one step",
     "muon": "it takes matrices, and weights of convolutions have four axes",
@@ -25,7 +28,20 @@ OTHERS = {"params", "maximize", "foreach", "fused", "capturable", "differentiabl
 """Arguments that are no one's choice: they say how PyTorch computes."""
 
 
-def optimizer(network: Network, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def rate_groups(network: Network, segmenter: Segmenter) -> list[Group]:
+    """What an optimiser changes, by learning rate; what is frozen is in none.
+
+    The first group has the rate that is told; with an ``encoder_rate`` of its own the pretrained part is the second.
+    """
+    apart = set(segmenter.pretrained_parameters()) if network.encoder_rate != 1 else set()
+    groups: list[Group] = [{"params": [each for each in segmenter.parameters() if each not in apart]}]
+    if network.encoder_rate and apart:
+        own = [each for each in segmenter.parameters() if each in apart]
+        groups.append({"params": own, "lr": peak_rate(network) * network.encoder_rate})
+    return groups
+
+
+def optimizer(network: Network, parameters: Iterable[nn.Parameter] | Iterable[Group]) -> Optimizer:
     """The optimiser of a network's training, which ``check_optimizer`` has nothing against."""
     kind: Any = _usable()[network.optimizer.lower()]
     made: Optimizer = kind(parameters, lr=peak_rate(network), **_given(network, kind))

@@ -1,6 +1,6 @@
 """A network with what belongs to it in training and prediction: normalisation of its input, and further heads."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ class Segmenter(nn.Module):
         std: list[float],
         gpu_dtype: torch.dtype | None = None,
         resize: tuple[int, int] | None = None,
+        pretrained: nn.Module | None = None,
     ) -> None:
         """Wrap a network.
 
@@ -50,6 +51,7 @@ class Segmenter(nn.Module):
             std: their standard deviation.
             gpu_dtype: the arithmetic of predictions on a GPU, if not 32 bits.
             resize: columns and rows that images are resized to, multiples of 32.
+            pretrained: the part of the network that may be trained at a rate of its own, or not at all.
         """
         super().__init__()
         self.resize = resize
@@ -61,6 +63,35 @@ class Segmenter(nn.Module):
         self.coarse_heads = nn.ModuleList()
         self.image_head: nn.Linear | None = None
         self._features: dict[int, Tensor] = {}
+        self._pretrained = [] if pretrained is None else [pretrained]  # in a list, or its state would have two names
+        self._frozen = False
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the part that may be trained at a rate of its own."""
+        return [each for part in self._pretrained for each in part.parameters()]
+
+    def freeze(self) -> None:
+        """Leave the pretrained part as it is from now on: its parameters, its statistics, and without dropout.
+
+        Images need no gradient, so that nothing of it is kept for one either.
+        """
+        self._frozen = True
+        for part in self._pretrained:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Go to the mode of training or of prediction, where a frozen part is always."""
+        super().train(mode)
+        for part in self._pretrained if self._frozen else ():
+            part.eval()
+        return self
+
+    def frozen_names(self) -> set[str]:
+        """Names in the state of what is frozen."""
+        frozen = [part for part in self._pretrained if self._frozen]
+        places = tuple(f"{name}." for name, part in self.named_modules() if any(part is each for each in frozen))
+        return {name for name in self.state_dict() if name.startswith(places)}
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch x classes x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""

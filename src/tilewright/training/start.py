@@ -5,7 +5,7 @@ them. Heads that depend on the classes, or that are trained beside the network, 
 then they stay as they were drawn. Everything else must fit.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from tilewright.project.config.training import Network
 from tilewright.project.places import NETWORK, weights_file
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.training.architectures import spelt_out
+from tilewright.training.tensors import fitting, listed, misfits
 
 PREFIXES = ("module.", "model.", "network.", "segmenter.")
 """What wrappers put before the names of a network's tensors."""
@@ -28,8 +29,6 @@ BESIDE = ("coarse_heads.", "image_head.")
 """Heads that are trained beside the network; a file may have those that the network has not."""
 BUFFERS = ("mean", "std")
 """Normalisation of the input."""
-SHOWN = 5
-"""Tensors that a message names."""
 FIT = "Start from weights of the same architecture, encoder and options."
 
 
@@ -70,13 +69,13 @@ def load_start(segmenter: nn.Module, network: Network) -> list[str]:
     weights, source = read_weights(network)
     own = {name: value for name, value in segmenter.state_dict().items() if name not in BUFFERS}
     given = _renamed(weights, own, source)
-    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
-    drawn = [name for name in own if name not in fitting and _is_of(HEADS, name)]
+    fits = fitting(own, given)
+    drawn = [name for name in own if name not in fits and _is_of(HEADS, name)]
     unused = [name for name in given if name not in own and _is_of(BESIDE, name)]
-    if wrong := list(_misfits(own, given, {*fitting, *drawn, *unused})):
+    if wrong := list(misfits(own, given, {*fits, *drawn, *unused})):
         raise UserError(Problem(source, f"does not fit the network: {'; '.join(wrong)}.", FIT))
-    segmenter.load_state_dict(fitting, strict=False)
-    said = [f"starting from {len(fitting)} tensors of {source}"]
+    segmenter.load_state_dict(fits, strict=False)
+    said = [f"starting from {len(fits)} tensors of {source}"]
     said += [f"drawn anew, because the file has none of this shape: {', '.join(drawn)}"] if drawn else []
     return said + ([f"in the file and not in the network: {', '.join(unused)}"] if unused else [])
 
@@ -88,8 +87,7 @@ def load_trained(segmenter: nn.Module, weights: Mapping[str, Tensor]) -> None:
         ValueError: they are those of another network; names what differs.
     """
     own = segmenter.state_dict()
-    fine = {name for name, value in weights.items() if name in own and value.shape == own[name].shape}
-    if wrong := list(_misfits(own, weights, fine)):
+    if wrong := list(misfits(own, weights, set(fitting(own, weights)))):
         raise ValueError(f"weights of another network: {'; '.join(wrong)}")
     segmenter.load_state_dict(weights)
 
@@ -122,7 +120,7 @@ def _read_bundle(path: Path, network: Network) -> tuple[dict[str, Tensor], str]:
     if not alike:
         held = [f"{one.name} ({one.network.architecture}, {one.network.encoder})" for one in bundle.members]
         own = f"{network.architecture} with {wanted[1] or 'no encoder'}"
-        what = f"none of its members is built like the network, {own}: {_listed(held)}."
+        what = f"none of its members is built like the network, {own}: {listed(held)}."
         raise UserError(Problem(str(path), what, FIT))
     file = alike[0].weights[0].file
     try:
@@ -168,23 +166,3 @@ def _bare(name: str) -> str:
 
 def _is_of(parts: tuple[str, ...], name: str) -> bool:
     return _bare(name).startswith(parts)
-
-
-def _misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], fine: set[str]) -> Iterable[str]:
-    """What of a file does not fit, leaving out the names that do."""
-    missing = [name for name in own if name not in given and name not in fine]
-    surplus = [name for name in given if name not in own and name not in fine]
-    shapes = [
-        f"{name} ({_shape(given[name])}, not {_shape(own[name])})" for name in own if name in given and name not in fine
-    ]
-    for what, names in (("missing", missing), ("not in the network", surplus), ("of another shape", shapes)):
-        if names:
-            yield f"{len(names)} {what}: {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
-def _shape(value: Tensor) -> str:
-    return " x ".join(map(str, value.shape)) or "one value"

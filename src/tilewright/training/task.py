@@ -17,7 +17,7 @@ from tilewright.training.data import Sample, Targets, targets
 from tilewright.training.devices import is_shared, summed
 from tilewright.training.losses import WeightedLoss, bce
 from tilewright.training.mixing import mix
-from tilewright.training.optimizers import optimizer
+from tilewright.training.optimizers import optimizer, rate_groups
 from tilewright.training.schedules import rate_curve
 from tilewright.training.scores import add_counts, best_dice, iou_of, mean_where_known, no_counts
 from tilewright.training.segmenter import Outputs, Segmenter, up_to_multiples
@@ -60,9 +60,10 @@ class SegmentationTask(lightning.LightningModule):
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
         weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
         self.loss = WeightedLoss(network.loss, weights, network.batch_size // network.devices)
-        self.averages = {"ema": Average(network.ema, network.ema_warmup)} if network.ema else {}
+        frozen = segmenter.frozen_names()
+        self.averages = {"ema": Average(network.ema, network.ema_warmup, frozen)} if network.ema else {}
         if network.swa:
-            self.averages["swa"] = Average(None)
+            self.averages["swa"] = Average(None, without=frozen)
         self.reduction, self._seen = 1.0, 0
         sets = 1 + len(self.averages)
         self.register_buffer("counts", no_counts(sets, len(classes)), persistent=False)
@@ -146,8 +147,9 @@ class SegmentationTask(lightning.LightningModule):
         return averaged
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """The state of the network: as it is, or an average."""
-        return dict(self.segmenter.state_dict()) if name == RAW else self.averages[name].weights
+        """The state of the network: as it is, or an average with what is frozen."""
+        own = dict(self.segmenter.state_dict())
+        return own if name == RAW else own | self.averages[name].weights
 
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of each class, not a number where it does not occur, and their mean."""
@@ -167,7 +169,7 @@ class SegmentationTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a schedule that changes the learning rate at every step."""
-        made = optimizer(self.spec, self.segmenter.parameters())
+        made = optimizer(self.spec, rate_groups(self.spec, self.segmenter))
         curve = rate_curve(self.spec, self.steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(made, lambda step: curve(step) * self.reduction)
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

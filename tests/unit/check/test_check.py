@@ -274,6 +274,15 @@ def test_a_final_training_that_nothing_uses_is_warned_of(project, capsys):
     assert "leaves without any use" in section(capsys.readouterr().out, "warnings, config")
 
 
+def test_an_encoder_that_is_neither_trained_nor_has_weights_is_warned_of(project, capsys):
+    replace_in_config(project, "{tiles: all}", "{tiles: all, encoder_rate: 0, encoder_weights: random}")
+    check(config=project / "config.yaml")
+    assert "encoder_rate: 0 leaves the encoder as it was drawn" in section(capsys.readouterr().out, "warnings, config")
+    replace_in_config(project, "encoder_rate: 0, encoder_weights: random", "encoder_rate: 0")
+    check(config=project / "config.yaml")
+    assert "encoder_rate" not in capsys.readouterr().out
+
+
 def test_an_encoder_that_the_library_will_drop_is_warned_of(project, capsys):
     replace_in_config(project, "{tiles: all}", "{tiles: all, encoder: timm-efficientnet-b0, encoder_weights: random}")
     check(config=project / "config.yaml")

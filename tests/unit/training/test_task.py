@@ -28,7 +28,8 @@ class Fixed(torch.nn.Module):
 
 def validated(monkeypatch, logits, bits, labelled=(True,)):
     """What a task logs after one batch of one tile."""
-    task = SegmentationTask(Fixed(logits[None]), NETWORK, ["vessel", "gland"][: len(labelled)], steps=1)
+    segmenter = Segmenter(Fixed(logits[None]), [0.5] * 3, [0.5] * 3)
+    task = SegmentationTask(segmenter, NETWORK, ["vessel", "gland"][: len(labelled)], steps=1)
     logged = {}
     monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: float(value)}))
     monkeypatch.setattr(task, "log_dict", logged.update)

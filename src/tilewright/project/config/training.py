@@ -153,13 +153,20 @@ class Network(Section):
     )
     encoder: str | None = Field(
         None,
-        description="Name of a segmentation_models_pytorch encoder; none: tu-efficientnet_lite0 (FCN, PlainUnet and "
-        "AttentionUnet have none).",
+        description="Name of a segmentation_models_pytorch encoder, of a vision transformer of timm (tu-NAME), or of a "
+        "foundation model of docs/encoders.md (uni2-h); none: tu-efficientnet_lite0 (FCN, PlainUnet and AttentionUnet "
+        "have none).",
     )
     encoder_weights: str = Field(
         "auto",
         description="auto: those of the installed packages for tu-efficientnet_lite0, 1 and 2 (ImageNet, offline), "
         "others must be named; random; imagenet: downloaded; or a .safetensors file.",
+    )
+    encoder_rate: float = Field(
+        1.0,
+        ge=0,
+        description="Share of the learning rate that the encoder is trained with; 0: it stays as it is. Of a vision "
+        "transformer the convolutions beside it are always trained at the full rate.",
     )
     start: str | None = Field(
         None,
