@@ -1,4 +1,4 @@
-"""Files that are generated: schemas, the description of every key, the picture of the house, the reference systems.
+"""Files that are generated: schemas, the description of every key, encoders, the picture of the house, the systems.
 
 They lie in ``workflow/schemas``, ``config`` and ``docs`` so that editors and readers find them; the code stays the one
 source. ``make docs`` writes them, ``make lint`` compares them.
@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from encoders import encoders
 from house import house
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
@@ -65,6 +66,7 @@ def documents() -> dict[Path, str]:
         Path("workflow/schemas/config.schema.json"): _json(Config.model_json_schema()),
         Path("workflow/schemas/slides.schema.json"): _json(_sheet_schema()),
         Path("config/README.md"): _readme(),
+        Path("docs/encoders.md"): encoders(),
         Path("docs/house.svg"): house(Path(tilewright.__file__).parent),
         Path("docs/reference-systems.md"): page(systems(Path(__file__).parents[1] / "tests" / "reference")),
     }
