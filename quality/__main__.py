@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from recipes import SAME_COST, Recipe, ablations, default, presets
+from recipes import SAME_COST, Recipe, ablations, default, presets, transformers
 from sets import REPOSITORY, SETS, DataSet
 
 EPOCHS = 12
@@ -32,6 +32,8 @@ def main() -> None:
     """Run what the command line asks for."""
     options = _options()
     known = {"default": default(), **presets(download=options.download), **ablations()}
+    if options.encoder:
+        known |= transformers(*options.encoder)
     chosen = {name: recipe for name, recipe in known.items() if _is_asked_for(name, options.recipes)}
     if not chosen:
         sys.exit(f"No recipe fits. There are: {', '.join(known)}")
@@ -160,6 +162,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3.0, help="training time of a fold on two cores")
     parser.add_argument("--seeds", type=int, default=1, help="trainings with different seeds")
     parser.add_argument("--download", action="store_true", help="download the encoder weights that presets name")
+    parser.add_argument(
+        "--encoder", nargs=2, metavar=("NAME", "FILE"), help="a transformer of docs/encoders.md and its weights"
+    )
     parser.add_argument("--speeds-only", action="store_true", help="only measure how fast the recipes train")
     parser.add_argument("--out", type=Path, default=REPOSITORY / ".quality")
     return parser.parse_args()

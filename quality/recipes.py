@@ -95,6 +95,20 @@ def ablations() -> dict[str, Recipe]:
     return {name: {**default(), **change} for name, change in changes.items()}
 
 
+def transformers(encoder: str, weights: str) -> dict[str, Recipe]:
+    """The default with a vision transformer as its encoder, frozen and trained at a tenth of the rate.
+
+    Args:
+        encoder: a foundation model of ``docs/encoders.md``.
+        weights: its file.
+    """
+    tokens = {**default(), "encoder": encoder, "encoder_weights": weights}
+    return {
+        f"{encoder} frozen": {**tokens, "encoder_rate": 0},
+        f"{encoder} at a tenth of the rate": {**tokens, "encoder_rate": 0.1},
+    }
+
+
 def _recipe(path: Path, model: str) -> Recipe:
     spec = yaml.safe_load(path.read_text())["models"][model]
     return {key: value for key, value in spec.items() if key not in LEFT_OUT}

@@ -29,6 +29,18 @@ def test_every_recipe_is_one_that_can_be_trained_without_a_network(quality):
         assert network.encoder_weights in ("auto", "random")
 
 
+def test_recipes_with_a_transformer_take_the_file_that_is_given(quality):
+    recipes, _ = quality
+    made = recipes.transformers("lunit-s8", "w.safetensors")
+    found = {name: Network(**spec, tiles="any") for name, spec in made.items()}
+    assert {name: network.encoder_rate for name, network in found.items()} == {
+        "lunit-s8 frozen": 0, "lunit-s8 at a tenth of the rate": 0.1,
+    }  # fmt: skip
+    for network in found.values():
+        check_network(network)
+        assert (network.encoder, network.encoder_weights) == ("lunit-s8", "w.safetensors")
+
+
 def test_ablations_change_something(quality):
     recipes, _ = quality
     default = Network(**recipes.default(), tiles="any")
