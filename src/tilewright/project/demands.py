@@ -22,7 +22,10 @@ TRAINED, PREDICTED = 7.0, 1.5
 """Kilobytes for each pixel of a batch: U-Nets held 1.9 (resnet34) to 6.4 (efficientnet-b4) in training and 0.4 to 1.3
 in prediction, with efficientnet-b7 16 and 0.7."""
 NETWORK = 100
-"""Of the weights of a network."""
+"""Of the weights of a network, without those of a file for its encoder."""
+KEPT, LEARNT = 3, 3
+"""How often a training holds what a file of weights holds: itself, what is read, a checkpoint; without a GPU also the
+gradient and two moments of what is trained."""
 BANDS = 1200
 """Of rows of pixels and sums, at most, and of what waits to be written."""
 LARGE_SHARD = 50_000_000
@@ -65,11 +68,13 @@ class Demands:
     def training_memory(self, wildcards: Any, threads: int) -> int:
         """Megabytes of a training: its processes, and without GPUs what the networks compute."""
         model = self._model(wildcards)
-        process = GPU_PROCESS
+        process, copies = GPU_PROCESS, KEPT
         if not self.gpu:
             tiles = model.batch_size or BATCH
             pixels = math.prod(width_and_height(model.crop or self.project.config.tiles[model.tiles].size))
             process = PROCESS + round(-(-tiles // model.devices) * pixels * TRAINED / 1000)
+            copies += LEARNT if model.encoder_rate else 0
+        process += copies * _megabytes(model.encoder_weights)
         return model.devices * (process + WORKER * self.loading_workers(wildcards, threads))
 
     def prediction_threads(self, wildcards: Any) -> int:
@@ -84,7 +89,9 @@ class Demands:
     def prediction_memory(self, wildcards: Any) -> int:
         """Megabytes of a prediction by all parts of a model: networks, rows of the slide, without a GPU a batch."""
         inference, parts = self._predicting(wildcards.model)
-        shared = BANDS + NETWORK * parts
+        model = self.project.config.models.get(wildcards.model)
+        # one of them twice while it is read
+        shared = BANDS + NETWORK * parts + (_megabytes(model.encoder_weights) * (parts + 1) if model else 0)
         if self.gpu:
             return GPU_PROCESS + shared
         pixels = math.prod(each * max(inference.tta_scales) for each in width_and_height(inference.window))
@@ -98,3 +105,9 @@ class Demands:
             spec = self.project.bundled.members[name].spec
             return Inference(**spec.inference.model_dump()), len(spec.parts)
         return self.project.config.models[name].inference, len(self.project.trained_parts(name))
+
+
+def _megabytes(weights: str) -> int:
+    """Of a file of weights; 0: of none."""
+    path = Path(weights)
+    return -(-path.stat().st_size // 1_000_000) if path.is_file() else 0

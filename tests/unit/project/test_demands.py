@@ -55,6 +55,20 @@ def test_a_prediction_takes_more_memory_for_larger_windows_and_batches(of):
         assert of(inference=more).prediction_memory(NEAR) > plain + 200
 
 
+def test_a_file_of_weights_takes_its_size_as_often_as_it_is_held(of, tmp_path):
+    file = tmp_path / "encoder.safetensors"
+    with file.open("wb") as stream:
+        stream.truncate(2_000_000_000)
+
+    def training(**values):
+        plain, heavy = (of(encoder_weights=each, **values) for each in ("random", str(file)))
+        return heavy.training_memory(NEAR, threads=1) - plain.training_memory(NEAR, threads=1)
+
+    assert (training(encoder_rate=0), training(), training(gpu=True)) == (6000, 12_000, 6000)
+    plain, heavy = (of(encoder_weights=each).prediction_memory(NEAR) for each in ("random", str(file)))
+    assert heavy - plain == 2000 * (2 + 1)  # folds
+
+
 def test_gpus_are_asked_for_where_there_are_any(of, monkeypatch):
     assert of(devices=2).training_gpus(NEAR) == of().prediction_gpus(NEAR) == 0
     monkeypatch.setattr(demands, "visible_gpus", lambda: ["GPU-1", "GPU-2"])
