@@ -6,7 +6,7 @@ convolutions of the image, which are trained whether or not the transformer is: 
 compares, such a parallel branch was best.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -66,16 +66,14 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features (batch x channels x rows x columns) of images, from fine to coarse; the first are the images."""
-        features, detail = [images], images
-        grids = iter(self._grids(images))
-        for stage, stride in zip(self.detail, self._strides[1:], strict=True):
-            detail = stage(detail)
-            if len(features) == 1:
-                features.append(detail)
-                continue
-            tokens = placed(next(grids), detail.shape[-2:], stride / self._patch)
-            features.append(torch.cat([detail, tokens], dim=1))
-        return features
+        details = [images]
+        for stage in self.detail:
+            details.append(stage(details[-1]))
+        levels = zip(details[2:], self._grids(images), self._strides[2:], strict=True)
+        return details[:2] + [
+            torch.cat([detail, placed(grid, detail.shape[-2:], stride / self._patch)], dim=1)
+            for detail, grid, stride in levels
+        ]
 
     def set_in_channels(self, _channels: int, pretrained: bool) -> None:
         """Do nothing, which the library asks for: images have three channels."""
@@ -108,7 +106,7 @@ def in_whole_patches(images: Tensor, patch: int) -> Tensor:
     return images
 
 
-def placed(grid: Tensor, size: tuple[int, int], ratio: float) -> Tensor:
+def placed(grid: Tensor, size: Sequence[int], ratio: float) -> Tensor:
     """Features of patches at cells of another size, each where its patch lies.
 
     Linear between the centres of patches; where cells are larger than patches, the weights reach as far as cells do.

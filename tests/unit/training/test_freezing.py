@@ -1,6 +1,8 @@
 """The encoder trained at a rate of its own, or not at all: convolutions and transformers."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -11,10 +13,12 @@ from tilewright.bundles.pack import _pack_network
 from tilewright.inference.loading import load_model
 from tilewright.project.bundle import BundleNetwork
 from tilewright.project.config import Network
+from tilewright.project.orders import write_order
 from tilewright.runtime.errors import UserError
 from tilewright.training.architectures import build_network, check_network, parameters
 from tilewright.training.devices import strategy
 from tilewright.training.foundations import FOUNDATIONS, Foundation
+from tilewright.training.memory import Step, trial
 from tilewright.training.optimizers import optimizer, rate_groups
 from tilewright.training.state import TrainingState
 from tilewright.training.task import SegmentationTask
@@ -156,6 +160,34 @@ def test_devices_share_a_network_of_which_a_part_is_frozen():
     assert strategy(segmenter, 64) == "ddp"
     assert segmenter.training
     assert not segmenter.network.encoder.transformer.training
+
+
+def test_a_trial_of_memory_leaves_what_is_frozen_as_it_was():
+    segmenter = built(encoder_rate=0, **TOKENS)
+    before = {name: value.clone() for name, value in segmenter.state_dict().items()}
+    assert trial(segmenter, network(encoder_rate=0, ema=0.9, **TOKENS), ["a", "b"], 64, torch.device("cpu"))(
+        Step(2, 64, "32")
+    )
+    assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
+    assert segmenter.training
+    assert not segmenter.network.encoder.transformer.training
+
+
+@pytest.mark.slow
+def test_two_processes_train_beside_what_is_frozen(trained, tmp_path):
+    options = {**SMALL, "encoder": "tu-test_vit", "encoder_rate": 0, "ema": 0.5}
+    order = trained.order(devices=2, epochs=1, batch_size=4, **options)
+    command = ["train", "--model", "tiny", "--fold", "0"]
+    for name, path in trained.places().items():
+        command += [f"--{name}", path]
+    command += ["--order", write_order(order, lambda digest: f"{tmp_path}/{digest}.json"), "--out", tmp_path / "two"]
+    done = subprocess.run([sys.executable, "-m", "tilewright.cli", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "two" / "model.safetensors")
+    torch.manual_seed(order.network.seed)
+    start = build_network(order.network, 2, pretrained=False)
+    same = {name for name, value in start.state_dict().items() if torch.equal(value, found[name])}
+    assert same == start.frozen_names() | {"mean", "std"}
 
 
 class KilledError(Exception):
