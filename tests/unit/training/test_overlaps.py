@@ -19,6 +19,7 @@ from tilewright.training.data import Sample, TileDataset, together
 from tilewright.training.loaders import read_tiles
 from tilewright.training.overlaps import Overlaps, repeats
 from tilewright.training.sampling import EachOnce
+from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 
 CLASSES = ["gland", "vessel"]
@@ -96,7 +97,8 @@ class Pixelwise(torch.nn.Module):
 def validated(batches, monkeypatch):
     """What a task logs after some batches."""
     network = Network(tiles="any", loss={"bce": 1}, batch_size=3)
-    task, logged = SegmentationTask(Pixelwise(), network, CLASSES, steps=1), {}
+    as_stored = Segmenter(Pixelwise(), [0] * 3, [1 / 255] * 3)
+    task, logged = SegmentationTask(as_stored, network, CLASSES, steps=1), {}
     monkeypatch.setattr(task, "log", lambda name, value, **_: logged.update({name: float(value)}))
     monkeypatch.setattr(task, "log_dict", logged.update)
     for number, batch in enumerate(batches):

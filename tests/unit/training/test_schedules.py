@@ -6,6 +6,7 @@ from tilewright.project.config import Network
 from tilewright.training.averaging import Average
 from tilewright.training.optimizers import optimizer
 from tilewright.training.schedules import lulls, rate_curve, smoothed
+from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 
 
@@ -52,10 +53,12 @@ def test_optimisers_have_what_the_config_says(options, kind):
 def test_the_training_takes_the_beginning_of_the_average_from_the_config():
     states = []
     for options in ({}, {"ema_warmup": True}):
-        task = SegmentationTask(Point(), network(ema=0.5, **options), ["gland"], steps=1)
+        segmenter = Segmenter(Point(), [0.5] * 3, [0.5] * 3)
+        task = SegmentationTask(segmenter, network(ema=0.5, **options), ["gland"], steps=1)
         for place in (4, 8):
-            task.averages["ema"].update(task.segmenter.at(place))
-        states.append(task.averages["ema"].weights["weight"].item())
+            segmenter.network.at(place)
+            task.averages["ema"].update(segmenter)
+        states.append(task.averages["ema"].weights["network.weight"].item())
     assert states == pytest.approx([6, 2 / 11 * 4 + 9 / 11 * 8])
 
 

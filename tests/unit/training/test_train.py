@@ -76,10 +76,12 @@ def test_two_processes_share_an_epoch(trained, tmp_path):
 SHARED_AVERAGE = """
 import sys, torch
 from tilewright.project.config import Network
+from tilewright.training.segmenter import Segmenter
 from tilewright.training.task import SegmentationTask
 rank = int(sys.argv[2])
 torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
-task = SegmentationTask(torch.nn.Conv2d(3, 1, 1), Network(tiles="any", ema=0.9), ["gland"], 1)
+segmenter = Segmenter(torch.nn.Conv2d(3, 1, 1), [0.5] * 3, [0.5] * 3)
+task = SegmentationTask(segmenter, Network(tiles="any", ema=0.9), ["gland"], 1)
 task.averages["ema"].weights = {"running_mean": torch.full((2,), 7.0 + rank)}
 task.on_validation_epoch_start()
 print(task.averages["ema"].weights["running_mean"].tolist())
