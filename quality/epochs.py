@@ -1,8 +1,8 @@
 """Compare rules for the epoch that is kept, by validation tiles that the choice did not see.
 
 ``python quality/epochs.py CONFIG MODEL`` where ``snakemake --until tile split`` has run. Trains each fold as the config
-says, and remembers after each epoch the probabilities of each validation slide (or ``--by source``) as histograms, of
-the weights and of their average. Then the slides are halved many times: one half chooses epoch and kind of weights by a
+says, and remembers after each epoch the probabilities of each validation slide (or ``--by``) as histograms, of the
+weights and of their average. Then the slides are halved many times: one half chooses epoch and kind of weights by a
 rule, the other half tells the Dice of what was chosen. Prints a table of the means, and of what the best choice for the
 other half would give.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tilewright import read_project
 from tilewright.project.orders import TrainOrder
-from tilewright.tiles.archive import TrainingShard
+from tilewright.tiles.archive import TileTable, TrainingShard
 from tilewright.training import task
 from tilewright.training.data import Sample, targets
 from tilewright.training.loaders import read_tiles
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("model")
-    parser.add_argument("--by", choices=["slide", "source"], default="slide")
+    parser.add_argument("--by", choices=list(UNITS), default="slide")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     folds = read_project(options.config).config.folds.count
@@ -82,6 +82,14 @@ RULES: dict[str, Rule] = {
 }
 
 
+UNITS: dict[str, Callable[[TileTable], list[str]]] = {
+    "slide": lambda table: [str(name) for name in table.slide],
+    "source": lambda table: [str(name) for name in table.source],
+    "tile": lambda table: [f"{name} {x} {y}" for name, x, y in zip(table.slide, table.x, table.y, strict=True)],
+}
+"""What is halved, of each tile."""
+
+
 def compared(counts: Counts) -> list[float]:
     """Mean Dice on the other half of what each rule chooses, and of the best choice."""
     draws, found = np.random.default_rng(0), []
@@ -110,7 +118,7 @@ def _trained(config: Path, model: str, by: str, seed: int, fold: int) -> list[fl
         path = Path(project.config.pathvars["results"]) / "tiles" / network.tiles / f"{one.shard}.h5"
         shards[one.fold == fold].append(TrainingShard(path, one.group))
     tiles = read_tiles(shards[0], shards[1], order.classes, network.validate_on)
-    recorded = _recorded(getattr(tiles.validation, by), len(order.classes))
+    recorded = _recorded(UNITS[by](tiles.validation), len(order.classes))
     with tempfile.TemporaryDirectory() as folder:
         state = TrainingState(Path(folder) / "state", network, Path(folder) / "curves.png")
         state.prepare("")

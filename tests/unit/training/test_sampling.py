@@ -118,6 +118,13 @@ def test_pseudo_labelled_and_external_tiles_come_at_their_rates():
     assert shares(table().role, drawn) == pytest.approx({"pseudo": 0.15, "external": 0.2, "train": 0.65})
 
 
+def test_the_rate_of_pseudo_labelled_tiles_needs_no_other_rates():
+    drawn = draw_weights(table(), [], network(pseudo={"from": "first", "rate": 0.15}), CLASSES)
+    assert shares(table().role, drawn) == pytest.approx(
+        {"pseudo": 0.15, "train": 0.85 * 3 / 5, "external": 0.85 * 2 / 5}
+    )
+
+
 def test_a_rate_of_what_is_absent_goes_to_the_others():
     assert shares(table().kind, weights(rates={"kind": {"other": 0.5}}))["grid"] == pytest.approx(0.5)
 
