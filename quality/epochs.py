@@ -4,7 +4,7 @@
 says, and remembers after each epoch the probabilities of each validation slide (or ``--by``) as histograms, of the
 weights and of their average. Then the slides are halved many times: one half chooses epoch and kind of weights by a
 rule, the other half tells the Dice of what was chosen. Prints a table of the means, and of what the best choice for the
-other half would give.
+other half would give. With ``--counts FOLDER`` the histograms are kept there, and other rules need no other training.
 """
 
 import argparse
@@ -43,12 +43,14 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("model")
     parser.add_argument("--by", choices=list(UNITS), default="slide")
+    parser.add_argument("--counts", type=Path, help="folder for what was counted")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
     folds = read_project(options.config).config.folds.count
-    jobs = [(options.config, options.model, options.by, seed, fold) for seed in options.seeds for fold in range(folds)]
+    common = (options.config, options.model, options.by, options.counts)
+    jobs = [(*common, seed, fold) for seed in options.seeds for fold in range(folds)]
     with ProcessPoolExecutor(2) as pool:
-        found = np.array([row for rows in pool.map(_trained, *zip(*jobs, strict=True)) for row in [rows]])
+        found = np.array([compared(counts) for counts in pool.map(_counted, *zip(*jobs, strict=True))])
     names = [*RULES, "the best for the other half"]
     print("| fold | " + " | ".join(names) + " |\n| --- |" + " --- |" * len(names))
     for job, row in [*((f"seed {seed}, fold {fold}", row) for (*_, seed, fold), row in zip(jobs, found, strict=True)),
@@ -64,6 +66,14 @@ def smoothed(scores: NDArray[Any], old: float) -> NDArray[Any]:
     return found
 
 
+def forgetful(scores: NDArray[Any], old: float) -> NDArray[Any]:
+    """The same as a mean in which each epoch has ``old`` times the weight of the next: the first is forgotten."""
+    ones = np.zeros_like(scores)
+    ones[0] = 1
+    beginning = smoothed(ones, old)
+    return np.asarray((smoothed(scores, old) - old * beginning * scores[:1]) / (1 - old * beginning))
+
+
 def _centred(scores: NDArray[Any]) -> NDArray[Any]:
     """The mean of each epoch and its neighbours."""
     padded = np.concatenate([scores[:1], scores, scores[-1:]])
@@ -76,6 +86,8 @@ RULES: dict[str, Rule] = {
     "smoothed 0.5": lambda scores: int(smoothed(scores, 0.5).argmax()),
     "smoothed 0.7": lambda scores: int(smoothed(scores, 0.7).argmax()),
     "smoothed 0.9": lambda scores: int(smoothed(scores, 0.9).argmax()),
+    "forgetful 0.5": lambda scores: int(forgetful(scores, 0.5).argmax()),
+    "forgetful 0.7": lambda scores: int(forgetful(scores, 0.7).argmax()),
     "mean of three": lambda scores: int(_centred(scores).argmax()),
     "last, average": lambda scores: scores.size - 1,
     "last, raw": lambda scores: scores.size - KINDS,
@@ -107,8 +119,21 @@ def _scores(counts: Counts, part: NDArray[Any]) -> NDArray[Any]:
     return np.array([[mean_where_known(best_dice(kind)) for kind in epoch] for epoch in pooled])
 
 
-def _trained(config: Path, model: str, by: str, seed: int, fold: int) -> list[float]:
-    """Train a fold and compare the rules on it."""
+def _counted(config: Path, model: str, by: str, kept: Path | None, seed: int, fold: int) -> Counts:
+    """What was counted when a fold was trained, or is counted now."""
+    path = kept / f"{config.stem}-{model}-{by}-seed{seed}-fold{fold}.npy" if kept else None
+    if path and path.is_file():
+        counts: Counts = np.load(path)
+        return counts
+    counts = _trained(config, model, by, seed, fold)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, counts)
+    return counts
+
+
+def _trained(config: Path, model: str, by: str, seed: int, fold: int) -> Counts:
+    """Train a fold and count after each epoch."""
     project = read_project(config)
     order = TrainOrder.of(project, model, str(fold))
     network = order.network.model_copy(update={"seed": seed, "workers": 0, "validate_every": 1})
@@ -123,7 +148,7 @@ def _trained(config: Path, model: str, by: str, seed: int, fold: int) -> list[fl
         state = TrainingState(Path(folder) / "state", network, Path(folder) / "curves.png")
         state.prepare("")
         run_training(tiles, network, order.classes, state, Path(folder))
-    return compared(np.stack(recorded))
+    return np.stack(recorded)
 
 
 def _recorded(units: Sequence[str], classes: int) -> list[Counts]:
