@@ -1,5 +1,7 @@
 """Trainings of a second on the tiles of the tiny project."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +10,15 @@ from ordering import order_of
 
 from tilewright.masks.rasterize import rasterize
 from tilewright.project.config import Annotations, Folds, Network, Scale, TileSet, Tissue
-from tilewright.project.orders import DownscaleOrder, RasterizeOrder, SplitOrder, TileOrder, TrainOrder, split_rows
+from tilewright.project.orders import (
+    DownscaleOrder,
+    RasterizeOrder,
+    SplitOrder,
+    TileOrder,
+    TrainOrder,
+    split_rows,
+    write_order,
+)
 from tilewright.project.sheetfile import read_sheet
 from tilewright.scales.downscale import downscale
 from tilewright.tiles.archive import TrainingShard
@@ -58,6 +68,16 @@ class Trainings:
 
         train(self.order(**options), model="tiny", fold=fold, **self.places(), out=out, workers=workers)
         return {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+    def by_command(self, order, out):
+        """Train fold 0 as an order says, by the command line, and return what it told."""
+        command = ["train", "--model", "tiny", "--fold", "0", "--out", out]
+        for name, path in self.places().items():
+            command += [f"--{name}", path]
+        command += ["--order", write_order(order, lambda digest: f"{out.parent}/{digest}.json")]
+        done = subprocess.run([sys.executable, "-m", "tilewright.cli", *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
 
 @pytest.fixture(scope="session")

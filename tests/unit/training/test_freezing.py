@@ -1,8 +1,6 @@
 """The encoder trained at a rate of its own, or not at all: convolutions and transformers."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -13,7 +11,6 @@ from tilewright.bundles.pack import _pack_network
 from tilewright.inference.loading import load_model
 from tilewright.project.bundle import BundleNetwork
 from tilewright.project.config import Network
-from tilewright.project.orders import write_order
 from tilewright.runtime.errors import UserError
 from tilewright.training.architectures import build_network, check_network, parameters
 from tilewright.training.devices import strategy
@@ -69,6 +66,7 @@ def test_what_is_frozen_stays_as_it_is_and_has_no_state_in_the_optimiser(options
     assert changed == before.keys() - frozen - {"mean", "std"}
     trained = [each for each in segmenter.parameters() if each.requires_grad]
     assert len(made.state) == len(trained) == len(list(segmenter.parameters())) - len(segmenter.pretrained_parameters())
+    assert sum(len(group["params"]) for group in made.param_groups) == len(trained)
     assert parameters(spec, 2) == sum(each.numel() for each in trained)
     assert not any(each.requires_grad or each.grad is not None for each in segmenter.pretrained_parameters())
 
@@ -177,12 +175,7 @@ def test_a_trial_of_memory_leaves_what_is_frozen_as_it_was():
 def test_two_processes_train_beside_what_is_frozen(trained, tmp_path):
     options = {**SMALL, "encoder": "tu-test_vit", "encoder_rate": 0, "ema": 0.5}
     order = trained.order(devices=2, epochs=1, batch_size=4, **options)
-    command = ["train", "--model", "tiny", "--fold", "0"]
-    for name, path in trained.places().items():
-        command += [f"--{name}", path]
-    command += ["--order", write_order(order, lambda digest: f"{tmp_path}/{digest}.json"), "--out", tmp_path / "two"]
-    done = subprocess.run([sys.executable, "-m", "tilewright.cli", *command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    trained.by_command(order, tmp_path / "two")
     found = load_file(tmp_path / "two" / "model.safetensors")
     torch.manual_seed(order.network.seed)
     start = build_network(order.network, 2, pretrained=False)

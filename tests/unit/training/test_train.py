@@ -12,7 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from tilewright.inference.loading import load_model
-from tilewright.project.orders import write_order
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.tiles.archive import TrainingShard, read_table
 from tilewright.tiles.split import read_folds
@@ -40,13 +39,8 @@ def test_the_better_of_weights_and_average_is_kept(trained, tmp_path, monkeypatc
 def test_two_processes_share_an_epoch(trained, tmp_path):
     """The Dice they log is that of all validation tiles, each counted once, with the weights that are kept."""
     order = trained.order(devices=2, epochs=2, batch_size=4, ema=0.3)
-    command = ["train", "--model", "tiny", "--fold", "0"]
-    for name, path in trained.places().items():
-        command += [f"--{name}", path]
-    command += ["--order", write_order(order, lambda digest: f"{tmp_path}/{digest}.json"), "--out", tmp_path / "two"]
-    done = subprocess.run([sys.executable, "-m", "tilewright.cli", *command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("tiles to train on") == 1
+    told = trained.by_command(order, tmp_path / "two")
+    assert told.count("tiles to train on") == 1
     history = pd.read_csv(tmp_path / "two" / "history.csv")
     assert history["val_loss"].notna().all()
     # the same weights, judged by one process on all tiles
