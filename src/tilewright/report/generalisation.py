@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from tilewright.project.rows import OUT_OF_FOLD
 
@@ -54,37 +53,39 @@ def group_scores(slides: pd.DataFrame, groups: Mapping[str, str], classes: Seque
 def column_scores(slides: pd.DataFrame, column: str, classes: Sequence[str]) -> list[PartScore]:
     """The same by what a column of the sheet says, in its order; numbers of many values by their quarters.
 
+    Args:
+        slides: as of ``group_scores``, with the column as text as it stands in the sheet.
+        column: its name.
+        classes: whose Dice is told.
+
     Returns:
         The values, slides without one last; of more than ``LISTED`` those that are furthest behind. None where all
         slides say the same.
     """
     own = slides[slides["set"] == OUT_OF_FOLD]
-    values = own[column]
-    if is_numeric_dtype(values) and values.nunique() > MOST_VALUES:
-        values = _quarters(values, own["slide"])
-    order = {_told(value): None for value in [*sorted(values.dropna().unique()), np.nan]}
-    found = {part.name: part for part in _scores(own, values.map(_told), classes)}
+    texts = own[column]
+    numbers = pd.to_numeric(texts.where(texts != ""), errors="coerce")
+    are_numbers = bool((numbers.notna() == (texts != "")).all())
+    many = are_numbers and numbers.nunique() > MOST_VALUES
+    parts = _quarters(texts, numbers, own["slide"]) if many else texts
+    place = numbers if are_numbers else texts.where(texts != "")
+    order = parts.iloc[place.reset_index(drop=True).sort_values(kind="stable").index].unique()
+    found = {part.name: part for part in _scores(own, parts, classes)}
     if len(found) > LISTED:
         return sorted(found.values(), key=_behind)[:LISTED]
     return [found[name] for name in order if name in found]
 
 
-def _quarters(values: pd.Series, slides: pd.Series) -> pd.Series:
-    """For each value the quarter of the slides that it lies in, as (least, most) of the values there."""
-    known = values[~slides.duplicated()].dropna().to_numpy(float)
-    number = np.searchsorted(np.quantile(known, [0.25, 0.5, 0.75]), values.to_numpy(float))
-    quarters = values.groupby(number)
-    ends = pd.Series(list(zip(quarters.transform("min"), quarters.transform("max"), strict=True)), values.index)
-    return ends.where(values.notna())
-
-
-def _told(value: Any) -> str:
-    """A value, or the (least, most) of some, for a reader; empty for none."""
-    if isinstance(value, tuple):
-        return " to ".join(dict.fromkeys(map(_told, value)))
-    if pd.isna(value):
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _quarters(texts: pd.Series, numbers: pd.Series, slides: pd.Series) -> pd.Series:
+    """For each number the quarter of the slides that it lies in, by its first and last value; empty for no number."""
+    known = numbers[~slides.duplicated()].dropna().to_numpy(float)
+    quarter = np.searchsorted(np.quantile(known, [0.25, 0.5, 0.75]), numbers.to_numpy(float))
+    names = texts.copy()
+    for number in np.unique(quarter[numbers.notna()]):
+        inside = numbers[(quarter == number) & numbers.notna()]
+        ends = texts[inside.idxmin()], texts[inside.idxmax()]
+        names[inside.index] = " to ".join(dict.fromkeys(ends))
+    return names
 
 
 def _scores(own: pd.DataFrame, names: pd.Series, classes: Sequence[str]) -> list[PartScore]:

@@ -93,7 +93,7 @@ def read_results(order: ReportOrder, places: Places) -> Results:
         batches=_first(places.batch, order, folds),
         seams={model: read_document(path) for model, path in seams.items() if path.is_file()},
         labels=tuple(labels_of(order.rows, places, order.colors)),
-        scores={name: _scores(places, name, ensemble, order.rows) for name, ensemble in order.ensembles.items()},
+        scores={name: _scores(places, name, ensemble, order) for name, ensemble in order.ensembles.items()},
     )
 
 
@@ -129,16 +129,17 @@ def labels_of(rows: Iterable[ReportRow], places: Places, classes: Iterable[str])
                 yield Labels(row.source, name, areas[outlines["class"] == name], pixels)
 
 
-def _scores(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> Scores:
+def _scores(places: Places, name: str, ensemble: ReportEnsemble, order: ReportOrder) -> Scores:
     metrics, weights = Path(places.metrics(name)), Path(places.weights(name))
-    kinds = {"slide": str, "source": str}
+    # as they are: what a sheet says may be a code of digits, or "None"
+    texts: dict[Any, Any] = dict.fromkeys(("slide", "source", *order.columns), str)
     none = pd.DataFrame(columns=["set", "slide", "source", "class", "dice"])
     return Scores(
         summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
-        slides=pd.read_csv(metrics / SLIDE_SCORES, dtype=kinds) if ensemble.evaluated else none,
+        slides=pd.read_csv(metrics / SLIDE_SCORES, converters=texts) if ensemble.evaluated else none,
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if ensemble.fit else None,
-        seen=_seen(places, ensemble, rows),
+        seen=_seen(places, ensemble, order.rows),
     )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from tilewright.project.config.base import MULTIPLE, width_and_height
 from tilewright.project.config.training import ENCODER, Network
-from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean, nearest_name
 from tilewright.training.devices import half_type
 from tilewright.training.encoders import (
     first_line,
@@ -107,7 +107,8 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     if own and (network.encoder or weights not in ("auto", "random")):
         problems.append((f"{network.architecture} has no encoder.", "Leave out encoder and encoder_weights."))
     elif encoder not in (known := [*smp.encoders.get_encoder_names(), *FOUNDATIONS]) and not _is_timm(encoder):
-        problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, known)))
+        near = nearest_name(encoder, [*known, *(f"tu-{name}" for name in timm.list_models())])
+        problems.append((f'encoder "{encoder}" is unknown.', did_you_mean(encoder, [near] if near else known)))
     elif _is_dpt(network.architecture) and is_transformer(encoder) and (patch := _patch(encoder)) and MULTIPLE % patch:
         remedy = "Use Unet, FPN, UPerNet or another architecture: they take any patch."
         problems.append((f"DPT takes patches of 8 or 16 pixels, and those of {encoder} have {patch}.", remedy))

@@ -26,9 +26,11 @@ _KEPT = {
 }
 """How names of encoders begin that segmentation_models_pytorch will drop, and those that it keeps."""
 
-OWN = "Give a .safetensors file of this encoder's state."
-TOKENS, BLOCKS = "patch_embed.proj.weight", "blocks."
-"""A tensor that transformers have, and how names of their blocks begin."""
+OWN = "Give a .safetensors file of this encoder's state; docs/encoders.md says how other files become one."
+TOKENS = "patch_embed.proj.weight"
+"""A tensor that transformers have."""
+AFTER = ("norm.", "fc_norm.", "head", "attn_pool.", "pooler.", "classifier.", "mask_token", "embeddings.mask_token")
+"""How names of tensors begin that transformers have for what is not asked of an encoder."""
 
 
 def normalisation(network: Network) -> tuple[list[float], list[float]]:
@@ -93,24 +95,34 @@ def load_foundation(encoder: nn.Module, foundation: Foundation) -> None:
 
 def _load(encoder: nn.Module, stored: Mapping[str, Tensor], source: str) -> None:
     own = encoder.state_dict()
-    given = _renamed(named_as_in_timm(stored), own)
+    given = _renamed(named_as_in_timm(_without_wrapper(stored, own)), own)
     if wrong := list(misfits(own, given, set(fitting(own, given)))):
         raise DataError(Problem(source, f"cannot be loaded into the encoder: {'; '.join(wrong)}.", OWN))
     encoder.load_state_dict(given)
 
 
+def _without_wrapper(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Tensors without what all their names begin with, put there by programs that wrap a network."""
+    while not own.keys() & stored.keys() and len({name.partition(".")[0] for name in stored}) == 1:
+        bare = {name.partition(".")[2]: value for name, value in stored.items()}
+        if "" in bare:
+            break
+        stored = bare
+    return stored
+
+
 def _renamed(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors by the names that they have in the encoder; without those that it does not need, if it has all it needs.
 
-    What the encoder does not need is a classifier, or levels that are coarser than it goes. Blocks of a transformer
-    are none of them: with more of them it is another one.
+    What the encoder does not need is a classifier, or levels that are coarser than it goes. A transformer with more
+    blocks or tokens is another one.
     """
     # the library wraps the network, whose stages may become parts of their own: stages.0 is model.stages_0 then
     names = {name.removeprefix("model.").replace(".", "_"): name for name in wanted}
     given = {name if name in wanted else names.get(name.replace(".", "_"), name): each for name, each in stored.items()}
     if wanted.keys() <= given.keys():
         whole = any(name.endswith(TOKENS) for name in wanted)
-        given = {name: each for name, each in given.items() if name in wanted or (whole and name.startswith(BLOCKS))}
+        given = {name: each for name, each in given.items() if name in wanted or (whole and not name.startswith(AFTER))}
     return given
 
 

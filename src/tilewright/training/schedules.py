@@ -50,18 +50,16 @@ def smoothed(validations: Sequence[Mapping[str, float]], share: float) -> dict[s
 
     Args:
         validations: of each validation the score of each kind of weights that there is.
-        share: what is left of the average at each validation; 0: the last score.
+        share: weight of each validation, of that of the next; 0: the last one alone counts.
 
     Returns:
         The average of each kind. One that begins later begins where the best of the others stands, so that it neither
         wins nor loses by its first score alone.
     """
-    found: dict[str, float] = {}
+    sums: dict[str, float] = {}
+    weight = 0.0
     for scores in validations:
-        best = max(found.values(), default=math.nan)
-        before = {kind: found.get(kind, best) for kind in scores}
-        found = {
-            kind: score if math.isnan(before[kind]) else share * before[kind] + (1 - share) * score
-            for kind, score in scores.items()
-        }
-    return found
+        best = max(sums.values(), default=0.0)
+        sums = {kind: share * sums.get(kind, best) + score for kind, score in scores.items()}
+        weight = share * weight + 1
+    return {kind: total / weight for kind, total in sums.items()}

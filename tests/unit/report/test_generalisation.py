@@ -53,11 +53,11 @@ def of_donors(column, *values):
 
 
 def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order():
-    found = column_scores(of_donors("sex", "m", "f", "m", None), "sex", ["gland"])
+    found = column_scores(of_donors("sex", "m", "f", "m", ""), "sex", ["gland"])
     assert [(one.name, one.slides) for one in found] == [("f", 1), ("m", 2), ("", 1)]
     assert [one.own[0] for one in found] == pytest.approx([0.1, 0.1, 0.3])
     assert [one.others[0] for one in found] == pytest.approx([5 / 30, 4 / 20, 3 / 30])
-    assert [one.name for one in column_scores(of_donors("age", 9.0, 10.0, 60.5), "age", ["gland"])] == [
+    assert [one.name for one in column_scores(of_donors("age", "10", "9", "60.5"), "age", ["gland"])] == [
         "9",
         "10",
         "60.5",
@@ -66,12 +66,26 @@ def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order():
 
 
 def test_numbers_of_many_values_are_told_by_their_quarters():
-    ages = [60, 58, 31, 24, 80, 44, 35, 76, 52, 44, None]
+    ages = ["60", "58", "31", "24", "80", "44", "35", "76", "52", "44", ""]
     found = column_scores(of_donors("age", *ages), "age", ["gland"])
     assert [(one.name, one.slides) for one in found] == [
         ("24 to 35", 3), ("44", 2), ("52 to 58", 2), ("60 to 80", 3), ("", 1),
     ]  # fmt: skip
     assert found[1].own[0] == pytest.approx((5 + 9) / 20)
+
+
+def test_values_are_told_as_the_sheet_has_them():
+    dates = ["20200131", "20200101", "", "20200301", "20200131"]
+    found = column_scores(of_donors("date", *dates), "date", ["gland"])
+    assert [(one.name, one.slides) for one in found] == [("20200101", 1), ("20200131", 2), ("20200301", 1), ("", 1)]
+    codes = column_scores(of_donors("code", "007", "7", "None", "NA"), "code", ["gland"])
+    assert [one.name for one in codes] == ["007", "7", "NA", "None"]
+    close = [f"1234567.{place:03}" for place in range(12)]
+    found = column_scores(of_donors("x", *close), "x", ["gland"])
+    assert [one.name for one in found] == [
+        "1234567.000 to 1234567.002", "1234567.003 to 1234567.005", "1234567.006 to 1234567.008",
+        "1234567.009 to 1234567.011",
+    ]  # fmt: skip
 
 
 def test_of_texts_that_hardly_repeat_those_furthest_behind_are_told():

@@ -179,6 +179,24 @@ def test_a_file_that_does_not_fit_says_which_tensors_differ(known, tmp_path):
         loaded(tmp_path / "tiny.safetensors", encoder="coarse")
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "teacher.backbone."])
+def test_what_a_program_puts_before_all_names_does_not_matter(known, tmp_path, wrapper):
+    known("tiny", arguments=TINY)
+    whole = transformer().state_dict()
+    save_file({f"{wrapper}{name}": value for name, value in whole.items()}, tmp_path / "w.safetensors")
+    kept = loaded(tmp_path / "w.safetensors").state_dict()
+    assert all(torch.equal(value, whole[name]) for name, value in kept.items())
+
+
+@pytest.mark.parametrize("name", ["reg_token", "norm_pre.weight"])
+def test_a_transformer_that_computes_something_else_is_refused(known, tmp_path, name):
+    known("tiny", arguments=TINY)
+    save_file({**transformer().state_dict(), name: torch.zeros(1, 4, 64)}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match=rf"1 not in the network: {name}") as caught:
+        loaded(tmp_path / "w.safetensors")
+    assert "docs/encoders.md says how other files become one" in str(caught.value)
+
+
 def test_weights_are_downloaded_by_the_repository_and_named_as_any_file(known, monkeypatch):
     known("tiny", arguments={**TINY, "init_values": None})
     whole, asked = transformer(), []

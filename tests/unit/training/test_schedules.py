@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -117,13 +118,15 @@ def test_an_exponential_average_has_its_decay_from_the_first_update_or_reaches_i
         assert average.weights["weight"].item() == pytest.approx(expected)
 
 
-def test_a_moving_average_keeps_its_share_of_what_was_before():
-    assert smoothed([{"raw": 1.0}], 0.7) == {"raw": 1.0}
-    assert smoothed([{"raw": 1.0}, {"raw": 0.0}, {"raw": 2.0}], 0.7) == {"raw": pytest.approx(0.7 * 0.7 + 0.3 * 2)}
+def test_a_moving_average_forgets_its_beginning_as_it_forgets_all_else():
+    scores = [0.1, 0.9, 0.8, 0.6, 0.3]
+    expected = pd.Series(scores).ewm(alpha=0.3).mean()
+    found = [smoothed([{"raw": score} for score in scores[:count]], 0.7)["raw"] for count in range(1, 6)]
+    assert found == pytest.approx(expected.tolist())
     assert smoothed([{"raw": 1.0}, {"raw": 0.25}], 0) == {"raw": 0.25}
     assert smoothed([], 0.7) == {}
 
 
 def test_what_begins_later_begins_where_the_best_of_the_others_stands():
-    found = smoothed([{"raw": 0.4, "ema": 0.6}, {"raw": 0.4, "ema": 0.6, "swa": 1.0}], 0.5)
-    assert found == {"raw": pytest.approx(0.4), "ema": pytest.approx(0.6), "swa": pytest.approx(0.8)}
+    found = smoothed([{"raw": 0.4, "ema": 0.6}, {"raw": 0.4, "ema": 0.6, "swa": 1.2}], 0.5)
+    assert found == {"raw": pytest.approx(0.4), "ema": pytest.approx(0.6), "swa": pytest.approx((0.3 + 1.2) / 1.5)}

@@ -165,8 +165,14 @@ def test_names_of_transformers_are_known_from_those_of_other_networks():
     assert all(map(is_transformer, transformers))
     others = ("resnet18", "tu-resnet18", "tu-swin_tiny_patch4_window7_224", "vit_small_patch8_224", "mit_b0", "")
     assert not any(map(is_transformer, others))
-    with pytest.raises(UserError, match=r'encoder "uni2h" is unknown.\n  Did you mean "uni2-h"'):
-        check_network(network(encoder="uni2h"))
+    meant = {
+        "uni2h": "uni2-h",
+        "vit_tiny_patch16_224": "tu-vit_tiny_patch16_224",
+        "hf-hub:x/H-optimus-0": "h-optimus-0",
+    }
+    for name, right in meant.items():
+        with pytest.raises(UserError, match=rf'encoder "{name}" is unknown.\n  Did you mean "{right}"'):
+            check_network(network(encoder=name))
 
 
 def test_a_depth_that_leaves_no_tokens_is_an_error_that_says_so():

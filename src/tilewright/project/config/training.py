@@ -270,8 +270,8 @@ class Network(Section):
         0.7,
         ge=0,
         lt=1,
-        description="It is chosen by a moving average, of which each validation leaves this share; 0: by the highest "
-        "value.",
+        description="It is chosen by a moving average, in which each validation has this share of the weight of the "
+        "next; 0: by the highest value.",
     )
     stopping: Stopping | None = Field(None, description="Early end.")
     final: bool = Field(
