@@ -131,16 +131,27 @@ def labels_of(rows: Iterable[ReportRow], places: Places, classes: Iterable[str])
 
 def _scores(places: Places, name: str, ensemble: ReportEnsemble, order: ReportOrder) -> Scores:
     metrics, weights = Path(places.metrics(name)), Path(places.weights(name))
-    # as they are: what a sheet says may be a code of digits, or "None"
-    texts: dict[Any, Any] = dict.fromkeys(("slide", "source", *order.columns), str)
     none = pd.DataFrame(columns=["set", "slide", "source", "class", "dice"])
     return Scores(
         summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
-        slides=pd.read_csv(metrics / SLIDE_SCORES, converters=texts) if ensemble.evaluated else none,
+        slides=read_slide_scores(metrics / SLIDE_SCORES, order.columns) if ensemble.evaluated else none,
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if ensemble.fit else None,
         seen=_seen(places, ensemble, order.rows),
     )
+
+
+def read_slide_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The scores of slides, with columns of the sheet as they stand there: a value may be a code of digits, or "None".
+
+    Args:
+        path: the ``slides.csv`` of ``evaluate``.
+        columns: of the sheet.
+    """
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    numbers = table.columns.difference(["set", "source", "slide", "class", *columns])
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    return table
 
 
 def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from tilewright.report.generalisation import LISTED, column_scores, group_scores
+from tilewright.report.reading import read_slide_scores
 
 
 def rows(*slides):
@@ -46,13 +47,18 @@ def test_two_groups_say_nothing_of_each_other_and_of_many_the_worst_are_told():
     assert [one.name for one in found] == [f"g{place}" for place in range(LISTED)]
 
 
-def of_donors(column, *values):
-    """A slide a value: as many of its ten pixels are found as its place says."""
-    slides = rows(*((f"s{place}", "gland", place, 10, 10) for place in range(len(values))))
-    return slides.assign(**{column: values})
+@pytest.fixture
+def of_donors(tmp_path):
+    def written(column, *values):
+        """A slide a value, read from a file: as many of its ten pixels are found as its place says."""
+        slides = rows(*((f"s{place}", "gland", place, 10, 10) for place in range(len(values))))
+        slides.assign(dice=math.nan, **{column: values}).to_csv(tmp_path / "slides.csv", index=False)
+        return read_slide_scores(tmp_path / "slides.csv", [column])
+
+    return written
 
 
-def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order():
+def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order(of_donors):
     found = column_scores(of_donors("sex", "m", "f", "m", ""), "sex", ["gland"])
     assert [(one.name, one.slides) for one in found] == [("f", 1), ("m", 2), ("", 1)]
     assert [one.own[0] for one in found] == pytest.approx([0.1, 0.1, 0.3])
@@ -65,7 +71,7 @@ def test_what_the_sheet_says_of_slides_stands_beside_the_others_in_its_order():
     assert column_scores(of_donors("sex", "m", "m"), "sex", ["gland"]) == []
 
 
-def test_numbers_of_many_values_are_told_by_their_quarters():
+def test_numbers_of_many_values_are_told_by_their_quarters(of_donors):
     ages = ["60", "58", "31", "24", "80", "44", "35", "76", "52", "44", ""]
     found = column_scores(of_donors("age", *ages), "age", ["gland"])
     assert [(one.name, one.slides) for one in found] == [
@@ -74,7 +80,7 @@ def test_numbers_of_many_values_are_told_by_their_quarters():
     assert found[1].own[0] == pytest.approx((5 + 9) / 20)
 
 
-def test_values_are_told_as_the_sheet_has_them():
+def test_values_are_told_as_the_sheet_has_them(of_donors):
     dates = ["20200131", "20200101", "", "20200301", "20200131"]
     found = column_scores(of_donors("date", *dates), "date", ["gland"])
     assert [(one.name, one.slides) for one in found] == [("20200101", 1), ("20200131", 2), ("20200301", 1), ("", 1)]
@@ -88,7 +94,7 @@ def test_values_are_told_as_the_sheet_has_them():
     ]  # fmt: skip
 
 
-def test_of_texts_that_hardly_repeat_those_furthest_behind_are_told():
+def test_of_texts_that_hardly_repeat_those_furthest_behind_are_told(of_donors):
     found = column_scores(of_donors("note", *(f"n{place:02}" for place in range(40))), "note", ["gland"])
     assert [one.name for one in found] == [f"n{place:02}" for place in range(LISTED)]
     assert found[0].own == [0]
