@@ -58,20 +58,18 @@ def main() -> None:
         print(f"| {job} | " + " | ".join(f"{value:.4f}" for value in row) + " |")
 
 
-def smoothed(scores: NDArray[Any], old: float) -> NDArray[Any]:
-    """The moving average of each kind's scores; each epoch leaves ``old`` of what was before."""
+def held(scores: NDArray[Any], old: float) -> NDArray[Any]:
+    """A moving average of each kind's scores that begins with the first one whole and leaves ``old`` at each epoch."""
     found = scores.copy()
     for epoch in range(1, len(found)):
         found[epoch] = old * found[epoch - 1] + (1 - old) * scores[epoch]
     return found
 
 
-def forgetful(scores: NDArray[Any], old: float) -> NDArray[Any]:
-    """The same as a mean in which each epoch has ``old`` times the weight of the next: the first is forgotten."""
-    ones = np.zeros_like(scores)
-    ones[0] = 1
-    beginning = smoothed(ones, old)
-    return np.asarray((smoothed(scores, old) - old * beginning * scores[:1]) / (1 - old * beginning))
+def smoothed(scores: NDArray[Any], share: float) -> NDArray[Any]:
+    """The moving average of trainings, of each kind: an epoch has ``share`` times the weight of the next."""
+    weights = held(np.eye(1, len(scores)).T, share)  # that of the first one is too large
+    return np.asarray((held(scores, share) - share * weights * scores[:1]) / (1 - share * weights))
 
 
 def _centred(scores: NDArray[Any]) -> NDArray[Any]:
@@ -86,8 +84,8 @@ RULES: dict[str, Rule] = {
     "smoothed 0.5": lambda scores: int(smoothed(scores, 0.5).argmax()),
     "smoothed 0.7": lambda scores: int(smoothed(scores, 0.7).argmax()),
     "smoothed 0.9": lambda scores: int(smoothed(scores, 0.9).argmax()),
-    "forgetful 0.5": lambda scores: int(forgetful(scores, 0.5).argmax()),
-    "forgetful 0.7": lambda scores: int(forgetful(scores, 0.7).argmax()),
+    "held 0.5": lambda scores: int(held(scores, 0.5).argmax()),
+    "held 0.7": lambda scores: int(held(scores, 0.7).argmax()),
     "mean of three": lambda scores: int(_centred(scores).argmax()),
     "last, average": lambda scores: scores.size - 1,
     "last, raw": lambda scores: scores.size - KINDS,
