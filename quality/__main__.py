@@ -1,10 +1,10 @@
 """Compare recipes at equal training time on real sets, by the out-of-fold Dice of the whole graph.
 
-``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``.quality/results.json``, from
-which ``page.py`` makes ``docs/quality.md``. The minutes of a fold are those of two cores: each fold trains with one
-thread for twice as long, two folds side by side; validations do not count. How fast each recipe trains is measured
-first and kept in ``.quality/speeds.json``; the machine should do nothing else meanwhile (``--speeds-only`` stops
-there). The trainings then take so many tiles, however long that is.
+``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``quality/results.json``, from
+which ``page.py`` makes ``docs/quality.md``; a result that is there is not made anew. The minutes of a fold are those
+of two cores: each fold trains with one thread for twice as long, two folds side by side; validations do not count. How
+fast each recipe trains is measured first and kept in ``quality/speeds.json``; the machine should do nothing else
+meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however long that is.
 """
 
 import argparse
@@ -16,15 +16,18 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
+from page import RESULTS
 from recipes import SAME_COST, Recipe, ablations, default, presets, transformers
 from sets import REPOSITORY, SETS, DataSet
 
 EPOCHS = 12
 CORES = 2
+SPEEDS = RESULTS.with_name("speeds.json")
 Speed = dict[str, Any]
 
 
@@ -48,22 +51,24 @@ def main() -> None:
         }
         for recipe, spec in () if options.speeds_only else chosen.items():
             for seed in range(options.seeds):
+                key = {"set": name, "recipe": recipe, "minutes": options.minutes, "seed": seed}
+                if any(key.items() <= known.items() for known in _read(RESULTS)):
+                    continue
                 record = compare(
                     name, data, recipe, _model(spec, data, seed), speeds[costs[recipe]], options.minutes, folder
                 )
-                _add(out / "results.json", record, ("set", "recipe", "minutes", "seed"))
+                _add(RESULTS, record, key)
                 print(json.dumps(record), flush=True)
 
 
 def speed(name: str, data: DataSet, recipe: str, model: Recipe, folder: Path) -> Speed:
     """Seconds of a training batch of a recipe, measured where they are not known yet."""
-    path = folder.parent / "speeds.json"
-    for known in _read(path):
+    for known in _read(SPEEDS):
         if (known["set"], known["recipe"]) == (name, recipe):
             return known
     _snakemake(folder, data, "any", model, ["--until", "tile", "split"])
     found = {"set": name, "recipe": recipe, "batch": _probe(folder, data, model)}
-    _add(path, found, ("set", "recipe"))
+    _add(SPEEDS, found, ("set", "recipe"))
     return found
 
 
@@ -83,6 +88,7 @@ def compare(
         "dice": found["pooled_dice"], "tiles_per_epoch": model["tiles_per_epoch"], "epochs": EPOCHS,
         "cpu_seconds": [_cpu_seconds(folder, short, fold) for fold in range(data.config["folds"]["count"])],
         "seconds": round(time.time() - begin, 1), "cpus": os.cpu_count(),
+        "date": date.today().isoformat(),
     }  # fmt: skip
 
 
@@ -100,7 +106,7 @@ def _cpu_seconds(folder: Path, name: str, fold: int) -> float:
 
 def _snakemake(folder: Path, data: DataSet, name: str, model: Recipe, arguments: list[str]) -> None:
     config = {
-        **data.config, "models": {name: model}, "ensembles": {name: {"models": {name: 1}}},
+        **data.config, "models": {name: model}, "ensembles": {name: {"models": {name: 1}, "calibration": {"rule": "best"}}},
         "pathvars": {"results": f"{folder}/results"},
     }  # fmt: skip
     path = folder / "config.yaml"

@@ -10,6 +10,7 @@ from typing import Any
 from recipes import REPOSITORY, ablations, presets
 
 Record = Mapping[str, Any]
+RESULTS = Path(__file__).with_name("results.json")
 TITLES = {
     "hgsc": "nuclei, H&E (hgsc)",
     "vasculature": "vessels, PAS (hubmap-vasculature)",
@@ -22,7 +23,8 @@ HEAD = """\
 
 Out-of-fold Dice after equal training time, by the whole graph: two folds, each trained for the minutes given on two
 cores (one thread for twice as long, two folds side by side); predicted by the fold that did not see a slide;
-thresholds fitted out of fold. Made by
+thresholds fitted out of fold, by the rule `best` for all: the default's rule draws them to one half, which would cost
+those much whose probabilities are not calibrated. Made by
 
     make quality ARGS="--data DATA"
     python quality/page.py
@@ -49,7 +51,7 @@ for those who have the data and a GPU, and prints the figures of the systems (S2
 
 def main() -> None:
     """Write the page."""
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / ".quality" / "results.json"
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
     (REPOSITORY / "docs" / "quality.md").write_text(page(json.loads(source.read_text())))
 
 
