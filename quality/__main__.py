@@ -57,7 +57,7 @@ def main() -> None:
                 record = compare(
                     name, data, recipe, _model(spec, data, seed), speeds[costs[recipe]], options.minutes, folder
                 )
-                _add(RESULTS, record, key)
+                _add(RESULTS, record, list(key))
                 print(json.dumps(record), flush=True)
 
 
@@ -105,8 +105,9 @@ def _cpu_seconds(folder: Path, name: str, fold: int) -> float:
 
 
 def _snakemake(folder: Path, data: DataSet, name: str, model: Recipe, arguments: list[str]) -> None:
+    ensemble = {"models": {name: 1}, "calibration": {"rule": "best"}}
     config = {
-        **data.config, "models": {name: model}, "ensembles": {name: {"models": {name: 1}, "calibration": {"rule": "best"}}},
+        **data.config, "models": {name: model}, "ensembles": {name: ensemble},
         "pathvars": {"results": f"{folder}/results"},
     }  # fmt: skip
     path = folder / "config.yaml"
