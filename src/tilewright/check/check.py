@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tilewright.annotations.anatomy import structure
@@ -21,7 +20,7 @@ from tilewright.check.outlines import OutlineCheck
 from tilewright.pixels.grid import Frame, Window
 from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model, Network, Scale
-from tilewright.project.configfile import location_of, parse_config
+from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import EncodeOrder, split_rows
 from tilewright.project.places import FINAL, Places, part_of, weights_file
@@ -82,8 +81,10 @@ def _counted(count: int, what: str) -> str:
 def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Config | None, frozenset[str]]:
     """The config without what is wrong in it, and the sections that can be relied on."""
     errors = findings.errors["config"]
-    values = _load(path, errors)
-    if values is None:
+    try:
+        values = load_values(path)
+    except UserError as error:
+        errors += error.problems
         return None, frozenset()
     if data is not None:
         values["data"] = str(data)
@@ -94,9 +95,10 @@ def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Co
             parse_config(attempt, [path])
         except UserError as error:
             # of a mended config only the names are news, and they mean something only where no name was dropped
-            errors += error.problems if attempt is values or not touched & set(STAND_INS) else ()
+            if attempt is values or not touched & set(STAND_INS):
+                errors += [problem for problem in error.problems if problem not in errors]
     config = Config.model_validate(sound)
-    config = _read_bundles(config).complete(config)
+    config = with_sheet(_read_bundles(config).complete(config), [path])
     _check_networks(config, path, findings)
     return config, trusted
 
@@ -107,21 +109,6 @@ def _read_bundles(config: Config) -> Bundled:
         return Bundled.read(config)
     except UserError:
         return Bundled({}, config.scales, {})
-
-
-def _load(path: Path, errors: list[Problem]) -> dict[str, Any] | None:
-    if not path.is_file():
-        errors.append(Problem(str(path), "the config does not exist.", "Start from config/config.yaml."))
-        return None
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        errors.append(Problem(str(path), f"is no valid YAML: {error}", "Compare it with config/config.yaml."))
-        return None
-    if not isinstance(values, dict):
-        errors.append(Problem(str(path), "holds no keys.", "Start from config/config.yaml."))
-        return None
-    return values
 
 
 def _without_mistakes(values: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
@@ -235,12 +222,16 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     path = Path(config.sheet)
     errors = findings.errors["sheet"]
     try:
+        findings.errors["config"] += _data_problems(config)
         ensure_sheet(config)
         sheet, problems = examine_sheet(path, config.roots, list(config.classes) if "classes" in trusted else None)
     except UserError as error:
         errors += error.problems
         return Sheet(path, ())
     errors += [*problems, *missing_files(sheet, config.roots)]
+    if sheet.encoding == "cp1252":
+        what = "is no text in UTF-8 and was read as Windows-1252; letters beyond A to Z may be others than were meant."
+        findings.warnings["sheet"].append(Problem(str(path), what, "Save it as CSV UTF-8."))
     if "models" in trusted:
         errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
@@ -259,6 +250,14 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
                 remedy = "Add the class to the column labelled, or take it out of the config."
                 errors.append(Problem(str(path), f'no training slide is labelled for the class "{name}".', remedy))
     return sheet
+
+
+def _data_problems(config: Config) -> Iterator[Problem]:
+    """A folder of data that is not there: files are looked for elsewhere too, so nothing else need fail."""
+    if config.data and not Path(config.data).is_dir():
+        kind = "is no folder" if Path(config.data).exists() else "does not exist"
+        remedy = "Correct it, or take data out where files lie beside the sheet."
+        yield Problem("data", f"the folder {Path(config.data).absolute()} {kind}.", remedy)
 
 
 def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:

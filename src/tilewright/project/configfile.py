@@ -23,13 +23,40 @@ def read_config(path: Path) -> Config:
     Raises:
         UserError: everything that is wrong with it.
     """
+    return parse_config(load_values(path), [path])
+
+
+def load_values(path: Path) -> dict[str, Any]:
+    """The keys and values of a config file, unchecked.
+
+    Raises:
+        UserError: it is not there, no text in UTF-8, no YAML, or holds no keys.
+    """
     if not path.is_file():
-        raise UserError(Problem(str(path), "the config does not exist.", "Start from config/config.yaml."))
+        what = "the config does not exist." if not path.exists() else "is no file."
+        raise UserError(Problem(str(path.absolute()), what, "Start from config/config.yaml."))
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(_text(path))
     except yaml.YAMLError as error:
-        raise UserError(Problem(str(path), f"is no valid YAML: {error}")) from error
-    return parse_config(values if isinstance(values, dict) else {}, [path])
+        what = f"is no valid YAML: {error}"
+        raise UserError(Problem(str(path), what, "Compare it with config/config.yaml.")) from error
+    if not isinstance(values, dict):
+        raise UserError(Problem(str(path), "holds no keys.", "Start from config/config.yaml."))
+    return values
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = error.object.count(b"\n", 0, error.start) + 1
+        what = f"is not text in UTF-8 (byte {error.start})."
+        remedy = "Save it as UTF-8; letters such as umlauts in comments count too."
+        raise UserError(Problem(f"{path}, line {row}", what, remedy)) from error
+    except OSError as error:
+        raise UserError(
+            Problem(str(path), f"cannot be read ({error.strerror}).", "Look at its permissions.")
+        ) from error
 
 
 def parse_config(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
@@ -42,13 +69,49 @@ def parse_config(values: Mapping[str, Any], files: Sequence[Path] = ()) -> Confi
     Raises:
         UserError: everything that is wrong with it.
     """
+    twice = [problem for path in files for problem in _keys_given_twice(path)]
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError([_problem(each, files) for each in error.errors()]) from error
-    config = Bundled.read(config).complete(config)
-    raise_all(UserError, [*_shared_names(config, files), *_dangling(config, files)])
+        raise UserError([*twice, *(_problem(each, files) for each in error.errors())]) from error
+    config = with_sheet(Bundled.read(config).complete(config), files)
+    raise_all(UserError, [*twice, *_shared_names(config, files), *_dangling(config, files)])
     return config
+
+
+def _keys_given_twice(path: Path) -> Iterator[Problem]:
+    """Keys that a section of a file has twice: YAML takes the last, and what the first says is lost."""
+    waiting, seen = [_nodes(path)], set[int]()
+    while waiting:
+        section = waiting.pop()
+        # an alias is the node that it names, and may lie in itself
+        if section is None or id(section) in seen:
+            continue
+        seen.add(id(section))
+        if isinstance(section, yaml.SequenceNode):
+            waiting += reversed(section.value)
+        elif isinstance(section, yaml.MappingNode):
+            waiting += [value for _, value in reversed(section.value)]
+            first: dict[tuple[str, str], yaml.Node] = {}
+            for key, _ in section.value:
+                other = first.setdefault((key.tag, str(key.value)), key)
+                if other is not key and key.value != "<<":
+                    what = f'the key "{key.value}" is in line {other.start_mark.line + 1} already.'
+                    remedy = "Put what both say under one of them, and take out the other."
+                    yield Problem(f"{path}, line {key.start_mark.line + 1}", what, remedy)
+
+
+def _nodes(path: Path) -> yaml.Node | None:
+    """A config file with the lines of its keys; none where there is no such file."""
+    node: yaml.Node | None = yaml.compose(_text(path), Loader=yaml.SafeLoader) if path.is_file() else None
+    return node
+
+
+def with_sheet(config: Config, files: Sequence[Path]) -> Config:
+    """The config with its sheet beside a config file, where it is there and not in the working directory."""
+    beside = [file.parent / config.sheet for file in reversed(files)]
+    found = next((path for path in (Path(config.sheet), *beside) if path.is_file()), None)
+    return config if found is None else config.model_copy(update={"sheet": str(found)})
 
 
 def _problem(error: Any, files: Sequence[Path]) -> Problem:
@@ -168,7 +231,7 @@ def _where(location: Location, files: Sequence[Path]) -> str:
 
 
 def _find(path: Path, location: Location) -> tuple[int, int]:
-    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader) if path.is_file() else None
+    node = _nodes(path)
     depth, line = 0, 0
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -6,10 +6,11 @@ In: a folder of a data set. Out: parts of the records of a slide sheet. Imports 
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NoReturn, cast
+from typing import Literal, NoReturn
 
 from tilewright.project.rows import IMAGE_SUFFIXES
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.tables import read_table
 
 Layout = Literal["kidney", "vasculature", "sartorius", "dsb2018", "qupath"]
 Record = dict[str, str]
@@ -62,19 +63,11 @@ def rows_of(path: Path, *needed: str) -> list[Record]:
     """
     if not path.is_file():
         return []
-    import pandas as pd  # takes longer to load than most tables take to read; some layouts have none
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except ValueError as error:  # of pandas and of text that is no UTF-8
-        what = f"cannot be read as a table ({str(error).splitlines()[0]})."
-        raise UserError(
-            Problem(str(path), what, "Save it as csv in UTF-8, the first line naming the columns.")
-        ) from error
-    if missing := [name for name in needed if name not in table]:
-        what = f"has no column {' and no column '.join(missing)}; it has {', '.join(map(str, table.columns))}."
-        raise UserError(Problem(str(path), what, "Name the column so, with commas between columns; or move it away."))
-    return cast(list[Record], table.to_dict("records"))
+    table = read_table(path)
+    if missing := [name for name in needed if name not in table.header]:
+        what = f"has no column {' and no column '.join(missing)}; it has {', '.join(table.header) or 'none'}."
+        raise UserError(Problem(str(path), what, "Name the column so; or move the file away."))
+    return [record.values for record in table.records]
 
 
 def refuse(folder: Path, layout: Layout, looked: str) -> NoReturn:

@@ -8,6 +8,7 @@ because the Snakefile reads it.
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -16,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from tilewright.project.storage import local_path, url_of
 from tilewright.runtime.errors import did_you_mean
+from tilewright.runtime.tables import Encoding
 
 Role = Literal["train", "test", "external"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -83,7 +85,7 @@ def _labelled(value: Any, info: ValidationInfo) -> Any:
 
 def _mpp(value: Any) -> Any:
     try:
-        mpp = float(value)
+        mpp = float(value.replace(",", ".") if isinstance(value, str) else value)
     except ValueError:
         mpp = 0.0
     if not 0.01 <= mpp <= 100:
@@ -179,6 +181,13 @@ class Row(BaseModel):
 COLUMNS = tuple(Row.model_fields)
 
 
+def likely_column(name: str) -> str:
+    """The column that a name is likely meant for which is none; empty if there is none, or the name is one."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    near = get_close_matches(plain, COLUMNS, n=1, cutoff=0.83) if name not in COLUMNS else ()
+    return near[0] if near else ""
+
+
 def row_place(path: Path, number: int, slide: str) -> str:
     """File, line and slide of a row, for messages."""
     return f"{path}, row {number} (slide {slide or '?'})"
@@ -193,11 +202,13 @@ class Sheet:
         rows: its rows; files are named by the paths where they were found.
         missing: of each slide the columns whose files were not found, with what the sheet names there. Such a path
             counts from the first folder in which files are looked for.
+        encoding: how the file was read; cp1252 is a guess.
     """
 
     path: Path
     rows: tuple[Row, ...]
     missing: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    encoding: Encoding = "utf-8-sig"
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

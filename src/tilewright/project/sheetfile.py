@@ -1,6 +1,5 @@
 """Read a slide sheet and say what is wrong with it, row by row; find the files that it names."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tilewright.project.rows import FILES, Row, Sheet, row_place
-from tilewright.runtime.errors import Problem, UserError, nearest_name, raise_all
+from tilewright.project.rows import FILES, Row, Sheet, likely_column, row_place
+from tilewright.project.storage import expanded
+from tilewright.runtime.errors import Problem, UserError, listed, nearest_name, raise_all
+from tilewright.runtime.tables import Record, Table, read_table
 
-SURPLUS = "more values than columns"
-"""Stands for the values of a row that lie beyond the header."""
+NEEDED = ("slide", "image")
 COMPARED = 20
 """Missing files for which the names beside them are compared: one costs as much as there are files."""
 
@@ -49,21 +49,21 @@ def examine_sheet(
     Files that a row names are looked for whatever else is wrong with it; of rows that could be read, missing files
     stand in the sheet. Columns in ``fixed`` have its values in every row, whatever the sheet says.
     """
-    problems: list[Problem] = []
+    table = _table(path)
+    problems = list(_doubtful_columns(path, table.header))
     rows: list[Row] = []
     missing: dict[str, dict[str, Path]] = {}
     homes: Counter[tuple[str, str]] = Counter()
     folders = list(dict.fromkeys(map(str, roots)))
-    for number, record in _records(path):
-        where = row_place(path, number, record.get("slide", ""))
-        record |= fixed or {}
+    for each in table.records:
+        where, record = row_place(path, each.line, each.values["slide"]), each.values | dict(fixed or {})
         named = {column: record[column] for column in FILES if record.get(column) and "://" not in record[column]}
         places = {column: _find(file, folders) for column, file in named.items()}
         absent = {column: Path(named[column]) for column, place in places.items() if place is None}
         found = {column: place for column, place in places.items() if place is not None}
         homes.update((column, folder) for column, (folder, _) in found.items())
         record.update({column: file for column, (_, file) in found.items()})
-        row, wrong = _read(record, number, where, classes)
+        row, wrong = _read(each, record, where, classes)
         problems += wrong
         if row is None:
             problems += [not_found(where, column, file, roots) for column, file in absent.items()]
@@ -71,9 +71,10 @@ def examine_sheet(
         if absent:
             missing[row.slide] = absent
         rows.append(row)
-    if not rows and not problems:
+    if not table.records:
         problems.append(Problem(str(path), "the sheet has no rows.", "Add one row for each slide."))
-    sheet = Sheet(path, tuple(_placed(row, missing.get(row.slide, {}), homes, folders) for row in rows), missing)
+    placed = tuple(_placed(row, missing.get(row.slide, {}), homes, folders) for row in rows)
+    sheet = Sheet(path, placed, missing, table.encoding)
     return sheet, problems + list(_problems_between(sheet))
 
 
@@ -94,55 +95,48 @@ def not_found(where: str, column: str, file: Path, roots: Sequence[Path], *, com
         roots: folders in which it was looked for.
         compare: name the file there whose name is nearest.
     """
-    looked = " and in ".join(f"{root}/" for root in dict.fromkeys(roots))
+    looked = " and in ".join(dict.fromkeys(f"{root.absolute()}/" for root in roots))
     near = _nearest_file(file, roots) if compare else ""
     remedy = f"Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
     return Problem(where, f'{column} "{file}" not found.', remedy)
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    if not path.is_file():
-        raise UserError(
-            Problem(
-                str(path),
-                "the slide sheet does not exist.",
-                "Write it with `tilewright sheet LAYOUT FOLDER`, or name the layout of data by the key layout.",
-            )
-        )
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", restkey=SURPLUS, restval="")
-        header = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = header
-        missing = [name for name in ("slide", "image") if name not in header]
-        raise_all(
-            UserError,
-            [
-                Problem(f"{path}, header", f'the column "{name}" is missing.', f"Columns found: {', '.join(header)}.")
-                for name in missing
-            ],
-        )
-        for record in reader:
-            if any(record.values()):
-                yield reader.line_num, {key: _stripped(value) for key, value in record.items()}
+def _table(path: Path) -> Table:
+    if not path.is_file() and not path.is_dir():
+        remedy = "Write it with `tilewright sheet LAYOUT FOLDER`, or name the layout of data by the key layout."
+        raise UserError(Problem(str(path.absolute()), "the slide sheet does not exist.", remedy))
+    table = read_table(path)
+    raise_all(UserError, [_missing_column(path, name, table.header) for name in NEEDED if name not in table.header])
+    return table
 
 
-def _stripped(value: str | list[str] | None) -> str:
-    return (",".join(value) if isinstance(value, list) else value or "").strip()
+def _missing_column(path: Path, name: str, header: Sequence[str]) -> Problem:
+    found = f"Columns found: {', '.join(header)}." if header else "It has no header."
+    near = next((each for each in header if likely_column(each) == name), "")
+    remedy = f'Rename the column "{near}", or add one. {found}' if near else found
+    return Problem(f"{path}, header", f'the column "{name}" is missing.', remedy)
+
+
+def _doubtful_columns(path: Path, header: Sequence[str]) -> Iterator[Problem]:
+    """Columns that would be kept as the user's own, and are likely meant for one that is missing."""
+    for name in header:
+        if (meant := likely_column(name)) and meant not in header:
+            what = f'did you mean "{meant}"? The column "{name}" means nothing.'
+            yield Problem(f"{path}, header", what, f"Rename it to {meant}, or else to something less like it.")
 
 
 def _read(
-    record: dict[str, str], number: int, where: str, classes: Sequence[str] | None
+    source: Record, record: Mapping[str, str], where: str, classes: Sequence[str] | None
 ) -> tuple[Row | None, list[Problem]]:
     """A row, and what is wrong with it; a row that is wrong is no row."""
-    surplus = record.pop(SURPLUS, None)
     problems: list[Problem] = []
     row = None
     try:
-        row = Row.model_validate(record, context={"classes": classes, "number": number})
+        row = Row.model_validate(record, context={"classes": classes, "number": source.line})
     except ValidationError as error:
         problems += [_problem(where, each) for each in error.errors()]
-    if surplus is not None:
-        what = "there are more values than columns."
+    if source.surplus:
+        what = f"there are more values than columns: {listed(source.surplus, 3)}."
         problems.append(Problem(where, what, "A value that holds commas needs quotes."))
     return (None if problems else row), problems
 
@@ -156,10 +150,11 @@ def _problem(where: str, error: Any) -> Problem:
 
 def _find(file: str, folders: Sequence[str]) -> tuple[str, str] | None:
     """The first folder that has a file, and its path there; texts, as objects take longer than the rest of a sheet."""
-    for folder in folders:
-        path = os.path.join(folder, file)  # noqa: PTH118
-        if os.path.exists(path):  # noqa: PTH110
-            return folder, path
+    for name in dict.fromkeys((file, expanded(file))):
+        for folder in folders:
+            path = os.path.join(folder, name)  # noqa: PTH118
+            if os.path.exists(path):  # noqa: PTH110
+                return folder, path
     return None
 
 

@@ -16,6 +16,7 @@ from tilewright.project.orders import SplitOrder, SplitRow
 from tilewright.project.project import Assignment
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem, UserError, raise_all
+from tilewright.runtime.tables import read_table
 
 EXTERNAL = "external"
 
@@ -80,15 +81,15 @@ def read_folds(path: Path) -> list[Assignment]:
             "(NAME.folds.csv): delete the sheet, and both are written anew."
         )
         raise UserError(Problem(str(path), "the file of folds does not exist.", remedy))
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        if missing := {"shard", "group", "fold"} - set(reader.fieldnames or ()):
-            raise UserError(Problem(f"{path}, header", f"columns are missing: {', '.join(sorted(missing))}."))
-        records = [(reader.line_num, record) for record in reader]
+    table = read_table(path)
+    if missing := {"shard", "group", "fold"} - set(table.header):
+        remedy = f"Columns found: {', '.join(table.header)}."
+        raise UserError(Problem(f"{path}, header", f"columns are missing: {', '.join(sorted(missing))}.", remedy))
+    records = [(record.line, record.values) for record in table.records]
     problems = [
         Problem(f"{path}, row {number}", f'fold "{record["fold"]}" is no number.', f'Use 0, 1, ... or "{EXTERNAL}".')
         for number, record in records
-        if record["fold"] != EXTERNAL and not (record["fold"] or "").isdecimal()
+        if record["fold"] != EXTERNAL and not record["fold"].isdecimal()
     ]
     raise_all(UserError, problems)
     return [

@@ -259,9 +259,9 @@ def test_an_unknown_layout_is_told_with_the_known_ones():
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
-        ("train.csv", "id,encoding\naaa,1 2\n".encode("utf-16"), "train.csv: cannot be read as a table"),
-        ("train.csv", b"", "train.csv: cannot be read as a table"),
-        ("train.csv", b"id;encoding\naaa;1 2\n", "train.csv: has no column id; it has id;encoding"),
+        ("train.csv", b"PK\x03\x04xl/workbook.xml", "train.csv: is a workbook of Excel or LibreOffice"),
+        ("train.csv", b"", "train.csv: has no column id; it has none"),
+        ("train.csv", b"name;encoding\naaa;1 2\n", "train.csv: has no column id; it has name, encoding"),
         (
             "HuBMAP-20-dataset_information.csv",
             b"foo,bar\n1,2\n",

@@ -128,7 +128,7 @@ def test_a_file_may_divide_the_tiles_of_a_slide(tmp_path):
         ("a,a,0\nb,b,3", ": fold 3 of b is too high.", "Give it a fold from 0 to 2."),
         ("a,a,0\nb,b,one", ', row 3: fold "one" is no number.', 'Use 0, 1, ... or "external".'),
         ("a,a,0\nb,b,²", ', row 3: fold "²" is no number.', 'Use 0, 1, ... or "external".'),
-        ("a,a,0\nb", ', row 3: fold "None" is no number.', 'Use 0, 1, ... or "external".'),
+        ("a,a,0\nb", ', row 3: fold "" is no number.', 'Use 0, 1, ... or "external".'),
         (
             "a,a,0\nb,b,0",
             ": no training shard has the fold 1 or 2.",
@@ -149,7 +149,7 @@ def test_a_file_without_the_columns_is_refused(tmp_path):
     path.write_text("shard,name\na,0\n")
     with pytest.raises(UserError) as raised:
         read_folds(path)
-    assert str(raised.value) == f"{path}, header: columns are missing: fold, group."
+    assert str(raised.value) == f"{path}, header: columns are missing: fold, group.\n  Columns found: shard, name."
 
 
 def test_a_file_that_a_spreadsheet_wrote_is_read_and_one_that_is_not_there_is_named(tmp_path):

@@ -11,7 +11,17 @@ from typing import Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tilewright.project.config.base import ANY, IGNORE, ClassName, Edge, Name, Section, Share, width_and_height
+from tilewright.project.config.base import (
+    ANY,
+    IGNORE,
+    ClassName,
+    Edge,
+    Name,
+    Section,
+    Share,
+    UserPath,
+    width_and_height,
+)
 from tilewright.project.config.data import (
     DEFAULT_LIMITS,
     Annotations,
@@ -79,8 +89,11 @@ class Model(Network):
 class Config(Section):
     """Everything that a run of the graph depends on besides the slides themselves."""
 
-    sheet: str = Field("config/slides.csv", description="The slide sheet (csv or tsv), from the working directory.")
-    data: str | None = Field(None, description="Folder in which images and outlines are looked for first.")
+    sheet: UserPath = Field(
+        "config/slides.csv",
+        description="The slide sheet (csv or tsv), from the working directory or else beside the config.",
+    )
+    data: UserPath | None = Field(None, description="Folder in which images and outlines are looked for first.")
     layout: LayoutByName = Field(
         None,
         description="Layout of the folder data, by name or as a section with options; where the slide sheet is "

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from tilewright.project.storage import expanded
+
 ANY, IGNORE = "any", "ignore"
 """Names that no class may have: that of all classes together, and that of pixels that do not count."""
 MULTIPLE = 32
@@ -19,6 +21,8 @@ def _not_reserved(name: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 ClassName = Annotated[Name, AfterValidator(_not_reserved)]
 Share = Annotated[float, Field(ge=0, le=1)]
+UserPath = Annotated[str, AfterValidator(expanded)]
+"""A path of the user, in which ~ and $NAME stand for what they stand for in a shell."""
 
 
 def _way(edge: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tilewright.project.config.base import Edge, Name, Section, Share
+from tilewright.project.config.base import Edge, Name, Section, Share, UserPath
 from tilewright.project.folders import Layout
 
 TilesAt = Literal["grid", "random"]
@@ -191,7 +191,7 @@ class Folds(Section):
     )
     seed: int = Field(0, description="Changes which groups meet in a fold.")
     stratify: str | None = Field(None, description="Column of the sheet whose values each fold should share evenly.")
-    file: str | None = Field(
+    file: UserPath | None = Field(
         None, description="A csv (shard, group, fold) to use instead, such as an edited copy of results/folds.csv."
     )
 

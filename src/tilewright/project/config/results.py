@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
+from tilewright.project.config.base import ClassName, Edge, Name, Section, Share, UserPath
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
@@ -100,13 +100,13 @@ class Calibration(Section):
 class BundleUse(Section):
     """A bundle whose models predict here."""
 
-    path: str = Field(description="Its folder or zip, from the working directory.")
+    path: UserPath = Field(description="Its folder or zip, from the working directory.")
 
 
 class Predictions(Section):
     """Probabilities that lie on disk, of another run or another program."""
 
-    folder: str = Field(
+    folder: UserPath = Field(
         description="Folder with SLIDE.tif or SLIDE.npy, itself or in a folder for each shard: a band a class, 0 to "
         "255 or as floats from 0 to 1, of the slide's size at any factor."
     )
@@ -198,7 +198,7 @@ class Submission(Section):
         "slide", description="One row a slide or one row an object (not for coco)."
     )
     classes: list[Name] = Field([], description="Classes to write; none: all. With several, a column class is added.")
-    sample: str | None = Field(
+    sample: UserPath | None = Field(
         None,
         description="A sample_submission.csv: the ids of its column id are written in its order, and no others; none: "
         "all test slides in the order of the sheet.",

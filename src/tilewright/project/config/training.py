@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from tilewright.project.config.base import MULTIPLE, ClassName, Edge, Name, Section, Share, width_and_height
+from tilewright.project.config.base import MULTIPLE, ClassName, Edge, Name, Section, Share, UserPath, width_and_height
 
 LossName = Literal[
     "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
@@ -157,7 +157,7 @@ class Network(Section):
         "foundation model of docs/encoders.md (uni2-h); none: tu-efficientnet_lite0 (FCN, PlainUnet and AttentionUnet "
         "have none).",
     )
-    encoder_weights: str = Field(
+    encoder_weights: UserPath = Field(
         "auto",
         description="auto: those of the installed packages for tu-efficientnet_lite0, 1 and 2 (ImageNet, offline), "
         "others must be named; random; imagenet: downloaded; or a .safetensors file.",
@@ -168,7 +168,7 @@ class Network(Section):
         description="Share of the learning rate that the encoder is trained with; 0: it stays as it is. Of a vision "
         "transformer the convolutions beside it are always trained at the full rate.",
     )
-    start: str | None = Field(
+    start: UserPath | None = Field(
         None,
         description="Weights of the whole network to start from, in place of encoder_weights: a .safetensors file, a "
         ".pt or .pth file of plain tensors, a bundle (folder or .zip), or a folder that train wrote; {fold} in it "

@@ -1,0 +1,243 @@
+"""Sheets and configs as people make them, as far as check and the graph read them."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+
+from tilewright.check.check import check
+from tilewright.graph import Graph, read_project
+from tilewright.project.config import Config
+from tilewright.project.configfile import load_values
+from tilewright.runtime.errors import UserError
+
+CONFIG = """\
+sheet: slides.csv
+classes:
+  a: {}
+scales:
+  full: {factor: 1}
+tiles:
+  t: {scale: full, size: 64}
+folds: {count: 2}
+models:
+  m: {tiles: t, architecture: FCN}
+ensembles:
+  e: {models: {m: 1}}
+"""
+SHEET = "slide,image,annotations,role,group,source\nx,x.png,x.geojson,train,g1,Köln\ny,y.png,y.geojson,train,g2,Lund\n"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ring = [[4, 4], [24, 4], [24, 24], [4, 24], [4, 4]]
+    outline = {
+        "type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"classification": {"name": "a"}},
+    }  # fmt: skip
+    for name in "xy":
+        picture(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.geojson").write_text(json.dumps([outline]))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    (tmp_path / "slides.csv").write_text(SHEET)
+    return tmp_path
+
+
+def picture(path):
+    pixels = np.random.default_rng(0).integers(80, 200, (3, 64, 64), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "w", driver="PNG", width=64, height=64, count=3, dtype="uint8") as file:
+            file.write(pixels)
+
+
+def passes(project, capsys):
+    """What check prints of a run that it finds fit."""
+    check(config=project / "config.yaml")
+    return capsys.readouterr().out
+
+
+def told(project, capsys):
+    """What check prints of one that it does not."""
+    with pytest.raises(UserError):
+        check(config=project / "config.yaml")
+    return capsys.readouterr().out
+
+
+def alter(path, *changes):
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def sources(project):
+    return [row.source for row in read_project(project / "config.yaml").sheet]
+
+
+@pytest.mark.parametrize(
+    ("data", "warned"),
+    [
+        (SHEET.encode("utf-16"), False),
+        (SHEET.encode("cp1252"), True),
+        (SHEET.replace(",", ";").encode(), False),
+        (SHEET.replace(",", "\t").encode("utf-16-le"), False),
+        (("sep=;\n" + SHEET.replace(",", ";")).encode(), False),
+    ],
+)
+def test_a_sheet_of_excel_is_read_and_a_guess_is_told(project, capsys, data, warned):
+    (project / "slides.csv").write_bytes(data)
+    assert ("was read as Windows-1252" in passes(project, capsys)) == warned
+    assert sources(project) == ["Köln", "Lund"]
+
+
+def test_a_sheet_that_pandas_wrote_is_read_without_its_index(project, capsys):
+    header, first, second = SHEET.splitlines()
+    (project / "slides.csv").write_text(f",{header}\n0,{first}\n10,{second}\n")
+    assert "0 errors, 0 warnings; 2 slides" in passes(project, capsys)
+    assert sources(project) == ["Köln", "Lund"]
+
+
+def test_a_workbook_is_named_as_one_and_the_config_is_checked_all_the_same(project, capsys):
+    (project / "slides.csv").write_bytes(b"PK\x03\x04")
+    alter(project / "config.yaml", ("folds: {count: 2}", "folds: {cuont: 2}"))
+    report = told(project, capsys)
+    assert "slides.csv: is a workbook of Excel or LibreOffice" in report
+    assert 'unknown key "folds.cuont"' in report
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("group", "groups"), ("group", "Group"), ("annotations", "annotation"), ("source", "Source"), ("role", "roles")],
+)
+def test_columns_with_nearly_a_known_name_are_asked_about(project, capsys, column, meant):
+    alter(project / "slides.csv", (f",{column},", f",{meant},") if column != "source" else (",source\n", ",Source\n"))
+    assert f'header: did you mean "{column}"? The column "{meant}" means nothing.' in told(project, capsys)
+    with pytest.raises(UserError, match="did you mean"):
+        read_project(project / "config.yaml")
+
+
+def test_columns_of_the_user_are_left_alone_also_beside_the_known_one(project, capsys):
+    alter(project / "slides.csv", (",source\n", ",source,stain,ages,groups\n"), (",Köln", ",Köln,HE,40,k"))
+    assert "0 errors" in passes(project, capsys)
+
+
+def test_a_missing_column_is_told_with_the_one_that_is_likely_meant(project, capsys):
+    alter(project / "slides.csv", ("slide,image,", "Slide,images,"))
+    report = told(project, capsys)
+    assert 'the column "slide" is missing.\n    Rename the column "Slide"' in report
+    assert 'the column "image" is missing.\n    Rename the column "images"' in report
+
+
+@pytest.mark.parametrize("written", ["0,25", "0.25"])
+def test_a_pixel_size_may_have_a_decimal_comma(project, written):
+    rows = [line.replace(",", ";") for line in SHEET.splitlines()]
+    (project / "slides.csv").write_text(f"{rows[0]};mpp\n{rows[1]};{written}\n{rows[2]};\n")
+    assert [row.mpp for row in read_project(project / "config.yaml").sheet] == [0.25, None]
+
+
+@pytest.mark.parametrize("way", ["~/there", "$PLACE/there", "${PLACE}/there"])
+def test_home_and_variables_stand_for_what_they_stand_for_in_a_shell(project, capsys, monkeypatch, way):
+    home = project / "home"
+    (home / "there").mkdir(parents=True)
+    for file in ("x.png", "x.geojson", "y.png", "y.geojson"):
+        (project / file).rename(home / "there" / file)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PLACE", str(home))
+    alter(project / "config.yaml", ("sheet: slides.csv", f"sheet: slides.csv\ndata: {way}"))
+    assert "2 slides readable" in passes(project, capsys)
+    alter(project / "config.yaml", (f"data: {way}\n", ""))
+    alter(project / "slides.csv", *((f",{file}", f",{way}/{file}") for file in ("x.png", "x.ge", "y.png", "y.ge")))
+    assert "2 slides readable" in passes(project, capsys)
+    (project / "slides.csv").rename(home / "there" / "slides.csv")
+    alter(project / "config.yaml", ("sheet: slides.csv", f"sheet: {way}/slides.csv"))
+    assert "2 slides readable" in passes(project, capsys)
+
+
+def test_all_keys_that_are_paths_know_variables(monkeypatch):
+    monkeypatch.setenv("PLACE", "/there")
+    config = Config.model_validate(
+        {
+            "bundles": {"b": {"path": "$PLACE/b.zip"}}, "predictions": {"p": {"folder": "$PLACE/p"}},
+            "folds": {"file": "$PLACE/folds.csv"}, "submission": {"sample": "$PLACE/sample.csv"},
+            "tiles": {"t": {"scale": "s"}},
+            "models": {"m": {"tiles": "t", "encoder_weights": "$PLACE/w.safetensors", "start": "$PLACE/fold{fold}"}},
+            "ensembles": {"e": {"models": {"m": 1}}},
+        }
+    )  # fmt: skip
+    assert (config.bundles["b"].path, config.predictions["p"].folder) == ("/there/b.zip", "/there/p")
+    assert (config.folds.file, config.submission.sample) == ("/there/folds.csv", "/there/sample.csv")
+    model = config.models["m"]
+    assert (model.encoder_weights, model.start) == ("/there/w.safetensors", "/there/fold{fold}")
+
+
+def test_a_file_that_bears_a_variables_name_is_taken_before_what_it_stands_for(project, capsys, monkeypatch):
+    monkeypatch.setenv("PLACE", "elsewhere")
+    (project / "x.png").rename(project / "$PLACE.png")
+    alter(project / "slides.csv", (",x.png", ",$PLACE.png"))
+    assert "2 slides readable" in passes(project, capsys)
+
+
+def test_a_folder_of_data_that_is_not_there_is_told_where_files_lie_beside_the_sheet(project, capsys):
+    alter(project / "config.yaml", ("sheet: slides.csv", "sheet: slides.csv\ndata: dta"))
+    assert f"data: the folder {project}/dta does not exist." in told(project, capsys)
+
+
+def test_what_is_not_found_is_told_with_whole_paths(project, capsys):
+    (project / "x.png").unlink()
+    alter(project / "config.yaml", ("sheet: slides.csv", "sheet: slides.csv\ndata: ."))
+    assert f'image "x.png" not found.\n    Looked in {project}/.' in told(project, capsys)
+    alter(project / "config.yaml", ("slides.csv", "slide.csv"))
+    assert f"{project}/slide.csv: the slide sheet does not exist" in told(project, capsys)
+
+
+def test_a_sheet_beside_the_config_is_found_from_another_folder(project, capsys, monkeypatch):
+    (project / "elsewhere").mkdir()
+    monkeypatch.chdir(project / "elsewhere")
+    assert "2 slides readable" in passes(project, capsys)
+    assert sources(project) == ["Köln", "Lund"]
+    (project / "elsewhere" / "slides.csv").write_text(SHEET.replace("Lund", "Oslo"))
+    for file in ("x.png", "x.geojson", "y.png", "y.geojson"):
+        (project / "elsewhere" / file).write_bytes((project / file).read_bytes())
+    assert sources(project) == ["Köln", "Oslo"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "first"),
+    [
+        ("folds: {count: 2}\n", "folds: {count: 2, seed: 7}\nfolds: {count: 2}\n", 9, 8),
+        ("folds: {count: 2}\n", "folds: {count: 2, count: 2}\n", 8, 8),
+        ("  a: {}\n", "  a: {}\n  b: {}\n  a: {color: '#ff0000'}\n", 5, 3),
+        ("architecture: FCN}", "architecture: FCN,\n    tiles: t}", 11, 10),
+    ],
+)
+def test_a_key_that_is_given_twice_is_an_error_of_check_and_of_the_graph(project, capsys, old, new, line, first):
+    path = project / "config.yaml"
+    alter(path, (old, new))
+    report = told(project, capsys)
+    assert report.count("already.") == 1
+    assert f"config.yaml, line {line}: the key" in report
+    assert f"is in line {first} already." in report
+    with pytest.raises(UserError, match=f"is in line {first} already"):
+        Graph.load(load_values(path), [path])
+
+
+def test_the_same_key_in_two_sections_and_shared_sections_are_no_mistake(project, capsys):
+    alter(
+        project / "config.yaml",
+        ("  m: {tiles: t, architecture: FCN}\n", "  m: &m {tiles: t, architecture: FCN}\n  n: {<<: *m, epochs: 3}\n"),
+    )
+    assert "0 errors" in passes(project, capsys)
+
+
+def test_a_config_that_is_no_text_in_utf8_is_told_with_its_line(project, capsys):
+    (project / "config.yaml").write_bytes(CONFIG.replace("scales:", "# für alle\nscales:").encode("cp1252"))
+    assert "config.yaml, line 4: is not text in UTF-8 (byte" in told(project, capsys)
+    with pytest.raises(UserError, match="Save it as UTF-8"):
+        read_project(project / "config.yaml")
+    (project / "config.yaml").write_bytes(b"\xef\xbb\xbf" + CONFIG.encode())
+    assert "0 errors" in passes(project, capsys)
