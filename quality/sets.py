@@ -38,6 +38,7 @@ def hgsc(_data: Path, _folder: Path) -> DataSet:
         "sheet": str(REPOSITORY / "config" / "demo" / "slides.csv"),
         "data": str(REPOSITORY / "config" / "demo"),
         "classes": {"inflammatory": {}, "connective": {}, "neoplastic": {}},
+        "annotations": {"objects": ["detection"]},
         "scales": {"scale": {"factor": 2}},
         "tiles": {"tiles": {"scale": "scale", "size": 192, "overlap": 0.25}},
         "folds": {"count": 2},

@@ -1,7 +1,9 @@
 """From drafts, as a reader finds them in a file, to the outlines of a slide."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -9,13 +11,25 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from tilewright.annotations.frames import Frames
 from tilewright.annotations.geometry import Built, build
-from tilewright.annotations.model import Annotation, Draft, Finding, Outlines
+from tilewright.annotations.model import NUCLEUS, Annotation, Area, Draft, Finding, Outlines
 from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
 TOGETHER = 4096
 MERGED = 1 << 16
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A draft that could be built, with its place in the file and the label that it has so far."""
+
+    number: int
+    draft: Draft
+    area: Area
+    label: str
+    notes: tuple[str, ...] = ()
 
 
 def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: Limits) -> Iterator[Outlines]:
@@ -24,49 +38,97 @@ def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: L
     Args:
         drafts: what a reader found, in the order of the file.
         path: the file, for messages.
-        options: what to do with outlines without a label.
+        options: which kinds are outlines, and what to do with those without a label.
         limits: most vertices in the file.
 
     Raises:
         AnnotationError: there are more vertices than allowed.
     """
-    remaining, seen = enumerate(drafts, start=1), _Seen()
+    left_out: Counter[str] = Counter()
+    remaining, seen, frames = _asked_for(drafts, options, left_out), _Seen(), Frames()
+    waiting: list[_Candidate] = []
     vertices = 0
     while numbered := list(islice(remaining, TOGETHER)):
-        group = [draft for _, draft in numbered]
-        built = build([draft.geometry for draft in group])
+        built = build([draft.geometry for _, draft in numbered])
         vertices += sum(result.vertices for result in built)
         if vertices > limits.max_vertices:
             what = f"the outlines have more than {limits.max_vertices} vertices (limits.max_vertices)."
             raise AnnotationError(Problem(str(path), what, "Raise the limit if the file is meant to be so large."))
-        yield _batch(numbered, built, path, options, seen)
+        candidates, findings = _candidates(numbered, built, path, options)
+        if options.unlabelled:
+            doubtful = frames.doubtful([one.area for one in candidates], [bool(one.label) for one in candidates])
+            waiting += [one for one, waits in zip(candidates, doubtful, strict=True) if waits]
+            candidates = [one for one, waits in zip(candidates, doubtful, strict=True) if not waits]
+        yield _outlines(candidates, findings, path, options, seen)
+    for first in range(0, len(waiting), TOGETHER):
+        yield _outlines(*_without_frames(waiting[first : first + TOGETHER], frames, path), path, options, seen)
+    if left_out:
+        yield Outlines((), (_left_out(left_out, path),))
 
 
-def _batch(
-    drafts: Sequence[tuple[int, Draft]], built: Sequence[Built], path: Path, options: Annotations, seen: "_Seen"
-) -> Outlines:
-    annotations: list[Annotation] = []
-    findings: list[Finding] = []
-    numbers: list[int] = []
-    for (number, draft), result in zip(drafts, built, strict=True):
-        where = f"{path}, {draft.origin}"
-        label = draft.label or options.unlabelled or ""
-        if result.area is None:
-            findings.append(Finding("unusable", where, f"{result.notes[0]}."))
-        elif not label:
-            findings.append(Finding("unusable", where, "has no class (annotations.unlabelled would give it one)."))
+def _asked_for(drafts: Iterable[Draft], options: Annotations, left_out: Counter[str]) -> Iterator[tuple[int, Draft]]:
+    """Drafts of the kinds that are outlines, with their numbers in the file; the others are counted by kind."""
+    number = 0
+    for draft in drafts:
+        number += draft.kind != NUCLEUS
+        if draft.kind in options.objects:
+            yield number, draft
         else:
-            numbers.append(number)
-            annotations.append(Annotation(label, result.area, draft.origin, draft.properties))
-            findings += [Finding("repaired", where, f"{note}.") for note in result.notes]
-    first = seen.first(annotations, numbers)
+            left_out[draft.kind] += 1
+
+
+def _left_out(counts: Counter[str], path: Path) -> Finding:
+    told = ", ".join(f"{count} of the kind {kind}" for kind, count in counts.most_common())
+    return Finding("left out", str(path), f"objects that annotations.objects does not name: {told}.")
+
+
+def _candidates(
+    drafts: Sequence[tuple[int, Draft]], built: Sequence[Built], path: Path, options: Annotations
+) -> tuple[list[_Candidate], list[Finding]]:
+    """The drafts that are areas, and what is wrong with the others."""
+    candidates: list[_Candidate] = []
+    findings: list[Finding] = []
+    for (number, draft), result in zip(drafts, built, strict=True):
+        name = draft.properties.get("name")
+        label = str(name) if name in options.region else draft.label
+        if result.area is None:
+            findings.append(Finding("unusable", f"{path}, {draft.origin}", f"{result.notes[0]}."))
+        elif not label and not options.unlabelled:
+            what = "has no class (annotations.unlabelled would give it one)."
+            findings.append(Finding("unusable", f"{path}, {draft.origin}", what))
+        else:
+            candidates.append(_Candidate(number, draft, result.area, label, result.notes))
+    return candidates, findings
+
+
+def _without_frames(
+    candidates: Sequence[_Candidate], frames: Frames, path: Path
+) -> tuple[list[_Candidate], list[Finding]]:
+    held = [(one, frames.held(one.area)) for one in candidates]
+    what = "has no class and holds {} of the other outlines: a frame, no object."
+    findings = [Finding("unusable", f"{path}, {one.draft.origin}", what.format(count)) for one, count in held if count]
+    return [one for one, count in held if not count], findings
+
+
+def _outlines(
+    candidates: Sequence[_Candidate], findings: list[Finding], path: Path, options: Annotations, seen: "_Seen"
+) -> Outlines:
+    """The candidates that are in the file once, with their labels."""
+    annotations = [
+        Annotation(one.label or options.unlabelled or "", one.area, one.draft.origin, one.draft.properties)
+        for one in candidates
+    ]
+    findings = [*findings]
+    numbers = [one.number for one in candidates]
     kept: list[Annotation] = []
-    for annotation, number, original in zip(annotations, numbers, first, strict=True):
-        if original == number:
+    for annotation, one, original in zip(annotations, candidates, seen.first(annotations, numbers), strict=True):
+        where = f"{path}, {annotation.origin}"
+        findings += [Finding("repaired", where, f"{note}.") for note in one.notes]
+        if original == one.number:
             kept.append(annotation)
         else:
             what = f"the same as outline {original} of the file, with the same class; kept once."
-            findings.append(Finding("repaired", f"{path}, {annotation.origin}", what))
+            findings.append(Finding("repaired", where, what))
     return Outlines(tuple(kept), tuple(findings))
 
 

@@ -3,14 +3,17 @@
 Collections and lists are read feature by feature, whatever their length.
 """
 
+import json
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tilewright.annotations.files import open_text
 from tilewright.annotations.geometry import packed
 from tilewright.annotations.jsonstream import JsonReader
-from tilewright.annotations.model import Draft, Unusable
+from tilewright.annotations.model import FOUND, NUCLEUS, Draft, Unusable
 from tilewright.project.config import Limits
 from tilewright.runtime.errors import AnnotationError, Problem
 
@@ -54,7 +57,7 @@ def stream_features(path: Path, limits: Limits) -> Iterator[Draft]:
             for key in reader.members():
                 if key == "features":
                     for number, feature in enumerate(reader.elements(), start=1):
-                        yield _draft(feature, f"feature {number}")
+                        yield from _drafts(feature, f"feature {number}")
                 else:
                     reader.value()
         reader.finish()
@@ -64,7 +67,7 @@ def _listed(reader: JsonReader, path: Path) -> Iterator[Draft]:
     count = known = 0
     for count, item in enumerate(reader.elements(), start=1):
         known += isinstance(item, dict) and item.get("type") == "Feature"
-        yield _draft(item, f"feature {count}")
+        yield from _drafts(item, f"feature {count}")
     if count and not known:
         raise not_outlines(path)
 
@@ -83,21 +86,46 @@ def is_single(document: Any) -> bool:
 def read_single(document: dict[str, Any]) -> Iterator[Draft]:
     """The draft of a parsed file of which ``is_single`` is true."""
     feature = document if document["type"] == "Feature" else {"type": "Feature", "geometry": document}
-    yield _draft(feature, "feature 1")
+    yield from _drafts(feature, "feature 1")
 
 
-def _draft(feature: Any, origin: str) -> Draft:
+def _drafts(feature: Any, origin: str) -> Iterator[Draft]:
+    """A feature, and the nucleus that a cell of QuPath has beside its own outline."""
     if not isinstance(feature, dict) or feature.get("type") != "Feature":
-        return Draft("", Unusable("is not a GeoJSON feature"), origin)
-    properties = feature.get("properties")
+        yield Draft("", Unusable("is not a GeoJSON feature"), origin)
+        return
+    properties = _parsed(feature.get("properties"))
     properties = properties if isinstance(properties, dict) else {}
-    return Draft(_label(properties.get("classification")), packed(feature.get("geometry")), origin, properties)
+    label, kind = _label(properties.get("classification")), _kind(feature, properties)
+    yield Draft(label, packed(feature.get("geometry")), origin, properties, kind)
+    for holder in (feature, properties):
+        if nucleus := _parsed(holder.get("nucleusGeometry")):
+            yield Draft(label, packed(nucleus), f"{origin}, nucleus", properties, NUCLEUS)
+            return
+
+
+def _kind(feature: dict[str, Any], properties: dict[str, Any]) -> str:
+    """What an object is: as QuPath says it since 0.3, or before in its id."""
+    stated = properties.get("objectType") or properties.get("object_type")
+    if not isinstance(stated, str):
+        older = re.fullmatch(r"(?:Path)?(\w+)Object", str(feature.get("id")))
+        stated = {"TMACore": "tma_core"}.get(older[1], older[1]) if older else FOUND
+    return stated.strip().lower()
 
 
 def _label(classification: Any) -> str:
     """The class of a feature: a text, or QuPath's object with a name or the names of a derived class."""
+    classification = _parsed(classification)
     if isinstance(classification, dict):
-        names = classification.get("names")
-        derived = ": ".join(map(str, names)) if isinstance(names, list) else ""
-        classification = classification.get("name") or derived
+        classification = classification.get("name") or classification.get("names")
+    if isinstance(classification, list):
+        classification = ": ".join(map(str, classification))
     return classification.strip() if isinstance(classification, str) else ""
+
+
+def _parsed(value: Any) -> Any:
+    """A value; what programs without nested values write as text of JSON, as what it stands for."""
+    if isinstance(value, str) and value.strip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value

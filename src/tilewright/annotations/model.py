@@ -6,6 +6,8 @@ from typing import Any, Literal, TypeAlias
 from shapely import MultiPolygon, Polygon
 
 Area: TypeAlias = Polygon | MultiPolygon
+FOUND, NUCLEUS = "annotation", "nucleus"
+"""The kind of an outline whose file says nothing of it, and of that inside of a cell."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Draft:
         geometry: a GeoJSON geometry (anything that JSON can hold), a shapely area, or an ``Unusable``.
         origin: where in the file it came from.
         properties: what else the file says about it.
+        kind: what QuPath calls the object, or nucleus for that of a cell.
     """
 
     label: str
     geometry: object
     origin: str
     properties: dict[str, Any] = field(default_factory=dict)
+    kind: str = FOUND
 
 
 class Unusable(Exception):
@@ -55,12 +59,13 @@ class Finding:
     """Something that a reader of the log should know about an outline.
 
     Attributes:
-        kind: repaired (it is drawn, but not as it is in the file) or unusable (it is not drawn).
+        kind: repaired (it is drawn, but not as it is in the file), unusable (it is not drawn), or left out (outlines
+            of kinds that are not asked for, all of a file at once).
         where: file and place in it.
         what: one sentence.
     """
 
-    kind: Literal["repaired", "unusable"]
+    kind: Literal["repaired", "unusable", "left out"]
     where: str
     what: str
 

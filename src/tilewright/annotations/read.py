@@ -8,7 +8,7 @@ from tilewright.annotations.coco import is_coco, read_coco
 from tilewright.annotations.collect import collect
 from tilewright.annotations.geojson import holds_features, is_single, not_outlines, read_single, stream_features
 from tilewright.annotations.jsonl import read_jsonl
-from tilewright.annotations.labels import read_labels
+from tilewright.annotations.labels import LABEL_IMAGES, read_labels
 from tilewright.annotations.model import Draft, Outlines
 from tilewright.annotations.tables import read_run_lengths
 from tilewright.pixels.grid import Size
@@ -19,7 +19,7 @@ FORMATS = (
     "Known: GeoJSON and COCO (.geojson, .json), JSON lines (.jsonl, .ndjson), tables of run lengths (.csv, .tsv), "
     "label images (.png, .tif, .tiff); text may be gzipped (.gz)."
 )
-AS_THEY_ARE = Annotations()
+AS_THEY_ARE = Annotations(objects=["annotation", "detection", "cell"])
 
 
 def read_outlines(
@@ -74,8 +74,8 @@ def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Li
             return read_jsonl(files.read_bytes(path, limits), path, slide)
         case ".csv" | ".tsv":
             return read_run_lengths(path, slide, size, options)
-        case ".png" | ".tif" | ".tiff":
-            return read_labels(path, size)
+        case suffix if suffix in LABEL_IMAGES:
+            return read_labels(path, size, options.values)
         case suffix:
             what = f'is of no known format ("{suffix}").'
             raise AnnotationError(Problem(str(path), what, FORMATS))

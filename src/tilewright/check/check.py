@@ -340,7 +340,7 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
             outlines.read(row, row.annotations, frame)
         if frame and "anatomy" not in missing:
             _check_anatomy(config, row, frame, findings)
-    outlines.check_classes(sheet)
+    outlines.check_all(sheet)
 
 
 def _check_image(

@@ -4,14 +4,14 @@ Whether they can be read, what was repaired, labels without a class, outlines be
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
-import shapely
-
-from tilewright.annotations import Annotation, Outlines, read_outlines
+from tilewright.annotations import Outlines, read_outlines
 from tilewright.annotations.files import suffix_of
+from tilewright.annotations.tally import Tally
+from tilewright.check.doubts import doubts
 from tilewright.check.findings import Findings
+from tilewright.check.placement import OutlinePlaces
 from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.config import Config
@@ -19,6 +19,8 @@ from tilewright.project.rows import Row, Sheet
 from tilewright.runtime.errors import Problem, TilewrightError
 
 FINDINGS_SHOWN = 5
+ASKED = 3
+"""Slides of which doubts are told: those of the others are the same."""
 SIZELESS = {".geojson", ".jsonl", ".ndjson"}
 """Formats whose outlines can be read without knowing the size of the image."""
 
@@ -28,9 +30,11 @@ class OutlineCheck:
 
     def __init__(self, config: Config, *, known: bool, findings: Findings) -> None:
         self._config, self._known, self._findings = config, known, findings
-        self._last: tuple[tuple[Path, str], Outlines] | None = None
+        self._last: tuple[tuple[Path, str], Outlines | None] | None = None
         self._judged: set[tuple[Path, str]] = set()
         self._labels: Counter[str] = Counter()
+        self._asked = 0
+        self._places = OutlinePlaces(findings, config.annotations.pixel_rule)
 
     def read(self, row: Row, path: Path, frame: Frame | None) -> None:
         """Read the outlines of a slide.
@@ -48,30 +52,44 @@ class OutlineCheck:
             # the outlines of one file at a time: they can be large
             self._last = (key, self._read(path, row.slide, frame.image if frame else Size(0, 0)))
         outlines = self._last[1]
+        if outlines is None:
+            return
         if key not in self._judged:
             self._judged.add(key)
             self._judge(path, row, outlines)
-        if frame and outlines.annotations and not _reaches(outlines.annotations, frame):
-            what = "none of its outlines lies in the image." if row.region is None else "no outline lies in its region."
-            remedy = "Outlines count in pixels of the whole image at full size; were they drawn on another image?"
-            self._findings.warnings["outlines"].append(Problem(f"{path} (slide {row.slide})", what, remedy))
+        if frame and outlines.annotations:
+            if self._asked < ASKED:
+                found = list(doubts(row, outlines, frame.image, self._config.annotations, self._config.limits))
+                self._findings.warnings["outlines"] += found
+                self._asked += bool(found)
+            self._places.add(row, path, outlines.annotations, frame)
 
-    def _read(self, path: Path, slide: str, size: Size) -> Outlines:
+    def _read(self, path: Path, slide: str, size: Size) -> Outlines | None:
         try:
             return read_outlines(path, slide, size, self._config.annotations, self._config.limits)
         except TilewrightError as error:
             self._findings.errors["outlines"] += error.problems
-            return Outlines((), ())
+            return None
 
     def _judge(self, path: Path, row: Row, outlines: Outlines) -> None:
         if self._known:
             options = self._config.annotations
-            unclaimed = Unclaimed(self._config.labels, options.ignore, options.discard)
+            unclaimed = Unclaimed(self._config.labels, [*options.ignored, *options.region], options.discard)
             unclaimed.add(outlines.annotations)
             self._findings.errors["outlines"] += unclaimed.problems(lambda _: f"{path} (slide {row.slide})")
+        tally = Tally(row.slide)
+        tally.add(outlines)
+        if problems := tally.problems(str(path)):
+            self._findings.errors["outlines"] += problems
+            return
+        if row.role != "test" and not outlines.annotations and suffix_of(path) in (".geojson", ".json"):
+            what = "holds no outlines: the slide is trained on as pure background."
+            remedy = "Right if it shows nothing of any class; otherwise export the outlines again."
+            self._findings.warnings["outlines"].append(Problem(f"{path} (slide {row.slide})", what, remedy))
         if row.role != "test":
             self._labels.update(one.label for one in outlines.annotations)
-        for kind, what in (("unusable", "not drawn"), ("repaired", "drawn after a repair")):
+        kinds = (("unusable", "not drawn"), ("repaired", "drawn after a repair"), ("left out", "left out"))
+        for kind, what in kinds:
             found = [finding for finding in outlines.findings if finding.kind == kind]
             self._findings.warnings["outlines"] += [
                 Problem(finding.where, f"{what}: {finding.what}") for finding in found[:FINDINGS_SHOWN]
@@ -80,18 +98,12 @@ class OutlineCheck:
                 more = f"{len(found) - FINDINGS_SHOWN} more outlines are {what}; the log of rasterize names each."
                 self._findings.warnings["outlines"].append(Problem(str(path), more))
 
-    def check_classes(self, sheet: Sheet) -> None:
-        """Warn of classes that no training slide shows."""
+    def check_all(self, sheet: Sheet) -> None:
+        """Warn of outlines that lie beside their slides, and of classes that no training slide shows."""
+        self._places.judge()
         found = ", ".join(f"{label} ({count})" for label, count in self._labels.most_common())
         for name, labels in self._config.labels.items() if self._known and self._labels else ():
             if not any(self._labels[label] for label in labels):
                 what = f'no outline of a training slide belongs to the class "{name}".'
                 remedy = f"Its labels: {', '.join(labels)}. Labels found: {found}."
                 self._findings.warnings["outlines"].append(Problem(str(sheet.path), what, remedy))
-
-
-def _reaches(annotations: Iterable[Annotation], frame: Frame) -> bool:
-    bounds = shapely.bounds([annotation.geometry for annotation in annotations])
-    left, top, right, bottom = bounds.T
-    inside = (left < frame.x + frame.width) & (right > frame.x) & (top < frame.y + frame.height) & (bottom > frame.y)
-    return bool(inside.any())

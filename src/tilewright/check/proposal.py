@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tilewright.check.survey import NO_LABEL, Facts, LabelFacts
-from tilewright.project.config import ANY, IGNORE
+from tilewright.project.config import ANY, IGNORE, Annotations
 
 FINE, MIDDLE_SMALL, MIDDLE_LARGE = 10, 16, 64
 """Pixels of a scale that the diameter of small outlines, and of the middle one, should have at least."""
@@ -230,7 +230,7 @@ def _classes(labels: Mapping[str, LabelFacts]) -> dict[str, Choice]:
 def _annotations(facts: Facts) -> dict[str, Choice]:
     """Keys of the section of that name."""
     ignored = [label for label in facts.marked if label.lower().startswith(IGNORE)]
-    others = [label for label in facts.marked if label not in ignored]
+    others = [label for label in facts.marked if label not in (*ignored, *Annotations().region)]
     found = {}
     if facts.unlabelled:
         found["unlabelled"] = Choice(NO_LABEL, "some outlines have no label")

@@ -4,9 +4,8 @@ Outlines are read once, a batch at a time; of each a few numbers are kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from tilewright.annotations import stream_outlines
-from tilewright.annotations.files import suffix_of
+from tilewright.check.pixelorder import BARE, Order, likely_order
 from tilewright.pixels.grid import Size, Window
 from tilewright.project.config import Annotations, Limits, Tissue
 from tilewright.project.rows import Row
@@ -23,14 +22,8 @@ from tilewright.runtime.progress import track
 from tilewright.slides import Slide, open_slide
 
 Floats = NDArray[np.float64]
-Order = Literal["column_major", "row_major"]
-ORDERS: tuple[Order, ...] = get_args(Order)
 NO_LABEL = "object"
 """The label that outlines without one are given."""
-_BARE = "\0"
-"""Stands for it while outlines are read, as no file can hold it."""
-TABLES = (".csv", ".tsv")
-"""How files of run lengths end, whose order of pixels they do not tell."""
 NEIGHBOURS = 5
 """Outlines around one that are looked at for those that touch it."""
 TOUCHING = 2.0
@@ -118,7 +111,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     if not any(row.role == "train" for row in training):
         what = "no slide of the sheet has the role train."
         raise UserError(Problem("plan", what, "Give slides with outlines the role train."))
-    order = _rle_order(training, limits)
+    order = likely_order(training, limits)
     outlined: list[_Outlined] = []
     looks: list[float] = []
     sizes: list[Size] = []
@@ -162,7 +155,7 @@ def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _O
     assert row.annotations, "asked for slides with outlines"
     labels: list[str] = []
     parts: list[Floats] = []
-    options = Annotations(unlabelled=_BARE, rle_order=order or "column_major")
+    options = Annotations(unlabelled=BARE, rle_order=order or "column_major")
     for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
         labels += [each.label for each in batch.annotations]
         shapes = np.array([each.geometry for each in batch.annotations], object)
@@ -172,27 +165,8 @@ def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _O
     frame = slide.frame
     inside = (x >= frame.x) & (x < frame.x + frame.width) & (y >= frame.y) & (y < frame.y + frame.height)
     kept = [label for label, here in zip(labels, inside, strict=True) if here]
-    named = [NO_LABEL if label == _BARE else label for label in kept]
-    return _Outlined(named, x[inside], y[inside], 2 * np.sqrt(area[inside] / np.pi), _BARE in kept)
-
-
-def _rle_order(rows: Sequence[Row], limits: Limits) -> Order | None:
-    """The order in which the first run lengths give the shorter outlines: in the other one pixels lie scattered."""
-    tables = (row for row in rows if row.annotations and suffix_of(row.annotations) in TABLES)
-    for row in tables:
-        with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
-            lengths = {order: _length(row, slide, order, limits) for order in ORDERS}
-            if any(lengths.values()):
-                return min(ORDERS, key=lambda order: lengths[order])
-    return None
-
-
-def _length(row: Row, slide: Slide, order: Order, limits: Limits) -> float:
-    """The length of all outlines of a slide."""
-    assert row.annotations, "asked for slides with outlines"
-    options = Annotations(unlabelled=_BARE, rle_order=order)
-    batches = stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits)
-    return sum(float(shapely.length(one.geometry)) for batch in batches for one in batch.annotations)
+    named = [NO_LABEL if label == BARE else label for label in kept]
+    return _Outlined(named, x[inside], y[inside], 2 * np.sqrt(area[inside] / np.pi), BARE in kept)
 
 
 def _by_label(outlined: Iterable[_Outlined]) -> dict[str, LabelFacts]:

@@ -16,7 +16,7 @@ from tilewright.pixels.runs import Ints, spread
 from tilewright.pixels.scanline import Edges
 
 EDGE_BYTES = 32
-INDEX = np.dtype([("first", np.int64), ("count", np.int32), ("bits", np.int32)])
+INDEX = np.dtype([("first", np.int64), ("count", np.int32), ("bits", np.int64)])
 """An outline that reaches a block: the byte at which its edges begin, how many they are, and the bits that it sets."""
 
 
@@ -47,7 +47,7 @@ class EdgeStore:
         self._batches: list[_Batch] = []
         self._end = 0
 
-    def add(self, shapes: NDArray[Any], bits: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def add(self, shapes: NDArray[Any], bits: Ints) -> NDArray[np.bool_]:
         """Append valid areas in pixels of the image, and the bits that each sets.
 
         Returns:
@@ -70,14 +70,14 @@ class EdgeStore:
         self._append(index)
         return inside
 
-    def near(self, window: Window) -> tuple[Edges, NDArray[np.int32]]:
+    def near(self, window: Window) -> tuple[Edges, Ints]:
         """The outlines that may reach into a block.
 
         Args:
             window: a block of the frame, in pixels from its corner.
 
         Returns:
-            Their edges, numbered by outline from 0, and the bits of each outline, int32[outlines].
+            Their edges, numbered by outline from 0, and the bits of each outline, int64[outlines].
         """
         block = window.y // self._block * self._columns + window.x // self._block
         part = np.concatenate([np.empty(0, INDEX), *(self._index(batch, block) for batch in self._batches)])

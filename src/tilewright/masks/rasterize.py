@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.annotations import Annotation, Outlines, stream_outlines
+from tilewright.annotations.tally import OTHER_IMAGE, Tally
 from tilewright.masks.edgestore import EdgeStore
 from tilewright.masks.outlines import OutlineWriter, as_recorded, outline_writer
 from tilewright.masks.unclaimed import Unclaimed
@@ -43,11 +44,13 @@ class MaskSummary:
 
     Attributes:
         pixels: number of pixels of each class, and of ignored ones under "ignore".
-        outside: how many outlines lie outside the raster, wholly or in part.
+        outlines: how many outlines have a label that sets pixels.
+        outside: how many of them lie outside the raster, wholly or in part.
         first_outside: origins of the first few of them.
     """
 
     pixels: dict[str, int]
+    outlines: int
     outside: int
     first_outside: tuple[str, ...]
 
@@ -97,21 +100,30 @@ def _rasterize_slide(row: RasterizeRow, order: RasterizeOrder, limits: Limits, f
     batches: Iterable[Outlines] = ()
     if row.annotations:
         batches = stream_outlines(row.annotations, row.slide, frame.image, options, limits)
-    table = outlines_file(folder, row.slide)
-    with outline_writer(table, frame, order.classes, options.ignore) as writer:
+    table, tally = outlines_file(folder, row.slide), Tally(row.slide)
+    with outline_writer(table, frame, order.classes, options.ignored) as writer:
         summary = draw(
-            _recorded(batches, writer), frame, mask_file(folder, row.slide), classes=order.classes,
-            ignore=options.ignore, discard=options.discard, pixel_rule=options.pixel_rule,
+            _recorded(batches, writer, tally), frame, mask_file(folder, row.slide), classes=order.classes,
+            ignore=options.ignored, region=options.region, discard=options.discard, pixel_rule=options.pixel_rule,
         )  # fmt: skip
+    raise_all(AnnotationError, [*tally.problems(str(row.annotations)), *_nothing_drawn(summary, row, frame)])
     if summary.outside and not row.region:
         first = ", ".join(summary.first_outside) + (" ..." if summary.outside > len(summary.first_outside) else "")
         what = f"outlines that reach beyond the image of slide {row.slide}: {first} ({summary.outside} in all)"
         note(f"{row.annotations}: {what}")
 
 
-def _recorded(batches: Iterable[Outlines], table: OutlineWriter) -> Iterator[Annotation]:
+def _nothing_drawn(summary: MaskSummary, row: RasterizeRow, frame: Frame) -> Iterator[Problem]:
+    """Outlines of which none covers a pixel, of a slide that is used as a whole."""
+    if summary.outlines and not row.region and not any(summary.pixels.values()):
+        what = f"of its {summary.outlines} outline(s) none covers a pixel of the {frame.width} x {frame.height}."
+        yield Problem(f"{row.annotations} (slide {row.slide})", what, OTHER_IMAGE)
+
+
+def _recorded(batches: Iterable[Outlines], table: OutlineWriter, tally: Tally) -> Iterator[Annotation]:
     """The outlines of the batches; on their way they are written to a table, and findings to the log."""
     for batch in batches:
+        tally.add(batch)
         for finding in batch.findings:
             note(str(finding))
         table.write(batch.annotations)
@@ -125,6 +137,7 @@ def draw(
     *,
     classes: Mapping[str, Sequence[str]],
     ignore: Sequence[str] = (),
+    region: Sequence[str] = (),
     discard: Sequence[str] = (),
     pixel_rule: PixelRule = "center",
     block: int = 2048,
@@ -140,6 +153,7 @@ def draw(
         out: the GeoTIFF to write; appears whole or not at all.
         classes: the annotation labels that each class takes; the order gives the bits.
         ignore: labels whose pixels are marked as ignored.
+        region: labels of annotated regions; where there is one, pixels outside of them are marked as ignored.
         discard: labels that are not drawn.
         pixel_rule: which pixels an outline covers: those whose centre lies inside, or all that it touches.
         block: edge of the square drawn at once, in pixels; bounds memory, does not change the result.
@@ -152,8 +166,8 @@ def draw(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=out.parent) as waiting:
-        canvas = _Canvas(EdgeStore(waiting, frame, block), frame, _taken(classes, ignore))
-        unclaimed = Unclaimed(classes, ignore, discard)
+        canvas = _Canvas(EdgeStore(waiting, frame, block), frame, _taken(classes, ignore, region), len(classes) + 1)
+        unclaimed = Unclaimed(classes, [*ignore, *region], discard)
         remaining = iter(annotations)
         while batch := list(islice(remaining, TOGETHER)):
             canvas.add(batch)
@@ -161,7 +175,7 @@ def draw(
         raise_all(AnnotationError, list(unclaimed.problems(lambda label: f'label "{label}"')))
         counts = _draw_blocks(canvas, frame, out, list(classes), block, pixel_rule)
     pixels = dict(zip([*classes, IGNORE], counts, strict=True))
-    return MaskSummary(pixels, canvas.outside, tuple(canvas.first_outside))
+    return MaskSummary(pixels, canvas.count, canvas.outside, tuple(canvas.first_outside))
 
 
 def _draw_blocks(
@@ -169,15 +183,23 @@ def _draw_blocks(
 ) -> list[int]:
     """Write the mask and count the pixels of each bit."""
     dtype = mask_dtype(len(classes))
+    ignored = dtype.type(1 << len(classes))
     counts = [0] * (len(classes) + 1)
     with create_raster(out, frame.size, dtype=dtype, tags=frame.tags(classes)) as raster:
         for window in track(list(blocks(frame.size, block)), f"draw {out.stem}"):
             pixels = np.zeros((window.height, window.width), dtype)
+            outside = np.full(pixels.shape, canvas.regions > 0)
             for bit, edges in canvas.layers(window):
                 place = replace(window, x=frame.x + window.x, y=frame.y + window.y)
                 runs = covered(edges, place, rule).runs(place)
-                counts[bit] += runs.area()
-                _set(pixels, runs, dtype.type(1 << bit))
+                if bit == canvas.region:
+                    outside &= ~runs.to_mask()
+                else:
+                    counts[bit] += runs.area()
+                    _set(pixels, runs, dtype.type(1 << bit))
+            if outside.any():
+                counts[-1] += int((outside & (pixels & ignored == 0)).sum())
+                pixels[outside] |= ignored
             if pixels.any():
                 raster.write(pixels, window.x, window.y)
     return counts
@@ -192,9 +214,10 @@ def _set(pixels: NDArray[Any], runs: Runs, value: np.unsignedinteger[Any]) -> No
         pixels |= runs.to_mask() * value
 
 
-def _taken(classes: Mapping[str, Sequence[str]], ignore: Sequence[str]) -> dict[str, int]:
-    """The bits that each label sets, as a number."""
-    takers = [*classes.values(), ignore]
+def _taken(classes: Mapping[str, Sequence[str]], ignore: Sequence[str], region: Sequence[str]) -> dict[str, int]:
+    """The bits that each label sets, as a number; a region, unless a class takes it, has one beyond the mask's."""
+    claimed = {label for labels in classes.values() for label in labels}
+    takers = [*classes.values(), ignore, [label for label in region if label not in claimed]]
     labels = dict.fromkeys(label for taken in takers for label in taken)
     return {label: sum(1 << bit for bit, taken in enumerate(takers) if label in taken) for label in labels}
 
@@ -207,6 +230,9 @@ class _Canvas:
         store: where the outlines wait.
         frame: the part of the image that is drawn.
         bits: the bits that each label sets.
+        region: number of the bit that annotated regions set.
+        regions: how many there are.
+        count: how many outlines set pixels.
         outside: how many outlines are not wholly inside the frame.
         first_outside: origins of the first few of them.
     """
@@ -214,13 +240,19 @@ class _Canvas:
     store: EdgeStore
     frame: Frame
     bits: Mapping[str, int]
+    region: int
+    regions: int = 0
+    count: int = 0
     outside: int = 0
     first_outside: list[str] = field(default_factory=list)
 
     def add(self, annotations: Sequence[Annotation]) -> None:
         drawn = [annotation for annotation in annotations if annotation.label in self.bits]
         shapes = as_recorded(np.array([annotation.geometry for annotation in drawn], dtype=object), self.frame)
-        inside = self.store.add(shapes, np.array([self.bits[annotation.label] for annotation in drawn], np.int32))
+        bits = np.array([self.bits[annotation.label] for annotation in drawn], np.int64)
+        inside = self.store.add(shapes, bits)
+        self.regions += int((bits >> self.region & 1).sum())
+        self.count += int((bits < 1 << self.region).sum())
         self.outside += int((~inside).sum())
         beyond = np.flatnonzero(~inside)[: NAMED - len(self.first_outside)]
         self.first_outside += [drawn[index].origin for index in beyond.tolist()]

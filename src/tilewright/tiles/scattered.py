@@ -45,7 +45,8 @@ def scattered_corners(
         for x, y in areas.tried(generator):
             left, top = map(_start, (x / factor, y / factor), size, mask.size)
             window = Window(left, top, *size).clipped(mask.size)
-            if not (mask.read(window) & bits).any() and tissue.read(window).mean() >= tiles.min_tissue:
+            pixels, share = mask.read(window), tissue.read(window).mean()
+            if share >= tiles.min_tissue and not (pixels & bits).any() and not (pixels >> classes & 1).all():
                 yield TilePlace(left, top, "scattered")
                 break
         else:

@@ -61,7 +61,7 @@ def grid_corners(
     classes: int,
     allowed: shapely.Geometry | None = None,
 ) -> Iterator[TilePlace]:
-    """Corners of the tiles of a grid that hold enough tissue and are not blank.
+    """Corners of the tiles of a grid that hold enough tissue, are not blank, and of which a pixel counts.
 
     Args:
         slide: name of the slide.
@@ -80,7 +80,10 @@ def grid_corners(
         place, blank = f"{tiles.seed} {slide} {x} {y}", tiles.blank
         if blank and is_blank(image.read(window), blank) and not _is_kept(blank.keep, f"blank {place}"):
             continue
-        if (mask.read(window) & ((1 << classes) - 1)).any():
+        bits = mask.read(window)
+        if (bits >> classes & 1).all():
+            continue
+        if (bits & ((1 << classes) - 1)).any():
             yield TilePlace(x, y, "grid")
             continue
         center = ((x + size.width / 2) * factor, (y + size.height / 2) * factor)

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 from reading import SIZE, findings, outline_refusal, read_outlines
 from shapely import box
 
@@ -129,3 +130,74 @@ def test_a_label_image_that_does_not_fit_is_refused(tmp_path):
     )
     colour = save_labels(tmp_path / "c.png", np.zeros((3, SIZE.height, SIZE.width), np.uint8))
     assert "has 3 bands of uint8, so it is no label image." in outline_refusal(colour)
+
+
+# Label images whose values are classes
+
+
+def classes_of(tmp_path, labels, values, name="s.png"):
+    outlines = read_outlines(save_labels(tmp_path / name, labels), values=values)
+    return [(each.label, each.geometry.area, each.origin) for each in outlines.annotations]
+
+
+def test_values_that_are_classes_give_their_connected_parts(tmp_path):
+    labels = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    labels[TWO] = 1
+    labels[30:40, 30:40] = 2
+    labels[40:42, 30:40] = 255
+    assert classes_of(tmp_path, labels, {1: "tumor", 2: "stroma", 255: "ignore"}) == [
+        ("tumor", 12, "value 1, part 1"),
+        ("tumor", 100, "value 1, part 2"),
+        ("stroma", 100, "value 2, part 1"),
+        ("ignore", 20, "value 255, part 1"),
+    ]
+
+
+def test_two_values_of_one_class_that_touch_are_two_objects(tmp_path):
+    labels = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    labels[0:4, 0:4], labels[0:4, 4:8] = 1, 3
+    assert classes_of(tmp_path, labels, {1: "a", 3: "a"}) == [
+        ("a", 16, "value 1, part 1"), ("a", 16, "value 3, part 1"),
+    ]  # fmt: skip
+
+
+def test_a_value_that_is_not_named_is_refused_with_its_pixels(tmp_path):
+    labels = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    labels[0:4, 0:4], labels[9, 9], labels[10, 10] = 1, 7, 9
+    told = outline_refusal(save_labels(tmp_path / "s.png", labels), values={1: "a"})
+    assert "has values that annotations.values does not name: 7 (1 px), 9 (1 px)." in told
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64])
+def test_values_may_be_stored_in_any_type(tmp_path, kind):
+    labels = np.zeros((SIZE.height, SIZE.width), kind)
+    labels[0:4, 0:4], labels[8:10, 0:4] = 1, 2
+    assert classes_of(tmp_path, labels, {1: "a", 2: "b"}, "s.tif") == [
+        ("a", 16, "value 1, part 1"), ("b", 8, "value 2, part 1"),
+    ]  # fmt: skip
+    assert len(read_outlines(tmp_path / "s.tif", unlabelled="n").annotations) == 2
+
+
+def test_values_below_0_are_background_unless_they_are_named(tmp_path):
+    labels = np.zeros((SIZE.height, SIZE.width), np.int16)
+    labels[0:4, 0:4], labels[8:10, 0:4], labels[20:30, 0:4] = 1, 2, -1
+    path = save_labels(tmp_path / "s.tif", labels)
+    assert [each.geometry.area for each in read_outlines(path, unlabelled="n").annotations] == [16, 8]
+    assert classes_of(tmp_path, labels, {1: "a", 2: "a", -1: "ignore"}, "s.tif")[2] == (
+        "ignore",
+        40,
+        "value -1, part 1",
+    )
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_values_that_are_no_whole_numbers_are_refused(tmp_path, value):
+    labels = np.zeros((SIZE.height, SIZE.width), np.float32)
+    labels[3, 3] = value
+    assert "no whole numbers" in outline_refusal(save_labels(tmp_path / "s.tif", labels))
+
+
+def test_a_label_image_of_several_pages_is_refused(tmp_path):
+    pages = np.zeros((3, SIZE.height, SIZE.width), np.uint8)
+    tifffile.imwrite(tmp_path / "s.tif", pages, photometric="minisblack")
+    assert "has 3 pages, of which each could be meant" in outline_refusal(tmp_path / "s.tif")

@@ -121,6 +121,46 @@ def test_discarded_labels_are_not_drawn(tmp_path):
     assert not mask.any()
 
 
+REGION = {"region": ["Region*"]}
+
+
+def test_nothing_outside_of_an_annotated_region_counts(tmp_path):
+    region = Polygon([(10, 10), (50, 10), (50, 50), (10, 50)], [[(20, 20), (30, 20), (30, 30), (20, 30)]])
+    mask, summary = drawn(tmp_path, (region, "Region*"), box(40, 40, 60, 45), box(22, 22, 26, 26), **REGION)
+    expected = np.full((80, 100), 2, np.uint8)
+    expected[10:50, 10:50] = 0
+    expected[20:30, 20:30] = 2
+    expected[40:45, 40:60] |= 1
+    expected[22:26, 22:26] |= 1
+    np.testing.assert_array_equal(mask, expected)
+    assert summary.pixels == {"a": 116, "ignore": 8000 - 1500}
+
+
+def test_regions_are_united_and_blocks_that_nothing_touches_do_not_count(tmp_path):
+    regions = [(box(0, 0, 10, 10), "Region*"), (box(5, 0, 20, 10), "Region*"), (box(3, 3, 5, 5), "blur")]
+    mask, summary = drawn(tmp_path, *regions, block=16, ignore=["blur"], **REGION)
+    assert (mask[0:10, 0:20] == 0).sum() == 200 - 4
+    assert (mask == 2).sum() == summary.pixels["ignore"] == 8000 - 196
+
+
+def test_without_a_region_everything_counts_and_a_class_may_take_the_label(tmp_path):
+    mask, _ = drawn(tmp_path, box(0, 0, 5, 5), **REGION)
+    assert mask.sum() == 25
+    mask, summary = drawn(tmp_path, (box(0, 0, 5, 5), "Region*"), classes={"a": ["Region*"]}, **REGION)
+    assert summary.pixels == {"a": 25, "ignore": 0}
+
+
+@pytest.mark.parametrize("count", [7, 8, 15, 16, 30, 31])
+def test_any_number_of_classes_has_room_for_what_is_ignored_and_for_regions(tmp_path, count):
+    classes = {f"c{number:02}": [f"c{number:02}"] for number in range(count)}
+    last = f"c{count - 1:02}"
+    shapes = [(box(0, 0, 9, 9), "Region*"), (box(0, 0, 3, 3), last), (box(3, 0, 5, 1), "blur")]
+    mask, summary = drawn(tmp_path, *shapes, classes=classes, ignore=["blur"], **REGION)
+    assert (summary.pixels[last], summary.pixels["ignore"]) == (9, 8000 - 81 + 2)
+    assert mask[0, 0] == 1 << (count - 1)
+    assert mask[79, 99] == 1 << count
+
+
 # The step
 
 
@@ -244,3 +284,69 @@ def test_more_outlines_than_a_batch_are_all_drawn(tmp_path):
     assert len(annotations) > 4096
     assert summary.pixels == {"a": 6 * len(corners), "b": 300 * 260, "ignore": 0}
     assert list(tmp_path.iterdir()) == [tmp_path / "m.tif"]
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (
+            [{"type": "Feature", "geometry": None, "properties": {}}],
+            "of its 1 outline(s) none can be drawn; the first, ",
+        ),
+        (
+            [feature(box(5, 5, 9, 9), "")],
+            "of its 1 outline(s) none can be drawn; the first, feature 1: has no class",
+        ),
+        ([feature(box(300, 5, 310, 9), "a")], "of its 1 outline(s) none covers a pixel of the 100 x 80."),
+        ([feature(box(5.1, 5.1, 5.2, 5.2), "a")], "of its 1 outline(s) none covers a pixel of the 100 x 80."),
+    ],
+)
+def test_a_slide_of_whose_outlines_none_can_be_used_is_no_background(tmp_path, features, told):
+    project(tmp_path, features)
+    with pytest.raises(AnnotationError) as caught:
+        run(tmp_path)
+    assert f"{tmp_path}/s1.geojson (slide s1): {told}" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_objects_of_kinds_that_are_not_asked_for_are_told_if_they_are_all_there_is(tmp_path):
+    cell = feature(box(5, 5, 9, 9), "a")
+    cell["properties"]["objectType"] = "detection"
+    project(tmp_path, [cell])
+    with pytest.raises(AnnotationError) as caught:
+        run(tmp_path)
+    assert (
+        "(slide s1): holds nothing but objects that annotations.objects does not name: 1 of the kind detection"
+        in str(caught.value)
+    )
+    run(tmp_path, annotations=Annotations(objects=["detection"]))
+
+
+def test_one_outline_that_can_be_used_and_an_empty_file_are_enough(tmp_path):
+    project(tmp_path, [feature(box(5, 5, 9, 9), ""), feature(box(20, 20, 24, 24), "a")])
+    run(tmp_path)
+    project(tmp_path, [])
+    assert recorded_outlines(run(tmp_path) / "s1.outlines.parquet").empty
+
+
+def test_outlines_that_lie_beside_the_region_of_a_slide_are_no_mistake(tmp_path):
+    project(tmp_path, [feature(box(5, 5, 9, 9), "a")], ['s1,s1.tif,s1.geojson,train,"50,40,30,30"'])
+    run(tmp_path)
+
+
+def test_qupaths_own_labels_for_regions_and_for_what_does_not_count_need_no_key(tmp_path):
+    shapes = [(box(0, 0, 50, 80), "Region*"), (box(0, 0, 10, 10), "Ignore*"), (box(20, 20, 30, 30), "a")]
+    project(tmp_path, [feature(shape, label) for shape, label in shapes])
+    out = run(tmp_path, annotations=Annotations())
+    with open_raster(out / "s1.tif") as raster:
+        mask = raster.read()[0]
+    assert ((mask == 4).sum(), (mask == 1).sum()) == (4000 + 100, 100)
+    assert recorded_outlines(out / "s1.outlines.parquet")["class"].tolist() == ["ignore", "a"]
+
+
+def test_a_region_may_be_known_by_its_name(tmp_path):
+    named = feature(box(0, 0, 50, 80), "")
+    named["properties"]["name"] = "Region*"
+    project(tmp_path, [named, feature(box(20, 20, 30, 30), "a")])
+    with open_raster(run(tmp_path) / "s1.tif") as raster:
+        assert (raster.read()[0] == 4).sum() == 4000

@@ -280,6 +280,19 @@ def test_random_places_and_tiles_at_places_of_their_own_exclude_each_other(keys)
         TileSet(scale="full", at="anywhere")
 
 
+def test_tiles_of_which_no_pixel_counts_are_left_out(cut, project):
+    file, gland = project.sheet.parent / "b1.geojson", outline("gland", box(0, 0, 20, 20))
+    file.write_text(json.dumps([gland]))
+    everywhere = {place for place in places(cut("b", size=32, min_tissue=0)) if place[0] == "b1"}
+    file.write_text(json.dumps([gland, outline("Region*", box(0, 0, 70, 40))]))
+    path = cut("b", size=32, min_tissue=0, scattered=20)
+    found = {place for place in places(path) if place[0] == "b1" and place[1] != "scattered"}
+    assert found == {place for place in everywhere if place[2] < 70 and place[3] < 40}
+    assert found < everywhere
+    assert scattered(path)
+    assert all(x < 70 and y < 40 for x, y in scattered(path))
+
+
 def test_the_table_says_which_classes_count_in_which_slide(cut):
     table = read_table([TrainingShard(cut("a")), TrainingShard(cut("x1"))], CLASSES)
     assert table.labelled[table.slide == "a1"].all()

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tilewright.project.config.base import Edge, Name, Section, Share, UserPath
+from tilewright.project.config.base import IGNORE, Edge, Name, Section, Share, UserPath
 from tilewright.project.folders import Layout
 
 TilesAt = Literal["grid", "random"]
+ObjectKind = Literal["annotation", "detection", "cell", "nucleus"]
 PixelRule = Literal["center", "all_touched"]
 Resampling = Literal["area", "bicubic"]
 
@@ -52,12 +53,38 @@ class Annotations(Section):
     pixel_rule: PixelRule = Field(
         "center", description="Pixels that an outline covers: those whose centre lies inside, or all that it touches."
     )
-    unlabelled: str | None = Field(None, description="Label given to outlines without one; none: they are reported.")
-    ignore: list[str] = Field([], description="Labels whose pixels count neither in the loss nor in the metrics.")
+    objects: list[ObjectKind] = Field(
+        ["annotation"],
+        min_length=1,
+        description="Objects of QuPath that are outlines: annotations, detections, cells, the nuclei of cells. What "
+        "says nothing of its kind is an annotation; tiles and cores of arrays never are outlines.",
+    )
+    unlabelled: str | None = Field(
+        None,
+        description="Label given to outlines without one; none: they are reported. One that holds other outlines is a "
+        "frame and gets none.",
+    )
+    values: dict[int, str] = Field(
+        {},
+        description="Labels of the values of label images whose values are classes, such as {1: tumor, 255: ignore}; "
+        "ignore: pixels that do not count. none: each value is an object.",
+    )
+    region: list[str] = Field(
+        ["Region*"],
+        description="Labels of the regions that are annotated: where a slide has any, nothing outside of them counts.",
+    )
+    ignore: list[str] = Field(
+        ["Ignore*"], description="Labels whose pixels count neither in the loss nor in the metrics."
+    )
     discard: list[str] = Field([], description="Labels that are left out on purpose.")
     rle_order: Literal["column_major", "row_major"] = Field(
         "column_major", description="Pixel order of run-length-encoded outlines (csv)."
     )
+
+    @property
+    def ignored(self) -> list[str]:
+        """Labels whose pixels do not count, those of values of label images among them."""
+        return [*self.ignore, *({IGNORE} & set(self.values.values()))]
 
 
 class Limits(Section):
