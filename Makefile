@@ -32,9 +32,9 @@ demo: $(INSTALLED)
 	$(BIN)/snakemake --cores all
 	@echo
 	@echo "Done. Open:"
-	@ls -d results/submission/*.csv | sed 's/^/  submission  /'
-	@ls -d results/report/overlays* 2>/dev/null | sed 's/^/  overlays    /'
-	@echo "  report      results/report/index.html"
+	@ls -d results/demo/submission/*.csv | sed 's/^/  submission  /'
+	@ls -d results/demo/report/overlays* 2>/dev/null | sed 's/^/  overlays    /'
+	@echo "  report      results/demo/report/index.html"
 
 test: $(INSTALLED)
 	$(TESTS)

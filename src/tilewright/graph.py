@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.project.bundled import Bundled
+from tilewright.project.claim import claim, refuse_others
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
@@ -72,10 +73,12 @@ class Graph:
     Attributes:
         project: config, sheet and folds.
         places: where everything lies.
+        files: the config files.
     """
 
     project: Project
     places: Places
+    files: Sequence[Path] = ()
 
     @classmethod
     def load(cls, values: Mapping[str, Any], files: Iterable[str | Path] = ()) -> "Graph":
@@ -86,10 +89,18 @@ class Graph:
             files: the files it came from, for line numbers.
 
         Raises:
-            UserError: everything that is wrong with the config, or with the sheet.
+            UserError: everything that is wrong with the config, or with the sheet; or the results that are there are of
+                other slides.
         """
-        config = parse_config(values, [Path(file) for file in files])
-        return cls(project_of(config), Places.of(config.pathvars))
+        paths = [Path(file) for file in files]
+        config = parse_config(values, paths)
+        graph = cls(project_of(config), Places.of(config.pathvars), paths)
+        refuse_others(graph.places, paths, graph.project.sheet)
+        return graph
+
+    def claim(self) -> None:
+        """Write down that the folder of results is this project's."""
+        claim(self.places, self.files, self.project.sheet)
 
     def order(self, rule: str) -> Callable[[Any], str]:
         """A function that writes the order of a job, if there is none like it, and gives its path."""

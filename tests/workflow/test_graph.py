@@ -37,6 +37,18 @@ def test_a_second_run_does_nothing(finished):
     assert finished.jobs() == {}
 
 
+def test_a_config_of_other_slides_does_not_write_over_the_results(graph):
+    path = graph.project.sheet
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"other_{row}" for row in rows)]) + "\n")
+    code, printed = graph.attempt("-n")
+    assert code != 0
+    assert "results/: holds results of " in printed
+    assert "which has no slide in common with" in printed
+    assert "Traceback" not in printed
+    assert graph.attempt("-n", "--config", "pathvars={results: results/others}")[0] == 0
+
+
 def test_a_training_loads_tiles_with_the_threads_that_it_is_given(graph):
     for given, workers in (("1", "0"), ("2", "1")):
         printed = graph.run("-n", "-p", "--forcerun", "train", "--set-threads", f"train={given}")

@@ -63,7 +63,7 @@ def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: L
     for first in range(0, len(waiting), TOGETHER):
         yield _outlines(*_without_frames(waiting[first : first + TOGETHER], frames, path), path, options, seen)
     if left_out:
-        yield Outlines((), (_left_out(left_out, path),))
+        yield Outlines((), (_left_out(left_out, path),), dict(left_out))
 
 
 def _asked_for(drafts: Iterable[Draft], options: Annotations, left_out: Counter[str]) -> Iterator[tuple[int, Draft]]:

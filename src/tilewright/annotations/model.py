@@ -1,5 +1,6 @@
 """What an outline is, before and after its geometry was checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -78,7 +79,13 @@ class Outlines:
     """The outlines of one slide and what was wrong with them.
 
     Each outline of the file is in one of both, or in both.
+
+    Attributes:
+        annotations: the outlines.
+        findings: what was wrong.
+        left_out: how many objects there are of each kind that is not asked for.
     """
 
     annotations: tuple[Annotation, ...]
     findings: tuple[Finding, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from tilewright.check.proposal import Choice, Machine, Plan, planned
 from tilewright.check.survey import survey
 from tilewright.project.config import DEFAULT_LIMITS, Network
 from tilewright.project.configfile import parse_config
+from tilewright.project.folders import valid_name
 from tilewright.project.rows import NO_CLASS
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.atomic import write_new
@@ -61,7 +62,7 @@ def plan(
         remedy = "Give the column group more values, or cut a slide into parts by the column region."
         raise UserError(Problem(str(sheet), what, remedy))
     found = planned(facts, _machine(), minutes)
-    text = rendered(found, sheet, data)
+    text = rendered(found, sheet, data, valid_name(out.stem))
     parse_config(yaml.safe_load(text))
     write_new(out, text)
     if unknown := sorted({name for row in rows for name in row.labelled} - found.classes.keys() - {NO_CLASS}):
@@ -96,18 +97,19 @@ def _rate(device: str) -> float:
         torch.set_num_threads(threads)
 
 
-def rendered(found: Plan, sheet: Path, data: Path | None) -> str:
+def rendered(found: Plan, sheet: Path, data: Path | None, name: str) -> str:
     """The plan as YAML, with the reason beside each value."""
-    return "".join(f"{line}\n" for part in (_of_slides(found, sheet, data), _of_models(found)) for line in part)
+    return "".join(f"{line}\n" for part in (_of_slides(found, sheet, data, name), _of_models(found)) for line in part)
 
 
-def _of_slides(found: Plan, sheet: Path, data: Path | None) -> Iterator[str]:
+def _of_slides(found: Plan, sheet: Path, data: Path | None, name: str) -> Iterator[str]:
     """What is found, and how slides are prepared."""
     yield "# Written by `tilewright plan`: a proposal, to be edited. Every key: config/README.md."
     yield ""
     yield f"sheet: {_text(str(sheet))}"
     if data:
         yield f"data: {_text(str(data))}"
+    yield f"pathvars: {{results: {_text(f'results/{name}')}}}  # a folder of its own"
     yield ""
     yield "classes:"
     for name, labels in found.classes.items():

@@ -232,6 +232,8 @@ def _annotations(facts: Facts) -> dict[str, Choice]:
     ignored = [label for label in facts.marked if label.lower().startswith(IGNORE)]
     others = [label for label in facts.marked if label not in (*ignored, *Annotations().region)]
     found = {}
+    if facts.objects:
+        found["objects"] = Choice([*facts.objects], "they have classes, and annotations have none")
     if facts.unlabelled:
         found["unlabelled"] = Choice(NO_LABEL, "some outlines have no label")
     if facts.rle_order:

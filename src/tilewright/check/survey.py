@@ -4,6 +4,7 @@ Outlines are read once, a batch at a time; of each a few numbers are kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from scipy.spatial import cKDTree
 from tilewright.annotations import stream_outlines
 from tilewright.check.pixelorder import BARE, Order, likely_order
 from tilewright.pixels.grid import Size, Window
-from tilewright.project.config import Annotations, Limits, Tissue
+from tilewright.project.config import Annotations, Limits, ObjectKind, Tissue
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import Problem, TilewrightError, UserError, raise_all
 from tilewright.runtime.progress import track
@@ -28,6 +29,8 @@ NEIGHBOURS = 5
 """Outlines around one that are looked at for those that touch it."""
 TOUCHING = 2.0
 """Pixels between outlines that would be one object in a mask."""
+OTHER_KINDS: tuple[ObjectKind, ...] = ("detection", "cell")
+"""Kinds of objects that may be outlines where annotations are none."""
 LOOKED_AT, SQUARE = 24, 256
 """Squares of a slide that are looked at, and their edge in pixels."""
 
@@ -52,6 +55,7 @@ class Facts:
     Attributes:
         labels: by label, the most frequent first; without those that ``is_marked`` as no object.
         marked: labels that are marked so.
+        objects: QuPath's kinds of objects that are outlines, where annotations are none; None: annotations are.
         unlabelled: whether outlines without a label are among them, as ``NO_LABEL``.
         rle_order: the order of run lengths in which objects hang together best; None: there are none.
         covered: share of all pixels that is outlined, overlaps counted twice.
@@ -65,6 +69,7 @@ class Facts:
 
     labels: Mapping[str, LabelFacts]
     marked: Sequence[str]
+    objects: Sequence[ObjectKind] | None
     unlabelled: bool
     rle_order: Order | None
     covered: float
@@ -111,7 +116,8 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     if not any(row.role == "train" for row in training):
         what = "no slide of the sheet has the role train."
         raise UserError(Problem("plan", what, "Give slides with outlines the role train."))
-    order = likely_order(training, limits)
+    order, kinds = likely_order(training, limits), _kinds(training, limits)
+    options = Annotations(unlabelled=BARE, rle_order=order or "column_major", objects=list(kinds or ("annotation",)))
     outlined: list[_Outlined] = []
     looks: list[float] = []
     sizes: list[Size] = []
@@ -124,7 +130,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
                 mpp.append(slide.frame.mpp)
                 looks.append(_tissue_share(slide))
                 if row.annotations:
-                    outlined.append(_outlines(row, slide, order, limits))
+                    outlined.append(_outlines(row, slide, options, limits))
         except TilewrightError as error:
             problems += error.problems
     raise_all(UserError, problems)
@@ -140,6 +146,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
         labels=_by_label(objects),
         marked=sorted({label for each in outlined for label in each.labels if is_marked(label)}),
         unlabelled=any(each.bare for each in outlined),
+        objects=kinds,
         rle_order=order,
         covered=_covered(objects, sizes),
         touching=_touching(objects),
@@ -151,11 +158,30 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     )
 
 
-def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _Outlined:
+def _kinds(rows: Sequence[Row], limits: Limits) -> Sequence[ObjectKind] | None:
+    """The kinds of objects that have classes in the first file that holds others than annotations alone."""
+    options = Annotations(unlabelled=BARE)
+    for row in rows:
+        if row.annotations is None:
+            continue
+        with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
+            others: dict[str, int] = {}
+            labels: set[str] = set()
+            for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
+                labels |= {each.label for each in batch.annotations if not is_marked(each.label)}
+                others |= batch.left_out
+                if labels - {BARE}:
+                    return None
+            found: list[ObjectKind] = [kind for kind in OTHER_KINDS if kind in others]
+            if labels or found:
+                return found or None
+    return None
+
+
+def _outlines(row: Row, slide: Slide, options: Annotations, limits: Limits) -> _Outlined:
     assert row.annotations, "asked for slides with outlines"
     labels: list[str] = []
     parts: list[Floats] = []
-    options = Annotations(unlabelled=BARE, rle_order=order or "column_major")
     for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
         labels += [each.label for each in batch.annotations]
         shapes = np.array([each.geometry for each in batch.annotations], object)

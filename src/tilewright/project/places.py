@@ -62,6 +62,10 @@ class Places:
         """What a job works by, named by its content."""
         return f"{self.results}/.orders/{rule}/{digest}.json"
 
+    def claim(self) -> str:
+        """Whose results these are: the configs and the slides of the last run."""
+        return f"{self.results}/.run.json"
+
     def log(self, job: str) -> str:
         """Messages of a job, such as ``predict/{model}/{shard}``."""
         return f"{self.logs}/{job}.log"

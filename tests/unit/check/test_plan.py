@@ -86,6 +86,20 @@ def test_outlines_without_a_label_are_drawn_by_the_plan(planned, project, capsys
     assert "has no class" not in capsys.readouterr().out
 
 
+def test_a_plan_has_a_folder_of_results_of_its_own_and_draws_what_is_outlined(planned, project, capsys):
+    for path in project.sheet.parent.glob("*.geojson"):
+        features = json.loads(path.read_text())
+        for feature in features["features"] if isinstance(features, dict) else features:
+            feature["properties"]["objectType"] = "detection"
+        path.write_text(json.dumps(features))
+    planned()
+    config = read_config(project.folder / "plan.yaml")
+    assert config.pathvars == {"results": "results/plan"}
+    assert config.annotations.objects == ["detection"]
+    check(config=project.folder / "plan.yaml")
+    assert "0 errors" in capsys.readouterr().out
+
+
 def test_names_in_the_column_labelled_that_are_no_classes_of_the_plan_are_told(planned, project, capsys):
     rename(project, gland="Tumor cell")
     project.write_sheet([{**row, "labelled": "vessel;gland"} for row in project.rows()])

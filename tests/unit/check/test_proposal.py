@@ -12,7 +12,7 @@ def facts(diameters=(40.0,), **changes):
     """Ten slides of 4,096 pixels with some outlines of one label each."""
     found = {
         "labels": {"gland": LabelFacts(np.array(diameters, float), 10)},
-        "marked": [], "unlabelled": False, "rle_order": None, "covered": 0.1, "touching": 0.0,
+        "marked": [], "objects": None, "unlabelled": False, "rle_order": None, "covered": 0.1, "touching": 0.0,
         "sizes": [Size(4096, 4096)] * 10, "mpp": None, "tissue": [0.5] * 10, "groups": 10, "tests": 0,
     }  # fmt: skip
     return Facts(**{**found, **changes})
@@ -136,7 +136,9 @@ def test_labels_become_names_that_files_may_have():
 
 def test_outlines_are_read_as_they_were_for_the_plan():
     assert plan().annotations == {}
-    found = plan(marked=["Ignore*", "Region*", "ignore me*"], unlabelled=True, rle_order="row_major").annotations
+    found = plan(
+        marked=["Border*", "Ignore*", "Region*", "ignore me*"], unlabelled=True, rle_order="row_major"
+    ).annotations
     assert {key: choice.value for key, choice in found.items()} == {
-        "unlabelled": "object", "rle_order": "row_major", "ignore": ["Ignore*", "ignore me*"], "discard": ["Region*"],
+        "unlabelled": "object", "rle_order": "row_major", "ignore": ["Ignore*", "ignore me*"], "discard": ["Border*"],
     }  # fmt: skip

@@ -99,6 +99,33 @@ def test_outlines_without_a_label_are_told(project):
     assert not outlined(project, ("object", box(20, 20, 40, 40))).unlabelled
 
 
+@pytest.mark.parametrize(
+    ("others", "annotated", "kinds"),
+    [
+        (["detection"], [], ["detection"]),
+        (["cell", "detection", "tile"], [], ["detection", "cell"]),
+        (["detection"], ["Region*"], ["detection"]),
+        (["detection"], [""], ["detection"]),
+        (["detection"], ["gland"], None),
+        ([], [""], None),
+        (["tile"], ["gland"], None),
+    ],
+)
+def test_objects_that_have_classes_where_annotations_have_none_are_what_is_outlined(project, others, annotated, kinds):
+    def feature(label, kind, place):
+        properties = {"classification": {"name": label}} if label else {}
+        geometry = mapping(box(place, 20, place + 8, 30))
+        return {"type": "Feature", "geometry": geometry, "properties": {**properties, "objectType": kind}}
+
+    drawn = [feature(label, "annotation", 10) for label in annotated]
+    drawn += [feature("vessel", kind, 30 + 10 * place) for place, kind in enumerate(others)]
+    for path in project.sheet.parent.glob("*.geojson"):
+        path.write_text(json.dumps(drawn))
+    found = surveyed(project)
+    assert found.objects == kinds
+    assert ("vessel" in found.labels) == bool(kinds)
+
+
 @pytest.mark.parametrize(("order", "encode"), [("row_major", encode_row_major), ("column_major", encode_column_major)])
 def test_the_order_of_run_lengths_is_that_in_which_objects_hang_together(project, order, encode):
     rows = [row for row in project.rows() if row["role"] == "train"]

@@ -30,6 +30,7 @@ from tilewright.project.config.data import (
     LayoutByName,
     LayoutUse,
     Limits,
+    ObjectKind,
     PixelClass,
     PixelRule,
     Scale,
@@ -62,8 +63,8 @@ from tilewright.project.places import FINAL, part_of
 __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
     "ClassName", "Config", "Credits", "Dialect", "Edge", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse",
-    "Limits", "LossName", "Model", "Name", "Network", "PixelClass", "PixelRule", "Predictions", "Pseudo", "Report",
-    "Scale", "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt",
+    "Limits", "LossName", "Model", "Name", "Network", "ObjectKind", "PixelClass", "PixelRule", "Predictions", "Pseudo",
+    "Report", "Scale", "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt",
     "Tissue", "Windows", "width_and_height",
 ]  # fmt: skip
 

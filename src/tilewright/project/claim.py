@@ -1,0 +1,56 @@
+"""Whose results a folder holds, so that a run does not mix its own with those of other slides."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tilewright.project.places import Places
+from tilewright.project.rows import Sheet
+from tilewright.runtime.atomic import write_text
+from tilewright.runtime.errors import Problem, UserError, listed
+
+
+def claim(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:
+    """Write down whose results a folder holds from now on.
+
+    Args:
+        places: where results lie.
+        configs: the config files of the run.
+        sheet: its slides.
+    """
+    content = {"configs": [str(path) for path in configs], "slides": sorted(row.slide for row in sheet)}
+    write_text(Path(places.claim()), json.dumps(content, indent=1) + "\n")
+
+
+def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:
+    """Refuse a folder whose results are all of other slides.
+
+    Args:
+        places: where results lie.
+        configs: the config files of the run.
+        sheet: its slides.
+
+    Raises:
+        UserError: the folder's last run has no slide in common with this one.
+    """
+    last = _read(Path(places.claim()))
+    known = set(last.get("slides", ()))
+    if not known or known & {row.slide for row in sheet}:
+        return
+    own, other = (" and ".join(map(str, names)) or "another config" for names in (configs, last.get("configs", ())))
+    what = f"holds results of {other} ({listed(sorted(known), 3)}), which has no slide in common with {own}."
+    remedy = (
+        f"Was --configfile forgotten? Otherwise give {own} a folder of its own by the key pathvars: "
+        f"{{results: results/NAME}}, or move {places.results}/ away."
+    )
+    raise UserError(Problem(f"{places.results}/", what, remedy))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}

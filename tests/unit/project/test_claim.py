@@ -1,0 +1,51 @@
+"""A folder of results belongs to the slides of its last run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tilewright.graph import Graph
+from tilewright.runtime.errors import UserError
+
+
+@pytest.fixture
+def load(project, monkeypatch):
+    """Loads the graph of the tiny project as a config file of a name would."""
+    monkeypatch.chdir(project.folder)
+
+    def graph(name, **changes):
+        return Graph.load({**project.config(), **changes}, [Path(name)])
+
+    return graph
+
+
+def renamed(project, old, new):
+    path = project.sheet.with_name(f"{new}.csv")
+    header, *rows = project.sheet.read_text().splitlines()
+    assert header.startswith("slide,")
+    path.write_text("\n".join([header, *(f"{new}{row}" if row.startswith(old) else row for row in rows)]) + "\n")
+    return {"sheet": str(path)}
+
+
+def test_results_of_other_slides_are_refused_with_both_configs_and_the_key(load, project):
+    load("mine.yaml").claim()
+    with pytest.raises(UserError) as caught:
+        load("demo.yaml", **renamed(project, "", "other"))
+    told = str(caught.value)
+    assert told.startswith("results/: holds results of mine.yaml (")
+    assert "which has no slide in common with demo.yaml." in told
+    assert "Was --configfile forgotten?" in told
+    assert "pathvars: {results: results/NAME}" in told
+    load("demo.yaml", **renamed(project, "", "other"), pathvars={"results": "results/demo"}).claim()
+    load("mine.yaml").claim()
+
+
+def test_one_slide_in_common_and_a_folder_of_nobody_are_enough(load, project):
+    load("mine.yaml").claim()
+    load("mine.yaml", **renamed(project, "a", "other")).claim()
+    claimed = Path("results/.run.json")
+    assert json.loads(claimed.read_text())["configs"] == ["mine.yaml"]
+    assert any(slide.startswith("othera") for slide in json.loads(claimed.read_text())["slides"])
+    claimed.write_text("{")
+    load("demo.yaml", **renamed(project, "", "third"))
