@@ -1,21 +1,19 @@
 """Files of outlines as text, tables and JSON, with errors that name the line.
 
-Files may be gzipped. What is read once and asked for by many slides (a table, a COCO file) is kept until the next file.
+Files may be gzipped.
 """
 
 import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.project.config import Limits
-from tilewright.project.rows import IMAGE_SUFFIXES
-from tilewright.runtime.errors import AnnotationError, Problem, nearest_name
+from tilewright.runtime.errors import AnnotationError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,30 +116,8 @@ def valid_json(path: Path, first_line: int = 1, first_column: int = 0) -> Iterat
         raise AnnotationError(Problem(str(path), "holds a number of thousands of digits.")) from error
 
 
-def load_json(path: Path, limits: Limits) -> Any:
-    """Parse a JSON file; the last one is kept, for the next slide of a file that holds many."""
-    stat = path.stat() if path.is_file() else None
-    return _load_json(path, limits, stat and (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=1)
-def _load_json(path: Path, limits: Limits, _stamp: tuple[int, int] | None) -> Any:
-    return parse_json(read_bytes(path, limits), path)
-
-
-def forget() -> None:
-    """Let go of the file that was kept."""
-    _load_json.cache_clear()
-
-
 def load_table(path: Path) -> "pd.DataFrame":
     """A csv or tsv as text, with its header in lower case; an empty cell is an empty text."""
-    stat = path.stat() if path.is_file() else None
-    return _load_table(path, stat and (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=1)
-def _load_table(path: Path, _stamp: tuple[int, int] | None) -> "pd.DataFrame":
     import pandas as pd  # takes longer to load than most files take to read
 
     separator = "\t" if suffix_of(path) == ".tsv" else ","
@@ -155,29 +131,6 @@ def _load_table(path: Path, _stamp: tuple[int, int] | None) -> "pd.DataFrame":
             Problem(str(path), f"is no readable table ({reason}).", "Export the file again.")
         ) from error
     return table.rename(columns=lambda name: str(name).strip().lower())
-
-
-def names_slide(value: object, slide: str) -> bool:
-    """Whether an id or file name in a file of outlines means the slide."""
-    return slide in (str(value), bare_name(value))
-
-
-def bare_name(value: object) -> str:
-    """An id, or a file name without folder and image suffix."""
-    name = str(value).replace("\\", "/").rsplit("/", 1)[-1]
-    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
-
-
-def no_outlines(path: Path, slide: str, ids: Iterable[object]) -> AnnotationError:
-    """The error for a file that holds other slides only."""
-    known = list(dict.fromkeys(bare_name(value) for value in ids))
-    match = nearest_name(slide, known)
-    remedy = f'Nearest id there: "{match}".' if match else f"Ids there: {_shortened(known)}."
-    return AnnotationError(Problem(str(path), f"holds no outlines of slide {slide}.", remedy))
-
-
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
 
 
 def lines(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -13,10 +13,11 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from tilewright.annotations import stream_outlines
+from tilewright.annotations import Outlines, stream_outlines
 from tilewright.annotations.files import suffix_of
 from tilewright.pixels.grid import Size, Window
 from tilewright.project.config import Annotations, Limits, Tissue
+from tilewright.project.naming import Identity, Namesake, namesakes
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import Problem, TilewrightError, UserError, raise_all
 from tilewright.runtime.progress import track
@@ -24,6 +25,8 @@ from tilewright.slides import Slide, open_slide
 
 Floats = NDArray[np.float64]
 Order = Literal["column_major", "row_major"]
+Alike = Mapping[str, Sequence[Namesake]]
+"""Of each slide the others that an id in its file of outlines might mean."""
 ORDERS: tuple[Order, ...] = get_args(Order)
 NO_LABEL = "object"
 """The label that outlines without one are given."""
@@ -118,7 +121,8 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     if not any(row.role == "train" for row in training):
         what = "no slide of the sheet has the role train."
         raise UserError(Problem("plan", what, "Give slides with outlines the role train."))
-    order = _rle_order(training, limits)
+    alike = namesakes(rows, "annotations")
+    order = _rle_order(training, alike, limits)
     outlined: list[_Outlined] = []
     looks: list[float] = []
     sizes: list[Size] = []
@@ -131,7 +135,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
                 mpp.append(slide.frame.mpp)
                 looks.append(_tissue_share(slide))
                 if row.annotations:
-                    outlined.append(_outlines(row, slide, order, limits))
+                    outlined.append(_outlines(row, alike, slide, order, limits))
         except TilewrightError as error:
             problems += error.problems
     raise_all(UserError, problems)
@@ -158,12 +162,11 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     )
 
 
-def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _Outlined:
-    assert row.annotations, "asked for slides with outlines"
+def _outlines(row: Row, alike: Alike, slide: Slide, order: Order | None, limits: Limits) -> _Outlined:
     labels: list[str] = []
     parts: list[Floats] = []
     options = Annotations(unlabelled=_BARE, rle_order=order or "column_major")
-    for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
+    for batch in _batches(row, alike, slide, options, limits):
         labels += [each.label for each in batch.annotations]
         shapes = np.array([each.geometry for each in batch.annotations], object)
         centres = shapely.centroid(shapes)
@@ -176,23 +179,28 @@ def _outlines(row: Row, slide: Slide, order: Order | None, limits: Limits) -> _O
     return _Outlined(named, x[inside], y[inside], 2 * np.sqrt(area[inside] / np.pi), _BARE in kept)
 
 
-def _rle_order(rows: Sequence[Row], limits: Limits) -> Order | None:
+def _rle_order(rows: Sequence[Row], alike: Alike, limits: Limits) -> Order | None:
     """The order in which the first run lengths give the shorter outlines: in the other one pixels lie scattered."""
     tables = (row for row in rows if row.annotations and suffix_of(row.annotations) in TABLES)
     for row in tables:
         with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
-            lengths = {order: _length(row, slide, order, limits) for order in ORDERS}
+            lengths = {order: _length(row, alike, slide, order, limits) for order in ORDERS}
             if any(lengths.values()):
                 return min(ORDERS, key=lambda order: lengths[order])
     return None
 
 
-def _length(row: Row, slide: Slide, order: Order, limits: Limits) -> float:
+def _length(row: Row, alike: Alike, slide: Slide, order: Order, limits: Limits) -> float:
     """The length of all outlines of a slide."""
-    assert row.annotations, "asked for slides with outlines"
     options = Annotations(unlabelled=_BARE, rle_order=order)
-    batches = stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits)
+    batches = _batches(row, alike, slide, options, limits)
     return sum(float(shapely.length(one.geometry)) for batch in batches for one in batch.annotations)
+
+
+def _batches(row: Row, alike: Alike, slide: Slide, options: Annotations, limits: Limits) -> Iterator[Outlines]:
+    assert row.annotations, "asked for slides with outlines"
+    who = Identity(row.slide, row.image, alike.get(row.slide, ()))
+    return stream_outlines(row.annotations, who, slide.frame.image, options, limits)
 
 
 def _by_label(outlined: Iterable[_Outlined]) -> dict[str, LabelFacts]:

@@ -3,12 +3,11 @@
 In: a folder of a data set. Out: parts of the records of a slide sheet. Imports nothing heavy.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NoReturn, cast
 
-from tilewright.project.rows import IMAGE_SUFFIXES
+from tilewright.project.naming import IMAGE_SUFFIXES, valid_name
 from tilewright.runtime.errors import Problem, UserError
 
 Layout = Literal["kidney", "vasculature", "sartorius", "dsb2018", "qupath"]
@@ -35,14 +34,9 @@ def images_in(folder: Path) -> Iterable[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file())
 
 
-def name_of(image: Path) -> str:
-    """The name of an image without the ending."""
-    return image.name.removesuffix(image.suffix)
-
-
-def valid_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name that the sheet takes, with underscores for what it does not."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip("_.-") or "unnamed"
+    return valid_name(name) or "unnamed"
 
 
 def relative(path: Path, folder: Path) -> str:

@@ -12,14 +12,13 @@ from tilewright.project.folders import (
     Layout,
     Record,
     images_in,
-    name_of,
     refuse,
     relative,
     rows_of,
+    safe_name,
     train_and_test,
-    valid_name,
 )
-from tilewright.project.rows import IMAGE_SUFFIXES
+from tilewright.project.naming import IMAGE_SUFFIXES, bare_name, stems, unique_names
 from tilewright.project.vasculature import vasculature
 from tilewright.runtime.errors import Problem, UserError
 
@@ -48,7 +47,7 @@ def _kidney(folder: Path) -> list[Record]:
     records = []
     extra = [("extra", image) for image in images_in(folder / "extra")]
     for place, image in [*train_and_test(folder, "kidney", ".tiff"), *extra]:
-        name = name_of(image)
+        name = bare_name(image.name)
         beside = next((file for suffix in OUTLINES if (file := image.parent / f"{name}{suffix}").is_file()), None)
         outlines = relative(beside, folder) if beside else encoded.get(name, "")
         role = "external" if place == "extra" else "train" if place == "train" or outlines else "test"
@@ -56,7 +55,7 @@ def _kidney(folder: Path) -> list[Record]:
         known = {"group": patient, "source": patient} if patient else {"source": "extra"} if place == "extra" else {}
         anatomy = image.parent / f"{name}-anatomical-structure.json"
         records.append({
-            "slide": valid_name(name), "image": relative(image, folder), "role": role, "annotations": outlines, **known,
+            "slide": safe_name(name), "image": relative(image, folder), "role": role, "annotations": outlines, **known,
             **({"anatomy": relative(anatomy, folder)} if anatomy.is_file() else {}),
         })  # fmt: skip
     bare = [record["slide"] for record in records if record["role"] != "test" and not record["annotations"]]
@@ -81,7 +80,7 @@ def _sartorius(folder: Path) -> list[Record]:
     records = []
     samples: dict[tuple[str, str], list[Record]] = {}
     for _, image in images:
-        cell = cells.get(name := name_of(image), {})
+        cell = cells.get(name := bare_name(image.name), {})
         role, kind = ("train", cell.get("cell_type", "") or "all") if cell else ("test", "unknown")
         record = {"slide": name, "image": relative(image, folder), "role": role, "source": kind}
         record["annotations"] = "train.csv" if cell else ""
@@ -105,7 +104,7 @@ def _dsb2018(folder: Path) -> list[Record]:
     looks: dict[str, list[Path]] = {}
     group_of = {row["id"]: row["group"] for row in rows_of(folder / "meta.csv", "id", "group")}
     for image in images:
-        looks.setdefault(valid_name(group_of.get(name_of(image), "all")), []).append(image)
+        looks.setdefault(safe_name(group_of.get(bare_name(image.name), "all")), []).append(image)
     records = []
     for look, members in sorted(looks.items()):
         trained = 0
@@ -115,7 +114,7 @@ def _dsb2018(folder: Path) -> list[Record]:
             shard = f"{look}_test" if test else f"{look}_{trained % FOLDS}"
             trained += not test
             records.append({
-                "slide": valid_name(name_of(image)), "image": relative(image, folder), "source": look,
+                "slide": safe_name(bare_name(image.name)), "image": relative(image, folder), "source": look,
                 "annotations": relative(label, folder) if label.is_file() else "",
                 "role": "test" if test else "train", "group": shard, "shard": shard,
             })  # fmt: skip
@@ -138,7 +137,7 @@ def fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int) -> N
             filled.append([])
         filled[-1] += members
         for record in members:
-            record["group"] = record["shard"] = f"{valid_name(kind)}_{len(filled) - 1:03}"
+            record["group"] = record["shard"] = f"{safe_name(kind)}_{len(filled) - 1:03}"
 
 
 def _qupath(folder: Path) -> list[Record]:
@@ -150,13 +149,14 @@ def _qupath(folder: Path) -> list[Record]:
     images = [*images_in(folder), *images_in(folder / "images")]
     if not images:
         refuse(folder, "qupath", f"images ({', '.join(IMAGE_SUFFIXES)}) in the folder itself or in images/")
-    for image in images:
+    names = unique_names([image.relative_to(folder) for image in images])
+    for image, slide in zip(images, names, strict=True):
         places = (image.parent, folder, folder / "annotations", image.parent / "annotations")
-        names = dict.fromkeys((image.name, name_of(image)))
-        files = (place / f"{name}{suffix}" for place in places for name in names for suffix in OUTLINES)
+        called = dict.fromkeys((image.name, *reversed(stems(image.name))))
+        files = (place / f"{name}{suffix}" for place in places for name in called for suffix in OUTLINES)
         outlines = next((file for file in files if file.is_file()), None)
         records.append({
-            "slide": valid_name(name_of(image)), "image": relative(image, folder),
+            "slide": slide, "image": relative(image, folder),
             "role": "train" if outlines else "test",
             "annotations": relative(outlines, folder) if outlines else "",
         })  # fmt: skip
