@@ -13,7 +13,6 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
-from tilewright.project.config import Section
 from tilewright.project.rows import Row
 
 IMAGE_SUFFIXES = (
@@ -30,7 +29,8 @@ MOST = 8
 """Namesakes of a slide that are told."""
 
 
-class Namesake(Section):
+@dataclass(frozen=True)
+class Namesake:
     """Another slide of the sheet, whose outlines lie in the same file, that the same id might mean.
 
     Attributes:
