@@ -1,18 +1,20 @@
 """Files of outlines as text, tables and JSON, with errors that name the line.
 
-Files may be gzipped.
+Files may be gzipped, or be the one file of outlines in a zip.
 """
 
 import codecs
 import gzip
 import json
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from tilewright.project.config import Limits
+from tilewright.project.zipped import only_inside, outlines_inside
 from tilewright.runtime.errors import AnnotationError, Problem
 
 if TYPE_CHECKING:
@@ -22,7 +24,9 @@ BYTES_PER_VERTEX = 64
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that tells the format, in lower case and without .gz."""
+    """The suffix that tells the format, in lower case and without .gz; of a zip with one file of outlines, theirs."""
+    if path.suffix.lower() == ".zip" and len(names := outlines_inside(path)) == 1:
+        return Path(names[0]).suffix.lower()
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
@@ -33,7 +37,7 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
         AnnotationError: the file cannot be read, or holds more than ``limits.max_vertices`` vertices could take.
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
-    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+    with _readable(path), _unpacked(path) as stream:
         data: bytes = stream.read(most + 1)
     if len(data) > most:
         raise _too_large(path, most, limits)
@@ -49,7 +53,7 @@ def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+    with _readable(path), _unpacked(path) as stream:
         left = most
 
         def read(count: int) -> str:
@@ -66,10 +70,32 @@ def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
 
 
 @contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of what is in it."""
+    match path.suffix.lower():
+        case ".gz":
+            with gzip.open(path) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        case ".zip":
+            with zipfile.ZipFile(path) as archive, _inside(archive, only_inside(path)) as stream:
+                yield stream
+        case _:
+            with path.open("rb") as stream:
+                yield stream
+
+
+def _inside(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:  # it asks for a password, or is packed in a way that is not known
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+@contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
     except UnicodeDecodeError as error:
         what = f"is not text in UTF-8 (byte {error.start})."

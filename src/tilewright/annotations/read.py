@@ -15,6 +15,7 @@ from tilewright.annotations.tables import group_table, read_run_lengths
 from tilewright.pixels.grid import Size
 from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
 from tilewright.project.naming import Identity
+from tilewright.project.zipped import only_inside
 from tilewright.runtime.errors import AnnotationError, Problem, no_such_file
 
 FORMATS = (
@@ -90,6 +91,8 @@ def _drafts(
         case ".png" | ".tif" | ".tiff":
             return read_labels(path, size)
         case suffix:
+            if suffix == ".zip":
+                only_inside(path)
             what = f'is of no known format ("{suffix}").'
             raise AnnotationError(Problem(str(path), what, FORMATS))
     return _of_shared(path, slide, size, options, limits, group, index)
