@@ -88,8 +88,7 @@ def _placed(record: Record, kin: Record | None, shards: dict[str, Record]) -> Re
     if kin is not None:
         record = record | {"group": kin.get("group") or kin["slide"]}
         if kin.get("shard"):
-            same = _role(kin) == record["role"]
-            record = record | {"shard": kin["shard"] if same else f"{record['group']}_{record['role']}"}
+            record = record | {"shard": kin["shard"]}
     shard, number = record.get("shard", ""), 1
     while (other := shards.get(shard)) and (other.get("group"), _role(other)) != (record.get("group"), record["role"]):
         number += 1

@@ -89,6 +89,8 @@ ACCENT, PARTS = (unicodedata.normalize(form, "é cran.tif") for form in ("NFC", 
         (["B/1.png", "A/1.png"], "x", "data/A/1.png", 1),
         (["B\\1.png", "C:\\data\\A\\1.png"], "x", "data/A/1.png", 1),
         (["old/B/1.png", "old/A/1.png"], "x", "data/A/1.png", 1),
+        (["old/1.png", "1.png"], "x", "data/1.png", 1),
+        (["1.jpg", "1.PNG"], "x", "1.png", 1),
         (["B/1", "A/1"], "x", "data/A/1.png", 1),
         (["2.png", "1.png"], "2", "1.png", 1),
         (["1", "2.png"], "1", "2.png", 1),
@@ -170,7 +172,10 @@ def test_the_name_of_a_file_wins_over_a_number(tmp_path):
     assert areas(path, "2", "2.png") == [square(0)]
 
 
-@pytest.mark.parametrize("image", [{"id": 5}, {"id": 5, "file_name": None}, {"id": 5, "file_name": "scan.png"}])
+@pytest.mark.parametrize(
+    "image",
+    [{"id": 5}, {"id": 5, "file_name": None}, {"id": 5, "file_name": "scan.png"}, {"id": 5, "file_name": "005.png"}],
+)
 def test_a_number_counts_where_no_file_name_means_the_slide(tmp_path, image):
     path = coco_of(tmp_path / "c.json", {"id": 4, "file_name": "x.png"}, image)
     assert areas(path, "5", "here.png") == [square(1)]

@@ -109,6 +109,7 @@ def test_what_is_not_used_is_told_and_hidden_files_are_passed_over(tmp_path, cap
         tmp_path, "a.tif", "a.geojson", "b.tif", "x.geojson", "sub/y.zip", "sub/deep/z.png", "sub/q.jsonl", "v.vsi"
     )
     folder_of(tmp_path, "._a.tif", "._x.geojson", ".hidden/h.tif", "sub/.DS_Store", "results/masks/m.tif")
+    folder_of(tmp_path, "results/masks/below/n.tif")
     (tmp_path / "results/masks/.tilewright").touch()
     assert write(tmp_path, capsys) == [
         "slides.csv: 2 slide(s), 1 with outlines",

@@ -70,6 +70,7 @@ def alike(*named):
         ([("1", "2.tif"), ("2", "1.tif")], {"1": ["2"], "2": ["1"]}),
         ([("a_b", "x.tif"), ("y", "a b.tif")], {"a_b": ["y"], "y": ["a_b"]}),
         ([("r1", "a.tif"), ("r2", "a.tif")], {}),
+        ([("r1", "a.tif"), ("r2", "a.tif"), ("b", "b/a.tif")], {"r1": ["b"], "r2": ["b"], "b": ["r1", "r2"]}),
     ],
 )
 def test_namesakes_are_slides_of_one_file_that_an_id_might_mean_alike(named, found):
