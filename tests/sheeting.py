@@ -24,6 +24,8 @@ def image(path):
 
 
 def rows_of(layout, folder, **options):
+    """The slides of a sheet that is written anew."""
+    (folder / "slides.csv").unlink(missing_ok=True)
     sheet(layout, folder, out=folder / "slides.csv", **options)
     return {row.slide: row for row in read_sheet(folder / "slides.csv", [folder], CLASSES)}
 

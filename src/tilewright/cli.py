@@ -106,7 +106,7 @@ def run_step(verb: str, order: Order, **paths: Any) -> None:
 
 def _as(kind: Any, value: Any) -> Any:
     """A value as a step takes it: texts serve as paths."""
-    if kind is Path:
+    if kind in (Path, Path | None):
         return Path(value)
     return [Path(one) for one in value] if Path in get_args(kind) else value
 

@@ -151,7 +151,7 @@ def test_paths_of_results_are_known_in_one_place():
 
 
 ALLOWED = {
-    ("project/layouts.py", ".geojson.gz"),  # outlines as users bring them
+    ("project/folders.py", ".geojson.gz"),  # outlines as users bring them
     ("training/state.py", ".safetensors"),  # the state of a training that goes on, inside the folder of its own
     ("training/state.py", "best-*.safetensors"),
 }

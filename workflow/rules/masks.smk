@@ -17,11 +17,13 @@ rule rasterize:
         limits=graph.limits,
     params:
         order=order("rasterize"),
+        index=places.index(),
         code=code("masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
     shell:
-        "tilewright rasterize --order {params.order:q} --limits {resources.limits:q} --out {output.masks:q} 2> {log:q}"
+        "tilewright rasterize --order {params.order:q} --limits {resources.limits:q} --index {params.index:q}"
+        " --out {output.masks:q} 2> {log:q}"
 
 
 rule downscale:

@@ -8,16 +8,17 @@ import shapely
 from tilewright.annotations import read_outlines
 from tilewright.pixels.grid import Frame
 from tilewright.project.config import Annotations, Limits
+from tilewright.project.naming import Identity
 from tilewright.runtime.errors import DataError, Problem
 
 
 def structure(
-    slide: str, file: Path | None, labels: Collection[str], frame: Frame, limits: Limits
+    slide: Identity, file: Path | None, labels: Collection[str], frame: Frame, limits: Limits
 ) -> shapely.Geometry | None:
     """The structures of a slide that have one of some labels, as one geometry.
 
     Args:
-        slide: name of the slide.
+        slide: what the slide is called.
         file: outlines of its structures; None: there is no such file.
         labels: names of the structures; none: no structure is asked for.
         frame: where the used part of the slide lies.
@@ -37,7 +38,7 @@ def structure(
         what = f"holds no outline with the label {' or '.join(sorted(labels))}."
         found = ", ".join(sorted({outline.label for outline in outlines})) or "none"
         remedy = f"Labels there: {found}. Correct the config, or leave the slide's anatomy empty."
-        raise DataError(Problem(f"{file} (slide {slide})", what, remedy))
+        raise DataError(Problem(f"{file} (slide {slide.slide})", what, remedy))
     whole = shapely.transform(shapely.union_all(chosen), lambda points: points - (frame.x, frame.y))
     shapely.prepare(whole)
     return whole

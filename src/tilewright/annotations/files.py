@@ -1,21 +1,21 @@
 """Files of outlines as text, tables and JSON, with errors that name the line.
 
-Files may be gzipped. What is read once and asked for by many slides (a table, a COCO file) is kept until the next file.
+Files may be gzipped, or be the one file of outlines in a zip.
 """
 
 import codecs
 import gzip
 import json
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from tilewright.project.config import Limits
-from tilewright.project.rows import IMAGE_SUFFIXES
-from tilewright.runtime.errors import AnnotationError, Problem, nearest_name
+from tilewright.project.zipped import only_inside, outlines_inside
+from tilewright.runtime.errors import AnnotationError, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,9 @@ BYTES_PER_VERTEX = 64
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that tells the format, in lower case and without .gz."""
+    """The suffix that tells the format, in lower case and without .gz; of a zip with one file of outlines, theirs."""
+    if path.suffix.lower() == ".zip" and len(names := outlines_inside(path)) == 1:
+        return Path(names[0]).suffix.lower()
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
@@ -35,7 +37,7 @@ def read_bytes(path: Path, limits: Limits) -> bytes:
         AnnotationError: the file cannot be read, or holds more than ``limits.max_vertices`` vertices could take.
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
-    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+    with _readable(path), _unpacked(path) as stream:
         data: bytes = stream.read(most + 1)
     if len(data) > most:
         raise _too_large(path, most, limits)
@@ -51,7 +53,7 @@ def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    with _readable(path), gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+    with _readable(path), _unpacked(path) as stream:
         left = most
 
         def read(count: int) -> str:
@@ -68,10 +70,32 @@ def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
 
 
 @contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, or of what is in it."""
+    match path.suffix.lower():
+        case ".gz":
+            with gzip.open(path) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        case ".zip":
+            with zipfile.ZipFile(path) as archive, _inside(archive, only_inside(path)) as stream:
+                yield stream
+        case _:
+            with path.open("rb") as stream:
+                yield stream
+
+
+def _inside(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:  # it asks for a password, or is packed in a way that is not known
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+@contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
     except UnicodeDecodeError as error:
         what = f"is not text in UTF-8 (byte {error.start})."
@@ -118,30 +142,8 @@ def valid_json(path: Path, first_line: int = 1, first_column: int = 0) -> Iterat
         raise AnnotationError(Problem(str(path), "holds a number of thousands of digits.")) from error
 
 
-def load_json(path: Path, limits: Limits) -> Any:
-    """Parse a JSON file; the last one is kept, for the next slide of a file that holds many."""
-    stat = path.stat() if path.is_file() else None
-    return _load_json(path, limits, stat and (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=1)
-def _load_json(path: Path, limits: Limits, _stamp: tuple[int, int] | None) -> Any:
-    return parse_json(read_bytes(path, limits), path)
-
-
-def forget() -> None:
-    """Let go of the file that was kept."""
-    _load_json.cache_clear()
-
-
 def load_table(path: Path) -> "pd.DataFrame":
     """A csv or tsv as text, with its header in lower case; an empty cell is an empty text."""
-    stat = path.stat() if path.is_file() else None
-    return _load_table(path, stat and (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=1)
-def _load_table(path: Path, _stamp: tuple[int, int] | None) -> "pd.DataFrame":
     import pandas as pd  # takes longer to load than most files take to read
 
     separator = "\t" if suffix_of(path) == ".tsv" else ","
@@ -155,29 +157,6 @@ def _load_table(path: Path, _stamp: tuple[int, int] | None) -> "pd.DataFrame":
             Problem(str(path), f"is no readable table ({reason}).", "Export the file again.")
         ) from error
     return table.rename(columns=lambda name: str(name).strip().lower())
-
-
-def names_slide(value: object, slide: str) -> bool:
-    """Whether an id or file name in a file of outlines means the slide."""
-    return slide in (str(value), bare_name(value))
-
-
-def bare_name(value: object) -> str:
-    """An id, or a file name without folder and image suffix."""
-    name = str(value).replace("\\", "/").rsplit("/", 1)[-1]
-    return Path(name).stem if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
-
-
-def no_outlines(path: Path, slide: str, ids: Iterable[object]) -> AnnotationError:
-    """The error for a file that holds other slides only."""
-    known = list(dict.fromkeys(bare_name(value) for value in ids))
-    match = nearest_name(slide, known)
-    remedy = f'Nearest id there: "{match}".' if match else f"Ids there: {_shortened(known)}."
-    return AnnotationError(Problem(str(path), f"holds no outlines of slide {slide}.", remedy))
-
-
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
 
 
 def lines(data: bytes) -> Iterator[tuple[int, bytes]]:

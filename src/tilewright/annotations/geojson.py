@@ -12,14 +12,19 @@ from typing import Any
 
 from tilewright.annotations.files import open_text
 from tilewright.annotations.geometry import packed
+from tilewright.annotations.ids import Id, Ids
 from tilewright.annotations.jsonstream import JsonReader
 from tilewright.annotations.model import FOUND, NUCLEUS, Draft, Unusable
 from tilewright.project.config import Limits
+from tilewright.project.naming import Identity
 from tilewright.runtime.errors import AnnotationError, Problem
 
 GEOMETRIES = {"Polygon", "MultiPolygon", "GeometryCollection"}
 OTHERS = {"images", "annotations", "categories", "geometry", "geometries", "coordinates"}
 """Keys of other documents: a file that has one of them before any features is no collection."""
+
+IMAGES = {"image", "image_name", "imagename", "file_name", "filename"}
+"""Members that name an image, whatever their case."""
 
 
 def holds_features(path: Path, limits: Limits) -> bool:
@@ -43,33 +48,67 @@ def _to_features(reader: JsonReader) -> bool:
     return False
 
 
-def stream_features(path: Path, limits: Limits) -> Iterator[Draft]:
+def stream_features(path: Path, limits: Limits, slide: Identity) -> Iterator[Draft]:
     """Drafts of the features of a file of which ``holds_features`` is true, read one by one.
 
+    Where a file names images, what is outlined on that of the slide is taken, and what no image is named for; QuPath's
+    files name none.
+
     Raises:
-        AnnotationError: the file is not valid JSON, or a list without a single feature.
+        AnnotationError: the file is not valid JSON, a list without a single feature, or names other images alone.
     """
+    own = ""
+    for number, (feature, image) in enumerate(_features(path, limits), start=1):
+        if image and not own:
+            own = _image_there(path, limits, slide)
+        if image in ("", own):
+            yield from _drafts(feature, f"feature {number}")
+
+
+def _image_there(path: Path, limits: Limits, slide: Identity) -> str:
+    """What a file calls the image of a slide."""
+    images = list(dict.fromkeys(image for _, image in _features(path, limits) if image))
+    ids = Ids([Id(image) for image in images])
+    place = ids.find(slide, path)
+    if place is None:
+        raise ids.missing(slide, path)
+    return images[place]
+
+
+def _features(path: Path, limits: Limits) -> Iterator[tuple[Any, str]]:
+    """The features of a file, and the image that each is said to be of; empty: none is named."""
+    whole = ""
     with open_text(path, limits) as read:
         reader = JsonReader(read, path)
         if reader.peek() == "[":
-            yield from _listed(reader, path)
+            yield from ((feature, _image_of(feature)) for feature in _listed(reader, path))
         else:
             for key in reader.members():
                 if key == "features":
-                    for number, feature in enumerate(reader.elements(), start=1):
-                        yield from _drafts(feature, f"feature {number}")
+                    yield from ((feature, _image_of(feature) or whole) for feature in reader.elements())
                 else:
-                    reader.value()
+                    whole = _image_named({key: reader.value()}) or whole
         reader.finish()
 
 
-def _listed(reader: JsonReader, path: Path) -> Iterator[Draft]:
-    count = known = 0
-    for count, item in enumerate(reader.elements(), start=1):
-        known += isinstance(item, dict) and item.get("type") == "Feature"
-        yield from _drafts(item, f"feature {count}")
-    if count and not known:
+def _listed(reader: JsonReader, path: Path) -> Iterator[Any]:
+    known: set[bool] = set()
+    for item in reader.elements():
+        known.add(isinstance(item, dict) and item.get("type") == "Feature")
+        yield item
+    if known == {False}:
         raise not_outlines(path)
+
+
+def _image_of(feature: Any) -> str:
+    properties = feature.get("properties") if isinstance(feature, dict) else None
+    return _image_named(properties) if isinstance(properties, dict) else ""
+
+
+def _image_named(members: dict[str, Any]) -> str:
+    """The image that some members of JSON name; empty: none."""
+    named = (value.strip() for key, value in members.items() if key.lower() in IMAGES and isinstance(value, str))
+    return next(named, "")
 
 
 def not_outlines(path: Path) -> AnnotationError:

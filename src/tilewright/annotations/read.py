@@ -4,32 +4,36 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tilewright.annotations import files
-from tilewright.annotations.coco import is_coco, read_coco
+from tilewright.annotations.coco import COCO, group_images, is_coco, read_image
 from tilewright.annotations.collect import collect
 from tilewright.annotations.geojson import holds_features, is_single, not_outlines, read_single, stream_features
-from tilewright.annotations.jsonl import read_jsonl
+from tilewright.annotations.jsonl import LINES, group_lines, read_lines
 from tilewright.annotations.labels import LABEL_IMAGES, read_labels
 from tilewright.annotations.model import Draft, Outlines
-from tilewright.annotations.tables import read_run_lengths
+from tilewright.annotations.shared import Group, Grouped, open_shared
+from tilewright.annotations.tables import group_table, read_run_lengths
 from tilewright.pixels.grid import Size
 from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
+from tilewright.project.naming import Identity
+from tilewright.project.zipped import only_inside
 from tilewright.runtime.errors import AnnotationError, Problem, no_such_file
 
 FORMATS = (
     "Known: GeoJSON and COCO (.geojson, .json), JSON lines (.jsonl, .ndjson), tables of run lengths (.csv, .tsv), "
-    "label images (.png, .tif, .tiff); text may be gzipped (.gz)."
+    "label images (.png, .tif, .tiff); text may be gzipped (.gz), GeoJSON zipped (.zip)."
 )
 AS_THEY_ARE = Annotations(objects=["annotation", "detection", "cell"])
+SINGLE = "single"
 
 
 def read_outlines(
     path: str | Path,
-    slide: str,
+    slide: str | Identity,
     size: tuple[int, int],
     options: Annotations = AS_THEY_ARE,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Outlines:
-    """All outlines of one slide at once; arguments and errors as of ``stream_outlines``.
+    """All outlines of one slide at once; arguments and errors as of ``stream_outlines``, or the slide's name alone.
 
     Examples:
         >>> outlines = read_outlines("config/demo/hgsc_nest.geojson", "hgsc_nest", (1500, 1500))
@@ -38,66 +42,93 @@ def read_outlines(
         >>> outlines.annotations[0].label
         'connective'
     """
-    batches = list(stream_outlines(Path(path), slide, Size(*size), options, limits))
+    who = Identity(slide) if isinstance(slide, str) else slide
+    batches = list(stream_outlines(Path(path), who, Size(*size), options, limits))
     return Outlines(
         tuple(annotation for batch in batches for annotation in batch.annotations),
         tuple(finding for batch in batches for finding in batch.findings),
     )
 
 
-def stream_outlines(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterator[Outlines]:
+def stream_outlines(
+    path: Path, slide: Identity, size: Size, options: Annotations, limits: Limits, index: Path | None = None
+) -> Iterator[Outlines]:
     """Read the outlines of one slide, a batch at a time.
 
     Args:
         path: GeoJSON, JSONL, COCO, a table of run lengths, or a label image.
-        slide: its name; in files that hold several slides, the id of the outlines to take.
+        slide: what it is called; in files that hold several slides, the id of the outlines to take must mean it.
         size: width and height of the whole image in pixels; run lengths and label images must fit it.
         options: how outlines are read.
         limits: most vertices in a file.
+        index: folder in which an index of a large file that slides share is left for other processes; None: nowhere.
 
     Yields:
         Outlines in pixels of level 0 of the whole image, each valid, none twice; and what was repaired or left out.
 
     Raises:
-        AnnotationError: the file cannot be read, holds no outlines of the slide, or does not fit the image.
+        AnnotationError: the file cannot be read, holds no outlines of the slide, leaves it uncertain whose they are, or
+            does not fit the image.
     """
-    return collect(_drafts(path, slide, size, options, limits), path, options, limits)
+    return collect(_drafts(path, slide, size, options, limits, index), path, options, limits)
 
 
-def _drafts(path: Path, slide: str, size: Size, options: Annotations, limits: Limits) -> Iterable[Draft]:
+def _drafts(
+    path: Path, slide: Identity, size: Size, options: Annotations, limits: Limits, index: Path | None
+) -> Iterable[Draft]:
     if not path.is_file():
         raise AnnotationError(no_such_file(path))
+    group: Group
     match files.suffix_of(path):
         case ".geojson" | ".json":
-            return _json(path, slide, size, limits)
+            if holds_features(path, limits):
+                return stream_features(path, limits, slide)
+            group = _group_json
         case ".jsonl" | ".ndjson":
-            return read_jsonl(files.read_bytes(path, limits), path, slide)
+            group = group_lines
         case ".csv" | ".tsv":
-            return read_run_lengths(path, slide, size, options)
+            group = group_table
         case suffix if suffix in LABEL_IMAGES:
             return read_labels(path, size, options.values)
         case suffix:
+            if suffix == ".zip":
+                only_inside(path)
             what = f'is of no known format ("{suffix}").'
             raise AnnotationError(Problem(str(path), what, FORMATS))
+    return _of_shared(path, slide, size, options, limits, group, index)
 
 
-def _json(path: Path, slide: str, size: Size, limits: Limits) -> Iterable[Draft]:
-    if holds_features(path, limits):
-        return stream_features(path, limits)
+def _of_shared(
+    path: Path, slide: Identity, size: Size, options: Annotations, limits: Limits, group: Group, index: Path | None
+) -> Iterable[Draft]:
+    """The drafts of one slide of a file that slides share."""
+    shared = open_shared(path, limits, group, index)
+    if shared.kind == SINGLE:
+        return read_single(shared.common)
+    entries = shared.entries_of(slide)
+    if entries is None:
+        list(read_lines(shared.common if shared.kind == LINES else (), path))  # a line that is broken is why
+        raise shared.ids.missing(slide, path)
+    if shared.kind == COCO:
+        return read_image(entries, shared.common, path, slide.slide, size)
+    return read_lines(entries, path) if shared.kind == LINES else read_run_lengths(entries, path, size, options)
+
+
+def _group_json(path: Path, limits: Limits) -> Grouped:
+    """What a file of JSON holds that is no list of features."""
     try:
-        document = files.load_json(path, limits)
+        document = files.parse_json(files.read_bytes(path, limits), path)
     except AnnotationError as error:
         if "Extra data" in str(error):
-            return read_jsonl(files.read_bytes(path, limits), path, slide)
+            return group_lines(path, limits)
         raise
     if is_coco(document):
-        return read_coco(document, path, slide, size)
-    files.forget()
+        return group_images(document)
     if is_single(document):
-        return read_single(document)
+        return Grouped(SINGLE, (), (), document)
     if isinstance(document, dict) and document.get("type") == "FeatureCollection":
         remedy = "Export the outlines from QuPath as GeoJSON, as a FeatureCollection."
         raise AnnotationError(Problem(str(path), "is a FeatureCollection without a list of features.", remedy))
     if isinstance(document, dict) and {"id", "annotations"} <= set(document):
-        return read_jsonl(files.read_bytes(path, limits), path, slide)
+        return group_lines(path, limits)
     raise not_outlines(path)

@@ -4,30 +4,34 @@ Columns are found by name, whatever their case: the id (``id``, ``ImageId`` ...,
 (``rle``, ``annotation``, ``EncodedPixels`` ...), and if there are any the class and the image's height and width.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tilewright.annotations.files import load_table, names_slide, no_outlines
+from tilewright.annotations.files import load_table
+from tilewright.annotations.ids import Id
 from tilewright.annotations.model import Draft, Unusable
+from tilewright.annotations.shared import Grouped
 from tilewright.annotations.traced import area_of_runs, parts_of_runs
 from tilewright.pixels.grid import Size
 from tilewright.pixels.rle import decode_column_major, decode_row_major
 from tilewright.pixels.runs import Runs
-from tilewright.project.config import Annotations
+from tilewright.project.config import Annotations, Limits
 from tilewright.runtime.errors import AnnotationError, DataError, Problem
 
 IDS = ("id", "imageid", "image_id", "slide", "image", "filename", "file_name")
 CODES = ("rle", "encoding", "encodedpixels", "annotation", "predicted", "expected")
 LABELS = ("class", "label", "cell_type", "type")
+SIZES = ("width", "height")
 EMPTY = {"", "nan", "-1"}
+TABLE = "table"
 
 
-def read_run_lengths(path: Path, slide: str, size: Size, options: Annotations) -> Iterator[Draft]:
-    """A draft for each object of a slide: its rows, or the connected parts of its only row.
+def group_table(path: Path, limits: Limits) -> Grouped:  # noqa: ARG001 - as all readers of files that slides share
+    """The rows of each id: number, run lengths, label, and width and height as far as they are told.
 
     Raises:
-        AnnotationError: there is no column of run lengths, no row of the slide, or the sizes differ.
+        AnnotationError: there is no column of run lengths.
     """
     table = load_table(path)
     columns = list(table.columns)
@@ -36,28 +40,36 @@ def read_run_lengths(path: Path, slide: str, size: Size, options: Annotations) -
         what = f"has no column of run lengths. Columns found: {', '.join(columns)}."
         raise AnnotationError(Problem(str(path), what, f"Name one of {', '.join(CODES)}."))
     identity = _column(columns, IDS) or columns[0]
-    mine = table[[names_slide(value, slide) for value in table[identity]]]
-    if mine.empty:
-        raise no_outlines(path, slide, table[identity])
-    label = _column(columns, LABELS)
-    for position, row in zip(mine.index, mine.to_dict("records"), strict=True):
-        origin = f"row {position + 2}"
-        _check_size(row, size, f"{path}, {origin}")
-        if row[code].strip().lower() not in EMPTY:
-            yield from _drafts(
-                row[code], row[label].strip() if label else "", origin, size, options, whole=len(mine) == 1
-            )
+    told = [_column(columns, LABELS), *(name if name in columns else "" for name in SIZES)]
+    cells = [table[name].tolist() if name else [""] * len(table) for name in (code, *told)]
+    rows: dict[str, list[Any]] = {}
+    for place, (name, *row) in enumerate(zip(table[identity].str.strip().tolist(), *cells, strict=True)):
+        rows.setdefault(name, []).append((place + 2, *row))
+    return Grouped(TABLE, [Id(name) for name in rows], list(rows.values()))
+
+
+def read_run_lengths(rows: Sequence[Sequence[Any]], path: Path, size: Size, options: Annotations) -> Iterator[Draft]:
+    """A draft for each object of a slide: its rows, or the connected parts of its only row.
+
+    Raises:
+        AnnotationError: the sizes differ.
+    """
+    for number, code, label, *stated in rows:
+        origin = f"row {number}"
+        _check_size(stated, size, f"{path}, {origin}")
+        if code.strip().lower() not in EMPTY:
+            yield from _drafts(code, label.strip(), origin, size, options, whole=len(rows) == 1)
 
 
 def _column(columns: list[str], names: tuple[str, ...]) -> str:
     return next((name for name in names if name in columns), "")
 
 
-def _check_size(row: Mapping[Any, str], size: Size, where: str) -> None:
+def _check_size(stated: Sequence[str], size: Size, where: str) -> None:
     """A row that states another size than the image's was encoded on another image."""
-    for name, pixels in (("width", size.width), ("height", size.height)):
-        if row.get(name, "") not in {"", str(pixels), f"{pixels}.0"}:
-            what = f"the {name} is {row[name]} here, but the slide's is {pixels} pixels."
+    for name, told, pixels in zip(SIZES, stated, size, strict=True):
+        if told not in {"", str(pixels), f"{pixels}.0"}:
+            what = f"the {name} is {told} here, but the slide's is {pixels} pixels."
             raise AnnotationError(Problem(where, what, "Run lengths mean nothing on an image of another size."))
 
 

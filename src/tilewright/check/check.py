@@ -22,6 +22,7 @@ from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model, Network, Scale
 from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
+from tilewright.project.naming import Identity, Namesake, namesakes
 from tilewright.project.orders import EncodeOrder, split_rows
 from tilewright.project.places import FINAL, Places, part_of, weights_file
 from tilewright.project.project import Assignment, Project
@@ -325,7 +326,8 @@ def _check_shards(sheet: Sheet, findings: Findings) -> None:
 
 def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:
     """Open every image and read every file of outlines."""
-    outlines = OutlineCheck(config, known="classes" in trusted, findings=findings)
+    outlines = OutlineCheck(config, sheet, known="classes" in trusted, findings=findings)
+    alike = namesakes(sheet, "anatomy")
     scales, whole = _read_bundles(config).scales, set[Path]()
     here = [row for row in sheet if not sheet.is_away(row)]
     if len(here) < len(sheet.rows):
@@ -339,7 +341,7 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
         if row.annotations and "annotations" not in missing:
             outlines.read(row, row.annotations, frame)
         if frame and "anatomy" not in missing:
-            _check_anatomy(config, row, frame, findings)
+            _check_anatomy(config, row, alike.get(row.slide, ()), frame, findings)
     outlines.check_all(sheet)
 
 
@@ -361,11 +363,11 @@ def _check_image(
     return frame
 
 
-def _check_anatomy(config: Config, row: Row, frame: Frame, findings: Findings) -> None:
+def _check_anatomy(config: Config, row: Row, alike: Sequence[Namesake], frame: Frame, findings: Findings) -> None:
     """Read the larger structures of a slide as far as the config asks for them."""
     try:
         for labels in (config.segmentation.inside, *(each.background_inside for each in config.tiles.values())):
-            structure(row.slide, row.anatomy, labels, frame, config.limits)
+            structure(Identity(row.slide, row.image, alike), row.anatomy, labels, frame, config.limits)
     except TilewrightError as error:
         findings.errors["outlines"] += error.problems
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from tilewright.annotations import Outlines
 from tilewright.annotations.files import suffix_of
 from tilewright.annotations.labels import LABEL_IMAGES, values_of
-from tilewright.check.pixelorder import doubtful_order
+from tilewright.check.pixelorder import Alike, doubtful_order
 from tilewright.pixels.grid import Size
-from tilewright.project.config import Annotations, Limits
+from tilewright.project.config import Config
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import Problem, listed
 
@@ -17,20 +17,21 @@ BORDER = 255
 """The value by which many data sets mark pixels that do not count."""
 
 
-def doubts(row: Row, outlines: Outlines, image: Size, options: Annotations, limits: Limits) -> Iterator[Problem]:
+def doubts(row: Row, alike: Alike, outlines: Outlines, image: Size, config: Config) -> Iterator[Problem]:
     """Ask whether values of a label image are classes, and whether run lengths go in the other order.
 
     Args:
         row: the slide.
+        alike: of each slide the others that an id in its file might mean.
         outlines: its outlines, as they are read.
         image: width and height of its image.
-        options: how they are read.
-        limits: bounds on inputs.
+        config: says how they are read.
     """
     if row.annotations is None or not outlines.annotations:
         return
+    options = config.annotations
     where = f"{row.annotations} (slide {row.slide})"
-    if doubtful_order(row, options.rle_order, limits):
+    if doubtful_order(row, alike, options.rle_order, config.limits):
         other = {"row_major": "column_major", "column_major": "row_major"}[options.rle_order]
         what = f"its run lengths hang together much better in the order {other}."
         yield Problem(where, what, f"Set annotations.rle_order: {other}, if that is how they were written.")

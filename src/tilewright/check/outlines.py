@@ -15,6 +15,7 @@ from tilewright.check.placement import OutlinePlaces
 from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.config import Config
+from tilewright.project.naming import Identity, namesakes
 from tilewright.project.rows import Row, Sheet
 from tilewright.runtime.errors import Problem, TilewrightError
 
@@ -28,8 +29,9 @@ SIZELESS = {".geojson", ".jsonl", ".ndjson"}
 class OutlineCheck:
     """Reads files of outlines, each once for what does not depend on the slide."""
 
-    def __init__(self, config: Config, *, known: bool, findings: Findings) -> None:
+    def __init__(self, config: Config, sheet: Sheet, *, known: bool, findings: Findings) -> None:
         self._config, self._known, self._findings = config, known, findings
+        self._namesakes = namesakes(sheet, "annotations")
         self._last: tuple[tuple[Path, str], Outlines | None] | None = None
         self._judged: set[tuple[Path, str]] = set()
         self._labels: Counter[str] = Counter()
@@ -47,10 +49,10 @@ class OutlineCheck:
         suffix = suffix_of(path)
         if frame is None and suffix not in SIZELESS:
             return
-        key = (path, "" if suffix == ".geojson" else row.slide)
+        key = (path, str(row.image) if suffix == ".geojson" else row.slide)
         if self._last is None or self._last[0] != key:
             # the outlines of one file at a time: they can be large
-            self._last = (key, self._read(path, row.slide, frame.image if frame else Size(0, 0)))
+            self._last = (key, self._read(path, row, frame.image if frame else Size(0, 0)))
         outlines = self._last[1]
         if outlines is None:
             return
@@ -59,12 +61,13 @@ class OutlineCheck:
             self._judge(path, row, outlines)
         if frame and outlines.annotations:
             if self._asked < ASKED:
-                found = list(doubts(row, outlines, frame.image, self._config.annotations, self._config.limits))
+                found = list(doubts(row, self._namesakes, outlines, frame.image, self._config))
                 self._findings.warnings["outlines"] += found
                 self._asked += bool(found)
             self._places.add(row, path, outlines.annotations, frame)
 
-    def _read(self, path: Path, slide: str, size: Size) -> Outlines | None:
+    def _read(self, path: Path, row: Row, size: Size) -> Outlines | None:
+        slide = Identity(row.slide, row.image, self._namesakes.get(row.slide, ()))
         try:
             return read_outlines(path, slide, size, self._config.annotations, self._config.limits)
         except TilewrightError as error:

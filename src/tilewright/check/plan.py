@@ -15,7 +15,7 @@ from tilewright.check.proposal import Choice, Machine, Plan, planned
 from tilewright.check.survey import survey
 from tilewright.project.config import DEFAULT_LIMITS, Network
 from tilewright.project.configfile import parse_config
-from tilewright.project.folders import valid_name
+from tilewright.project.naming import valid_name
 from tilewright.project.rows import NO_CLASS
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.atomic import write_new

@@ -13,10 +13,10 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from tilewright.annotations import stream_outlines
-from tilewright.check.pixelorder import BARE, Order, likely_order
+from tilewright.check.pixelorder import BARE, Alike, Order, batches_of, likely_order
 from tilewright.pixels.grid import Size, Window
 from tilewright.project.config import Annotations, Limits, ObjectKind, Tissue
+from tilewright.project.naming import namesakes
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import Problem, TilewrightError, UserError, raise_all
 from tilewright.runtime.progress import track
@@ -116,7 +116,8 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     if not any(row.role == "train" for row in training):
         what = "no slide of the sheet has the role train."
         raise UserError(Problem("plan", what, "Give slides with outlines the role train."))
-    order, kinds = likely_order(training, limits), _kinds(training, limits)
+    alike = namesakes(rows, "annotations")
+    order, kinds = likely_order(training, alike, limits), _kinds(training, alike, limits)
     options = Annotations(unlabelled=BARE, rle_order=order or "column_major", objects=list(kinds or ("annotation",)))
     outlined: list[_Outlined] = []
     looks: list[float] = []
@@ -130,7 +131,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
                 mpp.append(slide.frame.mpp)
                 looks.append(_tissue_share(slide))
                 if row.annotations:
-                    outlined.append(_outlines(row, slide, options, limits))
+                    outlined.append(_outlines(row, alike, slide, options, limits))
         except TilewrightError as error:
             problems += error.problems
     raise_all(UserError, problems)
@@ -158,7 +159,7 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     )
 
 
-def _kinds(rows: Sequence[Row], limits: Limits) -> Sequence[ObjectKind] | None:
+def _kinds(rows: Sequence[Row], alike: Alike, limits: Limits) -> Sequence[ObjectKind] | None:
     """The kinds of objects that have classes in the first file that holds others than annotations alone."""
     options = Annotations(unlabelled=BARE)
     for row in rows:
@@ -167,7 +168,7 @@ def _kinds(rows: Sequence[Row], limits: Limits) -> Sequence[ObjectKind] | None:
         with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
             others: dict[str, int] = {}
             labels: set[str] = set()
-            for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
+            for batch in batches_of(row, alike, slide, options, limits):
                 labels |= {each.label for each in batch.annotations if not is_marked(each.label)}
                 others |= batch.left_out
                 if labels - {BARE}:
@@ -178,11 +179,10 @@ def _kinds(rows: Sequence[Row], limits: Limits) -> Sequence[ObjectKind] | None:
     return None
 
 
-def _outlines(row: Row, slide: Slide, options: Annotations, limits: Limits) -> _Outlined:
-    assert row.annotations, "asked for slides with outlines"
+def _outlines(row: Row, alike: Alike, slide: Slide, options: Annotations, limits: Limits) -> _Outlined:
     labels: list[str] = []
     parts: list[Floats] = []
-    for batch in stream_outlines(row.annotations, row.slide, slide.frame.image, options, limits):
+    for batch in batches_of(row, alike, slide, options, limits):
         labels += [each.label for each in batch.annotations]
         shapes = np.array([each.geometry for each in batch.annotations], object)
         centres = shapely.centroid(shapes)

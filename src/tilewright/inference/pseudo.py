@@ -55,7 +55,7 @@ def pseudo(
                 open_raster(sure) as mask,
                 open_raster(tissue_file(scaled, row.slide)) as tissue,
             ):
-                allowed = structure(row.slide, row.anatomy, tiles.background_inside, Frame.of(image), limits)
+                allowed = structure(row.identity, row.anatomy, tiles.background_inside, Frame.of(image), limits)
                 corners = grid_corners(row.slide, image, mask, tissue, tiles, len(order.classes), allowed)
                 for corner in track(list(corners), f"pseudo-labelled tiles of {row.slide}"):
                     writer.add(row, corner, image, mask, tissue)

@@ -55,7 +55,7 @@ class MaskSummary:
     first_outside: tuple[str, ...]
 
 
-def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMITS, index: Path | None = None) -> None:
     """Draw the outlines of every slide of a shard.
 
     Writes ``out/{slide}.tif`` and ``out/{slide}.outlines.parquet``; a slide without outlines gets empty ones. What was
@@ -65,6 +65,7 @@ def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMI
         order: the slides, the classes, and how outlines are read and drawn.
         out: the folder to write; appears whole or not at all.
         limits: the most pixels and vertices that are read; they refuse input and change no result.
+        index: folder in which an index of a large file that many slides share is left, for the jobs of the others.
 
     Raises:
         AnnotationError: all outlines of the shard that cannot be read or belong to no class.
@@ -74,7 +75,7 @@ def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMI
     with atomic_directory(out) as folder:
         for row in order.rows:
             try:
-                _rasterize_slide(row, order, limits, folder)
+                _rasterize_slide(row, order, limits, index, folder)
             except AnnotationError as error:
                 problems += [_placed(problem, row) for problem in error.problems]
         raise_all(AnnotationError, problems)
@@ -90,7 +91,9 @@ def _placed(problem: Problem, row: RasterizeRow) -> Problem:
     )
 
 
-def _rasterize_slide(row: RasterizeRow, order: RasterizeOrder, limits: Limits, folder: Path) -> None:
+def _rasterize_slide(
+    row: RasterizeRow, order: RasterizeOrder, limits: Limits, index: Path | None, folder: Path
+) -> None:
     options = order.annotations
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
@@ -99,7 +102,7 @@ def _rasterize_slide(row: RasterizeRow, order: RasterizeOrder, limits: Limits, f
         frame = slide.frame
     batches: Iterable[Outlines] = ()
     if row.annotations:
-        batches = stream_outlines(row.annotations, row.slide, frame.image, options, limits)
+        batches = stream_outlines(row.annotations, row.identity, frame.image, options, limits, index)
     table, tally = outlines_file(folder, row.slide), Tally(row.slide)
     with outline_writer(table, frame, order.classes, options.ignored) as writer:
         summary = draw(

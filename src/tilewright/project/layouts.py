@@ -4,26 +4,25 @@ In: a folder. Out: the records of a slide sheet, by column, whose files are name
     ``data``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from tilewright.project.folders import (
     SHARD,
     Layout,
+    OutlineFiles,
     Record,
     images_in,
-    name_of,
     refuse,
     relative,
     rows_of,
+    safe_name,
     train_and_test,
-    valid_name,
 )
-from tilewright.project.rows import IMAGE_SUFFIXES
+from tilewright.project.naming import IMAGE_SUFFIXES, bare_name, unique_names
 from tilewright.project.vasculature import vasculature
-from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.errors import Problem, UserError, raise_all
 
-OUTLINES = (".geojson", ".json", ".geojson.gz", ".json.gz")
 EVERY, FOLDS = 6, 5
 
 
@@ -38,8 +37,8 @@ def _kidney(folder: Path) -> list[Record]:
     Group and source are the patient's number from ``HuBMAP-20-dataset_information.csv``, where the slide is listed.
     """
     listed = rows_of(folder / "HuBMAP-20-dataset_information.csv", "image_file", "patient_number")
-    information = {Path(row["image_file"]).stem: row for row in listed}
-    tables = [folder / "train.csv", *sorted(folder.glob("train_*.csv")), *sorted((folder / "extra").glob("*.csv"))]
+    information = {bare_name(row["image_file"]): row for row in listed}
+    tables = [folder / "train.csv", *sorted(folder.glob("train_*.csv")), *sorted((folder / "extra").glob("[!.]*.csv"))]
     encoded: dict[str, str] = {}
     for table in tables:
         needed = ["id"] if table.parent == folder else []  # extra/ may hold tables of other things
@@ -47,16 +46,17 @@ def _kidney(folder: Path) -> list[Record]:
             encoded.setdefault(row.get("id", ""), relative(table, folder))
     records = []
     extra = [("extra", image) for image in images_in(folder / "extra")]
+    beside_of = {place: OutlineFiles(folder / place) for place in ("train", "test", "extra")}
     for place, image in [*train_and_test(folder, "kidney", ".tiff"), *extra]:
-        name = name_of(image)
-        beside = next((file for suffix in OUTLINES if (file := image.parent / f"{name}{suffix}").is_file()), None)
+        name = bare_name(image.name)
+        beside = beside_of[place].of(image)
         outlines = relative(beside, folder) if beside else encoded.get(name, "")
         role = "external" if place == "extra" else "train" if place == "train" or outlines else "test"
         patient = information.get(name, {}).get("patient_number", "")
         known = {"group": patient, "source": patient} if patient else {"source": "extra"} if place == "extra" else {}
         anatomy = image.parent / f"{name}-anatomical-structure.json"
         records.append({
-            "slide": valid_name(name), "image": relative(image, folder), "role": role, "annotations": outlines, **known,
+            "slide": safe_name(name), "image": relative(image, folder), "role": role, "annotations": outlines, **known,
             **({"anatomy": relative(anatomy, folder)} if anatomy.is_file() else {}),
         })  # fmt: skip
     bare = [record["slide"] for record in records if record["role"] != "test" and not record["annotations"]]
@@ -81,7 +81,7 @@ def _sartorius(folder: Path) -> list[Record]:
     records = []
     samples: dict[tuple[str, str], list[Record]] = {}
     for _, image in images:
-        cell = cells.get(name := name_of(image), {})
+        cell = cells.get(name := bare_name(image.name), {})
         role, kind = ("train", cell.get("cell_type", "") or "all") if cell else ("test", "unknown")
         record = {"slide": name, "image": relative(image, folder), "role": role, "source": kind}
         record["annotations"] = "train.csv" if cell else ""
@@ -105,7 +105,7 @@ def _dsb2018(folder: Path) -> list[Record]:
     looks: dict[str, list[Path]] = {}
     group_of = {row["id"]: row["group"] for row in rows_of(folder / "meta.csv", "id", "group")}
     for image in images:
-        looks.setdefault(valid_name(group_of.get(name_of(image), "all")), []).append(image)
+        looks.setdefault(safe_name(group_of.get(bare_name(image.name), "all")), []).append(image)
     records = []
     for look, members in sorted(looks.items()):
         trained = 0
@@ -115,14 +115,14 @@ def _dsb2018(folder: Path) -> list[Record]:
             shard = f"{look}_test" if test else f"{look}_{trained % FOLDS}"
             trained += not test
             records.append({
-                "slide": valid_name(name_of(image)), "image": relative(image, folder), "source": look,
+                "slide": safe_name(bare_name(image.name)), "image": relative(image, folder), "source": look,
                 "annotations": relative(label, folder) if label.is_file() else "",
                 "role": "test" if test else "train", "group": shard, "shard": shard,
             })  # fmt: skip
     return records
 
 
-def fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int) -> None:
+def fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int, taken: Collection[str] = ()) -> None:
     """Name shards, which are groups as well, for samples of several kinds.
 
     For each kind whole samples fill a shard up to ``size`` slides; a larger sample has a shard of its own.
@@ -130,19 +130,25 @@ def fill_shards(samples: Mapping[tuple[str, str], list[Record]], size: int) -> N
     Args:
         samples: slides that stay together, by their kind and name.
         size: most slides in a shard.
+        taken: names of other shards, after which these are counted.
     """
+    counted = [name.rpartition("_") for name in taken]
     shards: dict[str, list[list[Record]]] = {}
     for (kind, _), members in sorted(samples.items()):
         filled = shards.setdefault(kind, [[]])
         if filled[-1] and len(filled[-1]) + len(members) > size:
             filled.append([])
         filled[-1] += members
+        name = safe_name(kind)
+        first = max(
+            (int(number) + 1 for start, _, number in counted if start == name and number.isdecimal()), default=0
+        )
         for record in members:
-            record["group"] = record["shard"] = f"{valid_name(kind)}_{len(filled) - 1:03}"
+            record["group"] = record["shard"] = f"{name}_{first + len(filled) - 1:03}"
 
 
 def _qupath(folder: Path) -> list[Record]:
-    """Images and, beside them or in ``annotations/``, outlines as ``NAME.geojson`` or ``NAME.json``, also gzipped.
+    """Images and, beside them or in ``annotations/``, outlines as ``NAME.geojson`` or ``NAME.json``, packed or not.
 
     Slides without outlines are for testing. One slide a shard.
     """
@@ -150,17 +156,38 @@ def _qupath(folder: Path) -> list[Record]:
     images = [*images_in(folder), *images_in(folder / "images")]
     if not images:
         refuse(folder, "qupath", f"images ({', '.join(IMAGE_SUFFIXES)}) in the folder itself or in images/")
-    for image in images:
-        places = (image.parent, folder, folder / "annotations", image.parent / "annotations")
-        names = dict.fromkeys((image.name, name_of(image)))
-        files = (place / f"{name}{suffix}" for place in places for name in names for suffix in OUTLINES)
-        outlines = next((file for file in files if file.is_file()), None)
+    named = [image.relative_to(folder) for image in images]
+    outlines = _outlines_of(images, folder)
+    for image, place, slide in zip(images, named, unique_names(named), strict=True):
         records.append({
-            "slide": valid_name(name_of(image)), "image": relative(image, folder),
-            "role": "train" if outlines else "test",
-            "annotations": relative(outlines, folder) if outlines else "",
+            "slide": slide, "image": place.as_posix(), "role": "train" if image in outlines else "test",
+            "annotations": relative(outlines[image], folder) if image in outlines else "",
         })  # fmt: skip
     return records
+
+
+def _outlines_of(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """The file of outlines of each image that has one, in the first of some folders that has it.
+
+    Raises:
+        UserError: a file has the name of several images; names them.
+    """
+    listed: dict[Path, OutlineFiles] = {}
+    found: dict[Path, Path] = {}
+    for image in images:
+        places = dict.fromkeys((image.parent, folder, folder / "annotations", image.parent / "annotations"))
+        listed |= {place: OutlineFiles(place) for place in places if place not in listed}
+        if file := next((file for place in places if (file := listed[place].of(image))), None):
+            found[image] = file
+    owners: dict[Path, list[str]] = {}
+    for image, file in found.items():
+        owners.setdefault(file, []).append(relative(image, folder))
+    raise_all(UserError, [
+        Problem(str(file), f"has the name of {' and '.join(several)}.",
+                f"Rename it after one, as {Path(several[0]).name}.geojson, or move the others away.")
+        for file, several in owners.items() if len(several) > 1
+    ])  # fmt: skip
+    return found
 
 
 READERS: Mapping[Layout, Callable[[Path], list[Record]]] = {

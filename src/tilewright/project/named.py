@@ -3,11 +3,11 @@
 import csv
 import glob
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tilewright.project.folders import images_in, valid_name
+from tilewright.project.folders import images_in
+from tilewright.project.naming import unique_names
 from tilewright.project.rows import Row
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, UserError, raise_all
@@ -65,7 +65,7 @@ def _of_images(named: Sequence[str]) -> Iterator[Row]:
             what = "holds no image." if folder else "there is no such image."
             problems.append(Problem(text, what, "Name images, a folder of them, a pattern in quotes, or a sheet."))
     raise_all(UserError, problems)
-    for image, name in _names(list(images)).items():
+    for image, name in zip(images, unique_names(list(images)), strict=True):
         yield Row.model_validate({"slide": name, "image": str(image), "role": "test"})
 
 
@@ -77,19 +77,6 @@ def _images_of(text: str) -> Iterator[Path]:
         yield path
     else:
         yield from (Path(found) for found in sorted(glob.glob(str(path))))  # noqa: PTH207 - a whole path may be a pattern
-
-
-def _names(images: Sequence[Path]) -> dict[Path, str]:
-    """A name for each image: that of its file, where names are alike with that of its folder, or with a number."""
-    for parts in (1, 2):
-        names = {image: valid_name("_".join([*image.parts[-parts:-1], image.stem])) for image in images}
-        if len({name.lower() for name in names.values()}) == len(names):
-            return names
-    seen = Counter[str]()
-    for image, name in names.items():
-        seen[name.lower()] += 1
-        names[image] = f"{name}_{seen[name.lower()]}"
-    return names
 
 
 def _whole(path: Path) -> Path:

@@ -66,6 +66,10 @@ class Places:
         """Whose results these are: the configs and the slides of the last run."""
         return f"{self.results}/.run.json"
 
+    def index(self) -> str:
+        """Folder of what ``rasterize`` leaves of files of outlines that many slides share."""
+        return f"{self.results}/.outlines"
+
     def log(self, job: str) -> str:
         """Messages of a job, such as ``predict/{model}/{shard}``."""
         return f"{self.logs}/{job}.log"
@@ -231,6 +235,11 @@ def folds_beside(sheet: Path) -> Path:
 def archive_file(folder: Path, shard: str) -> Path:
     """Tile archive of a shard."""
     return folder / f"{shard}.h5"
+
+
+def index_file(folder: Path, digest: str) -> Path:
+    """What is left of a file of outlines, named by its content."""
+    return folder / f"{digest}.index"
 
 
 def mask_file(masks: Path, slide: str) -> Path:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tilewright.project.bundled import Bundled, bundles_of_start
 from tilewright.project.config import Config, Model, Scale, Section
+from tilewright.project.naming import Namesake, namesakes
 from tilewright.project.places import FINAL, part_of
 from tilewright.project.rows import Role, Row, Sheet
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
@@ -105,6 +106,14 @@ class Project:
     def rows(self, *roles: Role) -> list[Row]:
         """The rows with one of the roles, in the order of the sheet."""
         return [row for row in self.sheet if row.role in roles]
+
+    def namesakes(self, column: str, slide: str) -> list[Namesake]:
+        """Other slides that an id might mean in the file that a column names for a slide."""
+        return self._namesakes[column].get(slide, [])
+
+    @cached_property
+    def _namesakes(self) -> dict[str, Mapping[str, list[Namesake]]]:
+        return {column: namesakes(self.sheet, column) for column in ("annotations", "anatomy")}
 
     @cached_property
     def selected(self) -> list[int]:

@@ -26,10 +26,6 @@ SETS = {"train": OUT_OF_FOLD, "test": TEST}
 """The set that slides of each role are scored in."""
 NO_CLASS = "none"
 """Text of the column labelled for a slide on which no class is completely annotated."""
-IMAGE_SUFFIXES = (
-    ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide",
-)  # fmt: skip
-"""How the names of images end, in lower case; what a file is, its content says."""
 
 
 class Region(NamedTuple):

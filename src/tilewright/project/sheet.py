@@ -3,18 +3,20 @@
 import csv
 import io
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from tilewright.project.config import Config, LayoutUse
 from tilewright.project.folders import UNLABELLED, Layout, Record
 from tilewright.project.layouts import READERS, fill_shards
+from tilewright.project.merging import merge
 from tilewright.project.places import folds_beside
 from tilewright.project.rows import COLUMNS
+from tilewright.project.unused import Unused
 from tilewright.project.vasculature import group_by_tile
 from tilewright.runtime.atomic import write_new, write_text
-from tilewright.runtime.errors import Problem, UserError, raise_all
+from tilewright.runtime.errors import Problem, UserError, listed, raise_all
 from tilewright.runtime.progress import note
 
 
@@ -26,8 +28,9 @@ def sheet(
     per_shard: int | None = None,
     test_unlabelled: bool = False,
     group: Literal["tile"] | None = None,
+    update: bool = False,
 ) -> None:
-    """Write the slide sheet of a folder with a known layout.
+    """Write the slide sheet of a folder with a known layout, and say what of the folder it does not use.
 
     Args:
         layout: kidney (HuBMAP kidney competition), vasculature (HuBMAP vasculature competition), sartorius (Sartorius
@@ -44,13 +47,18 @@ def sheet(
             ``int(0.8 * n)`` as NumPy's seed 1 shuffles the lines of ``polygons.jsonl`` are for training, the others for
             validation. Their folds are written beside the sheet (``NAME.folds.csv``), for the key ``folds.file``.
             Default: a whole slide is a group.
+        update: add the slides that a sheet lacks to it. Its rows and columns stay as they are; slides whose images are
+            gone are named. Default: a sheet that is there and says something else is not touched.
 
     Raises:
         UserError: the folder does not have the layout; names what was looked for. Or an option that the layout does
-            not have.
+            not have; or there is another sheet.
     """
     use = LayoutUse(name=layout, per_shard=per_shard, test_unlabelled=test_unlabelled, group=group)
-    _write(use, folder, out, write_text)
+    if update and out.exists():
+        _update(use, folder, out)
+    else:
+        _write(use, folder, out, _write_if_new)
     told = " ".join(shlex.quote(str(part)) for part in ("--sheet", out, "--data", folder))
     note(f"{out} is written. Next: tilewright plan {told} --out CONFIG, or a config by hand")
 
@@ -74,19 +82,68 @@ def ensure_sheet(config: Config) -> None:
 
 def _write(use: LayoutUse, folder: Path, out: Path, write: Callable[[Path, str], None]) -> None:
     """Write the sheet, and before it the folds where the layout divides slides itself."""
+    records = _read(use, folder)
+    folds: dict[str, int] = {}
+    if use.group:
+        records, folds = group_by_tile(records, folder)
+    if use.per_shard is not None:
+        _share(records, use.per_shard)
+    if folds:
+        _write_folds(folds, folds_beside(out), write)
+    write(out, _csv(records, out))
+    _summarise(records, folder, out)
+
+
+def _read(use: LayoutUse, folder: Path) -> list[Record]:
+    """The slides of a folder by its layout."""
     if not folder.is_dir():
         raise UserError(Problem(str(folder), "is not a folder.", "Name the folder that holds the data set."))
     _check_options(use)
     records = _with_roles(READERS[use.name](folder), test_unlabelled=use.test_unlabelled)
     _check_names(records, folder)
-    folds: dict[str, int] = {}
+    if use.per_shard is not None and (use.per_shard < 1 or any("shard" in record for record in records)):
+        few = f"{use.per_shard} slides a shard are too few."
+        what = few if use.per_shard < 1 else f"the layout {use.name} has shards of its own."
+        raise UserError(Problem("per_shard", what, "Leave it out, or give the number for kidney or qupath."))
+    return records
+
+
+def _write_if_new(out: Path, text: str) -> None:
+    """Write a file, unless it would replace one that says something else."""
+    if out.exists() and out.read_bytes() != text.encode():
+        remedy = "Keep it and add what it lacks by --update, name another file by --out, or delete it."
+        raise UserError(Problem(str(out), "is there and says something else; it was not touched.", remedy))
+    write_text(out, text)
+
+
+def _update(use: LayoutUse, folder: Path, out: Path) -> None:
+    """Add the slides that a sheet lacks, and name those whose images are gone."""
     if use.group:
-        records, folds = group_by_tile(records, folder)
+        what = "tiles that are divided at random are divided anew when there are more of them."
+        raise UserError(Problem("update", what, "Leave out --update, and name another file by --out."))
+    merged = merge(out, _read(use, folder), folder)
     if use.per_shard is not None:
-        _share(records, use.name, use.per_shard)
-    if folds:
-        _write_folds(folds, folds_beside(out), write)
-    write(out, _csv(records))
+        fresh = [record for record in merged.added if not record.get("shard")]
+        _share(fresh, use.per_shard, [row.get("shard", "") for row in merged.kept])
+    records = [*merged.kept, *merged.added]
+    if merged.added:
+        write_text(out, _csv(records, out, list(merged.kept[0]) if merged.kept else ()))
+    for what, slides in (
+        ("added", [record["slide"] for record in merged.added]),
+        ("in the sheet, but their images are gone", merged.vanished),
+        ("in the sheet without annotations, though there are some by now; enter them by hand", merged.offered),
+    ):
+        if slides:
+            note(f"{out}: slides {what} ({len(slides)}): {listed(slides)}")
+    _summarise(records, folder, out)
+
+
+def _summarise(records: Sequence[Record], folder: Path, out: Path) -> None:
+    """Say how many slides there are, and what of the folder they do not use."""
+    outlined = sum(bool(record.get("annotations")) for record in records)
+    note(f"{out}: {len(records)} slide(s), {outlined} with outlines")
+    for line in Unused.of(folder, records, (folder, out.parent, Path())).told():
+        note(f"{folder}: {line}")
 
 
 def _write_folds(folds: Mapping[str, int], path: Path, write: Callable[[Path, str], None]) -> None:
@@ -136,31 +193,29 @@ def _with_roles(records: Sequence[Record], *, test_unlabelled: bool) -> list[Rec
     return kept
 
 
-def _csv(records: Sequence[Record]) -> str:
-    """The sheet as text; columns that it knows come first."""
-    known = [column for column in COLUMNS if any(column in record for record in records)]
-    extra = [column for record in records for column in record if column not in known]
+def _csv(records: Sequence[Record], out: Path, header: Sequence[str] = ()) -> str:
+    """The sheet as text; columns that it has come first, then those that every sheet may have."""
+    used = dict.fromkeys(column for record in records for column in record)
+    columns = dict.fromkeys([*header, *(column for column in COLUMNS if column in used), *used])
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*known, *dict.fromkeys(extra)], restval="", lineterminator="\n")
+    delimiter = "\t" if out.suffix == ".tsv" else ","
+    writer = csv.DictWriter(stream, columns, restval="", delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return stream.getvalue()
 
 
-def _share(records: list[Record], layout: Layout, size: int) -> None:
-    """Put slides into shards of at most ``size``.
+def _share(records: list[Record], size: int, taken: Collection[str] = ()) -> None:
+    """Put slides into shards of at most ``size``, by names that are not taken.
 
     A group stays undivided. One with slides of both roles becomes a group with shards of both, so that the link is
     kept.
     """
-    if size < 1 or any("shard" in record for record in records):
-        what = f"{size} slides a shard are too few." if size < 1 else f"the layout {layout} has shards of its own."
-        raise UserError(Problem("per_shard", what, "Leave it out, or give the number for kidney or qupath."))
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.get("group", "") or record["slide"], []).append(record)
     roles = {name: sorted({record["role"] for record in members}) for name, members in groups.items()}
-    fill_shards({("_".join(roles[name]), name): members for name, members in groups.items()}, size)
+    fill_shards({("_".join(roles[name]), name): members for name, members in groups.items()}, size, taken)
     for name, members in groups.items():
         if len(roles[name]) > 1:
             for record in members:

@@ -78,6 +78,21 @@ def examine_sheet(
     return sheet, problems + list(_problems_between(sheet))
 
 
+def read_records(path: Path) -> list[dict[str, str]]:
+    """The rows of a sheet as texts by column, whatever else is wrong with them.
+
+    Raises:
+        UserError: it cannot be read, or a row has more values than there are columns.
+    """
+    table = _table(path)
+    what, remedy = "more values than columns.", "A value that holds commas needs quotes."
+    raise_all(UserError, [
+        Problem(row_place(path, record.line, record.values["slide"]), what, remedy)
+        for record in table.records if record.surplus
+    ])  # fmt: skip
+    return [record.values for record in table.records]
+
+
 def missing_files(sheet: Sheet, roots: Sequence[Path]) -> Iterator[Problem]:
     """What is said of files that the sheet names and that are not there."""
     files = ((row, *named) for row in sheet for named in sheet.missing.get(row.slide, {}).items())

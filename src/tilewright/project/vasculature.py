@@ -8,12 +8,12 @@ from tilewright.project.folders import (
     SHARD,
     UNLABELLED,
     Record,
-    name_of,
     refuse,
     relative,
     rows_of,
     train_and_test,
 )
+from tilewright.project.naming import bare_name
 from tilewright.runtime.errors import Problem, UserError
 
 FILES_OF_OUTLINES = {
@@ -49,7 +49,7 @@ def vasculature(folder: Path) -> list[Record]:
     known = [name for name in DONORS if any(name in donor for donor in donors.values())]
     records = []
     for place, image in images:
-        tile = meta.get(name := name_of(image), {})
+        tile = meta.get(name := bare_name(image.name), {})
         wsi = f"wsi{tile['source_wsi']}" if tile else "unlisted"
         role = "train" if name in outlines else UNLABELLED if place == "train" else "test"
         donor = donors.get(tile.get("source_wsi", ""), {})

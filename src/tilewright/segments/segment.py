@@ -56,7 +56,7 @@ def segment(
             path = probability_file(probabilities, row.slide)
             with open_raster(path, list(bounds)) as raster:
                 frame = _frame(raster, path)
-                inside = structure(row.slide, row.anatomy, order.segmentation.inside, frame, limits)
+                inside = structure(row.identity, row.anatomy, order.segmentation.inside, frame, limits)
                 counts = _segment_slide(row.slide, raster, frame, bounds, order, inside, folder)
             note(f"slide {row.slide}: objects: {', '.join(f'{count} of {name}' for name, count in counts.items())}")
 

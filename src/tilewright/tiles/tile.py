@@ -39,7 +39,7 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
                 open_raster(tissue_file(scaled, row.slide)) as tissue,
             ):
                 frame = Frame.of(image)
-                allowed = structure(row.slide, row.anatomy, tiles.background_inside, frame, limits)
+                allowed = structure(row.identity, row.anatomy, tiles.background_inside, frame, limits)
                 corners = list(grid_corners(row.slide, image, mask, tissue, tiles, len(order.classes), allowed))
                 if tiles.objects:
                     corners += _object_corners(outlines_file(masks, row.slide), frame, size)

@@ -1,5 +1,6 @@
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -65,6 +66,47 @@ def test_geojson_may_be_gzipped(tmp_path):
     path = tmp_path / "s.geojson.gz"
     path.write_bytes(gzip.compress(json.dumps([feature([SQUARE])]).encode()))
     assert len(read_outlines(path).annotations) == 1
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["s.zip", "s.geojson.ZIP"])
+def test_geojson_may_be_zipped_as_qupath_does(tmp_path, name):
+    content = json.dumps([feature([SQUARE])])
+    path = zipped(tmp_path / name, any__geojson=content, **{"in/___any__geojson": "x", "readme__txt": "x"})
+    assert len(read_outlines(path).annotations) == 1
+
+
+def test_coco_and_lines_may_be_zipped(tmp_path):
+    assert len(read_outlines(zipped(tmp_path / "c.zip", c__json=json.dumps(coco({"segmentation": []})))).findings) == 1
+    assert read_outlines(zipped(tmp_path / "l.zip", l__jsonl='{"id": "s", "annotations": []}')).annotations == ()
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"a__geojson": "[]", "b__json": "[]"}, "is a zip with 2 files of outlines (a.geojson, b.json)."),
+        ({"a__txt": ""}, "is a zip without a file of outlines (.geojson,"),
+    ],
+)
+def test_a_zip_with_no_or_several_files_of_outlines_is_refused(tmp_path, members, told):
+    said = outline_refusal(zipped(tmp_path / "s.zip", **members))
+    assert told in said
+    assert "Unpack it" in said
+
+
+def test_a_zip_that_is_damaged_or_unpacks_without_end_is_refused(tmp_path):
+    assert "is no zip that can be read; it may be cut off" in outline_refusal(write(tmp_path / "s.zip", "PK"))
+    path = zipped(tmp_path / "t.zip", a__geojson=" " * 3_000_000)
+    assert "more than limits.max_vertices" in outline_refusal(path, limits=Limits(max_vertices=1))
+    path = zipped(tmp_path / "u.zip", a__geojson=json.dumps([feature([SQUARE])]))
+    path.write_bytes(path.read_bytes().replace(b'"Polygon"', b'"Polygno"'))
+    assert "cannot be read (Bad CRC-32" in outline_refusal(path)
 
 
 def test_a_hole_is_no_part_of_the_area(tmp_path):

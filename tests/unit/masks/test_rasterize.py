@@ -12,7 +12,7 @@ from tilewright.masks.rasterize import draw, rasterize
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.config import Annotations
-from tilewright.project.orders import RasterizeOrder
+from tilewright.project.orders import RasterizeOrder, RasterizeRow
 from tilewright.runtime.errors import AnnotationError, DataError
 
 FRAME = Frame(0, 0, 100, 80, Size(100, 80))
@@ -249,6 +249,27 @@ def test_problems_of_all_slides_are_raised_together_and_nothing_is_written(tmp_p
         f"{tmp_path}/s2.geojson, line 1",
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_jobs_of_one_slide_each_share_an_index_and_draw_what_is_theirs(tmp_path, monkeypatch):
+    """Case 01: a tool's own number of an image is that of another slide."""
+    monkeypatch.setattr("tilewright.annotations.shared.LEAST", 0)
+    squares = {"1.tif": (2, [0, 0, 4, 0, 4, 4, 0, 4]), "2.tif": (1, [0, 0, 9, 0, 9, 9, 0, 9])}
+    (tmp_path / "c.json").write_text(json.dumps({
+        "images": [{"id": number, "file_name": name} for name, (number, _) in squares.items()],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"image_id": number, "category_id": 1, "segmentation": [points]}
+                        for number, points in squares.values()],
+    }))  # fmt: skip
+    project(tmp_path, [], ["1,s1.tif,c.json,train,", "2,s2.tif,c.json,train,"])
+    for slide, area in (("1", 16), ("2", 81)):
+        row = RasterizeRow(slide=slide, image=tmp_path / f"{slide}.tif", annotations=tmp_path / "c.json")
+        row.image.write_bytes((tmp_path / f"s{slide}.tif").read_bytes())
+        order = RasterizeOrder(rows=[row], classes={"a": ["a"]}, annotations=Annotations())
+        rasterize(order, out=tmp_path / "out" / slide, index=tmp_path / "left")
+        with open_raster(tmp_path / "out" / slide / f"{slide}.tif") as raster:
+            assert raster.read().sum() == area
+        assert len(list((tmp_path / "left").iterdir())) == 1
 
 
 def test_the_point_of_a_crescent_lies_inside_it(tmp_path):

@@ -97,6 +97,26 @@ def test_anatomy_is_told_where_it_is_asked_for(project, configured):
         assert [row.anatomy.name for row in found] == ["a1.geojson", "a2.geojson"]
 
 
+def test_slides_that_an_id_might_mean_as_well_are_told_and_no_others(project, configured):
+    rows = {row["slide"]: {**row, "anatomy": ""} for row in project.rows()}
+    for name in ("a1", "b1"):
+        folder = project.sheet.parent / name
+        folder.mkdir()
+        (project.sheet.parent / rows[name]["image"]).rename(folder / "scan.png")
+        rows[name] |= {"image": f"{name}/scan.png", "annotations": "shared.json", "anatomy": "shared.json"}
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows["a1"])
+        writer.writeheader()
+        writer.writerows(rows.values())
+    told = {row.slide: row.namesakes for row in make_order(configured(), "rasterize", shard="a").rows}
+    assert [(one.slide, one.image.name) for one in told["a1"]] == [("b1", "scan.png")]
+    assert told["a2"] == ()
+    asked = configured(lambda config: config.update(segmentation={"inside": ["gland"]}))
+    for about, image in ((asked, "scan.png"), (configured(lambda config: config.update(segmentation={})), None)):
+        row = make_order(about, "segment", ensemble="both", shard="a").rows[0]
+        assert (row.image and row.image.name, len(row.namesakes)) == (image, 1 if image else 0)
+
+
 def test_every_class_is_labelled_on_pseudo_labelled_tiles(project, configured):
     project.write_sheet([{**row, "labelled": "gland"} for row in project.rows()])
     further = {"again": {**project.config()["models"]["near"], "pseudo": {"from": "both"}}}

@@ -64,8 +64,8 @@ __all__ = [
     "ANY", "DEFAULT_LIMITS", "IGNORE", "Annotations", "Blank", "BlendName", "BundleText", "BundleUse", "Calibration",
     "ClassName", "Config", "Credits", "Dialect", "Edge", "Ensemble", "Evaluation", "Folds", "Inference", "LayoutUse",
     "Limits", "LossName", "Model", "Name", "Network", "ObjectKind", "PixelClass", "PixelRule", "Predictions", "Pseudo",
-    "Report", "Scale", "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet", "TilesAt",
-    "Tissue", "Windows", "width_and_height",
+    "Report", "Scale", "Seams", "Section", "Segmentation", "Share", "Slides", "Split", "Submission", "TileSet",
+    "TilesAt", "Tissue", "Windows", "width_and_height",
 ]  # fmt: skip
 
 

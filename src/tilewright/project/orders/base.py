@@ -15,7 +15,9 @@ from typing import Any, Self, TypeVar
 from pydantic import ValidationError
 
 from tilewright.project.config import Section
-from tilewright.project.rows import Row
+from tilewright.project.naming import Identity, Namesake
+from tilewright.project.project import Project
+from tilewright.project.rows import COLUMNS, Row
 from tilewright.runtime.errors import DataError, Problem, UserError
 from tilewright.runtime.hashed import DIGITS
 
@@ -28,7 +30,39 @@ class StepRow(Section):
     @classmethod
     def of(cls, row: Row) -> Self:
         """The columns of a row."""
-        return cls(**{name: getattr(row, name) for name in cls.model_fields})
+        return cls.of_row(row)
+
+    @classmethod
+    def of_row(cls, row: Row, **others: Any) -> Self:
+        """The columns of a row, and what else the step is told of it."""
+        columns = [name for name in cls.model_fields if name in COLUMNS]
+        return cls(**{name: getattr(row, name) for name in columns} | others)
+
+
+class AnatomyRow(StepRow):
+    """A slide whose larger structures may be asked for.
+
+    Attributes:
+        anatomy: their outlines; None where none is asked for, and so are the following.
+        image: by whose name they are found in a file that slides share.
+        namesakes: other slides that the same id there might mean.
+    """
+
+    anatomy: Path | None = None
+    image: Path | None = None
+    namesakes: tuple[Namesake, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        """By what its outlines are found."""
+        return Identity(self.slide, self.image, self.namesakes)
+
+    @classmethod
+    def of_project(cls, project: Project, row: Row, *, asked: bool) -> Self:
+        """The columns of a row, and what its structures are found by where they are asked for."""
+        if asked and row.anatomy:
+            return cls.of_row(row, namesakes=project.namesakes("anatomy", row.slide))
+        return cls.of_row(row, anatomy=None, image=None, namesakes=())
 
 
 class Order(Section):

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Self
 
 from tilewright.project.config import Annotations, Folds, Scale, Section, Slides, TileSet, Tissue
-from tilewright.project.orders.base import Order, StepRow
+from tilewright.project.naming import Identity, Namesake
+from tilewright.project.orders.base import AnatomyRow, Order, StepRow
 from tilewright.project.project import Project
 from tilewright.project.rows import Region, Role, Row
 from tilewright.runtime.errors import Problem, UserError
@@ -20,9 +21,19 @@ class DownscaleRow(StepRow):
 
 
 class RasterizeRow(DownscaleRow):
-    """A slide whose outlines are read too."""
+    """A slide whose outlines are read too.
+
+    Attributes:
+        namesakes: other slides that an id in its file of outlines might mean.
+    """
 
     annotations: Path | None = None
+    namesakes: tuple[Namesake, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        """By what its outlines are found."""
+        return Identity(self.slide, self.image, self.namesakes)
 
 
 class RasterizeOrder(Order):
@@ -37,7 +48,10 @@ class RasterizeOrder(Order):
     def of(cls, project: Project, shard: str) -> Self:
         config = project.config
         return cls(
-            rows=[RasterizeRow.of(row) for row in project.shard(shard)],
+            rows=[
+                RasterizeRow.of_row(row, namesakes=project.namesakes("annotations", row.slide))
+                for row in project.shard(shard)
+            ],
             classes=config.labels,
             annotations=config.annotations,
             crop_to_bounds=config.slides.crop_to_bounds,
@@ -79,21 +93,11 @@ class DownscaleOrder(Order):
         )
 
 
-class TileRow(StepRow):
-    """A slide that tiles are cut from.
-
-    Attributes:
-        anatomy: outlines of larger structures; None where none is asked for.
-    """
+class TileRow(AnatomyRow):
+    """A slide that tiles are cut from."""
 
     source: str = "all"
     labelled: tuple[str, ...]
-    anatomy: Path | None = None
-
-    @classmethod
-    def of_tiles(cls, row: Row, tiles: TileSet) -> Self:
-        """The columns of a row that a tile set asks for."""
-        return cls.of(row) if tiles.background_inside else cls.of(row).model_copy(update={"anatomy": None})
 
 
 class TileOrder(Order):
@@ -106,7 +110,8 @@ class TileOrder(Order):
     @classmethod
     def of(cls, project: Project, shard: str, tiles: str) -> Self:
         spec = project.config.tiles[tiles].cut
-        rows = [TileRow.of_tiles(row, spec) for row in project.shard(shard)]
+        asked = bool(spec.background_inside)
+        rows = [TileRow.of_project(project, row, asked=asked) for row in project.shard(shard)]
         return cls(rows=rows, tiles=spec, classes=project.classes)
 
 

@@ -17,7 +17,7 @@ from tilewright.project.config import (
     Submission,
 )
 from tilewright.project.config.results import Enlarging
-from tilewright.project.orders.base import Order, StepRow
+from tilewright.project.orders.base import AnatomyRow, Order, StepRow
 from tilewright.project.project import Assignment, Bounds, Project
 from tilewright.project.rows import Role, Row
 
@@ -193,14 +193,8 @@ class CalibrateOrder(_FittingOrder):
         return cls(**_fitting(project, CalibrateRow), calibration=spec, **told)
 
 
-class SegmentRow(StepRow):
-    """A slide that objects are found on.
-
-    Attributes:
-        anatomy: outlines of larger structures; None where none is asked for.
-    """
-
-    anatomy: Path | None = None
+class SegmentRow(AnatomyRow):
+    """A slide that objects are found on."""
 
 
 class SegmentOrder(Order):
@@ -218,9 +212,7 @@ class SegmentOrder(Order):
     @classmethod
     def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.segmentation
-        rows = [
-            SegmentRow(slide=row.slide, anatomy=row.anatomy if spec.inside else None) for row in project.shard(shard)
-        ]
+        rows = [SegmentRow.of_project(project, row, asked=bool(spec.inside)) for row in project.shard(shard)]
         return cls(rows=rows, colors=project.colors, segmentation=spec, bounds=project.bounds(ensemble))
 
 

@@ -90,12 +90,11 @@ class PseudoOrder(Order):
         # where nothing is validated, the mean may label: it has seen all that is trained on
         own = project.trained(source) if part != FINAL else []
         apart = {member for member in own if len(project.loaded_parts(member, shard)) > 1}
+        asked, every = bool(tiles.background_inside), {"labelled": tuple(project.classes)}
+        slides = [TileRow.of_project(project, row, asked=asked) for row in project.shard(shard)]
         return cls(
             # what the ensemble is not sure of does not count, so that every class is labelled
-            rows=[
-                TileRow.of_tiles(row, tiles).model_copy(update={"labelled": tuple(project.classes)})
-                for row in project.shard(shard)
-            ],
+            rows=[row.model_copy(update=every) for row in slides],
             tiles=tiles,
             classes=project.classes,
             # what comes from elsewhere has no fold of this project
