@@ -11,14 +11,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from tilewright.project.config import Limits
 from tilewright.project.zipped import only_inside, outlines_inside
-from tilewright.runtime.errors import AnnotationError, Problem
-
-if TYPE_CHECKING:
-    import pandas as pd
+from tilewright.runtime.errors import AnnotationError, Problem, UserError
+from tilewright.runtime.tables import Table, table_of
 
 BYTES_PER_VERTEX = 64
 
@@ -142,21 +140,16 @@ def valid_json(path: Path, first_line: int = 1, first_column: int = 0) -> Iterat
         raise AnnotationError(Problem(str(path), "holds a number of thousands of digits.")) from error
 
 
-def load_table(path: Path) -> "pd.DataFrame":
-    """A csv or tsv as text, with its header in lower case; an empty cell is an empty text."""
-    import pandas as pd  # takes longer to load than most files take to read
+def load_table(path: Path, limits: Limits) -> Table:
+    """A csv or tsv as text.
 
-    separator = "\t" if suffix_of(path) == ".tsv" else ","
+    Raises:
+        AnnotationError: it cannot be read, or is no table.
+    """
     try:
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        reason = str(error).strip()
-        raise AnnotationError(
-            Problem(str(path), f"is no readable table ({reason}).", "Export the file again.")
-        ) from error
-    return table.rename(columns=lambda name: str(name).strip().lower())
+        return table_of(read_bytes(path, limits), path)
+    except UserError as error:
+        raise AnnotationError(error.problems) from error
 
 
 def lines(data: bytes) -> Iterator[tuple[int, bytes]]:

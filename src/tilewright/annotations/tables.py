@@ -4,7 +4,7 @@ Columns are found by name, whatever their case: the id (``id``, ``ImageId`` ...,
 (``rle``, ``annotation``, ``EncodedPixels`` ...), and if there are any the class and the image's height and width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,26 @@ EMPTY = {"", "nan", "-1"}
 TABLE = "table"
 
 
-def group_table(path: Path, limits: Limits) -> Grouped:  # noqa: ARG001 - as all readers of files that slides share
+def group_table(path: Path, limits: Limits) -> Grouped:
     """The rows of each id: number, run lengths, label, and width and height as far as they are told.
 
     Raises:
-        AnnotationError: there is no column of run lengths.
+        AnnotationError: there is no column of run lengths, or none of ids.
     """
-    table = load_table(path)
-    columns = list(table.columns)
+    table = load_table(path, limits)
+    columns = {name.lower(): name for name in table.header}
     code = _column(columns, CODES)
-    if not code:
-        what = f"has no column of run lengths. Columns found: {', '.join(columns)}."
-        raise AnnotationError(Problem(str(path), what, f"Name one of {', '.join(CODES)}."))
-    identity = _column(columns, IDS) or columns[0]
-    told = [_column(columns, LABELS), *(name if name in columns else "" for name in SIZES)]
-    cells = [table[name].tolist() if name else [""] * len(table) for name in (code, *told)]
+    identity = _column(columns, IDS) or next(iter(table.header), "")
+    if not code or identity == code:
+        what = (
+            f"has no column of {'ids' if code else 'run lengths'}. Columns found: {', '.join(table.header) or 'none'}."
+        )
+        raise AnnotationError(Problem(str(path), what, f"Name one of {', '.join(IDS if code else CODES)}."))
+    told = [_column(columns, names) for names in (LABELS, *((size,) for size in SIZES))]
     rows: dict[str, list[Any]] = {}
-    for place, (name, *row) in enumerate(zip(table[identity].str.strip().tolist(), *cells, strict=True)):
-        rows.setdefault(name, []).append((place + 2, *row))
+    for record in table.records:
+        cells = [record.values.get(name, "") for name in (code, *told)]
+        rows.setdefault(record.values[identity], []).append((record.line, *cells))
     return Grouped(TABLE, [Id(name) for name in rows], list(rows.values()))
 
 
@@ -61,8 +63,8 @@ def read_run_lengths(rows: Sequence[Sequence[Any]], path: Path, size: Size, opti
             yield from _drafts(code, label.strip(), origin, size, options, whole=len(rows) == 1)
 
 
-def _column(columns: list[str], names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in columns), "")
+def _column(columns: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((columns[name] for name in names if name in columns), "")
 
 
 def _check_size(stated: Sequence[str], size: Size, where: str) -> None:

@@ -78,10 +78,15 @@ def read_table(path: Path) -> Table:
     except OSError as error:
         remedy = "Name the file of the table." if path.is_dir() else "Look at its permissions and at the drive."
         raise UserError(Problem(str(path), f"cannot be read ({error.strerror}).", remedy)) from error
+    return table_of(data, path)
+
+
+def table_of(data: bytes, path: Path) -> Table:
+    """As ``read_table``, of the bytes of a file, whose name tells the separator and is told in errors."""
     text, encoding = decoded(data, path)
     csv.field_size_limit(LONGEST)
     stream = io.StringIO(text, newline="")
-    separator = _separator(stream, path.suffix.lower())
+    separator = _separator(stream, is_tsv=".tsv" in path.suffixes)
     reader = csv.reader(stream, delimiter=separator)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -130,14 +135,14 @@ def encoding_of(data: bytes) -> Encoding:
     return "utf-8-sig"
 
 
-def _separator(stream: io.StringIO, suffix: str) -> str:
+def _separator(stream: io.StringIO, *, is_tsv: bool) -> str:
     """The separator, as Excel's first line ``sep=`` says or as most of the header has it; go on to the header."""
     line = stream.readline()
     if stated := re.fullmatch(r'"?sep=(.)"?\s*', line, re.IGNORECASE):
         return stated[1]
     stream.seek(0)
     counts = {each: len(next(csv.reader([line], delimiter=each), [])) for each in SEPARATORS}
-    return "\t" if suffix == ".tsv" and counts["\t"] > 1 else max(SEPARATORS, key=lambda each: counts[each])
+    return "\t" if is_tsv and counts["\t"] > 1 else max(SEPARATORS, key=lambda each: counts[each])
 
 
 def _check_header(header: list[str], path: Path) -> None:

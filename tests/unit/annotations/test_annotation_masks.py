@@ -9,6 +9,7 @@ import tifffile
 from reading import SIZE, findings, outline_refusal, read_outlines
 from shapely import box
 
+from tilewright.pixels.grid import Size
 from tilewright.pixels.rle import encode_column_major, encode_row_major
 from tilewright.pixels.runs import Runs
 
@@ -73,6 +74,27 @@ def test_a_row_that_cannot_be_decoded_is_reported(tmp_path):
     assert odd.where == f"{tmp_path}/rle.csv, row 2"
     assert "cannot be decoded: an odd count of numbers (3)" in odd.what
     assert "goes beyond the 100 x 80 = 8000 pixels" in beyond.what
+
+
+TABLE = "id,rle,class\ns,1 2,Drüse\ns,9 3,b\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TABLE.encode("cp1252"),
+        TABLE.encode("utf-16"),
+        TABLE.replace(",", ";").encode("utf-8-sig"),
+        TABLE.replace(",", "\t").encode(),
+        TABLE.replace("id,", ",ID,").replace("\ns", "\n5,s").encode(),
+        TABLE.replace("1 2", "1 2" + "".join(f" {start} 1" for start in range(5, 100_005, 2))).encode(),
+    ],
+    ids=["Windows", "UTF-16", "semicolons", "tabs", "index", "long"],
+)
+def test_a_table_of_any_program_is_read(tmp_path, data):
+    (tmp_path / "rle.csv").write_bytes(data)
+    outlines = read_outlines(tmp_path / "rle.csv", size=Size(1000, 1000))
+    assert {(each.label, each.origin) for each in outlines.annotations} == {("Drüse", "row 2"), ("b", "row 3")}
 
 
 def test_a_row_of_an_image_of_another_size_is_refused(tmp_path):

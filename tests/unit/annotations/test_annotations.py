@@ -229,7 +229,9 @@ def test_an_archive_that_unpacks_without_end_is_refused(tmp_path):
         ("s.json", b'{"a": "\xff"}', "is not text in UTF-8"),
         ("s.xml", "<a/>", 'is of no known format (".xml")'),
         ("s.png", "no image", "cannot be read as an image"),
-        ("s.csv", "", "is no readable table"),
+        ("s.csv", "", "has no column of run lengths. Columns found: none."),
+        ("s.csv", b"PK\x03\x04", "is a workbook of Excel or LibreOffice"),
+        ("s.csv", ",rle\ns,1 2\n", "has no column of ids. Columns found: rle."),
     ],
 )
 def test_a_file_with_the_wrong_content_is_refused(tmp_path, name, content, what):
