@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
+from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
-from tilewright.pixels.grid import Frame, Window
+from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
-from tilewright.project.config import Config, Model, Network, Scale
+from tilewright.project.config import Config, Model, Network
 from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.orders import EncodeOrder, split_rows
@@ -30,9 +31,7 @@ from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import track
-from tilewright.scales.downscale import scale_factor
 from tilewright.segments.sample import sample_of
-from tilewright.slides import Slide, open_slide
 from tilewright.tiles.split import assign_folds
 
 ROUNDS = 20
@@ -326,7 +325,7 @@ def _check_shards(sheet: Sheet, findings: Findings) -> None:
 def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:
     """Open every image and read every file of outlines."""
     outlines = OutlineCheck(config, known="classes" in trusted, findings=findings)
-    scales, whole = _read_bundles(config).scales, set[Path]()
+    images = ImageCheck(config, _read_bundles(config).scales, sheet, findings)
     here = [row for row in sheet if not sheet.is_away(row)]
     if len(here) < len(sheet.rows):
         what = (
@@ -335,30 +334,13 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
         findings.warnings["images"].append(Problem(str(sheet.path), what))
     for row in track(here, "check"):
         missing = sheet.missing.get(row.slide, {})
-        frame = _check_image(config, scales, sheet, row, whole, findings) if "image" not in missing else None
+        frame = images.open(row) if "image" not in missing else None
         if row.annotations and "annotations" not in missing:
             outlines.read(row, row.annotations, frame)
         if frame and "anatomy" not in missing:
             _check_anatomy(config, row, frame, findings)
+    images.settle()
     outlines.check_all(sheet)
-
-
-def _check_image(
-    config: Config, scales: Mapping[str, Scale], sheet: Sheet, row: Row, whole: set[Path], findings: Findings
-) -> Frame | None:
-    """Open the image of a slide and read its last pixel, once for each file; where the slide lies in it."""
-    limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
-    frame = None
-    try:
-        with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
-            frame = slide.frame
-            if row.image not in whole:
-                whole.add(row.image)
-                slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
-            findings.errors["images"] += _scale_problems(scales, slide, sheet.where(row))
-    except TilewrightError as error:
-        findings.errors["images"] += [_named(problem, row) for problem in error.problems]
-    return frame
 
 
 def _check_anatomy(config: Config, row: Row, frame: Frame, findings: Findings) -> None:
@@ -368,15 +350,3 @@ def _check_anatomy(config: Config, row: Row, frame: Frame, findings: Findings) -
             structure(row.slide, row.anatomy, labels, frame, config.limits)
     except TilewrightError as error:
         findings.errors["outlines"] += error.problems
-
-
-def _named(problem: Problem, row: Row) -> Problem:
-    return replace(problem, where=f"{problem.where} (slide {row.slide})")
-
-
-def _scale_problems(scales: Mapping[str, Scale], slide: Slide, where: str) -> Iterator[Problem]:
-    for name, scale in scales.items():
-        try:
-            scale_factor(scale, slide)
-        except TilewrightError as error:
-            yield from (replace(problem, where=f"{where}, scale {name}") for problem in error.problems)

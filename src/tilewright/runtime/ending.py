@@ -12,13 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tilewright.runtime.errors import Problem, TilewrightError
+from tilewright.runtime.errors import OUT_OF_MEMORY, Problem, TilewrightError
 from tilewright.runtime.progress import note
 
 INTERRUPTED = 75
 """Exit code where a signal stopped the step; the same command goes on."""
-OUT_OF_MEMORY = 137
-"""Exit code where memory ran out: that of a process that the system kills for it."""
 _LINE = "tilewright: ended with code"
 
 
