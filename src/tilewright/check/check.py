@@ -18,6 +18,7 @@ from tilewright.check.findings import Findings
 from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
+from tilewright.check.thumbnails import write_thumbnails
 from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config, Model, Network
@@ -30,7 +31,7 @@ from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.segments.sample import sample_of
 from tilewright.tiles.split import assign_folds
 
@@ -47,12 +48,16 @@ STAND_INS: dict[str, dict[str, Any]] = {
 }
 
 
-def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None) -> None:
+def check(
+    *, config: Path = Path("config/config.yaml"), data: Path | None = None, thumbnails: Path | None = None
+) -> None:
     """Find all problems of config, sheet, images and outlines at once and print them, each with its remedy.
 
     Args:
         config: the config file.
         data: folder in which images and outlines are looked for first; overrides the config's.
+        thumbnails: folder to write pictures of the slides with their outlines to, and all of them on one sheet
+            (index.html, contact_sheet.png).
 
     Raises:
         UserError: there are errors; the message counts them. Warnings alone pass.
@@ -63,6 +68,10 @@ def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None
     if parsed:
         _check_files(parsed, trusted, sheet, findings)
     findings.settle()
+    if parsed and thumbnails:
+        rows = [row for row in sheet if not sheet.is_away(row) and "image" not in sheet.missing.get(row.slide, {})]
+        page = write_thumbnails(thumbnails, Project(parsed, sheet, {}, _read_bundles(parsed)), rows, findings)
+        note(f"Look at {page}.")
     for line in findings.lines():
         print(line)  # noqa: T201
     errors, warnings = findings.count()
