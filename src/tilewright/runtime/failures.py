@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524, errno.EINTR)
 """Codes of drives that give no locks; 524 is the kernel's own ENOTSUPP, which some let through."""
+MISSING = (errno.ENOENT, errno.ENOTDIR)
 _AGAIN = "Look whether the drive is there, and run the same command again."
 _REMEDIES = {
-    errno.EACCES: "Give yourself the right to read it (chmod u+r FILE), or ask its owner.",
-    errno.EPERM: "Give yourself the right to read it (chmod u+r FILE), or ask its owner.",
+    errno.EACCES: "Give yourself the right to it (chmod u+rw FILE), or ask its owner.",
+    errno.EPERM: "Give yourself the right to it (chmod u+rw FILE), or ask its owner.",
     errno.EMFILE: "Raise the limit (ulimit -n 4096), or run fewer jobs at once (--cores).",
     errno.ENFILE: "Run fewer jobs at once (--cores), or ask whoever runs the machine to raise fs.file-max.",
     errno.ENOMEM: "Give the step more memory (mem_mb on a cluster), or run fewer jobs at once (--cores).",
     errno.ESTALE: "The network drive has changed under the program: run again, or have the drive mounted anew.",
     errno.EAGAIN: "Another program holds it: wait for that one, and run the same command again.",
     errno.EBUSY: "Another program holds it: wait for that one, and run the same command again.",
-    errno.ENOENT: "Copy it there, or correct the path.",
-    errno.ENOTDIR: "Copy it there, or correct the path.",
+    **dict.fromkeys(MISSING, "Copy it there, or correct the path."),
     **dict.fromkeys(NO_LOCKS, "The drive gives no locks: set HDF5_USE_FILE_LOCKING=FALSE, and run again."),
     **dict.fromkeys(
         (
@@ -60,7 +60,7 @@ def failure_of(error: BaseException, path: Path | None = None) -> Failure | None
 def remedy_for(error: BaseException, remedy: str, path: Path | None = None) -> str:
     """What helps where a result cannot be read: what the system lacks; ``remedy`` where it is damaged or not there."""
     failure = failure_of(error, path)
-    return remedy if failure is None or failure.code == errno.ENOENT else failure.remedy
+    return remedy if failure is None or failure.code in MISSING else failure.remedy
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -216,7 +216,9 @@ class Tiff:
             missing += int(((places == 0) & (lengths > 0)).sum())
             if JPEG_TABLES in page.places:
                 self._stored(page.places[JPEG_TABLES])
-        except (KeyError, ValueError) as error:
+        except KeyError as error:
+            raise damaged(self._path, f"it does not say where its {kind} are, or how long") from error
+        except ValueError as error:
             raise damaged(self._path, f"the list of its {kind} is damaged or cut short") from error
         if missing:
             why = (

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tilewright.runtime.documents import read_document, write_document
+from tilewright.runtime.ending import exit_code
 from tilewright.runtime.errors import DataError
 from tilewright.runtime.failures import NO_LOCKS, failure_of, remedy_for
 
@@ -15,8 +16,8 @@ AGAIN = "Delete it and run again."
 @pytest.mark.parametrize(
     ("code", "helps"),
     [
-        (errno.EACCES, "Give yourself the right to read it"),
-        (errno.EPERM, "Give yourself the right to read it"),
+        (errno.EACCES, "Give yourself the right to it"),
+        (errno.EPERM, "Give yourself the right to it"),
         (errno.EMFILE, "ulimit -n"),
         (errno.ENFILE, "fs.file-max"),
         (errno.ENOMEM, "more memory"),
@@ -89,3 +90,25 @@ def test_a_file_that_cannot_be_opened_again_tells_why(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="mounted anew") as caught:
         read_document(path)
     assert "Delete" not in str(caught.value)
+
+
+ENDS = {errno.EMFILE: 3, errno.EACCES: 3, errno.ESTALE: 3, errno.ENOMEM: 137}
+
+
+@pytest.mark.parametrize(("code", "ends"), ENDS.items())
+def test_a_step_that_the_system_stops_ends_with_a_message(capsys, code, ends):
+    def work():
+        raise OSError(code, os.strerror(code), "slides/a.svs")
+
+    assert exit_code(work) == ends
+    found = capsys.readouterr().err
+    assert f"slides/a.svs: {os.strerror(code).lower()}." in found
+    assert "Traceback" not in found
+
+
+def test_a_file_that_this_program_forgot_shows_where(capsys):
+    def work():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "a")
+
+    assert exit_code(work) == 1
+    assert "Traceback" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Lists of strips and tiles: what is not named in them would come out black."""
 
+import struct
+
 import numpy as np
 from pages import HEIGHT, WIDTH, Writer
 from reading import read_slide, slide_refusal
@@ -32,3 +34,11 @@ def test_a_tile_without_place_and_length_is_left_out_on_purpose(tmp_path):
     tags[325] = [size, 0, size, 0]
     found = slide_refusal(Writer().add(pixels, tags).save(tmp_path / "a.tif"))
     assert "1 of 4 tiles of page 1 have a place and a length of 0" in found
+
+
+def test_a_page_that_does_not_say_how_long_its_strips_are_is_refused(tmp_path):
+    path = Writer().add(np.full((HEIGHT, WIDTH, 3), 90, np.uint8)).save(tmp_path / "a.tif")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, content.index(struct.pack("<HH", 279, 4)), 280)
+    path.write_bytes(content)
+    assert "it does not say where its strips are, or how long" in slide_refusal(path)

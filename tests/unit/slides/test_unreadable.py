@@ -66,7 +66,7 @@ def test_the_next_attempt_gets_more_memory(tmp_path):
 
 
 SYSTEM = {
-    errno.EACCES: ("permission denied", "chmod u+r"),
+    errno.EACCES: ("permission denied", "chmod u+rw"),
     errno.ESTALE: ("stale file handle", "mounted anew"),
     errno.EMFILE: ("too many open files", "ulimit -n"),
     errno.EIO: ("input/output error", "Look whether the drive is there"),

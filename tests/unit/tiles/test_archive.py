@@ -62,7 +62,7 @@ def test_locks_that_the_environment_asks_for_and_the_drive_lacks_are_named(archi
 @pytest.mark.parametrize(
     ("code", "helps"),
     [
-        (errno.EACCES, "right to read"),
+        (errno.EACCES, "right to it"),
         (errno.ESTALE, "mounted anew"),
         (errno.EMFILE, "ulimit"),
         (errno.EIO, "the drive"),
