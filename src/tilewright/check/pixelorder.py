@@ -40,7 +40,7 @@ def _lengths(row: Row, limits: Limits) -> dict[Order, float] | None:
     """The length of all outlines of a slide in each order; None: it has none as run lengths."""
     if row.annotations is None or suffix_of(row.annotations) not in TABLES:
         return None
-    with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
+    with suppress(TilewrightError), open_slide(row.image, mpp=row.mpp, max_pixels=limits.max_pixels) as slide:
         lengths = {order: _length(row, slide, order, limits) for order in ORDERS}
         return lengths if any(lengths.values()) else None
     return None
