@@ -15,11 +15,13 @@ from pydantic import ValidationError
 
 from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
+from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
-from tilewright.pixels.grid import Frame, Window
+from tilewright.check.thumbnails import write_thumbnails
+from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
-from tilewright.project.config import Config, Model, Network, Scale
+from tilewright.project.config import Config, Model, Network
 from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.naming import Identity, Namesake, namesakes
@@ -30,10 +32,8 @@ from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
-from tilewright.runtime.progress import track
-from tilewright.scales.downscale import scale_factor
+from tilewright.runtime.progress import note, track
 from tilewright.segments.sample import sample_of
-from tilewright.slides import Slide, open_slide
 from tilewright.tiles.split import assign_folds
 
 ROUNDS = 20
@@ -49,12 +49,16 @@ STAND_INS: dict[str, dict[str, Any]] = {
 }
 
 
-def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None) -> None:
+def check(
+    *, config: Path = Path("config/config.yaml"), data: Path | None = None, thumbnails: Path | None = None
+) -> None:
     """Find all problems of config, sheet, images and outlines at once and print them, each with its remedy.
 
     Args:
         config: the config file.
         data: folder in which images and outlines are looked for first; overrides the config's.
+        thumbnails: folder to write pictures of the slides with their outlines to, and all of them on one sheet
+            (index.html, contact_sheet.png).
 
     Raises:
         UserError: there are errors; the message counts them. Warnings alone pass.
@@ -65,6 +69,10 @@ def check(*, config: Path = Path("config/config.yaml"), data: Path | None = None
     if parsed:
         _check_files(parsed, trusted, sheet, findings)
     findings.settle()
+    if parsed and thumbnails:
+        rows = [row for row in sheet if not sheet.is_away(row) and "image" not in sheet.missing.get(row.slide, {})]
+        page = write_thumbnails(thumbnails, Project(parsed, sheet, {}, _read_bundles(parsed)), rows, findings)
+        note(f"Look at {page}.")
     for line in findings.lines():
         print(line)  # noqa: T201
     errors, warnings = findings.count()
@@ -328,7 +336,7 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
     """Open every image and read every file of outlines."""
     outlines = OutlineCheck(config, sheet, known="classes" in trusted, findings=findings)
     alike = namesakes(sheet, "anatomy")
-    scales, whole = _read_bundles(config).scales, set[Path]()
+    images = ImageCheck(config, _read_bundles(config).scales, sheet, findings)
     here = [row for row in sheet if not sheet.is_away(row)]
     if len(here) < len(sheet.rows):
         what = (
@@ -337,30 +345,13 @@ def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings
         findings.warnings["images"].append(Problem(str(sheet.path), what))
     for row in track(here, "check"):
         missing = sheet.missing.get(row.slide, {})
-        frame = _check_image(config, scales, sheet, row, whole, findings) if "image" not in missing else None
+        frame = images.open(row) if "image" not in missing else None
         if row.annotations and "annotations" not in missing:
             outlines.read(row, row.annotations, frame)
         if frame and "anatomy" not in missing:
             _check_anatomy(config, row, alike.get(row.slide, ()), frame, findings)
+    images.settle()
     outlines.check_all(sheet)
-
-
-def _check_image(
-    config: Config, scales: Mapping[str, Scale], sheet: Sheet, row: Row, whole: set[Path], findings: Findings
-) -> Frame | None:
-    """Open the image of a slide and read its last pixel, once for each file; where the slide lies in it."""
-    limit, crop = config.limits.max_pixels, config.slides.crop_to_bounds
-    frame = None
-    try:
-        with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop) as slide:
-            frame = slide.frame
-            if row.image not in whole:
-                whole.add(row.image)
-                slide.read(Window(slide.size.width - 1, slide.size.height - 1, 1, 1))
-            findings.errors["images"] += _scale_problems(scales, slide, sheet.where(row))
-    except TilewrightError as error:
-        findings.errors["images"] += [_named(problem, row) for problem in error.problems]
-    return frame
 
 
 def _check_anatomy(config: Config, row: Row, alike: Sequence[Namesake], frame: Frame, findings: Findings) -> None:
@@ -370,15 +361,3 @@ def _check_anatomy(config: Config, row: Row, alike: Sequence[Namesake], frame: F
             structure(Identity(row.slide, row.image, alike), row.anatomy, labels, frame, config.limits)
     except TilewrightError as error:
         findings.errors["outlines"] += error.problems
-
-
-def _named(problem: Problem, row: Row) -> Problem:
-    return replace(problem, where=f"{problem.where} (slide {row.slide})")
-
-
-def _scale_problems(scales: Mapping[str, Scale], slide: Slide, where: str) -> Iterator[Problem]:
-    for name, scale in scales.items():
-        try:
-            scale_factor(scale, slide)
-        except TilewrightError as error:
-            yield from (replace(problem, where=f"{where}, scale {name}") for problem in error.problems)

@@ -15,7 +15,7 @@ from tilewright.check.placement import OutlinePlaces
 from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.config import Config
-from tilewright.project.naming import Identity, namesakes
+from tilewright.project.naming import identity_of, namesakes
 from tilewright.project.rows import Row, Sheet
 from tilewright.runtime.errors import Problem, TilewrightError
 
@@ -67,7 +67,7 @@ class OutlineCheck:
             self._places.add(row, path, outlines.annotations, frame)
 
     def _read(self, path: Path, row: Row, size: Size) -> Outlines | None:
-        slide = Identity(row.slide, row.image, self._namesakes.get(row.slide, ()))
+        slide = identity_of(row, self._namesakes)
         try:
             return read_outlines(path, slide, size, self._config.annotations, self._config.limits)
         except TilewrightError as error:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from tilewright.annotations import Outlines, stream_outlines
 from tilewright.annotations.files import suffix_of
 from tilewright.project.config import Annotations, Limits
-from tilewright.project.naming import Identity, Namesake
+from tilewright.project.naming import Namesake, identity_of
 from tilewright.project.rows import Row
 from tilewright.runtime.errors import TilewrightError
 from tilewright.slides import Slide, open_slide
@@ -27,7 +27,7 @@ BARE = "\0"
 def batches_of(row: Row, alike: Alike, slide: Slide, options: Annotations, limits: Limits) -> Iterator[Outlines]:
     """The outlines of a slide that has a file of them, a batch at a time."""
     assert row.annotations, "asked for slides with outlines"
-    who = Identity(row.slide, row.image, alike.get(row.slide, ()))
+    who = identity_of(row, alike)
     return stream_outlines(row.annotations, who, slide.frame.image, options, limits)
 
 
@@ -50,7 +50,7 @@ def _lengths(row: Row, alike: Alike, limits: Limits) -> dict[Order, float] | Non
     """The length of all outlines of a slide in each order; None: it has none as run lengths."""
     if row.annotations is None or suffix_of(row.annotations) not in TABLES:
         return None
-    with suppress(TilewrightError), open_slide(row.image, max_pixels=limits.max_pixels) as slide:
+    with suppress(TilewrightError), open_slide(row.image, mpp=row.mpp, max_pixels=limits.max_pixels) as slide:
         lengths = {order: _length(row, alike, slide, order, limits) for order in ORDERS}
         return lengths if any(lengths.values()) else None
     return None

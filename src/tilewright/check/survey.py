@@ -126,7 +126,9 @@ def survey(rows: Sequence[Row], limits: Limits) -> Facts:
     problems: list[Problem] = []
     for row in track(training, "plan"):
         try:
-            with open_slide(row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels) as slide:
+            with open_slide(
+                row.image, region=row.region, mpp=row.mpp, white=row.white, max_pixels=limits.max_pixels
+            ) as slide:
                 sizes.append(slide.size)
                 mpp.append(slide.frame.mpp)
                 looks.append(_tissue_share(slide))

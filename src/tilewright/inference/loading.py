@@ -12,6 +12,7 @@ from tilewright.project.orders import BundledModel
 from tilewright.project.places import CARD, NETWORK
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import remedy_for
 from tilewright.runtime.hashed import file_hash
 from tilewright.training.architectures import build_network
 from tilewright.training.segmenter import Segmenter
@@ -60,7 +61,7 @@ def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
             raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
         load_trained(segmenter, load_file(folder / NETWORK))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        remedy = "Delete the folder and run the same command again."
+        remedy = remedy_for(error, "Delete the folder and run the same command again.", folder / NETWORK)
         raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error
     return segmenter.eval(), content["classes"]
 

@@ -28,7 +28,7 @@ from tilewright.project.orders import PredictOrder
 from tilewright.project.places import image_file, probability_file, tissue_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.gpu import claimed_gpus
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.training.segmenter import Segmenter
 
 AHEAD, BEHIND = 8, 4
@@ -111,7 +111,12 @@ def predict_image(
     window = width_and_height(inference.window)
     corners = grid(image.size, window, inference.overlap)
     if inference.skip_background:
-        corners = with_tissue(corners, window, tissue)
+        windows, corners = len(corners), with_tissue(corners, window, tissue)
+        if not corners:
+            note(
+                f"{name}: 0 of {windows} windows show tissue, so nothing is predicted; see tissue.method: none and "
+                "inference.skip_background"
+            )
     predict_windows(segmenters, image, corners, inference, maps, name)
 
 

@@ -20,6 +20,7 @@ from tilewright.pixels.grid import Frame
 from tilewright.project.config import IGNORE
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import remedy_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,8 @@ def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.
     try:
         table: pd.DataFrame = pq.read_table(path, columns=list(columns), page_checksum_verification=True).to_pandas()
     except (OSError, pa.ArrowException) as error:
-        what, remedy = f"cannot be read ({error}).", f"Delete {path.parent} and run the same command again."
+        what = f"cannot be read ({error})."
+        remedy = remedy_for(error, f"Delete {path.parent} and run the same command again.", path)
         raise DataError(Problem(str(path), what, remedy)) from error
     if "geometry" in table:
         table["geometry"] = shapely.from_wkb(table["geometry"].to_numpy())

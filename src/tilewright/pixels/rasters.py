@@ -23,6 +23,7 @@ from tilewright.pixels.grid import BLOCK, Size, Window
 from tilewright.pixels.seals import append_seal, has_seal
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import remedy_for
 from tilewright.runtime.hashed import FILE_TAG
 
 Compression = Literal["zstd", "deflate"]
@@ -105,7 +106,8 @@ def open_tiff(path: Path, remedy: str = "") -> Iterator[Raster]:
         with quiet(), rasterio.open(path) as dataset:
             yield Raster(dataset)
     except RasterioIOError as error:
-        raise _unreadable(path, f"cannot be read ({error}).", remedy) from error
+        what = f"cannot be read ({error})."
+        raise _unreadable(path, what, remedy_for(error, remedy, path)) from error
 
 
 def read_tags(path: Path, remedy: str = "") -> dict[str, str]:
@@ -138,7 +140,8 @@ def _require_seal(path: Path, remedy: str) -> None:
     try:
         intact = has_seal(path)
     except OSError as error:
-        raise _unreadable(path, f"cannot be read ({error.strerror}).", remedy) from error
+        what = f"cannot be read ({error.strerror})."
+        raise _unreadable(path, what, remedy_for(error, remedy)) from error
     if not intact:
         raise _unreadable(path, "is damaged: it is not what was written.", remedy)
 

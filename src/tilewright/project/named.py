@@ -12,7 +12,7 @@ from tilewright.project.rows import Row
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, UserError, raise_all
 
-COLUMNS = ("slide", "image", "role", "group", "shard", "region", "mpp")
+COLUMNS = ("slide", "image", "role", "group", "shard", "region", "mpp", "white")
 SHEETS = (".csv", ".tsv")
 ASIDE = {"role": "test", "annotations": "", "anatomy": "", "labelled": "", "group": "all"}
 """What a sheet says beside that does not count: its slides are predicted, whatever else they are for."""
@@ -25,8 +25,8 @@ def sheet_of(rows: Iterable[Row]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         region = ",".join(map(str, row.region)) if row.region else ""
-        mpp = "" if row.mpp is None else row.mpp
-        writer.writerow((row.slide, row.image, "test", row.shard, row.shard, region, mpp))
+        mpp, white = ("" if value is None else value for value in (row.mpp, row.white))
+        writer.writerow((row.slide, row.image, "test", row.shard, row.shard, region, mpp, white))
     return stream.getvalue()
 
 
@@ -35,7 +35,7 @@ def named_slides(named: Sequence[str]) -> list[Row]:
 
     Args:
         named: files, folders, patterns such as ``scans/*.svs``; or a csv or tsv with the columns slide and image, and
-            region, mpp, shard where they are needed.
+            region, mpp, white, shard where they are needed.
 
     Raises:
         UserError: what is not there, everything at once; or there is no image at all.

@@ -57,6 +57,11 @@ class Identity:
     namesakes: Sequence[Namesake] = ()
 
 
+def identity_of(row: Row, alike: Mapping[str, Sequence[Namesake]]) -> Identity:
+    """What the slide of a row is called, beside its namesakes (``namesakes``)."""
+    return Identity(row.slide, row.image, alike.get(row.slide, ()))
+
+
 def composed(text: str) -> str:
     """A name as Unicode composes it, without white space around it."""
     return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()

@@ -89,6 +89,13 @@ def _mpp(value: Any) -> Any:
     return mpp
 
 
+def _white(value: Any) -> Any:
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise wrong(f'white "{value}" is no value of a pixel.', "Give a whole number from 1 to 65535, such as 4095.")
+    return int(text)
+
+
 def _region(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -130,6 +137,11 @@ class Row(BaseModel):
     )
     mpp: Annotated[float, BeforeValidator(_mpp)] | None = Field(
         None, description="Micrometres in a pixel, if the file does not say or says it wrongly."
+    )
+    white: Annotated[int, BeforeValidator(_white)] | None = Field(
+        None,
+        description="Value of white in the file's pixels, if the file does not say: 4095 where a camera stored 12 bits "
+        "in 16.",
     )
     region: Annotated[Region, BeforeValidator(_region)] | None = Field(
         None, description="x,y,width,height in pixels, in quotes: the only part that is used."

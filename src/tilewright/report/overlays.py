@@ -122,7 +122,7 @@ def read_view(
 
 
 def _whole_slide(row: ReportRow, picture: Size, *, crop_to_bounds: bool) -> Pixels:
-    with open_slide(row.image, region=row.region, crop_to_bounds=crop_to_bounds) as slide:
+    with open_slide(row.image, region=row.region, mpp=row.mpp, white=row.white, crop_to_bounds=crop_to_bounds) as slide:
         return _resized(slide.read(Window(0, 0, *slide.size)), picture)
 
 

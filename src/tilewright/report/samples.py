@@ -131,8 +131,10 @@ def _picture(samples: Sequence[Sample], order: ReportOrder, name: str) -> Pixels
     panels = figure.subplots(rows, columns, squeeze=False)
     color = order.colors[name]
     for line, sample in zip(panels, samples, strict=True):
-        window = sample.window
-        with open_slide(sample.row.image, region=sample.row.region, crop_to_bounds=order.crop_to_bounds) as slide:
+        window, row = sample.window, sample.row
+        with open_slide(
+            row.image, region=row.region, mpp=row.mpp, white=row.white, crop_to_bounds=order.crop_to_bounds
+        ) as slide:
             image = slide.read(window)
         for axes in line:
             axes.imshow(image, extent=(window.x, window.x + window.width, window.y + window.height, window.y))

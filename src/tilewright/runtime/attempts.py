@@ -12,7 +12,8 @@ from typing import Any
 
 from snakemake.io import apply_wildcards
 
-from tilewright.runtime.ending import INTERRUPTED, OUT_OF_MEMORY, last_code
+from tilewright.runtime.ending import INTERRUPTED, last_code
+from tilewright.runtime.errors import OUT_OF_MEMORY
 
 CAUSES: dict[str, tuple[int | None, ...]] = {"mem_mb": (None, OUT_OF_MEMORY), "runtime": (INTERRUPTED,)}
 """Exit codes for which a resource grows; None: killed."""

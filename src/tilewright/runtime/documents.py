@@ -8,6 +8,7 @@ from typing import Any
 
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import remedy_for
 
 CHECKSUM = "crc32"
 
@@ -31,7 +32,7 @@ def read_document(path: Path, output: Path | None = None) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
+        raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy_for(error, remedy))) from error
     return parse_document(text, str(path), remedy)
 
 

@@ -9,16 +9,16 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOMEM
 from pathlib import Path
 from types import FrameType
 
-from tilewright.runtime.errors import Problem, TilewrightError
+from tilewright.runtime.errors import OUT_OF_MEMORY, DataError, Problem, TilewrightError
+from tilewright.runtime.failures import MISSING, failure_of
 from tilewright.runtime.progress import note
 
 INTERRUPTED = 75
 """Exit code where a signal stopped the step; the same command goes on."""
-OUT_OF_MEMORY = 137
-"""Exit code where memory ran out: that of a process that the system kills for it."""
 _LINE = "tilewright: ended with code"
 
 
@@ -40,9 +40,19 @@ def exit_code(work: Callable[[], object]) -> int:
         return _ended(OUT_OF_MEMORY, str(Problem("", "The memory did not suffice.", remedy)))
     except SystemExit as done:  # of the command line, which has said why
         return _ended(done.code) if isinstance(done.code, int) and done.code else 0
-    except Exception:
-        return _ended(1, traceback.format_exc())
+    except Exception as error:
+        return _failed(error)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    """The end by an error that no step foresees: of the system, such as too many open files, or of this program."""
+    failure = failure_of(error) if isinstance(error, OSError) else None
+    if failure is None or failure.code in MISSING:
+        return _ended(1, traceback.format_exc())
+    where = str(error.filename or "") if isinstance(error, OSError) else ""
+    code = OUT_OF_MEMORY if failure.code == ENOMEM else DataError.exit_code
+    return _ended(code, str(Problem(where, f"{failure.why}.", failure.remedy)))
 
 
 def last_code(log: Path) -> int | None:

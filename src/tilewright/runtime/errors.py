@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
+OUT_OF_MEMORY = 137
+"""Exit code where memory ran out: that of a process that the system kills for it."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -63,6 +66,12 @@ class AnnotationError(DataError):
 
 class SlideError(DataError):
     """An image that cannot be read."""
+
+
+class SlideMemoryError(SlideError):
+    """An image for which the memory did not suffice; a cluster gives the next attempt more."""
+
+    exit_code = OUT_OF_MEMORY
 
 
 def no_such_file(path: Path) -> Problem:

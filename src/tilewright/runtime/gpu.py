@@ -4,7 +4,6 @@ Devices are known by their UUIDs: numbers of device files, of the driver's libra
 above all.
 """
 
-import fcntl
 import os
 import re
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.runtime.errors import Problem, UserError
-from tilewright.runtime.locks import kept_from_children
+from tilewright.runtime.locks import kept_from_children, take
 from tilewright.runtime.progress import note
 
 KFD = Path("/sys/class/kfd/kfd/topology/nodes")
@@ -277,9 +276,11 @@ def _free(gpus: Sequence[Gpu], count: int, held: ExitStack) -> tuple[list[Gpu], 
         held.callback(os.close, handle)
         held.enter_context(kept_from_children(handle))
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(handle)
         except BlockingIOError:
             continue
+        except OSError as error:
+            note(f"{tempfile.gettempdir()} gives no locks ({error.strerror}): other processes may use GPU {gpu.shown}")
         (full if gpu.free < SPARE else free).append(gpu)
         if len(free) == count:
             break

@@ -1,5 +1,7 @@
 """Locks of files, which end with the process that holds them; a state folder has one writer at a time."""
 
+import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -8,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.progress import note
 
+TRIES = 100
 _HELD: set[int] = set()
 """Open files whose locks this process holds."""
 
@@ -40,6 +44,25 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
+def take(handle: int) -> None:
+    """Lock an open file, without waiting.
+
+    Python's own ``flock`` would try again for ever on a drive that answers EINTR each time.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the drive gives no locks.
+    """
+    flock, code = ctypes.CDLL(None, use_errno=True).flock, 0
+    for _ in range(TRIES):
+        if flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB) == 0:
+            return
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            break
+    raise OSError(code, os.strerror(code))  # Python makes a BlockingIOError of EAGAIN
+
+
 @contextmanager
 def state_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder; the system releases it when the process ends, however it ends.
@@ -51,11 +74,13 @@ def state_lock(folder: Path) -> Iterator[None]:
     path = folder / "lock"
     with path.open("a+") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(stream.fileno())
         except BlockingIOError as error:
             stream.seek(0)
             what = f"is in use by {stream.read().strip() or 'another process'}."
             raise UserError(Problem(str(folder), what, "Wait for that process, or stop it, then run again.")) from error
+        except OSError as error:
+            note(f"{folder}: the drive gives no locks ({error.strerror}); let no other process train here meanwhile")
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}")
         stream.flush()

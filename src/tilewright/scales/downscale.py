@@ -23,7 +23,7 @@ from tilewright.project.places import image_file, mask_file, scaled_mask_file, t
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.runtime.hashed import FILE_TAG, file_print
-from tilewright.runtime.progress import track
+from tilewright.runtime.progress import note, track
 from tilewright.scales.levels import Plane, planes_of
 from tilewright.scales.resample import average_image, cubic_image, nearest, source_window
 from tilewright.scales.tissue import find_tissue
@@ -70,8 +70,9 @@ def _downscale_slide(
     """Write the files of a slide into the folder of each scale."""
     limit, crop = limits.max_pixels, order.slides.crop_to_bounds
     with open_slide(
-        row.image, region=row.region, mpp=row.mpp, max_pixels=limit, crop_to_bounds=crop, threads=threads
-    ) as slide:
+        row.image, region=row.region, mpp=row.mpp, white=row.white, max_pixels=limit, crop_to_bounds=crop,
+        threads=threads,
+    ) as slide:  # fmt: skip
         frames = {folder: slide.frame.scaled(scale_factor(scale, slide)) for folder, scale in scales.items()}
         for resample in sorted({scale.resample for scale in scales.values()}):
             outs = {
@@ -83,7 +84,17 @@ def _downscale_slide(
     for folder, frame in frames.items():
         if order.masks:
             downscale_mask(mask_file(masks, row.slide), frame, scaled_mask_file(folder, row.slide), order.classes)
-        find_tissue(image_file(folder, row.slide), frame, order.tissue, tissue_file(folder, row.slide))
+        _find_tissue(row.slide, frame, order, folder)
+
+
+def _find_tissue(slide: str, frame: Frame, order: DownscaleOrder, folder: Path) -> None:
+    """Write the tissue of a slide, and say in the log where there is none."""
+    if not find_tissue(image_file(folder, slide), frame, order.tissue, tissue_file(folder, slide)):
+        width, height = frame.size
+        note(
+            f"{slide}: 0 of {width * height} pixels are tissue, so nothing is predicted there and no tile is cut; "
+            "see tissue.method: none and inference.skip_background"
+        )
 
 
 def scale_factor(scale: Scale, slide: Slide) -> float:

@@ -113,7 +113,7 @@ def _plane(slide: Slide, level: Level) -> Plane:
     try:
         source = level.open()
     except Exception as error:  # every reader has errors of its own
-        raise slide.damaged(f"its level of {level.factor:g}", error) from error
+        raise slide.unreadable(f"its level of {level.factor:g}", error) from error
     limit = (
         math.ceil(start + length / level.factor - 1e-9)
         for start, length in zip((level.x, level.y), slide.size, strict=True)
@@ -123,7 +123,7 @@ def _plane(slide: Slide, level: Level) -> Plane:
         try:
             return source.read(window)
         except Exception as error:
-            raise slide.damaged(f"its level of {level.factor:g}, at x {window.x}, y {window.y}", error) from error
+            raise slide.unreadable(f"its level of {level.factor:g}, at x {window.x}, y {window.y}", error) from error
 
     return Plane(level.factor, Size(*map(min, limit, source.size)), source.block, read, (level.x, level.y))
 

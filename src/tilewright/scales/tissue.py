@@ -16,7 +16,7 @@ from tilewright.project.config import Tissue
 CHUNK = 2048
 
 
-def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:
+def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> int:
     """Write 1 where a scaled image shows tissue and 0 elsewhere, one block in memory at a time.
 
     Args:
@@ -24,7 +24,11 @@ def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:
         frame: its place and factor.
         tissue: thresholds.
         out: the single-band TIFF to write.
+
+    Returns:
+        How many pixels are tissue.
     """
+    count = 0
     with open_raster(image) as source, create_raster(out, frame.size, tags=frame.tags()) as result:
         for window in blocks(frame.size, CHUNK):
             if tissue.method == "none":
@@ -32,7 +36,9 @@ def find_tissue(image: Path, frame: Frame, tissue: Tissue, out: Path) -> None:
             else:
                 found = _tissue_in(source, window, tissue)
             if found.any():
+                count += int(found.sum(dtype=np.int64))
                 result.write(found, window.x, window.y)
+    return count
 
 
 def _tissue_in(source: Raster, window: Window, tissue: Tissue) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from tilewright.pixels.runs import Ints, Runs, union
 from tilewright.pixels.strips import Strip, runs_of_bits, strips_of_bits
 from tilewright.project.places import objects_file, segment_file
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.runtime.failures import remedy_for
 
 REMEDY = "Delete the folder and run the same command again."
 
@@ -211,7 +212,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise DataError(Problem(str(path), f"cannot be read ({error}).", REMEDY)) from error
+        remedy = remedy_for(error, REMEDY, path)
+        raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
 
 
 def _covered(runs: Runs, mask: Runs) -> NDArray[np.bool_]:

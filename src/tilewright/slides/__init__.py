@@ -22,7 +22,7 @@ from tilewright.project.rows import Region
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.slides.formats import look_at
 from tilewright.slides.gdal import open_gdal
-from tilewright.slides.source import RGB, Level, Source, damaged, reason
+from tilewright.slides.source import RGB, Level, Source, Stored, unreadable
 from tilewright.slides.vendors import find_vendor, open_vendor
 
 __all__ = ["RGB", "Level", "Slide", "open_slide"]
@@ -73,16 +73,42 @@ class Slide:
             for level in self._source.levels()
         ]
 
-    def damaged(self, where: str, error: Exception) -> SlideError:
+    @property
+    def white(self) -> int:
+        """The value of white in the file."""
+        return self._source.white
+
+    @property
+    def is_white_told(self) -> bool:
+        """Whether the file, its kind or the sheet says what white is; else it is the largest value of 16 bits."""
+        return self._source.told
+
+    def stored(self, window: Window) -> Stored:
+        """Pixels of a window that lies inside, and what the file holds of them.
+
+        Raises:
+            SlideError: the file is damaged there.
+        """
+        with self._named(window):
+            return self._source.stored(self._shifted(window))
+
+    def unreadable(self, where: str, error: Exception) -> SlideError:
         """The error for a part of the file that cannot be read."""
-        return damaged(self.path, f"damaged at {where}: {reason(error)}")
+        return unreadable(self.path, error, where)
 
     def _read(self, window: Window) -> RGB:
+        with self._named(window):
+            return self._source.read(self._shifted(window))
+
+    def _shifted(self, window: Window) -> Window:
+        return replace(window, x=window.x + self.frame.x, y=window.y + self.frame.y)
+
+    @contextmanager
+    def _named(self, window: Window) -> Iterator[None]:
         try:
-            shifted = Window(window.x + self.frame.x, window.y + self.frame.y, window.width, window.height)
-            return self._source.read(shifted)
+            yield
         except Exception as error:  # every reader has errors of its own
-            raise self.damaged(f"x {window.x}, y {window.y}", error) from error
+            raise self.unreadable(f"x {window.x}, y {window.y}", error) from error
 
 
 @contextmanager
@@ -91,6 +117,7 @@ def open_slide(
     *,
     region: Region | None = None,
     mpp: float | None = None,
+    white: int | None = None,
     max_pixels: int = DEFAULT_LIMITS.max_pixels,
     crop_to_bounds: bool = True,
     threads: int = 1,
@@ -101,13 +128,14 @@ def open_slide(
         path: the image file.
         region: the only part to use, in pixels of level 0; None: the whole slide.
         mpp: micrometres a pixel, overriding the file's.
+        white: the value of white, overriding the file's.
         max_pixels: a larger image is refused before it is decoded.
         crop_to_bounds: the slide is the part that its scanner marked as scanned, where a format has such bounds (MRXS,
             SCN); all coordinates count from its corner. False: the slide is the whole, with the empty parts.
         threads: how many decode a window together; does not change the pixels.
 
     Raises:
-        SlideError: the file cannot be read, is too large, or does not hold the region.
+        SlideError: the file cannot be read, is too large, has pixels that are no squares, or does not hold the region.
 
     Examples:
         >>> with open_slide("config/demo/hgsc_nest.jpg") as slide:
@@ -116,7 +144,7 @@ def open_slide(
     """
     path = Path(path)
     with ExitStack() as stack:
-        source = _open(path, stack, crop_to_bounds=crop_to_bounds, threads=threads)
+        source = _open(path, stack, crop_to_bounds=crop_to_bounds, threads=threads, white=white)
         if source.size.width * source.size.height > max_pixels:
             what = f"{source.size.width} x {source.size.height} pixels are more than limits.max_pixels ({max_pixels})."
             raise SlideError(Problem(str(path), what, "Raise the limit if the image is meant to be so large."))
@@ -125,16 +153,16 @@ def open_slide(
             image = f"the image of {source.size.width} x {source.size.height}"
             what = f"the region {','.join(map(str, part))} reaches beyond {image}."
             raise SlideError(Problem(str(path), what, "Correct the region in the sheet."))
-        yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.mpp), source)
+        yield Slide(path, Frame(*part, image=source.size, mpp=mpp or source.pixel.edge(path)), source)
 
 
-def _open(path: Path, stack: ExitStack, *, crop_to_bounds: bool, threads: int) -> Source:
+def _open(path: Path, stack: ExitStack, *, crop_to_bounds: bool, threads: int, white: int | None) -> Source:
     kind = look_at(path)
     try:
         if kind.vendor_possible and (vendor := find_vendor(path)):
-            return open_vendor(path, vendor, stack, crop_to_bounds=crop_to_bounds, threads=threads)
-        return open_gdal(path, kind, stack, threads)
+            return open_vendor(path, vendor, stack, crop_to_bounds=crop_to_bounds, threads=threads, white=white)
+        return open_gdal(path, kind, stack, threads, white)
     except SlideError:
         raise
     except Exception as error:  # every reader has errors of its own
-        raise damaged(path, reason(error)) from error
+        raise unreadable(path, error) from error

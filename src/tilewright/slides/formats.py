@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tilewright.runtime.errors import Problem, SlideError, no_such_file
-from tilewright.slides.source import damaged
+from tilewright.slides.source import damaged, unreadable
 
 TIFF = "GTiff"
 HEAD = 512
@@ -69,7 +69,7 @@ def look_at(path: Path) -> Kind:
     except FileNotFoundError as error:
         raise SlideError(no_such_file(path)) from error
     except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
+        raise unreadable(path, error) from error
     if not head:
         raise damaged(path, "the file is empty")
     kind = next((kind for start, magic, kind in SIGNATURES if head[start:].startswith(magic)), None)

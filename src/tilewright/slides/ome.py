@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tilewright.runtime.errors import Problem, SlideError
+from tilewright.slides.pixelsize import PixelSize, micrometres, number
 from tilewright.slides.source import unclear
 
 ORDERS = ("XYCZT", "XYCTZ", "XYZCT", "XYZTC", "XYTCZ", "XYTZC")
@@ -35,15 +36,15 @@ class Ome:
         sizes: lengths by dimension: C, Z, T.
         order: dimensions of the planes, the fastest first, such as CZT.
         blocks: where the planes lie in this file; None: one after the other.
-        pixel_size: width of a pixel in ``unit``; 0: unknown.
-        unit: such as µm.
+        pixel: width and height of a pixel.
+        white: the value of white by the number of bits that are used (SignificantBits); None: unknown.
     """
 
     sizes: dict[str, int]
     order: str
     blocks: tuple[Block, ...] | None
-    pixel_size: float
-    unit: str
+    pixel: PixelSize
+    white: int | None
 
     def pages(self, channels: int, count: int) -> tuple[int, ...] | None:
         """Pages of all channels at the first focal plane and time; None: some are not in this file.
@@ -108,9 +109,18 @@ def _ome(root: Any, pixels: Any) -> Ome:
         sizes={name: max(1, int(pixels.get(f"Size{name}", "1"))) for name in "CZT"},
         order=order[2:],
         blocks=tuple(own) if blocks else None,
-        pixel_size=float(pixels.get("PhysicalSizeX", "0")),
-        unit=pixels.get("PhysicalSizeXUnit", "µm"),
+        pixel=PixelSize(*(_length(pixels, axis) for axis in "XY")),
+        white=_white(pixels.get("SignificantBits", "")),
     )
+
+
+def _length(pixels: Any, axis: str) -> float:
+    length = number(pixels.get(f"PhysicalSize{axis}"))
+    return micrometres(length, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+
+
+def _white(bits: str) -> int | None:
+    return 2 ** int(bits) - 1 if bits.isdecimal() and 8 <= int(bits) < 16 else None
 
 
 def _block(element: Any) -> Block:

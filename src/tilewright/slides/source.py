@@ -1,17 +1,21 @@
 """What every reader of slides offers, and how it refuses a file."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from errno import ENOMEM
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.pixels.grid import Size, Window
-from tilewright.runtime.errors import Problem, SlideError
+from tilewright.runtime.errors import Problem, SlideError, SlideMemoryError
+from tilewright.runtime.failures import failure_of
+from tilewright.slides.pixelsize import PixelSize
 
 RGB = NDArray[np.uint8]
 
@@ -21,21 +25,43 @@ class Source(Protocol):
 
     Attributes:
         size: width and height in pixels of level 0.
-        mpp: micrometres a pixel; None: the file does not say.
+        pixel: width and height of a pixel.
         block: see ``Slide.block``.
+        white: the value of white in the file.
+        told: the file, its kind or the sheet says what white is; False: it is taken to be the largest of 16 bits.
     """
 
     size: Size
-    mpp: float | None
+    pixel: PixelSize
     block: Size
+    white: int
+    told: bool
 
     def read(self, window: Window) -> RGB:
         """Pixels of a window that lies inside, as rows x columns x 3."""
         ...
 
+    def stored(self, window: Window) -> "Stored":
+        """The same pixels, and what the file holds of them."""
+        ...
+
     def levels(self) -> Sequence["Level"]:
         """The coarser copies of the image that the file holds, from fine to coarse."""
         ...
+
+
+class Stored(NamedTuple):
+    """Pixels of a window, and what the file holds of them.
+
+    Attributes:
+        rgb: rows x columns x 3, as they are read.
+        largest: the largest value of grey or colours in the file.
+        opaque: the largest alpha, as a share; 1 where there is no alpha.
+    """
+
+    rgb: RGB
+    largest: int
+    opaque: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +122,47 @@ def unclear(path: Path, what: str) -> SlideError:
     return SlideError(Problem(str(path), f"cannot be read as RGB: it holds {what}.", remedy))
 
 
-def reason(error: Exception) -> str:
+def unreadable(path: Path, error: Exception, where: str = "") -> SlideError:
+    """The error for what a reader has said: damage only where nothing else explains it.
+
+    Args:
+        path: the file.
+        error: of the reader.
+        where: the part that was read, such as "x 0, y 0".
+    """
+    if isinstance(error, SlideError):
+        return error
+    said = _said(error)
+    if found := PROGRESSIVE.search(said):
+        what = f"its progressive JPEG needs {found[1]}B of memory at once, more than is given unasked."
+        remedy = f"Save it as a baseline JPEG or a tiled TIFF, or give it the memory: export JPEGMEM={found[1]}"
+        return SlideError(Problem(str(path), what, remedy))
+    if SCANS.search(said):
+        what = "its progressive JPEG has too many scans, as files have that are made to do harm."
+        return SlideError(Problem(str(path), what, "Save it as a baseline JPEG or a tiled TIFF."))
+    if found := CODEC.search(said):
+        method = CODECS.get(found[1], f"a method of code {found[1]}")
+        what = f"its pixels are compressed by {method}, which is not read in a TIFF."
+        remedy = "Save it with JPEG, LZW or deflate: from QuPath as OME-TIFF, or bfconvert -compression JPEG IN OUT."
+        return SlideError(Problem(str(path), what, remedy))
+    if failure := failure_of(error, path):
+        kind = SlideMemoryError if failure.code == ENOMEM else SlideError
+        return kind(Problem(str(path), f"cannot be read: {failure.why}.", failure.remedy))
+    return damaged(path, f"damaged at {where}: {said}" if where else said)
+
+
+# what GDAL says of a JPEG whose coefficients it would have to hold in memory, and of compression that it does not know
+PROGRESSIVE = re.compile(r"JPEGMEM environment variable to a value greater or equal to '(\w+)'")
+SCANS = re.compile(r"exceeds maximum scans")
+CODEC = re.compile(r"missing codec (?:of code )?(\w+)")
+CODECS = {
+    **dict.fromkeys(("33003", "33004", "33005", "34712", "JP2000"), "JPEG 2000"),
+    **dict.fromkeys(("22610", "34934"), "JPEG XR"),
+    **dict.fromkeys(("50002", "52546", "JXL"), "JPEG XL"),
+    "JBIG": "JBIG",
+}
+
+
+def _said(error: Exception) -> str:
     """What a reader says in one line; rasterio hides it behind "See previous exception"."""
     return " ".join(str(error.__cause__ or error).split()).rstrip(".") or type(error).__name__

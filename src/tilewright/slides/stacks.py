@@ -8,18 +8,13 @@ refused; smaller pages are pyramids, thumbnails and labels, and never channels.
 import json
 import re
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 
 from tilewright.slides.ome import Ome, parse_ome
+from tilewright.slides.pixelsize import ANY, PixelSize, micrometres, number, tagged_size
 from tilewright.slides.source import unclear
-from tilewright.slides.tiff import UNIT, Page, Tiff
-
-MICROMETRES = {
-    "pm": 1e-6, "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0,
-    "micrometre": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "m": 1e6, "in": 25_400.0, "inch": 25_400.0,
-}  # fmt: skip
-INCH, CENTIMETRE = 2, 3
+from tilewright.slides.tiff import MAX_SAMPLE, UNIT, X_RESOLUTION, Y_RESOLUTION, Page, Tiff
 
 
 @dataclass(frozen=True)
@@ -28,11 +23,13 @@ class Image:
 
     Attributes:
         pages: one page, or three of one band each: red, green, blue.
-        mpp: micrometres a pixel; None: unknown.
+        pixel: width and height of a pixel.
+        white: the value of white in pixels of 16 bits, of which cameras use fewer; None: the file does not say.
     """
 
     pages: tuple[Page, ...]
-    mpp: float | None
+    pixel: PixelSize
+    white: int | None = None
 
 
 def find_image(path: Path, tiff: Tiff) -> Image:
@@ -48,7 +45,7 @@ def find_image(path: Path, tiff: Tiff) -> Image:
     first = tiff.pages[0]
     if ome := parse_ome(path, tiff.description):
         pages = tuple(tiff.pages[index] for index in _ome_pages(path, ome, tiff.pages))
-        mpp = micrometres(ome.pixel_size, ome.unit)
+        pixel, white = ome.pixel, ome.white
     else:
         whole = [page for page in tiff.pages if page.whole]
         if larger := [
@@ -60,8 +57,22 @@ def find_image(path: Path, tiff: Tiff) -> Image:
         equal = [page for page in whole if page.size == first.size] or [first]
         values = _imagej(tiff.description)
         pages = _imagej_pages(path, values, equal) if values else _unnamed_pages(path, tiff.description, equal)
-        mpp = micrometres(first.per_unit and 1 / first.per_unit, values.get("unit", "")) if values else None
-    return Image(pages, mpp or _resolution_mpp(first))
+        pixel, white = _imagej_pixel(first, values.get("unit", "")), int(number(values.get("max")))
+    known = pixel.within(*ANY)
+    if known == PixelSize():
+        known = tagged_size(first.per_unit(X_RESOLUTION), first.per_unit(Y_RESOLUTION), first.first(UNIT, 0))
+    return Image(pages, known, white or _largest_sample(pages[0]))
+
+
+def _imagej_pixel(page: Page, unit: str) -> PixelSize:
+    per_unit = (page.per_unit(tag) for tag in (X_RESOLUTION, Y_RESOLUTION))
+    return PixelSize(*(micrometres(1 / each if each else 0.0, unit) for each in per_unit))
+
+
+def _largest_sample(page: Page) -> int | None:
+    """MaxSampleValue where it is that of a number of bits; else it may be the brightest pixel that there is."""
+    value = page.first(MAX_SAMPLE, 0)
+    return value if 255 < value < 65_535 and value & (value + 1) == 0 else None
 
 
 def _ome_pages(path: Path, ome: Ome, pages: list[Page]) -> tuple[int, ...]:
@@ -131,27 +142,3 @@ def _shaped(description: str) -> int:
 
 def _pages(count: int) -> str:
     return "1 page" if count == 1 else f"{count} pages"
-
-
-def micrometres(length: float, unit: str) -> float | None:
-    """A length in micrometres; None where the unit is none, or the length no size of a pixel."""
-    # the micro sign, the Greek letter, and the sign as ImageJ spells it out
-    plain = re.sub("\u00b5|\u03bc|\\\\u00B5", "u", unit).strip().lower()
-    value = length * MICROMETRES.get(plain, 0.0)
-    return value if isfinite(value) and 1e-3 <= value <= 1e3 else None
-
-
-def _resolution_mpp(page: Page) -> float | None:
-    return resolution_mpp(page.per_unit, page.first(UNIT, 0))
-
-
-def resolution_mpp(per_unit: float, unit: int) -> float | None:
-    """Micrometres a pixel from a resolution; those that screens and printers use say nothing.
-
-    Args:
-        per_unit: pixels an inch or a centimetre.
-        unit: 2: inch; 3: centimetre.
-    """
-    length = {INCH: 25_400.0, CENTIMETRE: 10_000.0}.get(unit, 0.0)
-    mpp = length / per_unit if per_unit > 0 else 0.0
-    return mpp if 0.05 <= mpp <= 20 else None

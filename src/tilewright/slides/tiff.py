@@ -22,9 +22,11 @@ from tilewright.slides.source import damaged
 MAX_PAGES = 100_000
 MAX_TEXT = 64_000_000
 FEW = 32
-SUBFILE, WIDTH, HEIGHT, PHOTOMETRIC, DESCRIPTION = 254, 256, 257, 262, 270
-STRIPS, SAMPLES, STRIP_BYTES, X_RESOLUTION, UNIT = 273, 277, 279, 282, 296
+SUBFILE, WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, DESCRIPTION, STRIPS = 254, 256, 257, 259, 262, 270, 273
+ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES, MAX_SAMPLE = 274, 277, 278, 279, 281
+X_RESOLUTION, Y_RESOLUTION, PLANES, UNIT, TILE_WIDTH, TILE_HEIGHT = 282, 283, 284, 296, 322, 323
 TILES, TILE_BYTES, SUBIFDS, EXTRA_SAMPLES, JPEG_TABLES = 324, 325, 330, 338, 347
+SEPARATE = 2
 REDUCED, MASK = 1, 4
 # code of a type: as numpy writes it, and numbers in one value
 TYPES = {
@@ -72,11 +74,11 @@ class Page:
         """Whether it is stored in tiles."""
         return TILES in self.tags or TILES in self.places
 
-    @property
-    def per_unit(self) -> float:
-        """Pixels in the unit of ``UNIT``; 0: unknown."""
-        pair = self.tags.get(X_RESOLUTION, (0, 1))
-        return pair[0] / pair[1] if len(pair) == 2 and pair[1] else 0.0
+    def per_unit(self, tag: int) -> float:
+        """Pixels in the unit of ``UNIT`` along the axis of a tag; 0: unknown."""
+        pair = self.tags.get(tag, (0, 1))
+        value = pair[0] / pair[1] if len(pair) == 2 and pair[1] else 0.0
+        return value if value > 0 else 0.0
 
 
 class Tiff:
@@ -184,23 +186,62 @@ class Tiff:
         with self._path.open("rb") as file:
             return self._numbers(file, *place)
 
-    def refuse_cut_short(self, page: Page) -> None:
+    def start_of_block(self, page: Page, most: int) -> bytes:
+        """The first bytes of the first strip or tile of a page that is stored; none where there is none."""
+        for place, length in zip(*self.blocks(page), strict=True):
+            if place and length:
+                with self._path.open("rb") as file:
+                    file.seek(int(place))
+                    return file.read(min(int(length), most))
+        return b""
+
+    def refuse_cut_short(self, page: Page, *, empty: bool = False) -> None:
         """Look whether all strips or tiles of a page lie in the file.
 
+        Args:
+            page: the page.
+            empty: those with a place and a length of 0 are left out on purpose, as by some scanners. Those without
+                either always are.
+
         Raises:
-            SlideError: some lie beyond its end.
+            SlideError: some lie beyond its end, or are not named.
         """
+        kind = "tiles" if page.tiled else "strips"
         try:
             places, lengths = self.blocks(page)
+            if places.size != lengths.size:
+                raise ValueError("two lists of different lengths")
             missing = int((places + lengths > self._bytes).sum())
+            lost = 0 if empty else int(((places > 0) & (lengths == 0)).sum())
+            missing += int(((places == 0) & (lengths > 0)).sum())
             if JPEG_TABLES in page.places:
                 self._stored(page.places[JPEG_TABLES])
-        except (KeyError, ValueError) as error:
-            raise damaged(self._path, "the list of its strips or tiles is damaged or cut short") from error
+        except KeyError as error:
+            raise damaged(self._path, f"it does not say where its {kind} are, or how long") from error
+        except ValueError as error:
+            raise damaged(self._path, f"the list of its {kind} is damaged or cut short") from error
         if missing:
-            kind = "tiles" if page.tiled else "strips"
-            why = f"cut short: of {places.size} {kind} of page {page.index + 1}, {missing} lie beyond its end"
+            why = (
+                f"cut short: of {places.size} {kind} of page {page.index + 1}, {missing} lie beyond its end or nowhere"
+            )
             raise damaged(self._path, why)
+        if lost:
+            why = f"{lost} of {places.size} {kind} of page {page.index + 1} have a place and a length of 0"
+            raise damaged(self._path, why)
+        if places.size < (wanted := _blocks_of(page)):
+            raise damaged(self._path, f"only {places.size} of {wanted} {kind} of page {page.index + 1} are there")
+
+
+def _blocks_of(page: Page) -> int:
+    """How many strips or tiles a page takes; 0: unknown."""
+    width, height = page.size
+    across, down = width, page.first(STRIP_ROWS, height)
+    if page.tiled:
+        across, down = page.first(TILE_WIDTH, 0), page.first(TILE_HEIGHT, 0)
+    if across < 1 or down < 1:
+        return 0
+    planes = page.samples if page.first(PLANES, 1) == SEPARATE else 1
+    return -(-width // across) * -(-height // down) * planes
 
 
 def _header(file: BinaryIO) -> tuple[str, bool, int]:

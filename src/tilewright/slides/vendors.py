@@ -4,18 +4,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tilewright.pixels.grid import Size, Window
-from tilewright.slides.colors import on_white
-from tilewright.slides.source import RGB, Level, Source, bands, level_factor
+from tilewright.slides.colors import contradicted, eight_bits, from_ycbcr, on_white
+from tilewright.slides.jpegs import dicom_says
+from tilewright.slides.pixelsize import PixelSize, number
+from tilewright.slides.source import RGB, Level, Source, Stored, bands, level_factor
 from tilewright.slides.tiff import Tiff
+from tilewright.slides.white import White
 
-GENERIC = "generic-tiff"
+GENERIC, DICOM = "generic-tiff", "dicom"
 # vendors whose files are TIFFs that libtiff can read, so that their pages tell whether they are complete
 TIFFS = {"aperio", "leica", "philips", "trestle", "ventana"}
 SIDES = ("width", "height")
@@ -23,32 +25,54 @@ SIDES = ("width", "height")
 CACHE = 64 * 2**20
 
 
+class _Reading(NamedTuple):
+    """How pixels are read.
+
+    Attributes:
+        pool: of the threads that read a window together.
+        threads: how many they are.
+        colored: what OpenSlide gives as RGB is YCbCr.
+        white: the value of white.
+    """
+
+    pool: ThreadPoolExecutor
+    threads: int
+    colored: bool
+    white: int
+
+
 class _OpenSlideSource:
     """A level of an OpenSlide, or the part of it that lies in ``bounds``."""
 
-    def __init__(self, slide: Any, bounds: Window, pool: ThreadPoolExecutor, threads: int, level: int = 0) -> None:
-        self._slide, self._bounds, self._level = slide, bounds, level
-        self._pool, self._threads = pool, threads
-        self.size = Size(bounds.width, bounds.height)
-        self.mpp = _mpp(slide.properties.get("openslide.mpp-x"))
+    def __init__(self, slide: Any, bounds: Window, how: "_Reading", level: int = 0) -> None:
+        self._slide, self._bounds, self._level, self._how = slide, bounds, level, how
+        self.size, self.white, self.told = Size(bounds.width, bounds.height), how.white, True
+        self.pixel = PixelSize(*(number(slide.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"))
         self.block = Size(*(_edge(slide.properties.get(f"openslide.level[{level}].tile-{name}")) for name in SIDES))
 
     def read(self, window: Window) -> RGB:
         place = replace(window, x=window.x + self._bounds.x, y=window.y + self._bounds.y)
-        return np.concatenate(list(self._pool.map(self._read, bands(place, self.block.height, self._threads))))
+        parts = bands(place, self.block.height, self._how.threads)
+        return np.concatenate(list(self._how.pool.map(self._read, parts)))
+
+    def stored(self, window: Window) -> Stored:
+        rgb = self.read(window)
+        return Stored(rgb, int(rgb.max(initial=0)) * self.white // 255)
 
     def _read(self, window: Window) -> RGB:
         # OpenSlide counts in pixels of level 0; between two of the level, it mixes them
         step = self._slide.level_downsamples[self._level]
         corner = (round(window.x * step), round(window.y * step))
-        return on_white(np.asarray(self._slide.read_region(corner, self._level, (window.width, window.height))))
+        pixels = np.asarray(self._slide.read_region(corner, self._level, (window.width, window.height)))
+        if self._how.colored:
+            pixels = np.dstack([from_ycbcr(pixels[..., :3]), pixels[..., 3]])
+        return eight_bits(on_white(pixels), self._how.white)
 
     def levels(self) -> list[Level]:
         found = []
         for level, size in enumerate(self._slide.level_dimensions):
             if level and (factor := level_factor(Size(*self._slide.dimensions), Size(*size))):
-                part = (Window(0, 0, *size), self._pool, self._threads, level)
-                source = partial(_OpenSlideSource, self._slide, *part)
+                source = partial(_OpenSlideSource, self._slide, Window(0, 0, *size), self._how, level)
                 found.append(Level(factor, source, self._bounds.x / factor, self._bounds.y / factor))
         return found
 
@@ -64,7 +88,9 @@ def find_vendor(path: Path) -> str | None:
     return None if vendor is None or vendor == GENERIC else str(vendor)
 
 
-def open_vendor(path: Path, vendor: str, stack: ExitStack, *, crop_to_bounds: bool, threads: int = 1) -> Source:
+def open_vendor(
+    path: Path, vendor: str, stack: ExitStack, *, crop_to_bounds: bool, threads: int = 1, white: int | None = None
+) -> Source:
     """Open a slide of a known vendor.
 
     Args:
@@ -73,9 +99,10 @@ def open_vendor(path: Path, vendor: str, stack: ExitStack, *, crop_to_bounds: bo
         stack: closes the file.
         crop_to_bounds: take only the part that was scanned, where the file says so.
         threads: how many read a window together.
+        white: the value of white, by the sheet.
 
     Raises:
-        SlideError: the file is cut short.
+        SlideError: the file is cut short, or says its colours wrongly.
         OpenSlideError: OpenSlide does not read it.
     """
     from openslide import OpenSlide, OpenSlideCache
@@ -84,12 +111,26 @@ def open_vendor(path: Path, vendor: str, stack: ExitStack, *, crop_to_bounds: bo
         tiff = Tiff(path)
         for page in tiff.pages:
             if page.tiled:
-                tiff.refuse_cut_short(page)
+                tiff.refuse_cut_short(page, empty=True)
     slide = stack.enter_context(OpenSlide(path))
     slide.set_cache(OpenSlideCache(CACHE))
     whole = Window(0, 0, *slide.dimensions)
     pool = stack.enter_context(ThreadPoolExecutor(threads))
-    return _OpenSlideSource(slide, _bounds(slide) if crop_to_bounds else whole, pool, threads)
+    colored = vendor == DICOM and _is_ycbcr(path)
+    how = _Reading(pool, threads, colored, White(white).of(path, 8, 8)[0])
+    return _OpenSlideSource(slide, _bounds(slide) if crop_to_bounds else whole, how)
+
+
+def _is_ycbcr(path: Path) -> bool:
+    """Whether the tiles of a DICOM slide are YCbCr that it says to be RGB.
+
+    Raises:
+        SlideError: they are RGB that it says to be YCbCr.
+    """
+    says, head = dicom_says(path)
+    if says.startswith("YBR") and head.colors == "RGB":
+        raise contradicted(path, says, "RGB")
+    return says == "RGB" and head.colors == "YCbCr"
 
 
 def _bounds(slide: Any) -> Window:
@@ -106,11 +147,3 @@ def _bounds(slide: Any) -> Window:
 def _edge(text: str | None) -> int:
     """Edge of a tile; where the file does not say, an usual one."""
     return int(text) if text and text.isdigit() and int(text) else 256
-
-
-def _mpp(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if isfinite(value) and value > 0 else None

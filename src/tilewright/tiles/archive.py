@@ -23,6 +23,7 @@ from tilewright.project.config.training import TileKind
 from tilewright.project.orders import TileRow
 from tilewright.runtime.atomic import atomic_path, require_space
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import NO_LOCKS, failure_of, remedy_for
 
 if TYPE_CHECKING:
     from tilewright.pixels.rasters import Raster
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 UNWRITTEN = 32 << 20
 """Bytes that HDF5 may hold back until an archive is closed. It crashes where the disk is full by then."""
 ROWS = 1024
+UNLOCKED = False
+"""Archives are private until they are renamed, and then never written: so they need no locks, which some network drives
+do not give."""
 
 
 class TilePlace(NamedTuple):
@@ -134,7 +138,7 @@ def open_archive(path: Path) -> h5py.File:
         DataError: the archive is missing or damaged.
     """
     with reading(path):
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking=UNLOCKED)
 
 
 @contextmanager
@@ -142,12 +146,12 @@ def reading(path: Path) -> Iterator[None]:
     """Name the archive where reading it fails, as where a checksum is wrong.
 
     Raises:
-        DataError: the archive is missing or damaged.
+        DataError: the archive is missing or damaged, or the system does not give it.
     """
     try:
         yield
     except (OSError, KeyError) as error:
-        remedy = "Delete the file and run the same command again."
+        remedy = remedy_for(error, "Delete the file and run the same command again.", path)
         raise DataError(Problem(str(path), f"cannot be read as a tile archive ({error}).", remedy)) from error
 
 
@@ -191,10 +195,25 @@ def tile_archive(out: Path, classes: Sequence[str], size: Size) -> Iterator["Arc
     """
     with atomic_path(out) as private:
         require_space(private.parent, UNWRITTEN)
-        with h5py.File(private, "w") as archive:
+        with _created(private) as archive:
             writer = ArchiveWriter(archive, classes, size)
             yield writer
             writer.finish()
+
+
+def _created(private: Path) -> h5py.File:
+    """A new file. Its locks stay where the environment asks for them (HDF5_USE_FILE_LOCKING).
+
+    Raises:
+        DataError: then the drive must give them.
+    """
+    try:
+        return h5py.File(private, "w", locking=UNLOCKED)
+    except OSError as error:
+        failure = failure_of(error)
+        if failure is None or failure.code not in NO_LOCKS:
+            raise
+        raise DataError(Problem(str(private.parent), f"cannot be written: {failure.why}.", failure.remedy)) from error
 
 
 class ArchiveWriter:

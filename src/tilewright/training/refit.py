@@ -10,6 +10,7 @@ from tilewright.project.orders import TrainOrder
 from tilewright.project.places import CARD, HISTORY
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.failures import remedy_for
 from tilewright.training.architectures import spelt_out
 from tilewright.training.course import course_of
 from tilewright.training.encoders import first_line
@@ -71,7 +72,8 @@ def _told(folder: Path, order: TrainOrder) -> tuple[dict[str, Any], pd.DataFrame
         if card["best_epoch"] not in set(history["epoch"]) or history["learning_rate"].isna().any():
             raise ValueError("it ends before the best epoch")
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(Problem(str(folder / HISTORY), f"cannot be used ({first_line(error)}).", remedy)) from error
+        what = f"cannot be used ({first_line(error)})."
+        raise DataError(Problem(str(folder / HISTORY), what, remedy_for(error, remedy))) from error
     wanted = spelt_out(order.network).model_dump(mode="json", exclude=APART)
     if other := [key for key, value in wanted.items() if card["network"].get(key) != value]:
         what = f"was trained in another way: {', '.join(other)}."

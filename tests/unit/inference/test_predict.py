@@ -195,6 +195,14 @@ def test_windows_without_tissue_are_not_computed_and_are_zero(tmp_path):
     assert network.windows == 1 + 6
 
 
+def test_an_image_without_tissue_is_told_of(tmp_path, capsys):
+    found = predicted(tmp_path, Pixelwise(), np.full((3, 64, 128), 200, np.uint8), np.zeros((1, 64, 128), np.uint8))
+    assert found.max() == 0
+    assert (
+        "image: 0 of 3 windows show tissue, so nothing is predicted; see tissue.method: none" in capsys.readouterr().err
+    )
+
+
 def test_an_object_on_a_seam_outlives_one_weak_window(tmp_path):
     """Where windows vote by AND, one of them that misses an object removes it."""
     with create_raster(tmp_path / "o.tif", Size(96, 64)) as out:

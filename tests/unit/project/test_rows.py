@@ -4,7 +4,7 @@ from tilewright.project.rows import COLUMNS, Region
 from tilewright.project.sheetfile import examine_sheet, missing_files, read_sheet
 from tilewright.runtime.errors import UserError
 
-HEADER = "slide,image,annotations,role,group,shard,source,labelled,mpp,region"
+HEADER = "slide,image,annotations,role,group,shard,source,labelled,mpp,region,white"
 CLASSES = ["gland", "vessel"]
 
 

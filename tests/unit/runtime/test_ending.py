@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tilewright.runtime.attempts import CAUSES, growing, grown
-from tilewright.runtime.ending import INTERRUPTED, OUT_OF_MEMORY, exit_code, last_code
-from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.ending import INTERRUPTED, exit_code, last_code
+from tilewright.runtime.errors import OUT_OF_MEMORY, DataError, Problem
 
 STEP = """
 import sys, time

@@ -1,9 +1,11 @@
+import ctypes
+import errno
 import os
 import signal
 
 import pytest
 
-from tilewright.runtime import gpu
+from tilewright.runtime import gpu, locks
 from tilewright.runtime.errors import UserError
 from tilewright.runtime.gpu import Gpu
 from tilewright.runtime.locks import state_lock
@@ -57,3 +59,49 @@ def test_nor_its_gpu(tmp_path, monkeypatch, forked):
     for _ in range(2):
         with gpu.claimed_gpus():
             forked()
+
+
+@pytest.fixture
+def lockless(monkeypatch):
+    """Lets a drive answer each lock with an error of a number."""
+
+    def refuse(code):
+        class Library:
+            def __init__(self, *_arguments, **_options):
+                pass
+
+            @staticmethod
+            def flock(_handle, _operation):
+                ctypes.set_errno(code)
+                return -1
+
+        monkeypatch.setattr(locks.ctypes, "CDLL", Library)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524, errno.EINTR, errno.EACCES, errno.EIO]
+)
+def test_a_drive_without_locks_is_told_of_and_used(tmp_path, capsys, lockless, code):
+    lockless(code)
+    with state_lock(tmp_path):
+        pass
+    found = capsys.readouterr().err
+    assert f"{tmp_path}: the drive gives no locks (" in found
+    assert "let no other process train here meanwhile" in found
+
+
+def test_a_lock_that_is_held_is_no_missing_one(tmp_path, lockless):
+    lockless(errno.EAGAIN)
+    with pytest.raises(UserError, match="in use by another process"), state_lock(tmp_path):
+        pass
+
+
+def test_gpus_are_used_without_locks_too(tmp_path, monkeypatch, capsys, lockless):
+    monkeypatch.setattr(gpu, "_gpus", lambda: [Gpu("GPU-a", "GPU-a")])
+    monkeypatch.setattr(gpu, "require_usable", lambda _count: None)
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+    lockless(errno.ENOLCK)
+    with gpu.claimed_gpus():
+        assert f"{tmp_path} gives no locks (" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -183,6 +185,16 @@ def test_tissue_is_what_is_stained_however_pale(tmp_path, save_image, color, fou
 
 def test_without_a_method_the_whole_slide_is_tissue(tmp_path, save_image):
     assert (tissue(tmp_path, save_image, np.full((20, 30, 3), 255, np.uint8), method="none") == 1).all()
+
+
+def test_a_slide_without_tissue_is_told_of_and_no_other(tmp_path, project, capsys):
+    options = {"scales": {"half": Scale(factor=2)}, "masks": False, "classes": ["gland", "vessel"]}
+    for most, told in ((1.0, 0), (0.0, 1)):
+        tissue = Tissue(min_chroma=1, max_brightness=most, min_brightness=0)
+        order = order_of(DownscaleOrder, project.sheet, "t", tissue=tissue, **options)
+        downscale(order, masks=tmp_path, out=[tmp_path / f"half{told}"])
+        found = re.findall(r"t1: 0 of \d+ pixels are tissue, so nothing is predicted there", capsys.readouterr().err)
+        assert len(found) == told
 
 
 @pytest.mark.parametrize(("mpp", "factor"), [(0.5, 4), (2.0, 1), (2.0005, 1)])

@@ -12,16 +12,22 @@ from tilewright.project.rows import Region, Role, Row
 from tilewright.runtime.errors import Problem, UserError
 
 
-class DownscaleRow(StepRow):
-    """A slide whose pixels are read."""
+class OpenedRow(StepRow):
+    """A slide that is opened."""
 
     image: Path
     region: Region | None = None
     mpp: float | None = None
 
 
-class RasterizeRow(DownscaleRow):
-    """A slide whose outlines are read too.
+class DownscaleRow(OpenedRow):
+    """A slide whose pixels are read."""
+
+    white: int | None = None
+
+
+class RasterizeRow(OpenedRow):
+    """A slide whose outlines are read.
 
     Attributes:
         namesakes: other slides that an id in its file of outlines might mean.

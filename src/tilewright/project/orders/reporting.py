@@ -1,26 +1,24 @@
 """The order of the report."""
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field
 
 from tilewright.project.bundle import Bundle
 from tilewright.project.config import Model, Pseudo, Report, Section
-from tilewright.project.orders.base import Order, StepRow
+from tilewright.project.orders.base import Order
+from tilewright.project.orders.data import DownscaleRow
 from tilewright.project.project import Assignment, Bounds, Project
-from tilewright.project.rows import Region, Role
+from tilewright.project.rows import Role
 
 
-class ReportRow(StepRow):
+class ReportRow(DownscaleRow):
     """A slide of the report.
 
     Attributes:
         annotated: whether the sheet names outlines of it.
     """
 
-    image: Path
-    region: Region | None = None
     shard: str
     group: str
     role: Role
