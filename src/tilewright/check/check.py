@@ -7,7 +7,6 @@ wrong value does not keep the other rows from being opened and read.
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,16 @@ from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
 from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
+from tilewright.check.networks import check_networks
 from tilewright.check.outlines import OutlineCheck
 from tilewright.check.thumbnails import write_thumbnails
 from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
-from tilewright.project.config import Config, Model, Network
+from tilewright.project.config import Config
 from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.naming import Identity, Namesake, namesakes
 from tilewright.project.orders import EncodeOrder, split_rows
-from tilewright.project.places import FINAL, Places, part_of, weights_file
 from tilewright.project.project import Assignment, Project
 from tilewright.project.rows import Row, Sheet
 from tilewright.project.sheet import ensure_sheet
@@ -108,7 +107,7 @@ def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Co
                 errors += [problem for problem in error.problems if problem not in errors]
     config = Config.model_validate(sound)
     config = with_sheet(_read_bundles(config).complete(config), [path])
-    _check_networks(config, path, findings)
+    check_networks(config, path, findings)
     return config, trusted
 
 
@@ -167,63 +166,6 @@ def _drop(values: Any, location: Sequence[str | int]) -> bool:
     for key in keys:
         del values[key]
     return bool(keys)
-
-
-def _check_networks(config: Config, path: Path, findings: Findings) -> None:
-    """Architectures, encoders and their options, optimisers, and files of weights."""
-    from tilewright.training.architectures import check_network
-    from tilewright.training.encoders import successor
-    from tilewright.training.optimizers import check_optimizer
-
-    for name, model in config.models.items():
-        where, network = f"{path}, models.{name}", Network(**model.model_dump(exclude={"inference"}))
-        for check in (check_network, check_optimizer):
-            try:
-                check(network)
-            except UserError as error:
-                findings.errors["config"] += [replace(problem, where=where) for problem in error.problems]
-        if kept := successor(model.encoder or ""):
-            what = f'the library will drop the encoder "{model.encoder}".'
-            remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."
-            findings.warnings["config"].append(Problem(where, what, remedy))
-        if model.final and model.inference.members == "folds":
-            what = "final: true trains a model that inference.members: folds leaves without any use."
-            findings.warnings["config"].append(Problem(where, what, "Take out one of them."))
-        weights = model.encoder_weights
-        if model.encoder_rate == 0 and weights == "random" and not model.start:
-            what = "encoder_rate: 0 leaves the encoder as it was drawn, by encoder_weights: random."
-            findings.warnings["config"].append(Problem(where, what, "Give it weights, or train it."))
-        if model.start:
-            _check_start(where, model, config, findings)
-        elif weights not in ("auto", "random", "imagenet") and not Path(weights).is_file():
-            what = f'encoder_weights "{weights}" not found.'
-            remedy = "Use auto, random, imagenet or a .safetensors file."
-            findings.errors["config"].append(Problem(where, what, remedy))
-
-
-def _check_start(where: str, model: Model, config: Config, findings: Findings) -> None:
-    """Weights that are neither there nor made by the graph; those of one fold for all folds."""
-    places, folds = Places.of(config.pathvars), [part_of(fold) for fold in range(config.folds.count)]
-
-    def parts(trained: Model) -> list[str]:
-        return [*folds, *([FINAL] if trained.final else [])]
-
-    makers = {Path(places.network(name, part)): name for name, other in config.models.items() for part in parts(other)}
-    made = makers.keys()
-    files = {part: weights_file(Path(model.start_of(part) or "")) for part in parts(model)}
-    for file in dict.fromkeys(files.values()):
-        if file not in made and not file.is_file():
-            remedy = "Name a .safetensors, .pt or .pth file, a bundle, or a folder that train wrote."
-            if file == files.get(FINAL) and len(set(files.values())) > 1:
-                remedy = "The training on all slides starts from there: give that model final: true too."
-            findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
-    if any(config.models[makers[file]] is model for file in files.values() if file in makers):
-        remedy = "Let it start from another model, or copy the weights elsewhere."
-        findings.errors["config"].append(Problem(where, "start: a model cannot start from itself.", remedy))
-    if len({files[part] for part in folds}) == 1 and made & set(files.values()):
-        what = "start: these weights have seen slides that other folds validate on, whose scores would be too good."
-        remedy = "Let each fold start from its own: results/models/NAME/fold{fold}."
-        findings.warnings["config"].append(Problem(where, what, remedy))
 
 
 def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) -> Sheet:

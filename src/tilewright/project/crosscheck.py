@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tilewright.project.config import Config, Model
+from tilewright.project.config import Config, Model, TileSet
 from tilewright.project.places import Places, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import Sheet
@@ -64,8 +64,8 @@ def ensemble_problems(project: Project) -> Iterator[Problem]:
 
 
 def _kinds(model: Model, config: Config) -> list[str]:
-    """The kinds of tiles that a model's tile set has."""
-    tiles = config.tiles[model.tiles]
+    """The kinds of tiles that a model's tile set has; any, of one that the config does not have."""
+    tiles = config.tiles.get(model.tiles, TileSet(scale=model.tiles, objects=True, scattered=1))
     kinds = {"grid": True, "background": True, "object": tiles.objects, "scattered": tiles.scattered > 0}
     return [kind for kind, is_cut in kinds.items() if is_cut]
 

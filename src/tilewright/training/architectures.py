@@ -120,23 +120,6 @@ def _problems(network: Network) -> list[tuple[str, str]]:
     return problems
 
 
-def try_network(segmenter: Segmenter, network: Network, width: int, height: int) -> None:
-    """Give a network one black tile: some combinations of options only fail when they are used.
-
-    Raises:
-        UserError: it fails, with what PyTorch says.
-    """
-    try:
-        with torch.no_grad():
-            segmenter.eval()(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        encoder = "" if _own(network.architecture) else f" with {network.encoder or ENCODER}"
-        what = f"{network.architecture}{encoder} takes no tile of {width} x {height} ({first_line(error)})."
-        remedy = "Check options and encoder: some need wider levels or tiles of one size only."
-        raise UserError(Problem("config, models", what, remedy)) from error
-    segmenter.train()
-
-
 def _of_library(network: Network, classes: int, *, pretrained: bool) -> Any:
     weights, encoder = network.encoder_weights if pretrained else "random", network.encoder or ENCODER
     foundation = FOUNDATIONS.get(encoder) if weights == "imagenet" else None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+import huggingface_hub.constants
 import segmentation_models_pytorch as smp
 import timm
 import torch
@@ -138,9 +139,11 @@ def not_loaded(network: Network, error: Exception) -> Problem:
     if foundation:
         given = "that file as encoder_weights"
     gate = f" {GATED}" if foundation and foundation.gated else ""
+    cache = huggingface_hub.constants.HF_HUB_CACHE
     remedy = (
-        f"Without a connection: copy model.safetensors from {source} and give {given}; or take encoder_weights: "
-        f"random, or weights of a whole network (start).{gate}"
+        f"Weights are fetched once and stay in {cache} (HF_HOME): where jobs have no network, run `tilewright check` "
+        f"where there is one, such as the login node. Or copy model.safetensors from {source} and give {given}; or "
+        f"take encoder_weights: random, or weights of a whole network (start).{gate}"
     )
     return Problem("config, models", what, remedy)
 

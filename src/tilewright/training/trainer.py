@@ -14,7 +14,7 @@ from tilewright.project.config.training import AUTO, Network
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.gpu import is_out_of_memory
 from tilewright.runtime.progress import note
-from tilewright.training.architectures import build_network, try_network
+from tilewright.training.architectures import build_network
 from tilewright.training.devices import has_bf16, strategy, with_shared_norms
 from tilewright.training.events import ValidationPictures
 from tilewright.training.loaders import Tiles, device_number, loaders, tile_edge
@@ -23,6 +23,7 @@ from tilewright.training.segmenter import Segmenter
 from tilewright.training.start import load_start
 from tilewright.training.state import TrainingState, epoch_after
 from tilewright.training.task import SegmentationTask
+from tilewright.training.tryout import try_batch
 
 
 def run_training(tiles: Tiles, network: Network, classes: list[str], state: TrainingState, out: Path) -> int:
@@ -50,7 +51,7 @@ def run_training(tiles: Tiles, network: Network, classes: list[str], state: Trai
             note("\n".join(said))
     edge = tile_edge(tiles.archives)
     crop, device = network.crop or edge, torch.device("cuda", device_number())
-    try_network(segmenter, network, *width_and_height(crop))
+    try_batch(network, len(classes), *width_and_height(crop))
     fits = trial(segmenter, network, classes, edge, device) if torch.cuda.is_available() else None
     if network.batch_size == AUTO:
         size = state.batch_size(lambda: chosen_batch(network, crop, fits))
