@@ -1,25 +1,23 @@
 """From pixels to outlines along pixel edges, so that drawing them by the centre rule gives the same pixels back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from shapely import MultiPolygon, Polygon
 
-from tilewright.annotations.model import Area, Unusable
+from tilewright.annotations.model import Area
 from tilewright.pixels.components import components_of
 from tilewright.pixels.runs import Ints, Runs
 from tilewright.pixels.tracing import trace
 
 
-def area_of_runs(runs: Runs) -> Area:
-    """The outline of a mask, in pixels of its image.
-
-    Raises:
-        Unusable: the mask is empty.
-    """
-    if not len(runs):
-        raise Unusable("has no pixels")
-    return next(areas_of_objects(runs.row, runs.start, runs.stop, np.zeros(len(runs), np.int64)))
+def areas_of_masks(masks: Sequence[Runs]) -> Iterator[Area]:
+    """The outline of each of some masks, which may overlap and have pixels, in pixels of their image."""
+    if masks:
+        row, start, stop = (
+            np.concatenate([getattr(mask, name) for mask in masks]) for name in ("row", "start", "stop")
+        )
+        yield from areas_of_objects(row, start, stop, np.repeat(np.arange(len(masks)), [len(mask) for mask in masks]))
 
 
 def parts_of_runs(runs: Runs) -> Iterator[Area]:
@@ -28,7 +26,7 @@ def parts_of_runs(runs: Runs) -> Iterator[Area]:
 
 
 def areas_of_objects(row: Ints, start: Ints, stop: Ints, owner: Ints) -> Iterator[Area]:
-    """The outline of each object of row runs; objects may touch, but not overlap.
+    """The outline of each object of row runs; objects may touch or overlap.
 
     Args:
         row: row of each run, int64[n].

@@ -9,6 +9,7 @@ import tifffile
 from reading import SIZE, findings, outline_refusal, read_outlines
 from shapely import box
 
+from tilewright.annotations.traced import areas_of_masks
 from tilewright.pixels.grid import Size
 from tilewright.pixels.rle import encode_column_major, encode_row_major
 from tilewright.pixels.runs import Runs
@@ -51,6 +52,24 @@ def test_one_row_a_slide_gives_its_connected_parts(tmp_path, order, encode, head
     outlines = read_outlines(path, rle_order=order, unlabelled="a")
     assert [annotation.geometry.bounds for annotation in outlines.annotations] == [(0, 0, 4, 3), (90, 70, 100, 80)]
     assert outlines.annotations[1].origin == "row 3, part 2"
+
+
+def test_many_objects_are_outlined_as_each_would_be_alone(tmp_path):
+    """They overlap, touch, have holes and parts; some cannot be decoded, one after another row of theirs."""
+    random = np.random.default_rng(1)
+    masks = [random.random((SIZE.height, SIZE.width)) < share for share in random.uniform(0.001, 0.3, 150)]
+    codes = [encode_column_major(Runs.from_mask(mask)) for mask in masks]
+    for place in (0, 63, 64, 149):
+        codes[place] = "1 2 3"
+    path = write(tmp_path / "rle.csv", "id,rle\n" + "".join(f"s,{code}\n" for code in codes))
+    outlines = read_outlines(path, unlabelled="a")
+    assert len(outlines.findings) == 4
+    assert [one.origin for one in outlines.annotations] == [
+        f"row {place + 2}" for place in range(150) if codes[place] != "1 2 3"
+    ]
+    for one in outlines.annotations[::10]:
+        (alone,) = areas_of_masks([Runs.from_mask(masks[int(one.origin.split()[1]) - 2])])
+        assert one.geometry.equals(alone)
 
 
 def test_one_row_an_object_keeps_objects_whole_and_takes_their_class(tmp_path):

@@ -331,3 +331,16 @@ def test_structures_in_which_objects_must_lie_are_looked_for(project, capsys):
     assert "holds no outline with the label Cortx.\n    Labels there: Cortex." in section(report, "outlines")
     (project / "config.yaml").write_text(CONFIG + "segmentation: {inside: [Cortex]}\n")
     check(config=project / "config.yaml")
+
+
+def test_an_id_that_means_two_slides_is_told_for_both(project, capsys):
+    for name in "ab":
+        (project / name).mkdir()
+        (project / f"{name}.tif").rename(project / name / "1.tif")
+    square = {"image_id": 1, "category_id": 1, "segmentation": [[5, 4, 13, 4, 13, 12, 5, 12]]}
+    document = {"images": [{"id": 1, "file_name": "1.tif"}], "categories": [{"id": 1, "name": "tumor"}]}
+    (project / "c.json").write_text(json.dumps({**document, "annotations": [square]}))
+    write_sheet(project, "a,a/1.tif,c.json,train,,,", "b,b/1.tif,c.json,train,,,")
+    said = section(examine(project, capsys)[0], "outlines")
+    assert '"1.tif" (id 1) means slide a (image a/1.tif) as well as slide b (image b/1.tif).' in said
+    assert '"1.tif" (id 1) means slide b (image b/1.tif) as well as slide a (image a/1.tif).' in said

@@ -129,7 +129,9 @@ def test_one_lucky_epoch_is_not_kept_unless_nothing_is_smoothed(
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_options_that_only_fail_when_they_are_used_are_refused(trained, tmp_path):
     options = {"encoder_depth": 3, "decoder_channels": [16, 8, 8], "decoder_attention_type": "scse"}
-    with pytest.raises(UserError, match=r"Unet with .* takes no batch of \d tiles of 64 x 64 \(.*\)\.\n  Check options"):
+    with pytest.raises(
+        UserError, match=r"Unet with .* takes no batch of \d tiles of 64 x 64 \(.*\)\.\n  Check options"
+    ):
         trained(tmp_path, options=options)
 
 
