@@ -33,7 +33,7 @@ def clone(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         project = read_project(Path("config/config.yaml"))
-    network, model = project.config.models["unet"], folder / "results" / "models" / "unet" / "fold0"
+    network, model = project.config.models["unet"], folder / "results" / "demo" / "models" / "unet" / "fold0"
     model.mkdir(parents=True)
     weights = build_network(network, len(project.classes), pretrained=False).state_dict()
     save_file({name: values.contiguous() for name, values in weights.items()}, model / "model.safetensors")

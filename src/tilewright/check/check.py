@@ -22,7 +22,7 @@ from tilewright.check.thumbnails import write_thumbnails
 from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
 from tilewright.project.config import Config
-from tilewright.project.configfile import load_values, location_of, parse_config, with_sheet
+from tilewright.project.configfile import load_values, location_of, merged, overriding, parse_config, with_sheet
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.naming import Identity, Namesake, namesakes
 from tilewright.project.orders import EncodeOrder, split_rows
@@ -49,11 +49,15 @@ STAND_INS: dict[str, dict[str, Any]] = {
 
 
 def check(
-    *, config: Path = Path("config/config.yaml"), data: Path | None = None, thumbnails: Path | None = None
+    *overrides: str,
+    config: Path = Path("config/config.yaml"),
+    data: Path | None = None,
+    thumbnails: Path | None = None,
 ) -> None:
     """Find all problems of config, sheet, images and outlines at once and print them, each with its remedy.
 
     Args:
+        overrides: KEY=VALUE, as behind Snakemake's --config: values of the config that count in place of the file's.
         config: the config file.
         data: folder in which images and outlines are looked for first; overrides the config's.
         thumbnails: folder to write pictures of the slides with their outlines to, and all of them on one sheet
@@ -63,7 +67,8 @@ def check(
         UserError: there are errors; the message counts them. Warnings alone pass.
     """
     findings = Findings()
-    parsed, trusted = _check_config(config, data, findings)
+    given = overriding(overrides) | ({} if data is None else {"data": str(data)})
+    parsed, trusted = _check_config(config, given, findings)
     sheet = _check_sheet(parsed, trusted, findings) if parsed else Sheet(config, ())
     if parsed:
         _check_files(parsed, trusted, sheet, findings)
@@ -86,16 +91,14 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _check_config(path: Path, data: Path | None, findings: Findings) -> tuple[Config | None, frozenset[str]]:
-    """The config without what is wrong in it, and the sections that can be relied on."""
+def _check_config(path: Path, given: Mapping[str, Any], findings: Findings) -> tuple[Config | None, frozenset[str]]:
+    """The config, as the command line changes it, without what is wrong in it; and the sections to be relied on."""
     errors = findings.errors["config"]
     try:
-        values = load_values(path)
+        values = merged(load_values(path), given)
     except UserError as error:
         errors += error.problems
         return None, frozenset()
-    if data is not None:
-        values["data"] = str(data)
     sound, touched = _without_mistakes(values)
     trusted = frozenset({*STAND_INS, "folds"} - touched)
     for attempt in (values, sound):

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tilewright.check.findings import Findings
 from tilewright.project.config import Config, Model, Network, width_and_height
 from tilewright.project.places import FINAL, Places, part_of, weights_file
 from tilewright.runtime.errors import Problem, TilewrightError
+from tilewright.training.architectures import build_network, check_network
+from tilewright.training.encoders import successor
+from tilewright.training.optimizers import check_optimizer
+from tilewright.training.start import load_start
+from tilewright.training.tryout import try_batch
 
 
 def check_networks(config: Config, path: Path, findings: Findings) -> None:
@@ -15,7 +21,7 @@ def check_networks(config: Config, path: Path, findings: Findings) -> None:
     for name, model in config.models.items():
         where, network = f"{path}, models.{name}", Network(**model.model_dump(exclude={"inference"}))
         errors = findings.errors["config"]
-        errors += (replace(problem, where=where) for problem in _refusals(network, model, config))
+        errors += (_at(problem, where) for problem in _refusals(network, model, config))
         findings.warnings["config"] += _doubts(where, model)
         if model.start:
             _check_start(where, model, config, findings)
@@ -23,10 +29,6 @@ def check_networks(config: Config, path: Path, findings: Findings) -> None:
 
 def _refusals(network: Network, model: Model, config: Config) -> Iterator[Problem]:
     """Why a network cannot be trained; what needs it built is tried last, and only if nothing else is wrong."""
-    from tilewright.training.architectures import build_network, check_network
-    from tilewright.training.optimizers import check_optimizer
-    from tilewright.training.tryout import try_batch
-
     classes, named = len(config.classes), not model.start and model.encoder_weights not in ("auto", "random")
     edge = network.crop or (config.tiles[model.tiles].size if model.tiles in config.tiles else None)
     found = [*_raised(lambda: check_network(network)), *_raised(lambda: check_optimizer(network))]
@@ -40,6 +42,12 @@ def _refusals(network: Network, model: Model, config: Config) -> Iterator[Proble
     yield from found
 
 
+def _at(problem: Problem, where: str) -> Problem:
+    """A problem at a place of the config, beside the file that it is in."""
+    file = "" if problem.where.startswith("config") else problem.where
+    return replace(problem, where=f"{where}, {file}" if file else where)
+
+
 def _raised(check: Callable[[], object]) -> Sequence[Problem]:
     """What is wrong, by a function that raises it."""
     try:
@@ -51,8 +59,6 @@ def _raised(check: Callable[[], object]) -> Sequence[Problem]:
 
 def _doubts(where: str, model: Model) -> Iterator[Problem]:
     """What can be trained and is hardly meant."""
-    from tilewright.training.encoders import successor
-
     if kept := successor(model.encoder or ""):
         what = f'the library will drop the encoder "{model.encoder}".'
         remedy = f"Use {kept}, which has weights and levels of its own, for models that are trained anew."
@@ -83,8 +89,8 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
             findings.errors["config"].append(Problem(where, f'start: "{file}" not found.', remedy))
         elif file not in made:
             network = Network(**model.model_dump(exclude={"inference"})).model_copy(update={"start": str(file)})
-            problems = _raised(lambda network=network: _started(network, len(config.classes)))  # type: ignore[misc]
-            findings.errors["config"] += (replace(problem, where=f"{where}, {problem.where}") for problem in problems)
+            problems = _raised(partial(_start, network, len(config.classes)))
+            findings.errors["config"] += (_at(problem, where) for problem in problems)
     if any(config.models[makers[file]] is model for file in files.values() if file in makers):
         remedy = "Let it start from another model, or copy the weights elsewhere."
         findings.errors["config"].append(Problem(where, "start: a model cannot start from itself.", remedy))
@@ -94,9 +100,5 @@ def _check_start(where: str, model: Model, config: Config, findings: Findings) -
         findings.warnings["config"].append(Problem(where, what, remedy))
 
 
-def _started(network: Network, classes: int) -> None:
-    """Give a network the weights that it starts from."""
-    from tilewright.training.architectures import build_network
-    from tilewright.training.start import load_start
-
+def _start(network: Network, classes: int) -> None:
     load_start(build_network(network, classes, pretrained=False), network)

@@ -44,7 +44,7 @@ def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
         DataError: a file is missing or does not fit.
 
     Examples:
-        >>> model, classes = load_model("results/models/unet/fold0")
+        >>> model, classes = load_model("results/demo/models/unet/fold0")
         >>> import torch
         >>> with torch.inference_mode():
         ...     probabilities = model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).sigmoid()

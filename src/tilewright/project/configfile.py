@@ -45,6 +45,37 @@ def load_values(path: Path) -> dict[str, Any]:
     return values
 
 
+def overriding(arguments: Sequence[str]) -> dict[str, Any]:
+    """What KEY=VALUE say, as Snakemake reads them behind --config: values are YAML.
+
+    Raises:
+        UserError: one is not of this form.
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        if not separator or not key:
+            remedy = "Name a config file by --config FILE." if Path(argument).is_file() else "Write it as KEY=VALUE."
+            problems.append(Problem(argument, "is no KEY=VALUE.", remedy))
+            continue
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            problems.append(Problem(argument, "has a value that is no YAML.", "Write it as KEY={a: 1} or KEY=text."))
+    raise_all(UserError, problems)
+    return found
+
+
+def merged(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others in their place; sections are merged, as Snakemake does."""
+    both = {**values, **given}
+    return both | {
+        key: merged(values[key], one)
+        for key, one in given.items() if isinstance(one, Mapping) and isinstance(values.get(key), Mapping)
+    }  # fmt: skip
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -19,6 +19,13 @@ from tilewright.runtime.errors import DataError, Problem, UserError, raise_all
 from tilewright.runtime.tables import read_table
 
 EXTERNAL = "external"
+FEW_GROUPS = "Lower folds.count, or give slides of different patients other groups."
+ONE_GROUP = (
+    "Cross-validation needs two groups at least. Divide the slide: several rows with its image, each with a region "
+    "(x,y,width,height) and a group of its own; scores are then of parts of one slide and too good for new ones. "
+    "Or outline a second slide."
+)
+"""What helps where the training slides are of too few groups."""
 
 
 def split(order: SplitOrder, *, out: Path, extend: Path | None = None) -> None:
@@ -134,9 +141,7 @@ def _check_groups(trained: Sequence[SplitRow], folds: Folds) -> None:
     groups = {row.group for row in trained}
     if len(groups) < folds.count:
         what = f"folds.count is {folds.count}, but the training slides form {len(groups)} group(s)."
-        raise UserError(
-            Problem("config", what, "Lower folds.count, or give slides of different patients other groups.")
-        )
+        raise UserError(Problem("config", what, ONE_GROUP if len(groups) == 1 else FEW_GROUPS))
 
 
 def _place(trained: Sequence[SplitRow], folds: Folds, fixed: Mapping[str, int]) -> dict[str, int]:

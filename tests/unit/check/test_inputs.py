@@ -241,3 +241,95 @@ def test_a_config_that_is_no_text_in_utf8_is_told_with_its_line(project, capsys)
         read_project(project / "config.yaml")
     (project / "config.yaml").write_bytes(b"\xef\xbb\xbf" + CONFIG.encode())
     assert "0 errors" in passes(project, capsys)
+
+
+# One batch, weights, values of the command line
+
+
+def model(project, text):
+    alter(project / "config.yaml", ("m: {tiles: t, architecture: FCN}", f"m: {{tiles: t, {text}}}"))
+
+
+LIBRARY = "encoder: resnet18, encoder_weights: random"
+
+
+@pytest.mark.parametrize("architecture", ["DeepLabV3Plus", "DeepLabV3"])
+def test_a_batch_of_one_that_a_network_cannot_normalise_is_told(project, capsys, architecture):
+    model(project, f"architecture: {architecture}, {LIBRARY}, batch_size: 1")
+    text = told(project, capsys)
+    assert f"models.m: batch_size: {architecture} with resnet18 needs 2 tiles at least" in text
+    assert "Set batch_size: 2 or more." in text
+    alter(project / "config.yaml", ("batch_size: 1", "batch_size: 2"))
+    assert "0 errors" in passes(project, capsys)
+
+
+def test_a_network_that_takes_no_such_tile_is_told_before_it_is_trained(project, capsys):
+    model(project, f"architecture: PAN, {LIBRARY}")
+    assert "models.m: PAN with resnet18 takes no batch of 8 tiles of 64 x 64 (" in told(project, capsys)
+    alter(project / "config.yaml", ("size: 64", "size: 128"))
+    assert "0 errors" in passes(project, capsys)
+
+
+def test_a_file_of_weights_is_tried(project, capsys):
+    (project / "w.safetensors").write_bytes(b"no weights")
+    model(project, "architecture: Unet, encoder: resnet18, encoder_weights: w.safetensors")
+    assert "w.safetensors" in told(project, capsys)
+    alter(project / "config.yaml", ("encoder_weights: w.safetensors", "encoder_weights: none.safetensors"))
+    assert f'encoder_weights "{project}/none.safetensors" not found.' in told(project, capsys)
+    alter(project / "config.yaml", ("encoder_weights: none.safetensors", "start: w.safetensors"))
+    assert "models.m, w.safetensors" in told(project, capsys)
+
+
+def test_weights_that_cannot_be_fetched_are_told_with_their_place(project, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/cache/hub")
+
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("segmentation_models_pytorch.create_model", unreachable)
+    monkeypatch.setattr("tilewright.check.networks.try_batch", lambda *_: None)
+    monkeypatch.setattr("tilewright.training.architectures._is_built_without_weights", lambda *_: True)
+    model(project, "architecture: Unet, encoder: resnet18, encoder_weights: imagenet")
+    text = told(project, capsys)
+    assert 'the ImageNet weights of the encoder "resnet18" cannot be downloaded (no route to host).' in text
+    assert "stay in /cache/hub (HF_HOME)" in text
+    assert "run `tilewright check` where there is one, such as the login node" in text
+
+
+@pytest.mark.parametrize("wrong", ["tiles: tt", "tiles: [t]", "scales: 3", "folds: two", "models: m", "classes: [a]"])
+def test_a_section_that_is_none_is_told_and_nothing_breaks(project, capsys, wrong):
+    section = wrong.partition(":")[0]
+    lines = (project / "config.yaml").read_text().splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith(f"{section}:"))
+    end = next(place for place in range(start + 1, len(lines)) if not lines[place].startswith(" "))
+    (project / "config.yaml").write_text("\n".join([*lines[:start], wrong, *lines[end:]]) + "\n")
+    assert f"{section}: input should be a valid dictionary" in told(project, capsys)
+
+
+def test_a_tile_set_that_is_not_there_is_told_and_nothing_breaks(project, capsys):
+    alter(project / "config.yaml", ("m: {tiles: t,", "m: {tiles: tx,"))
+    assert 'models.m.tiles: no tile set is named "tx".' in told(project, capsys)
+
+
+def test_check_takes_the_values_that_snakemake_takes(project, capsys):
+    alter(project / "config.yaml", ("folds: {count: 2}", "folds: {count: 3, seed: 7}"))
+    assert "folds.count is 3" in told(project, capsys)
+    check("folds={count: 2}", "data=.", config=project / "config.yaml")
+    assert "0 errors" in capsys.readouterr().out
+    with pytest.raises(UserError):
+        check("sheet=other.csv", "folds={count: 2}", config=project / "config.yaml")
+    assert "other.csv: the slide sheet does not exist" in capsys.readouterr().out
+    with pytest.raises(UserError) as caught:
+        check("config.yaml", "=3", "folds={", config=project / "config.yaml")
+    assert [problem.remedy for problem in caught.value.problems] == [
+        "Name a config file by --config FILE.", "Write it as KEY=VALUE.", "Write it as KEY={a: 1} or KEY=text.",
+    ]  # fmt: skip
+
+
+def test_one_annotated_slide_is_told_how_to_divide_it(project, capsys):
+    alter(project / "slides.csv", ("y,y.png,y.geojson,train,g2,Lund", "y,y.png,,test,g2,Lund"))
+    text = told(project, capsys)
+    assert "form 1 group(s)" in text
+    assert "several rows with its image, each with a region" in text
+    assert "too good for new ones" in text
+    assert "Lower folds.count" not in text
