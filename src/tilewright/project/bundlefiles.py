@@ -19,6 +19,8 @@ from typing import IO
 from tilewright.runtime.atomic import MARKS
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
+LONGEST_MARK = 1 << 20
+"""Bytes of a file that marks a folder; nobody reads those of a bundle."""
 REMEDY = "Get the bundle again, from where it was made."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
 ENCRYPTED = 1
@@ -98,7 +100,7 @@ def _in_folder(path: Path) -> Iterator[tuple[str, int, str]]:
         for entry in sorted((*folders, *files)):
             place = Path(parent, entry)
             name, state = place.relative_to(path).as_posix(), place.lstat()
-            if stat.S_ISDIR(state.st_mode) or (name in MARKS and not state.st_size):
+            if stat.S_ISDIR(state.st_mode) or (name in MARKS and state.st_size <= LONGEST_MARK):
                 continue
             yield name, state.st_size, _kind_fault(state.st_mode)
 

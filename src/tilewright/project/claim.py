@@ -1,4 +1,4 @@
-"""Whose results a folder holds, so that a run does not mix its own with those of other slides."""
+"""Whose results a folder holds and whether they are whole, so that a run does not build on what is not its own."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 from tilewright.project.places import Places
 from tilewright.project.rows import Sheet
-from tilewright.runtime.atomic import write_text
-from tilewright.runtime.errors import Problem, UserError, listed
+from tilewright.runtime.atomic import incomplete, write_text
+from tilewright.runtime.errors import Problem, UserError, listed, raise_all
 
 
 def claim(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:
@@ -46,6 +46,19 @@ def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None
         f"{{results: results/NAME}}, or move {places.results}/ away."
     )
     raise UserError(Problem(f"{places.results}/", what, remedy))
+
+
+def refuse_incomplete(places: Places) -> None:
+    """Refuse folders of results of which files are gone: Snakemake sees only the folder, and would use it.
+
+    Raises:
+        UserError: every such folder, with what it lacks.
+    """
+    remedy = "Delete the folder, and run again: it is made anew."
+    raise_all(UserError, [
+        Problem(f"{folder}/", f"files in it are gone: {listed(lost, 3)}.", remedy)
+        for folder, lost in incomplete(Path(places.results))
+    ])  # fmt: skip
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from tilewright.runtime.errors import DataError, Problem
 
 MARK = ".tilewright"
-"""An empty file in every folder that was written as one: only such a folder is replaced."""
+"""A file in every folder that was written as one, which lists the others: only such a folder is replaced."""
 MARKS = (MARK, ".snakemake_timestamp")
-"""Empty files in folders that were written here: this project's mark, and Snakemake's in the outputs of its jobs."""
+"""Files in folders that were written here: this project's mark, and Snakemake's in the outputs of its jobs."""
 LEAST_SPACE = 1 << 16
 """Bytes; a disk with less than this counts as full where a step fails."""
 
@@ -92,6 +92,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         private.mkdir()
         (private / MARK).touch()
         yield private
+        names = sorted(path.relative_to(private).as_posix() for path in private.rglob("*") if path.is_file())
+        (private / MARK).write_text("".join(f"{name}\n" for name in names if name != MARK), encoding="utf-8")
+
+
+def incomplete(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The folders below one that were written as one and lack files, each with what it lacks; marks are read alone."""
+    for place, names, files in os.walk(folder):
+        if MARK in files:
+            names.clear()
+            listed = (Path(place) / MARK).read_text(encoding="utf-8").splitlines()
+            if lost := [name for name in listed if not (Path(place) / name).exists()]:
+                yield Path(place), lost
 
 
 def write_text(path: Path, text: str) -> None:

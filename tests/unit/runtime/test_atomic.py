@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.runtime.atomic import MARK, MARKS, atomic_directory, atomic_path, write_text
+from tilewright.runtime.atomic import MARK, MARKS, atomic_directory, atomic_path, incomplete, write_text
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.runtime.locks import state_lock
 
@@ -113,3 +113,18 @@ def test_a_second_writer_of_a_state_folder_is_refused_and_told_who_holds_it(tmp_
         pass
     with state_lock(tmp_path):
         assert Path(tmp_path / "lock").is_file()
+
+
+def test_a_folder_lists_what_it_held_and_what_is_gone_is_found(tmp_path):
+    for name in ("a", "deep/b"):
+        with atomic_directory(tmp_path / name) as private:
+            (private / "inner").mkdir()
+            for file in ("one", "inner/two"):
+                (private / file).touch()
+    assert (tmp_path / "a" / MARK).read_text() == "inner/two\none\n"
+    assert list(incomplete(tmp_path)) == []
+    (tmp_path / "deep" / "b" / "inner" / "two").unlink()
+    (tmp_path / "a" / "of somebody else").touch()
+    assert list(incomplete(tmp_path)) == [(tmp_path / "deep" / "b", ["inner/two"])]
+    (tmp_path / "deep" / "b" / MARK).write_text("")
+    assert list(incomplete(tmp_path)) == []
