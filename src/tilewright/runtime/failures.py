@@ -11,6 +11,12 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524, errno.EINTR)
 """Codes of drives that give no locks; 524 is the kernel's own ENOTSUPP, which some let through."""
 MISSING = (errno.ENOENT, errno.ENOTDIR)
 _AGAIN = "Look whether the drive is there, and run the same command again."
+_DRIVES = (
+    "EIO", "ENXIO", "ENODEV", "ETIMEDOUT", "ENOTCONN", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
+    "ENETUNREACH", "EREMOTEIO", "ESHUTDOWN", "ECOMM",
+)  # fmt: skip
+_OF_DRIVES = [code for name in _DRIVES if (code := getattr(errno, name, 0))]
+"""Those that the system knows."""
 _REMEDIES = {
     errno.EACCES: "Give yourself the right to it (chmod u+rw FILE), or ask its owner.",
     errno.EPERM: "Give yourself the right to it (chmod u+rw FILE), or ask its owner.",
@@ -22,14 +28,8 @@ _REMEDIES = {
     errno.EBUSY: "Another program holds it: wait for that one, and run the same command again.",
     **dict.fromkeys(MISSING, "Copy it there, or correct the path."),
     **dict.fromkeys(NO_LOCKS, "The drive gives no locks: set HDF5_USE_FILE_LOCKING=FALSE, and run again."),
-    **dict.fromkeys(
-        (
-            errno.EIO, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN,
-            errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ECOMM,
-        ),
-        _AGAIN,
-    ),
-}  # fmt: skip
+    **dict.fromkeys(_OF_DRIVES, _AGAIN),
+}
 _OF_CONTENT = (errno.EINVAL, errno.EOVERFLOW, errno.EFBIG, errno.ERANGE, errno.EDOM, errno.ESPIPE, errno.EBADF)
 """Codes that a reader gets where a damaged file sends it to places that do not exist."""
 _NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)")

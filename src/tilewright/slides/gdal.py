@@ -22,10 +22,9 @@ from tilewright.slides.jpegs import HEAD, jpeg_head
 from tilewright.slides.pixelsize import PixelSize, number, tagged_size
 from tilewright.slides.source import RGB, Level, Source, Stored, bands, damaged, level_factor
 from tilewright.slides.stacks import find_image
-from tilewright.slides.tiff import COMPRESSION, MASK, PHOTOMETRIC, PLANES, SEPARATE, SUBFILE, Page, Tiff
+from tilewright.slides.tiff import COMPRESSION, JPEG, MASK, PHOTOMETRIC, PLANES, SEPARATE, SUBFILE, Page, Tiff
 from tilewright.slides.white import White
 
-JPEG = 7
 MAX_BLOCK = 2**30
 OPTIONS = {
     # decoding a whole PNG at once, GDAL fills what is missing in a truncated one and says nothing

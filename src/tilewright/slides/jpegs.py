@@ -23,10 +23,12 @@ class JpegHead(NamedTuple):
     Attributes:
         colors: of its three bands; None: it has another number of bands.
         sampled: whether two bands have fewer pixels than the first, as those of a YCbCr may.
+        marked: whether a marker says so, not the numbers of its bands alone.
     """
 
     colors: Colors | None = None
     sampled: bool = False
+    marked: bool = False
 
 
 def jpeg_head(data: bytes) -> JpegHead:
@@ -55,7 +57,7 @@ def _head(frame: bytes, adobe: int, *, jfif: bool) -> JpegHead:
     colored = jfif or sampled or [band[0] for band in bands] == [1, 2, 3]
     if not jfif and adobe >= 0:
         colored = adobe == 1
-    return JpegHead("YCbCr" if colored else "RGB", sampled)
+    return JpegHead("YCbCr" if colored else "RGB", sampled, jfif or adobe >= 0)
 
 
 def dicom_says(path: Path) -> tuple[str, JpegHead]:

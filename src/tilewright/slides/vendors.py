@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tilewright.pixels.grid import Size, Window
-from tilewright.slides.colors import contradicted, eight_bits, from_ycbcr, on_white
-from tilewright.slides.jpegs import dicom_says
+from tilewright.slides.colors import RGB_COLORS, contradicted, eight_bits, from_ycbcr, on_white
+from tilewright.slides.jpegs import HEAD, dicom_says, jpeg_head
 from tilewright.slides.pixelsize import PixelSize, number
 from tilewright.slides.source import RGB, Level, Source, Stored, bands, level_factor
-from tilewright.slides.tiff import Tiff
+from tilewright.slides.tiff import COMPRESSION, JPEG, PHOTOMETRIC, Page, Tiff
 from tilewright.slides.white import White
 
 GENERIC, DICOM = "generic-tiff", "dicom"
@@ -107,18 +107,27 @@ def open_vendor(
     """
     from openslide import OpenSlide, OpenSlideCache
 
+    colored = vendor == DICOM and _is_ycbcr(path)
     if vendor in TIFFS:
         tiff = Tiff(path)
-        for page in tiff.pages:
-            if page.tiled:
-                tiff.refuse_cut_short(page, empty=True)
+        tiled = [page for page in tiff.pages if page.tiled]
+        for page in tiled:
+            tiff.refuse_cut_short(page, empty=True)
+        colored = bool(tiled) and _is_marked_ycbcr(tiff, tiled[0])
     slide = stack.enter_context(OpenSlide(path))
     slide.set_cache(OpenSlideCache(CACHE))
     whole = Window(0, 0, *slide.dimensions)
     pool = stack.enter_context(ThreadPoolExecutor(threads))
-    colored = vendor == DICOM and _is_ycbcr(path)
     how = _Reading(pool, threads, colored, White(white).of(path, 8, 8)[0])
     return _OpenSlideSource(slide, _bounds(slide) if crop_to_bounds else whole, how)
+
+
+def _is_marked_ycbcr(tiff: Tiff, page: Page) -> bool:
+    """Whether tiles that are called RGB have the marker of YCbCr; scanners write RGB without any."""
+    if (page.first(COMPRESSION, 1), page.first(PHOTOMETRIC, -1)) != (JPEG, RGB_COLORS):
+        return False
+    head = jpeg_head(tiff.start_of_block(page, HEAD))
+    return head.marked and head.colors == "YCbCr"
 
 
 def _is_ycbcr(path: Path) -> bool:

@@ -79,6 +79,7 @@ def test_black_pixels_of_8_bits_are_dark(tmp_path, checked, save_image):
     save_image(tmp_path / "x.png", TISSUE // 6)
     assert "8 bit, largest value 30 of 255 in the part that was read: dark." in checked("x,x.png,,test,,,")
     assert "0 warnings" in checked("x,x.png,,test,,40,")
+    assert "(slide y): 8 bit, largest" in checked("x,x.png,,test,,40,", "y,x.png,,test,,,")
 
 
 def test_a_wrong_white_is_an_error_that_names_the_column(checked):

@@ -17,6 +17,7 @@ GREY, TISSUE = (240, 240, 240), (180, 90, 160)
 PIXELS = np.full((EDGE, EDGE, 3), GREY, np.uint8)
 PIXELS[64:, 64:] = TISSUE
 CLOSE = 3
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 VL_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 
@@ -36,12 +37,12 @@ def adobe(data, transform):
 @pytest.mark.parametrize(
     ("data", "head"),
     [
-        (jpeg(), JpegHead("YCbCr")),
+        (jpeg(), JpegHead("YCbCr", marked=True)),
         (jpeg("bare"), JpegHead("YCbCr")),
-        (jpeg(subsampling=2), JpegHead("YCbCr", sampled=True)),
-        (adobe(jpeg("bare"), 0), JpegHead("RGB")),
-        (adobe(jpeg("bare"), 1), JpegHead("YCbCr")),
-        (jpeg(progressive=True), JpegHead("YCbCr")),
+        (jpeg(subsampling=2), JpegHead("YCbCr", sampled=True, marked=True)),
+        (adobe(jpeg("bare"), 0), JpegHead("RGB", marked=True)),
+        (adobe(jpeg("bare"), 1), JpegHead("YCbCr", marked=True)),
+        (jpeg(progressive=True), JpegHead("YCbCr", marked=True)),
         (jpeg()[:100], JpegHead()),
         (b"\xff\xd8\xff", JpegHead()),
         (b"", JpegHead()),
@@ -52,16 +53,18 @@ def test_a_jpeg_is_of_the_colours_that_its_markers_say_or_the_numbers_of_its_ban
     assert jpeg_head(data) == head
 
 
-def tiff(path, data, photometric):
+def tiff(path, data, photometric, text=""):
     """A TIFF of one tile: rasterio writes another one, whose JPEG is replaced."""
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), rasterio.open(
+    with rasterio.open(
         path, "w", driver="GTiff", width=EDGE, height=EDGE, count=3, dtype="uint8", tiled=True, blockxsize=EDGE,
         blockysize=EDGE, photometric=photometric, compress="jpeg", JPEGTABLESMODE=0,
     ) as file:  # fmt: skip
         file.write(np.random.default_rng(0).integers(0, 256, (3, EDGE, EDGE), np.uint8))
+        if text:
+            file.update_tags(TIFFTAG_IMAGEDESCRIPTION=text)
     content = bytearray(path.read_bytes())
     for tag, value in ((324, len(content)), (325, len(data))):
-        place = content.index(struct.pack("<HHI", tag, 4, 1))
+        place = content.rindex(struct.pack("<HHI", tag, 4, 1))
         struct.pack_into("<I", content, place + 8, value)
     path.write_bytes(bytes(content) + data)
     return path
@@ -87,6 +90,14 @@ def test_tiles_of_a_tiff_whose_colours_cannot_be_told_apart_are_refused(tmp_path
     found = slide_refusal(tiff(tmp_path / "b.tif", adobe(jpeg("bare"), 0), "ycbcr"))
     assert "its tiles are RGB (by the head of their JPEG), and it says YCbCr" in found
     assert "Export the image again" in found
+
+
+@pytest.mark.parametrize(("kind", "own"), [("JFIF", True), ("bare", False)])
+def test_tiles_of_a_scanner_are_what_it_says_unless_a_marker_says_otherwise(tmp_path, kind, own):
+    """Scanners of Aperio write RGB with the numbers of YCbCr and without any marker."""
+    text = "Aperio Image Library v11.2.1 \r\n128x128 (128x128) JPEG/RGB Q=98|AppMag = 20|MPP = 0.4990"
+    found = read_slide(tiff(tmp_path / "a.svs", jpeg(kind), "rgb", text)).astype(int)
+    assert (np.abs(found[::127, ::127] - PIXELS[::127, ::127]).max() <= CLOSE) == own
 
 
 def element(group, number, kind, value):
