@@ -1,9 +1,9 @@
 """What the loader and Lightning cost: training through all of it against the bare network on batches in memory.
 
-``python quality/overhead.py TILES`` with a folder of tile archives, such as ``results/demo/tiles/nuclei`` of the demo. One
-thread, no workers; seconds are those of the processor, so that other programs do not matter. Prints one JSON object:
-tiles a second of a loader alone, of the bare network, of the whole training, and the share of the bare network's that
-this is; and tiles a second of a loader with 1, 2 ... workers, by the clock.
+``python quality/overhead.py TILES`` with a folder of tile archives, such as ``results/demo/tiles/nuclei`` of the demo.
+One thread, no workers; seconds are those of the processor, so that other programs do not matter. Prints one JSON
+object: tiles a second of a loader alone, of the bare network, of the whole training, and the share of the bare
+network's that this is; and tiles a second of a loader with 1, 2 ... workers, by the clock.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def written(folder):
     return {
         path.relative_to(folder): path.stat().st_mtime_ns
         for path in folder.rglob("*")
-        if path.is_file() and not {".orders", "logs", "benchmarks", *MARKS} & set(path.parts)
+        if path.is_file() and not {".orders", ".run.json", "logs", "benchmarks", *MARKS} & set(path.parts)
     }
 
 
