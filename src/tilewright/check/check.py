@@ -81,7 +81,8 @@ def check(
         print(line)  # noqa: T201
     errors, warnings = findings.count()
     readable = _counted(len(sheet.rows) - len(sheet.missing), "slide")
-    summary = f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}; {readable} readable."
+    skipped = f", {len(sheet.skipped)} skipped" if sheet.skipped else ""
+    summary = f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')}; {readable} readable{skipped}."
     if errors:
         raise UserError(Problem("", summary))
     print(summary)  # noqa: T201
@@ -218,7 +219,7 @@ def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
     order = EncodeOrder.of(Project(config, sheet, {}, _read_bundles(config)))
     try:
         if sample := sample_of(order):
-            sample.rows(order.rows)
+            sample.rows(order.rows, order.skipped)
     except UserError as error:
         return error.problems
     return ()

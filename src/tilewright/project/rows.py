@@ -20,6 +20,8 @@ from tilewright.runtime.errors import did_you_mean
 from tilewright.runtime.tables import Encoding
 
 Role = Literal["train", "test", "external"]
+SKIP = "skip"
+"""In place of a role: the slide of the row is left out of everything."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 OUT_OF_FOLD, TEST = "out_of_fold", "test"
 SETS = {"train": OUT_OF_FOLD, "test": TEST}
@@ -64,7 +66,7 @@ def _file(value: Any, info: ValidationInfo) -> Any:
 
 def _role(value: Any) -> Any:
     if value not in get_args(Role):
-        raise wrong(f'role "{value}" is unknown.', did_you_mean(str(value), get_args(Role)))
+        raise wrong(f'role "{value}" is unknown.', did_you_mean(str(value), [*get_args(Role), SKIP]))
     return value
 
 
@@ -124,7 +126,9 @@ class Row(BaseModel):
     )
     annotations: File | None = Field(None, description="File of its outlines; empty for a test slide without outlines.")
     role: Annotated[Role, BeforeValidator(_role)] = Field(
-        "train", description="train (default), test, or external: trained on and never validated on."
+        "train",
+        description="train (default), test, external: trained on and never validated on; or skip: left out, as if the row "
+        "were not there.",
     )
     group: Name = Field("", description="Patient or block, never split across folds; default: the slide.")
     shard: Name = Field(
@@ -211,12 +215,14 @@ class Sheet:
         missing: of each slide the columns whose files were not found, with what the sheet names there. Such a path
             counts from the first folder in which files are looked for.
         encoding: how the file was read; cp1252 is a guess.
+        skipped: slides of rows that are left out.
     """
 
     path: Path
     rows: tuple[Row, ...]
     missing: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     encoding: Encoding = "utf-8-sig"
+    skipped: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tilewright.project.rows import FILES, Row, Sheet, likely_column, row_place
+from tilewright.project.rows import FILES, SKIP, Row, Sheet, likely_column, row_place
 from tilewright.project.storage import expanded
 from tilewright.runtime.errors import Problem, UserError, listed, nearest_name, raise_all
 from tilewright.runtime.tables import Record, Table, read_table
@@ -55,7 +55,8 @@ def examine_sheet(
     missing: dict[str, dict[str, Path]] = {}
     homes: Counter[tuple[str, str]] = Counter()
     folders = list(dict.fromkeys(map(str, roots)))
-    for each in table.records:
+    skipped = tuple(each.values["slide"] for each in table.records if each.values.get("role") == SKIP)
+    for each in (each for each in table.records if each.values.get("role") != SKIP):
         where, record = row_place(path, each.line, each.values["slide"]), each.values | dict(fixed or {})
         named = {column: record[column] for column in FILES if record.get(column) and "://" not in record[column]}
         places = {column: _find(file, folders) for column, file in named.items()}
@@ -71,10 +72,11 @@ def examine_sheet(
         if absent:
             missing[row.slide] = absent
         rows.append(row)
-    if not table.records:
-        problems.append(Problem(str(path), "the sheet has no rows.", "Add one row for each slide."))
+    if len(table.records) == len(skipped):
+        what = "the sheet has no rows." if not skipped else "all its slides have the role skip."
+        problems.append(Problem(str(path), what, "Add one row for each slide."))
     placed = tuple(_placed(row, missing.get(row.slide, {}), homes, folders) for row in rows)
-    sheet = Sheet(path, placed, missing, table.encoding)
+    sheet = Sheet(path, placed, missing, table.encoding, skipped)
     return sheet, problems + list(_problems_between(sheet))
 
 

@@ -56,6 +56,7 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
         "roles": list(_roles(order.rows)),
         "slides": [_slide(row, set(order.colors)) for row in order.rows[:SLIDES_LISTED]],
         "count": len(order.rows),
+        "skipped": order.skipped,
         "labels": figure("figures/labels.png"),
         "samples": pictures.samples,
         "compared": pictures.compared,

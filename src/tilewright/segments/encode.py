@@ -18,7 +18,7 @@ from tilewright.pixels.strips import Strip
 from tilewright.project.config import Submission
 from tilewright.project.orders import EncodeOrder, EncodeRow
 from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.errors import listed
+from tilewright.runtime.errors import Problem, UserError, listed
 from tilewright.runtime.progress import note, track
 from tilewright.segments.overlaps import without_overlaps
 from tilewright.segments.predictions import Prediction, open_prediction
@@ -44,6 +44,9 @@ def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
         stream.write(",".join(_header(order)) + "\n")
         for row in track(rows, "encode"):
+            if not row.shard:
+                stream.write(_empty(row.slide, order))
+                continue
             prediction = open_prediction(segments / row.shard, row.slide, order.classes)
             write(stream, prediction, order, out.parent)
 
@@ -51,9 +54,11 @@ def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
 def _rows(order: EncodeOrder) -> list[EncodeRow]:
     """The slides to write, in their order; what a sample leaves out and where it has other columns is said."""
     sample = sample_of(order)
+    if order.skipped:
+        note(f"left out, as they have the role skip: {listed(order.skipped)}")
     if sample is None:
         return order.rows
-    rows, named = sample.rows(order.rows), set(sample.ids)
+    rows, named = sample.rows(order.rows, order.skipped), set(sample.ids)
     if left := [row.slide for row in order.rows if row.slide not in named]:
         note(f"{sample.path} does not name {len(left)} test slide(s), which are left out: {listed(left)}")
     if (header := _header(order)) != list(sample.columns):
@@ -109,6 +114,21 @@ def _write_coco(stream: TextIO, prediction: Prediction, _order: EncodeOrder, _fo
         stream.write(separator + word)
         separator = " "
     stream.write("\n")
+
+
+def _empty(slide: str, order: EncodeOrder) -> str:
+    """The rows of a slide that was skipped, in which nothing is found.
+
+    Raises:
+        UserError: the dialect asks for the size of the image.
+    """
+    if order.submission.dialect == "coco":
+        what = f'the sample names the slide "{slide}", which has the role skip, and a row needs the size of its image.'
+        raise UserError(
+            Problem("submission.sample", what, "Take the slide out of the sample, or give it another role.")
+        )
+    names = [""] if order.submission.rows == "object" else order.classes
+    return "".join(f"{_start(slide, name, order)}\n" for name in names)
 
 
 def _start(slide: str, name: str, order: EncodeOrder) -> str:

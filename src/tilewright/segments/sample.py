@@ -28,16 +28,17 @@ class Sample:
     columns: tuple[str, ...]
     ids: tuple[str, ...]
 
-    def rows(self, rows: Sequence[EncodeRow]) -> list[EncodeRow]:
-        """The slides that the sample names, in its order.
+    def rows(self, rows: Sequence[EncodeRow], skipped: Sequence[str] = ()) -> list[EncodeRow]:
+        """The slides that the sample names, in its order; those that are skipped have no shard.
 
         Args:
             rows: the test slides of the sheet.
+            skipped: slides that are left out, of which there is no prediction.
 
         Raises:
             UserError: it names ids that are no test slides.
         """
-        known = {row.slide: row for row in rows}
+        known = {slide: EncodeRow(slide=slide, shard="") for slide in skipped} | {row.slide: row for row in rows}
         if unknown := [each for each in self.ids if each not in known]:
             what = f"names {len(unknown)} id(s) that are no test slides of the sheet: {listed(unknown)}."
             remedy = "Add them to the sheet with the role test, or name another file by submission.sample."

@@ -326,6 +326,18 @@ def test_check_takes_the_values_that_snakemake_takes(project, capsys):
     ]  # fmt: skip
 
 
+def test_a_skipped_slide_is_as_if_its_row_were_not_there(project, capsys):
+    row = "z,gone.png,gone.geojson,{role},g3,Oslo\n"
+    (project / "slides.csv").write_text(SHEET + row.format(role="skip"))
+    assert "2 slides readable, 1 skipped." in passes(project, capsys)
+    sheet = read_project(project / "config.yaml").sheet
+    assert ([row.slide for row in sheet], sheet.skipped) == (["x", "y"], ("z",))
+    (project / "slides.csv").write_text(SHEET + row.format(role="train"))
+    assert 'image "gone.png" not found' in told(project, capsys)
+    (project / "slides.csv").write_text(SHEET.replace(",train,", ",skip,"))
+    assert "all its slides have the role skip." in told(project, capsys)
+
+
 def test_one_annotated_slide_is_told_how_to_divide_it(project, capsys):
     alter(project / "slides.csv", ("y,y.png,y.geojson,train,g2,Lund", "y,y.png,,test,g2,Lund"))
     text = told(project, capsys)

@@ -55,10 +55,10 @@ def segments(folder: Path, slide: str) -> None:
     segment(order, probabilities=folder / "p", calibration=folder / "c.json", out=folder / "segments" / slide)
 
 
-def submission(study: Path, classes: list[str], **options) -> list[dict[str, str]]:
+def submission(study: Path, classes: list[str], skipped: tuple[str, ...] = (), **options) -> list[dict[str, str]]:
     names = ["tall"] if (study / "segments" / "tall").exists() else ["t2", "t1"]
     rows = [EncodeRow(slide=slide, shard=slide) for slide in names]
-    order = EncodeOrder(rows=rows, submission=Submission(**options), classes=classes)
+    order = EncodeOrder(rows=rows, submission=Submission(**options), classes=classes, skipped=skipped)
     encode(order, segments=study / "segments", out=study / "s.csv")
     with (study / "s.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -131,6 +131,27 @@ def test_a_sample_that_does_not_fit_is_refused(study, text, says):
     with pytest.raises(UserError, match=says):
         sampled(study, text)
     assert not (study / "s.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("classes", "rows", "expected"),
+    [
+        (["gland"], "slide", [{"id": "t3", "predicted": ""}]),
+        (CLASSES, "slide", [{"id": "t3", "class": name, "predicted": ""} for name in CLASSES]),
+        (CLASSES, "object", [{"id": "t3", "class": "", "predicted": ""}]),
+    ],
+)
+def test_a_skipped_slide_that_the_sample_names_has_an_empty_row_and_is_told_of(study, capsys, classes, rows, expected):
+    found = sampled(study, "id,predicted\nt1,\nt3,\nt2,\n", classes, rows=rows, skipped=("t3", "t9"))
+    assert list(dict.fromkeys(row["id"] for row in found)) == ["t1", "t3", "t2"]
+    assert [row for row in found if row["id"] == "t3"] == expected
+    assert "left out, as they have the role skip: t3, t9" in capsys.readouterr().err
+    assert [row["id"] for row in submission(study, ["gland"], skipped=("t3",))] == ["t2", "t1"]
+
+
+def test_a_skipped_slide_whose_row_needs_its_size_is_refused(study):
+    with pytest.raises(UserError, match='the sample names the slide "t3", which has the role skip'):
+        sampled(study, "id\nt1\nt3\n", CLASSES, dialect="coco", skipped=("t3",))
 
 
 def test_coco_has_one_row_an_id_whatever_the_classes(study):

@@ -110,6 +110,7 @@ class ReportOrder(Order):
 
     sheet: str
     rows: list[ReportRow]
+    skipped: list[str] = Field([])
     folds: list[Assignment]
     colors: dict[str, str]
     report: Report
@@ -128,6 +129,7 @@ class ReportOrder(Order):
                 ReportRow(**{name: getattr(row, name) for name in columns}, annotated=row.annotations is not None)
                 for row in project.sheet
             ],
+            skipped=list(project.sheet.skipped),
             folds=list(project.folds.values()),
             colors=project.colors,
             report=config.report,

@@ -223,17 +223,23 @@ class EncodeRow(StepRow):
 
 
 class EncodeOrder(Order):
-    """Of ``encode``: the test slides and the form of the submission."""
+    """Of ``encode``: the test slides and the form of the submission.
+
+    Attributes:
+        skipped: slides that are left out; a sample that names one gets an empty row for it.
+    """
 
     rows: list[EncodeRow]
     submission: Submission
     classes: list[str]
+    skipped: list[str] = Field([])
 
     @classmethod
     def of(cls, project: Project) -> Self:
         submission = project.config.submission
         rows = [EncodeRow.of(row) for row in project.rows("test")]
-        return cls(rows=rows, submission=submission, classes=submission.classes or project.classes)
+        skipped = list(project.sheet.skipped)
+        return cls(rows=rows, submission=submission, classes=submission.classes or project.classes, skipped=skipped)
 
 
 class MeasureRow(StepRow):
