@@ -127,8 +127,8 @@ class Row(BaseModel):
     annotations: File | None = Field(None, description="File of its outlines; empty for a test slide without outlines.")
     role: Annotated[Role, BeforeValidator(_role)] = Field(
         "train",
-        description="train (default), test, external: trained on and never validated on; or skip: left out, as if the row "
-        "were not there.",
+        description="train (default), test, external: trained on and never validated on; or skip: left out, as if the "
+        "row were not there.",
     )
     group: Name = Field("", description="Patient or block, never split across folds; default: the slide.")
     shard: Name = Field(
