@@ -1,10 +1,11 @@
 """Compare recipes at equal training time on real sets, by the out-of-fold Dice of the whole graph.
 
 ``make quality ARGS="--sets hgsc --recipes default --minutes 3"``; results are added to ``quality/results.json``, from
-which ``page.py`` makes ``docs/quality.md``; a result that is there is not made anew. The minutes of a fold are those
-of two cores: each fold trains with one thread for twice as long, two folds side by side; validations do not count. How
-fast each recipe trains is measured first and kept in ``quality/speeds.json``; the machine should do nothing else
-meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however long that is.
+which ``page.py`` makes ``docs/quality.md``; a result that is there is not made anew, unless it is marked as stale. The
+minutes of a fold are those of two cores: each fold trains with one thread for twice as long, two folds side by side;
+validations do not count. How fast each recipe trains is measured first and kept in ``quality/speeds.json``; the machine
+should do nothing else meanwhile (``--speeds-only`` stops there). The trainings then take so many tiles, however long
+that is.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
         for recipe, spec in () if options.speeds_only else chosen.items():
             for seed in range(options.seeds):
                 key = {"set": name, "recipe": recipe, "minutes": options.minutes, "seed": seed}
-                if any(key.items() <= known.items() for known in _read(RESULTS)):
+                if any(key.items() <= known.items() for known in _read(RESULTS) if not known.get("stale")):
                     continue
                 record = compare(
                     name, data, recipe, _model(spec, data, seed), speeds[costs[recipe]], options.minutes, folder

@@ -42,6 +42,11 @@ on both sides; "other slides" holds whole slides out; "full resolution" trains o
 256 of the whole resolution in place of 128 of a half, and predicts in all eight positions. `dsb2018`: 104 images of
 many kinds, half of the images of each look.
 """
+STALE = "†"
+OLDER = """
+{mark}: of {dates}, before augmentation in two halves, validation of each pixel once, epochs chosen by a smoothed
+curve, and the network of S5 as it is now; `make quality` makes these anew.
+"""
 NEVER = """
 Never run: the presets at full length on the data of their competitions. `python quality/competitions.py DATA` does so
 for those who have the data and a GPU, and prints the figures of the systems (S2-06, S2-17, S4-21 of
@@ -69,7 +74,8 @@ def page(records: Sequence[Record]) -> str:
         if changed:
             text += f"\n## The default with one thing changed, {minutes:g} minutes a fold\n\n"
             text += _table(part, ["default", *changed])
-    return text + SETS + NEVER
+    stale = sorted({record["date"] for record in records if record.get("stale")})
+    return text + (OLDER.format(mark=STALE, dates=", ".join(stale)) if stale else "") + SETS + NEVER
 
 
 def _table(records: Sequence[Record], recipes: Sequence[str]) -> str:
@@ -94,7 +100,8 @@ def _cell(records: Iterable[Record]) -> str:
     scores = [record["dice"] for record in records]
     spread = f" ± {statistics.stdev(scores):.3f}" if len(scores) > 1 else ""
     tiles = records[0]["tiles_per_epoch"] * records[0]["epochs"]
-    return f"{statistics.mean(scores):.3f}{spread} ({tiles:,} tiles)"
+    mark = STALE if any(record.get("stale") for record in records) else ""
+    return f"{statistics.mean(scores):.3f}{spread}{mark} ({tiles:,} tiles)"
 
 
 if __name__ == "__main__":

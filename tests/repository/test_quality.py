@@ -1,5 +1,6 @@
 """The recipes that ``make quality`` compares can be trained, and its page says what was measured."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -70,3 +71,18 @@ def test_the_page_shows_the_mean_over_seeds_and_nothing_that_was_not_measured(qu
     assert "## 15 minutes a fold" in text
     assert "S4" not in text.split("# Quality")[1].split("## 3 minutes")[1].split("The sets")[0]
     assert "vessels" not in text.split("The sets")[0]
+
+
+def test_a_result_of_before_is_marked_with_its_day(quality):
+    _, page = quality
+    text = page.page([record("default", 0.7), record("no EMA", 0.6) | {"stale": True, "date": "2026-01-02"}])
+    assert "| default | 0.700 (1,200 tiles) |" in text
+    assert "| no EMA | 0.600† (1,200 tiles) |" in text
+    assert "†: of 2026-01-02" in text
+    assert "†" not in page.page([record("default", 0.7)])
+
+
+def test_the_page_in_docs_is_that_of_the_results(quality):
+    _, page = quality
+    written = (FOLDER.parent / "docs" / "quality.md").read_text()
+    assert written == page.page(json.loads(page.RESULTS.read_text()))
