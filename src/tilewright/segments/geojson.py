@@ -1,20 +1,26 @@
 """Objects as gzipped GeoJSON for QuPath: a FeatureCollection, written feature by feature.
 
-Coordinates are x before y in pixels of the whole image, where pixel 0, 0 reaches from 0 to 1.
+Coordinates are x before y in pixels of the whole image, where pixel 0, 0 reaches from 0 to 1. The id of an object
+is the same in each file of its slide, so that QuPath can replace it.
 """
 
 import gzip
 import io
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from tilewright.project.config.results import ExportedKind
 from tilewright.runtime.atomic import atomic_path
 
 LEVEL = 5
 """Of gzip: half the time of 6, and outlines along pixels come out no larger."""
+
+NAMESPACE = uuid.UUID("6d1c1f0e-58c3-4f0b-9c55-1b0c8d5a7e42")
+"""Of the ids of objects; another one makes all of them other objects."""
 
 
 class FeatureWriter:
@@ -43,10 +49,31 @@ def feature_writer(path: Path) -> Iterator[FeatureWriter]:
         stream.write("\n]}\n")
 
 
-def annotation(geometry: dict[str, Any], name: str, color: str, measurements: dict[str, float]) -> dict[str, Any]:
-    """A Feature that QuPath reads as an annotation.
+def object_id(slide: str, name: str, x: int, y: int) -> str:
+    """The id of an object: a UUID that follows from whose it is and where it lies.
 
     Args:
+        slide: its slide.
+        name: its class.
+        x: column of the first pixel of its first row, in the whole image; no other object of the class has it.
+        y: that row.
+    """
+    return str(uuid.uuid5(NAMESPACE, json.dumps([slide, name, x, y])))
+
+
+def path_object(
+    kind: ExportedKind,
+    identity: str,
+    geometry: dict[str, Any],
+    name: str,
+    color: str,
+    measurements: dict[str, float],
+) -> dict[str, Any]:
+    """A Feature that QuPath reads as an object.
+
+    Args:
+        kind: what it is there.
+        identity: its UUID.
         geometry: a GeoJSON geometry.
         name: its class.
         color: colour of the class, "#rrggbb".
@@ -54,8 +81,8 @@ def annotation(geometry: dict[str, Any], name: str, color: str, measurements: di
     """
     rgb = [int(color[index : index + 2], 16) for index in (1, 3, 5)]
     properties = {
-        "objectType": "annotation",
+        "objectType": kind,
         "classification": {"name": name, "color": rgb},
         "measurements": measurements,
     }
-    return {"type": "Feature", "geometry": geometry, "properties": properties}
+    return {"type": "Feature", "id": identity, "geometry": geometry, "properties": properties}

@@ -27,7 +27,7 @@ from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note, track
 from tilewright.segments.finder import ObjectFinder
 from tilewright.segments.ometiff import write_ome_tiff
-from tilewright.segments.writing import object_writer
+from tilewright.segments.writing import Export, object_writer
 
 
 def segment(
@@ -76,7 +76,7 @@ def _segment_slide(
         raster, frame, [own.threshold for own in bounds.values()], enlarge=order.segmentation.enlarge
     )
     counts = dict.fromkeys(bounds, 0)
-    with object_writer(folder, slide, frame, order.colors) as writer:
+    with object_writer(folder, Export(slide, frame, order.colors, order.segmentation.object_type)) as writer:
         for strip in track(strips, f"objects of {slide}"):
             settled = frame.height
             for bit, (name, scored) in enumerate(zip(bounds, strip, strict=True)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.tracing import trace
+from tilewright.project.config.results import ExportedKind
 from tilewright.project.places import features_file, objects_file, segment_file
-from tilewright.segments.geojson import FeatureWriter, annotation, feature_writer
+from tilewright.segments.geojson import FeatureWriter, feature_writer, object_id, path_object
 from tilewright.segments.mask import MaskWriter, mask_writer
 from tilewright.segments.measuring import Objects
 
@@ -24,6 +26,23 @@ OBJECT_SCHEMA = pa.schema(
 ROWS_TOGETHER = 1 << 16
 
 
+@dataclass(frozen=True)
+class Export:
+    """What the outlines of a slide say beside their shape.
+
+    Attributes:
+        slide: the slide.
+        frame: the used part of it.
+        colors: the colour of each class, "#rrggbb".
+        kind: what an object is in QuPath.
+    """
+
+    slide: str
+    frame: Frame
+    colors: Mapping[str, str]
+    kind: ExportedKind
+
+
 class ObjectWriter:
     """Writes the files of a slide as its objects are found.
 
@@ -31,16 +50,8 @@ class ObjectWriter:
         mask: the mask of all classes.
     """
 
-    def __init__(
-        self,
-        mask: MaskWriter,
-        table: pq.ParquetWriter,
-        features: FeatureWriter,
-        frame: Frame,
-        colors: Mapping[str, str],
-    ) -> None:
-        self.mask, self._table, self._features = mask, table, features
-        self._frame, self._colors = frame, colors
+    def __init__(self, mask: MaskWriter, table: pq.ParquetWriter, features: FeatureWriter, export: Export) -> None:
+        self.mask, self._table, self._features, self._export = mask, table, features, export
         self._count, self._waiting = 0, list[pa.Table]()
 
     def write(self, name: str, objects: Objects) -> None:
@@ -50,7 +61,7 @@ class ObjectWriter:
             self._count += len(objects)
             if sum(map(len, self._waiting)) >= ROWS_TOGETHER:
                 self.flush()
-            for feature in _features(name, objects, self._colors[name], self._frame):
+            for feature in _features(name, objects, self._export):
                 self._features.write(feature)
 
     def flush(self) -> None:
@@ -61,15 +72,16 @@ class ObjectWriter:
 
 
 @contextmanager
-def object_writer(folder: Path, slide: str, frame: Frame, colors: Mapping[str, str]) -> Iterator[ObjectWriter]:
+def object_writer(folder: Path, export: Export) -> Iterator[ObjectWriter]:
     """The files of a slide, opened in ``folder``: mask, table of objects, outlines."""
+    slide = export.slide
     with ExitStack() as stack:
-        mask = stack.enter_context(mask_writer(segment_file(folder, slide), frame, list(colors)))
+        mask = stack.enter_context(mask_writer(segment_file(folder, slide), export.frame, list(export.colors)))
         table = pq.ParquetWriter(
             objects_file(folder, slide), OBJECT_SCHEMA, compression="zstd", write_page_checksum=True
         )
         features = stack.enter_context(feature_writer(features_file(folder, slide)))
-        writer = ObjectWriter(mask, stack.enter_context(table), features, frame, colors)
+        writer = ObjectWriter(mask, stack.enter_context(table), features, export)
         yield writer
         writer.flush()
 
@@ -84,8 +96,17 @@ def _table(name: str, objects: Objects, before: int) -> pa.Table:
     return pa.table(arrays, schema=OBJECT_SCHEMA)
 
 
-def _features(name: str, objects: Objects, color: str, frame: Frame) -> Iterator[dict[str, Any]]:
+def _features(name: str, objects: Objects, export: Export) -> Iterator[dict[str, Any]]:
+    frame, color = export.frame, export.colors[name]
     shapes = trace(objects.runs, objects.owner, frame.x, frame.y)
+    places = zip((objects.first_x + frame.x).tolist(), (objects.top + frame.y).tolist(), strict=True)
     numbers = zip(objects.area.tolist(), objects.confidence.tolist(), strict=True)
-    for geometry, (area, confidence) in zip(shapes, numbers, strict=True):
-        yield annotation(geometry, name, color, {"area_px": area, "confidence": round(confidence, 6)})
+    for geometry, (x, y), (area, confidence) in zip(shapes, places, numbers, strict=True):
+        identity = object_id(export.slide, name, x, y)
+        yield path_object(export.kind, identity, geometry, name, color, _measurements(area, confidence, frame.mpp))
+
+
+def _measurements(area: int, confidence: float, mpp: float | None) -> dict[str, float]:
+    """Named numbers of an object of ``area`` pixels of the slide."""
+    size = {"area_px": area} if mpp is None else {"area_px": area, "area_um2": float(f"{area * mpp**2:.6g}")}
+    return {**size, "confidence": round(confidence, 6)}

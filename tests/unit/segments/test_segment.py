@@ -1,6 +1,7 @@
 import gzip
 import json
 from pathlib import Path
+from uuid import UUID
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from tilewright.project.config import Annotations, Limits, Segmentation
 from tilewright.project.orders import SegmentOrder, SegmentRow
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
+from tilewright.segments.geojson import object_id
 from tilewright.segments.segment import segment
 
 COLORS = {"gland": "#ff8000", "vessel": "#0000ff"}
@@ -243,6 +245,50 @@ def test_the_outlines_read_back_as_annotations_with_the_same_mask(tmp_path):
         drawn = rasterize(shapes, (600, 700))
         assert (drawn[30:530, 40:640] == (mask >> bit) & 1).all()
         assert drawn.sum() == ((mask >> bit) & 1).sum()
+
+
+@pytest.mark.parametrize("kind", ["annotation", "detection"])
+def test_objects_are_of_the_kind_asked_for_and_read_back_as_such(tmp_path, kind):
+    frame = Frame(40, 30, 300, 250, Size(400, 300))
+    _, _, table, collection = run_segment(tmp_path, blobs(250, 300, 2), frame, object_type=kind)
+    assert {feature["properties"]["objectType"] for feature in collection["features"]} == {kind}
+    file = tmp_path / "out" / "s1.geojson.gz"
+    found = read_outlines(file, "s1", frame.image, Annotations(objects=[kind]), Limits())
+    assert [each.label for each in found.annotations] == table["class"].tolist()
+    for each, feature in zip(found.annotations, collection["features"], strict=True):
+        assert shape(each.geometry).equals(shape(feature["geometry"]))
+
+
+def test_area_is_in_square_micrometres_where_the_pixel_size_is_known(tmp_path):
+    """Of the slide's pixels, at whatever scale it was predicted."""
+    pixels = np.zeros((1, 10, 10), np.uint8)
+    pixels[0, 2:6, 2:6] = 255
+    for factor, mpp, area in ((1.0, 0.5, 16), (2.0, 0.2528, None)):
+        edge = round(10 * factor)
+        frame = Frame(0, 0, edge, edge, Size(edge, edge), factor, mpp)
+        (feature,) = run_segment(tmp_path, pixels, frame)[3]["features"]
+        measured = feature["properties"]["measurements"]
+        assert area in (None, measured["area_px"])
+        assert measured["area_um2"] == pytest.approx(shape(feature["geometry"]).area * mpp**2, rel=1e-5)
+
+
+def test_an_object_keeps_its_id_whatever_lies_beside_it(tmp_path):
+    frame, pixels = Frame(40, 30, 300, 250, Size(400, 300)), blobs(250, 300, 2)
+    before = run_segment(tmp_path, pixels, frame)[3]["features"]
+    written = (tmp_path / "out" / "s1.geojson.gz").read_bytes()
+    again = run_segment(tmp_path, pixels, frame, object_type="detection", min_area=40)[3]["features"]
+    run_segment(tmp_path, pixels, frame)
+    assert (tmp_path / "out" / "s1.geojson.gz").read_bytes() == written
+    shapes = {feature["id"]: feature["geometry"] for feature in before}
+    assert len(shapes) == len(before) > len(again) > 10
+    assert all(shapes[feature["id"]] == feature["geometry"] for feature in again)
+    assert all(str(UUID(each)) == each for each in shapes)
+
+
+def test_ids_differ_by_slide_class_and_place():
+    ids = {object_id(*each) for each in (("a", "b", 1, 2), ("ab", "", 1, 2), ("a", "c", 1, 2), ("a", "b", 2, 1))}
+    assert len(ids) == 4
+    assert object_id("s1", "gland", 103, 52) == "1900f7e1-225a-5221-a14e-2ed756b25d9e"
 
 
 def test_many_objects_are_one_table(tmp_path, monkeypatch):

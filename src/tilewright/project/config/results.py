@@ -10,6 +10,7 @@ from tilewright.project.config.base import ClassName, Edge, Name, Section, Share
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
 ThresholdRule = Literal["best", "bootstrap", "one_se", "shrunk"]
+ExportedKind = Literal["annotation", "detection"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
 
@@ -165,6 +166,11 @@ class Segmentation(Section):
         [],
         description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are "
         "left out, on slides with such a file.",
+    )
+    object_type: ExportedKind = Field(
+        "annotation",
+        description="What the objects are in QuPath: annotations, which can be edited, or detections, of which it "
+        "shows hundreds of thousands fast. To read such a file as outlines: annotations.objects.",
     )
 
 
