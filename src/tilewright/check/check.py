@@ -16,7 +16,6 @@ from tilewright.annotations.anatomy import structure
 from tilewright.check.findings import Findings
 from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
-from tilewright.check.networks import check_networks
 from tilewright.check.outlines import OutlineCheck
 from tilewright.check.thumbnails import write_thumbnails
 from tilewright.pixels.grid import Frame
@@ -111,7 +110,10 @@ def _check_config(path: Path, given: Mapping[str, Any], findings: Findings) -> t
                 errors += [problem for problem in error.problems if problem not in errors]
     config = Config.model_validate(sound)
     config = with_sheet(_read_bundles(config).complete(config), [path])
-    check_networks(config, path, findings)
+    if config.models:
+        from tilewright.check.networks import check_networks  # loads PyTorch
+
+        check_networks(config, path, findings)
     return config, trusted
 
 
