@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tilewright.runtime.atomic import MARKS
+from tilewright.runtime.atomic import MARK, MARKS
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
 LONGEST_MARK = 1 << 20
@@ -100,7 +100,7 @@ def _in_folder(path: Path) -> Iterator[tuple[str, int, str]]:
         for entry in sorted((*folders, *files)):
             place = Path(parent, entry)
             name, state = place.relative_to(path).as_posix(), place.lstat()
-            if stat.S_ISDIR(state.st_mode) or (name in MARKS and state.st_size <= LONGEST_MARK):
+            if stat.S_ISDIR(state.st_mode) or (name in MARKS and state.st_size <= LONGEST_MARK * (name == MARK)):
                 continue
             yield name, state.st_size, _kind_fault(state.st_mode)
 

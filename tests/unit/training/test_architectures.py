@@ -103,10 +103,13 @@ def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(mon
         build_network(network(encoder=encoder, encoder_weights="imagenet"), 1, pretrained=True)
     assert str(caught.value).startswith(
         f'config, models: the ImageNet weights of the encoder "{encoder}" cannot be downloaded '
-        f"(We couldn't connect to the hub.).\n  Without a connection: copy model.safetensors from "
-        f"huggingface.co/{source} and give "
-        f"encoder_weights: FILE.safetensors, mean: [{mean}], std: "
+        f"(We couldn't connect to the hub.).\n  Weights are fetched once and stay in "
     )
+    assert (
+        "where jobs have no network, run `tilewright check` where there is one, such as the login node. Or copy "
+        f"model.safetensors from huggingface.co/{source} and give "
+        f"encoder_weights: FILE.safetensors, mean: [{mean}], std: "
+    ) in str(caught.value)
     options = {"encoder": encoder, "encoder_weights": "imagenet", "options": {"decoder_attention_type": "foo"}}
     with pytest.raises(UserError, match="cannot be built"):
         build_network(network(**options), 1, pretrained=True)
