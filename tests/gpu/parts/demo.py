@@ -41,7 +41,7 @@ def make(setting):
     scales = {"full": Scale(factor=1), "half": Scale(factor=2)}
     for shard in SHARDS:
         masks = {"masks": folder / "masks" / shard}
-        order = order_of(RasterizeOrder, SHEET, shard, classes=CLASSES, annotations=Annotations())
+        order = order_of(RasterizeOrder, SHEET, shard, classes=CLASSES, annotations=Annotations(objects=["detection"]))
         rasterize(order, out=masks["masks"])
         order = order_of(DownscaleOrder, SHEET, shard, NAMES, scales=scales, tissue=Tissue())
         downscale(order, **masks, out=[folder / "scaled" / scale / shard for scale in sorted(scales)])
