@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.project.bundled import Bundled
-from tilewright.project.claim import claim, refuse_incomplete, refuse_others
+from tilewright.project.claim import refuse_others
 from tilewright.project.config import Config, Model
 from tilewright.project.configfile import parse_config, read_config
 from tilewright.project.crosscheck import ensemble_problems, sheet_problems
@@ -73,12 +73,10 @@ class Graph:
     Attributes:
         project: config, sheet and folds.
         places: where everything lies.
-        files: the config files.
     """
 
     project: Project
     places: Places
-    files: Sequence[Path] = ()
 
     @classmethod
     def load(cls, values: Mapping[str, Any], files: Iterable[str | Path] = ()) -> "Graph":
@@ -89,22 +87,13 @@ class Graph:
             files: the files it came from, for line numbers.
 
         Raises:
-            UserError: everything that is wrong with the config, or with the sheet; or the results that are there are of
-                other slides.
+            UserError: everything that is wrong with the config, or with the sheet; or the results are of other slides.
         """
         paths = [Path(file) for file in files]
         config = parse_config(values, paths)
-        graph = cls(project_of(config), Places.of(config.pathvars), paths)
-        refuse_others(graph.places, paths, graph.project.sheet)
-        return graph
-
-    def refuse_incomplete(self) -> None:
-        """Refuse results of which files are gone; for the process that plans, as it looks at all of them."""
-        refuse_incomplete(self.places)
-
-    def claim(self) -> None:
-        """Write down that the folder of results is this project's."""
-        claim(self.places, self.files, self.project.sheet)
+        project, places = project_of(config), Places.of(config.pathvars)
+        refuse_others(places, paths, project.sheet)
+        return cls(project, places)
 
     def order(self, rule: str) -> Callable[[Any], str]:
         """A function that writes the order of a job, if there is none like it, and gives its path."""
@@ -376,17 +365,14 @@ class Graph:
     @property
     def all_calibrations(self) -> list[str]:
         """Thresholds of all ensembles for which they are fitted."""
-        return [self.places.calibration(name) for name in self._calibrated]
+        names = self.project.config.ensembles
+        return [self.places.calibration(name) for name in names if self.project.is_calibrated(name)]
 
     @property
     def all_evaluated_masks(self) -> list[str]:
         """Masks of all shards that an ensemble is compared with."""
         found = (shard for name in self.project.config.ensembles for shard in self.project.evaluated(name))
         return [self.places.masks(shard) for shard in dict.fromkeys(found)]
-
-    @property
-    def _calibrated(self) -> list[str]:
-        return [name for name in self.project.config.ensembles if self.project.is_calibrated(name)]
 
     def _model(self, wildcards: Any) -> Model:
         return self.project.config.models[wildcards.model]

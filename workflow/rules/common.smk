@@ -1,6 +1,7 @@
 from snakemake.exceptions import WorkflowError
 
 from tilewright.graph import Graph, folder, name_pattern
+from tilewright.project.claim import claim, refuse_incomplete
 from tilewright.project.demands import Demands
 from tilewright.project.places import FINAL, PART
 from tilewright.project.storage import url_of
@@ -13,7 +14,7 @@ from tilewright.runtime.slurm import keep_watching
 try:
     graph = Graph.load(config, workflow.configfiles)
     if workflow.is_main_process:
-        graph.refuse_incomplete()
+        refuse_incomplete(graph.places)
 except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
 

@@ -12,7 +12,7 @@ from tilewright.runtime.atomic import incomplete, write_text
 from tilewright.runtime.errors import Problem, UserError, listed, raise_all
 
 
-def claim(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:
+def claim(places: Places, configs: Sequence[Path | str], sheet: Sheet) -> None:
     """Write down whose results a folder holds from now on.
 
     Args:

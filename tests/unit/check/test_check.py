@@ -5,25 +5,12 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
+from checking import config_of
 
 from tilewright.check.check import check
 from tilewright.runtime.errors import UserError
 
-CONFIG = """
-sheet: slides.csv
-classes:
-  tumor: {}
-  stroma: {}
-scales:
-  full: {factor: 1}
-tiles:
-  all: {scale: full}
-folds: {count: 2}
-models:
-  unet: {tiles: all}
-ensembles:
-  both: {models: {unet: 1}}
-"""
+CONFIG = config_of("tumor: {}", "stroma: {}")
 
 
 def image(path, width=64, height=48):

@@ -6,6 +6,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+from checking import config_of
 from pages import Writer, ome
 from PIL import Image
 
@@ -15,20 +16,7 @@ from tilewright.check.looks import EDGE, FEW, MANY, windows
 from tilewright.pixels.grid import Size
 from tilewright.runtime.errors import UserError
 
-CONFIG = """
-sheet: slides.csv
-classes:
-  tumor: {}
-scales:
-  full: {factor: 1}
-tiles:
-  all: {scale: full}
-folds: {count: 2}
-models:
-  unet: {tiles: all}
-ensembles:
-  both: {models: {unet: 1}}
-"""
+CONFIG = config_of("tumor: {}")
 TISSUE = np.full((48, 64, 3), (180, 90, 160), np.uint8)
 SQUARE = '{"type": "Polygon", "coordinates": [[[4, 4], [9, 4], [9, 9], [4, 9], [4, 4]]]}'
 OUTLINE = f'[{{"type": "Feature", "geometry": {SQUARE}, "properties": {{"classification": {{"name": "tumor"}}}}}}]'

@@ -6,6 +6,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+from checking import config_of
 from pages import Writer
 
 from tilewright.check.check import check
@@ -14,21 +15,7 @@ from tilewright.check.thumbnails import picture
 from tilewright.runtime.errors import DataError, UserError
 from tilewright.slides import open_slide
 
-CONFIG = """
-sheet: slides.csv
-classes:
-  tumor: {color: "#00ff00"}
-scales:
-  full: {factor: 1}
-tiles:
-  all: {scale: full}
-folds: {count: 2}
-models:
-  unet: {tiles: all}
-ensembles:
-  both: {models: {unet: 1}}
-annotations: {discard: [pen]}
-"""
+CONFIG = config_of('tumor: {color: "#00ff00"}') + "annotations: {discard: [pen]}\n"
 STAIN = (180, 90, 160)
 
 

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from tilewright.graph import Graph
+from tilewright.project.claim import claim
 from tilewright.runtime.errors import UserError
 
 
 @pytest.fixture
 def load(project, monkeypatch):
-    """Loads the graph of the tiny project as a config file of a name would."""
+    """Loads the tiny project as a config file of a name would; what it gives claims the results."""
     monkeypatch.chdir(project.folder)
 
     def graph(name, **changes):
-        return Graph.load({**project.config(), **changes}, [Path(name)])
+        found = Graph.load({**project.config(), **changes}, [Path(name)])
+        return lambda: claim(found.places, [name], found.project.sheet)
 
     return graph
 
@@ -29,7 +31,7 @@ def renamed(project, old, new):
 
 
 def test_results_of_other_slides_are_refused_with_both_configs_and_the_key(load, project):
-    load("mine.yaml").claim()
+    load("mine.yaml")()
     with pytest.raises(UserError) as caught:
         load("demo.yaml", **renamed(project, "", "other"))
     told = str(caught.value)
@@ -37,13 +39,13 @@ def test_results_of_other_slides_are_refused_with_both_configs_and_the_key(load,
     assert "which has no slide in common with demo.yaml." in told
     assert "Was --configfile forgotten?" in told
     assert "pathvars: {results: results/NAME}" in told
-    load("demo.yaml", **renamed(project, "", "other"), pathvars={"results": "results/demo"}).claim()
-    load("mine.yaml").claim()
+    load("demo.yaml", **renamed(project, "", "other"), pathvars={"results": "results/demo"})()
+    load("mine.yaml")()
 
 
 def test_one_slide_in_common_and_a_folder_of_nobody_are_enough(load, project):
-    load("mine.yaml").claim()
-    load("mine.yaml", **renamed(project, "a", "other")).claim()
+    load("mine.yaml")()
+    load("mine.yaml", **renamed(project, "a", "other"))()
     claimed = Path("results/.run.json")
     assert json.loads(claimed.read_text())["configs"] == ["mine.yaml"]
     assert any(slide.startswith("othera") for slide in json.loads(claimed.read_text())["slides"])
