@@ -148,6 +148,16 @@ def test_no_index_is_left_of_a_small_file_or_of_one_slide(path, tmp_path, monkey
     assert not (tmp_path / "left").exists()
 
 
+def test_an_index_is_left_of_a_file_of_a_megabyte_and_not_of_one_that_is_smaller(tmp_path):
+    rows = "id,class,rle\nim_000,a,1 4\nim_001,a,"
+    for name, size, left in (("small", 900_000, 0), ("large", 1_100_000, 1)):
+        path, index = tmp_path / f"{name}.csv", tmp_path / name
+        shared._open.cache_clear()
+        path.write_text(rows + "1 4 " * ((size - len(rows)) // 4) + "\n")
+        outlines(path, "im_000", index)
+        assert len(list(index.glob("*.index"))) == left
+
+
 def test_sizes_that_an_image_states_are_compared(tmp_path):
     (tmp_path / "t.csv").write_text("id,class,rle,width,height\ns,a,1 4,100,80\nt,a,1 4,100,81\n")
     assert outlines(tmp_path / "t.csv", "s")
