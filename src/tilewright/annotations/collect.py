@@ -56,7 +56,8 @@ def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: L
             raise AnnotationError(Problem(str(path), what, "Raise the limit if the file is meant to be so large."))
         candidates, findings = _candidates(numbered, built, path, options)
         if options.unlabelled:
-            doubtful = frames.doubtful([one.area for one in candidates], [bool(one.label) for one in candidates])
+            certain = [bool(one.label) or one.draft.is_of_pixels for one in candidates]
+            doubtful = frames.doubtful([one.area for one in candidates], certain)
             waiting += [one for one, waits in zip(candidates, doubtful, strict=True) if waits]
             candidates = [one for one, waits in zip(candidates, doubtful, strict=True) if not waits]
         yield _outlines(candidates, findings, path, options, seen)

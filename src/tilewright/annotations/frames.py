@@ -19,21 +19,21 @@ class Frames:
 
     def __init__(self) -> None:
         self._boxes: list[NDArray[np.float64]] = []
-        self._labelled: list[NDArray[np.bool_]] = []
+        self._certain: list[NDArray[np.bool_]] = []
         self._small = 0.0
 
-    def doubtful(self, areas: Sequence[Area], labelled: Sequence[bool]) -> NDArray[np.bool_]:
-        """Take in some outlines, and tell which may be frames: without a class, and large beside the first ones.
+    def doubtful(self, areas: Sequence[Area], certain: Sequence[bool]) -> NDArray[np.bool_]:
+        """Take in some outlines, and tell which may be frames: not certain, and large beside the first ones.
 
         Args:
             areas: the outlines.
-            labelled: whether each has a class.
+            certain: whether each is an object for sure: it has a class, or is of pixels, in which nobody draws frames.
         """
-        shapes, known = np.array(areas, dtype=object), np.array(labelled, np.bool_)
+        shapes, known = np.array(areas, dtype=object), np.array(certain, np.bool_)
         if not len(shapes):
             return known
         self._boxes.append(shapely.bounds(shapes))
-        self._labelled.append(known)
+        self._certain.append(known)
         sizes = shapely.area(shapes)
         self._small = self._small or float(np.quantile(sizes, 0.25, method="lower"))
         doubtful: NDArray[np.bool_] = ~known & (sizes > LARGE * self._small)
@@ -44,11 +44,11 @@ class Frames:
 
         One with a class is enough. An outline is held whose box lies in that of the frame, its centre in the frame.
         """
-        boxes, labelled = np.concatenate(self._boxes), np.concatenate(self._labelled)
+        boxes, certain = np.concatenate(self._boxes), np.concatenate(self._certain)
         left, top, right, bottom = area.bounds
         smaller = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) < (right - left) * (bottom - top)
         inside = ((boxes[:, :2] >= (left, top)) & (boxes[:, 2:] <= (right, bottom))).all(axis=1) & smaller
         centres = (boxes[inside, :2] + boxes[inside, 2:]) / 2
         held = shapely.contains_xy(area, centres[:, 0], centres[:, 1])
         count = int(held.sum())
-        return count if count >= FEW or bool((held & labelled[inside]).any()) else 0
+        return count if count >= FEW or bool((held & certain[inside]).any()) else 0

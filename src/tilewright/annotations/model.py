@@ -46,6 +46,11 @@ class Draft:
     properties: dict[str, Any] = field(default_factory=dict)
     kind: str = FOUND
 
+    @property
+    def is_of_pixels(self) -> bool:
+        """Whether it was made of pixels, as of a label image, and not drawn."""
+        return isinstance(self.geometry, Polygon | MultiPolygon)
+
 
 class Unusable(Exception):
     """Why an outline cannot be drawn, as the end of a sentence that starts with the outline."""
