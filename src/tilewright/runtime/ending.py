@@ -4,6 +4,7 @@ A log without that line is of a step that was killed, as systems do that run out
 """
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from errno import ENOMEM
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from tilewright.runtime.errors import OUT_OF_MEMORY, DataError, Problem, TilewrightError
 from tilewright.runtime.failures import MISSING, failure_of
@@ -19,7 +21,7 @@ from tilewright.runtime.progress import note
 
 INTERRUPTED = 75
 """Exit code where a signal stopped the step; the same command goes on."""
-_LINE = "tilewright: ended with code"
+_LINE = re.compile(r"tilewright: ended with code (\d+), for the reason in the last (\d+) lines")
 
 
 def exit_code(work: Callable[[], object]) -> int:
@@ -57,20 +59,39 @@ def _failed(error: Exception) -> int:
 
 def last_code(log: Path) -> int | None:
     """The exit code that a log ends with; None if its step was killed, -1 if there is no log."""
+    return last_words(log).code
+
+
+class LastWords(NamedTuple):
+    """How a step ended, by its log.
+
+    Attributes:
+        code: its exit code; None if it was killed, -1 if there is no log.
+        message: what it said of the reason; of a step that was killed, the last line of its log.
+    """
+
+    code: int | None
+    message: str
+
+
+def last_words(log: Path) -> LastWords:
+    """How a step that failed has ended."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return -1
+        return LastWords(-1, "")
     last = lines[-1] if lines else ""
-    number = last.removeprefix(_LINE).strip()
-    return int(number) if last.startswith(_LINE) and number.isdigit() else None
+    if found := _LINE.fullmatch(last):
+        code, count = int(found[1]), int(found[2])
+        return LastWords(code, "\n".join(lines[max(0, len(lines) - 1 - count) : -1]))
+    return LastWords(None, last)
 
 
 def _ended(code: int, message: str = "") -> int:
     if message:
         note(message)
     if not sys.stderr.isatty():
-        note(f"{_LINE} {code}")
+        note(f"tilewright: ended with code {code}, for the reason in the last {len(message.splitlines())} lines")
     return code
 
 

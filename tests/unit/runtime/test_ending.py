@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.runtime.attempts import CAUSES, growing, grown
-from tilewright.runtime.ending import INTERRUPTED, exit_code, last_code
+from tilewright.runtime.ending import INTERRUPTED, exit_code, last_code, last_words
 from tilewright.runtime.errors import OUT_OF_MEMORY, DataError, Problem
 
 STEP = """
@@ -48,9 +48,14 @@ def test_an_error_is_said_and_ends_the_log(tmp_path, capsys, error, code, says):
     assert exit_code(fails(error)) == code
 
     said = capsys.readouterr().err
-    (tmp_path / "log").write_text(said)
     assert says in said
+    (tmp_path / "log").write_text(f"progress of before\n{said}")
     assert last_code(tmp_path / "log") == code
+    words = last_words(tmp_path / "log")
+    assert words.code == code
+    assert says in words.message
+    assert "progress" not in words.message
+    assert "ended with" not in words.message
 
 
 def test_a_step_that_ends_well_says_nothing(capsys):
@@ -86,7 +91,9 @@ def test_a_killed_step_leaves_no_last_line(tmp_path):
             process.kill()
 
     assert last_code(tmp_path / "log") is None
-    assert last_code(tmp_path / "nothing") == -1
+    assert last_words(tmp_path / "nothing") == (-1, "")
+    (tmp_path / "log").write_text("epoch 1\nepoch 2\n")
+    assert last_words(tmp_path / "log") == (None, "epoch 2")
 
 
 def resources(folder, endings):
@@ -106,7 +113,7 @@ def resources(folder, endings):
 
 
 def ended(code):
-    return f"tilewright: ended with code {code}\n"
+    return f"why\ntilewright: ended with code {code}, for the reason in the last 1 lines\n"
 
 
 @pytest.mark.parametrize(
@@ -141,4 +148,4 @@ def test_the_command_line_ends_with_the_code_in_the_log(tmp_path):
     done = subprocess.run([program, "check", tmp_path / "none.yaml"], capture_output=True, text=True)
 
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "tilewright: ended with code 2"
+    assert done.stderr.splitlines()[-1] == "tilewright: ended with code 2, for the reason in the last 2 lines"
