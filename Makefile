@@ -30,11 +30,6 @@ help:
 
 demo: $(INSTALLED)
 	$(BIN)/snakemake --cores all
-	@echo
-	@echo "Done. Open:"
-	@ls -d results/demo/submission/*.csv | sed 's/^/  submission  /'
-	@ls -d results/demo/report/overlays* 2>/dev/null | sed 's/^/  overlays    /'
-	@echo "  report      results/demo/report/index.html"
 
 test: $(INSTALLED)
 	$(TESTS)

@@ -1,7 +1,8 @@
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from tilewright.graph import Graph, folder, name_pattern
-from tilewright.project.claim import claim, refuse_incomplete
+from tilewright.project.claim import claim, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
 from tilewright.project.places import FINAL, PART
 from tilewright.project.storage import url_of
@@ -9,6 +10,7 @@ from tilewright.runtime.attempts import grown, let_grow
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
+from tilewright.runtime.ram import usable_megabytes
 from tilewright.runtime.slurm import keep_watching
 
 try:
@@ -19,6 +21,10 @@ except TilewrightError as error:
     raise WorkflowError(f"The input has problems.\n{error}")
 
 keep_watching()
+
+# Jobs of one machine share its memory; on a cluster (--jobs) each node has its own.
+if workflow.resource_settings.nodes is None and "mem" not in workflow.global_resources:
+    workflow.global_resources["mem_mb"] = usable_megabytes()
 
 project = graph.project
 PROFILE = workflow.resource_settings.overwrite_resources

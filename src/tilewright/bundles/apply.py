@@ -18,7 +18,6 @@ from tilewright.project.bundle import Bundle, read_bundle
 from tilewright.project.bundled import BundledMember
 from tilewright.project.config import Dialect
 from tilewright.project.named import named_slides, sheet_of
-from tilewright.project.places import Places
 from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError, did_you_mean, raise_all
@@ -78,7 +77,7 @@ def apply(
     given = {name: value for name, value in wanted.items() if value}
     _write(out / CONFIG, _config(bundle, found.name, threshold, given))
     _run(out, cores, profile)
-    _tell(out, found.name, len(rows))
+    note(f"{len(rows)} slide(s) predicted: {out}/results")
 
 
 def _wrong_options(
@@ -161,7 +160,7 @@ def _run(out: Path, cores: str, profile: str | None) -> None:
         raise UserError(Problem("--profile", f'there is no profile "{profile}".', f"Name a folder, or one of {known}."))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(out),
-        "--configfile", str(out / CONFIG), "--cores", cores, "--keep-going", "--quiet", "rules", "reason", "host",
+        "--configfile", str(out / CONFIG), "--cores", cores, "--keep-going", "--logger", "tilewright",
         "--workflow-profile", str(found[0]),
     ]  # fmt: skip
     # the steps are programs of this environment, whether or not it is activated
@@ -169,15 +168,3 @@ def _run(out: Path, cores: str, profile: str | None) -> None:
     if subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode:
         what = "a step failed, as told above; the results of the other slides are there."
         raise DataError(Problem(str(out), what, "Correct it and run the same command, which goes on."))
-
-
-def _tell(out: Path, ensemble: str, count: int) -> None:
-    places = Places(str(out / "results"))
-    note(f"{count} slide(s) predicted. Open:")
-    for what, path in (
-        ("report", f"{places.report()}/index.html"),
-        ("table", places.slides()),
-        ("masks, outlines for QuPath", places.segments(ensemble, "*")),
-        ("submission", places.submission(ensemble)),
-    ):
-        note(f"  {what:28}{path}")

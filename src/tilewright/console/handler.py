@@ -21,6 +21,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from tilewright.console import texts
+from tilewright.console.asked import Asked, asked_table
 from tilewright.console.run import Failure, Run
 
 INTERVAL = 60.0
@@ -28,7 +29,8 @@ INTERVAL = 60.0
 USUAL = re.compile(
     r"Assuming unrestricted|host:|Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d|"
     r"Singularity |Conda env|Group jobs|Shutting down|Exiting because a job|Trying to restart|Removing temporary|"
-    r"Complete log|Elapsed time|Storing output|At least one job did not|WorkflowError:\s+At least one job did not"
+    r"Job \d+ has been submitted|Complete log|Elapsed time|Storing output|"
+    r"(WorkflowError:\s+)?At least one job did not"
 )
 """What Snakemake says of each run, or what is told here in other words."""
 STEP_FAILED = "CalledProcessError"
@@ -55,13 +57,13 @@ class LogHandler(LogHandlerBase):
         asked = self.common_settings
         stream = sys.stdout if asked.stdout else sys.stderr
         self.plain: logging.Handler | None = None
+        self.asked: list[Asked] = []
         if asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag:
             formatter = DefaultFormatter(asked.quiet, asked.show_failed_logs)
             self.plain = ColorizingTextHandler(asked.nocolor, stream, formatter)
             self.plain.addFilter(
                 DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds)
             )
-            return
         self.run = Run(time.time())
         self.console = Console(file=stream, no_color=asked.nocolor, highlight=False)
         self.live: Live | None = None
@@ -74,6 +76,8 @@ class LogHandler(LogHandlerBase):
         if self.plain:
             if self.plain.filter(record):
                 self.plain.emit(record)
+            if self.common_settings.dryrun and getattr(record, "event", None) == LogEvent.JOB_INFO:
+                self.asked.append(Asked.of(vars(record)))
             return
         try:
             self._take(record)
@@ -81,9 +85,11 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Tell how the run ended, unless that was told."""
+        """Tell how the run ended, unless that was told; of a dry run, what its jobs ask for."""
         if not self.plain:
             self._end()
+        elif self.asked and not self.common_settings.quiet:
+            self._print(asked_table(self.asked))
         super().close()
 
     def _take(self, record: logging.LogRecord) -> None:
@@ -96,9 +102,7 @@ class LogHandler(LogHandlerBase):
                 self.run.start(values, time.time())
             case LogEvent.JOB_FINISHED:
                 self.run.finish(values["job_id"])
-            case LogEvent.PROGRESS:
-                self.run.total = values["total"]
-                if values["done"] == values["total"]:
+                if self.run.done == self.run.total:
                     self._end()
             case LogEvent.ERROR:
                 self.cause = "" if STEP_FAILED in str(record.msg) else str(record.msg).strip()

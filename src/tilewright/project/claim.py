@@ -1,7 +1,7 @@
 """Whose results a folder holds and whether they are whole, so that a run does not build on what is not its own."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,22 @@ def claim(places: Places, configs: Sequence[Path | str], sheet: Sheet) -> None:
     """
     content = {"configs": [str(path) for path in configs], "slides": sorted(row.slide for row in sheet)}
     write_text(Path(places.claim()), json.dumps(content, indent=1) + "\n")
+
+
+def made_since(places: Places, ensembles: Iterable[str]) -> str:
+    """What there is to open of what was made since the results were claimed, a line each; empty: nothing.
+
+    Args:
+        places: where results lie.
+        ensembles: the ensembles of the config.
+    """
+    found = [("report", Path(places.report(), "index.html")), ("table", Path(places.slides()))]
+    for name in ensembles:
+        found += [("submission", Path(places.submission(name))), ("bundle", Path(places.bundle(name)))]
+        found.append(("outlines", Path(places.segments(name, ""))))
+    claimed = Path(places.claim()).stat().st_mtime
+    lines = [f"  {what:<10}  {path}" for what, path in found if path.exists() and path.stat().st_mtime >= claimed]
+    return "\n".join(["Open:", *lines]) if lines else ""
 
 
 def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:

@@ -1,12 +1,13 @@
 """A folder of results belongs to the slides of its last run."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tilewright.graph import Graph
-from tilewright.project.claim import claim
+from tilewright.project.claim import claim, made_since
 from tilewright.runtime.errors import UserError
 
 
@@ -51,3 +52,16 @@ def test_one_slide_in_common_and_a_folder_of_nobody_are_enough(load, project):
     assert any(slide.startswith("othera") for slide in json.loads(claimed.read_text())["slides"])
     claimed.write_text("{")
     load("demo.yaml", **renamed(project, "", "third"))
+
+
+def test_what_was_made_since_the_claim_is_to_be_opened(load, project):
+    load("mine.yaml")()
+    places = Graph.load(project.config(), [Path("mine.yaml")]).places
+    assert made_since(places, ["both"]) == ""
+    report, submission = Path(places.report(), "index.html"), Path(places.submission("both"))
+    for path in (report, submission):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert made_since(places, ["both"]) == f"Open:\n  report      {report}\n  submission  {submission}"
+    os.utime(report, (1, 1))
+    assert made_since(places, ["both", "other"]) == f"Open:\n  submission  {submission}"
