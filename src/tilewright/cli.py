@@ -19,6 +19,7 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 VERBS = {
     "check": ("tilewright.check.check:check", "Find all problems of config, sheet, images and outlines."),
+    "why": ("tilewright.check.why:why", "Say why results would be made again: which keys, code, inputs changed."),
     "sheet": ("tilewright.project.sheet:sheet", "Write the slide sheet of a folder with a known layout."),
     "plan": ("tilewright.check.plan:plan", "Write a config for the slides of a sheet, with reasons."),
     "rasterize": ("tilewright.masks.rasterize:rasterize", "Draw the outlines of a shard into masks."),

@@ -23,7 +23,9 @@ except TilewrightError as error:
 keep_watching()
 
 # Jobs of one machine share its memory; on a cluster (--jobs) each node has its own.
-if workflow.resource_settings.nodes is None and "mem" not in workflow.global_resources:
+if workflow.resource_settings.nodes is None and not {"mem", "mem_mb", "mem_mib"} & {
+    *workflow.global_resources
+}:
     workflow.global_resources["mem_mb"] = usable_megabytes()
 
 project = graph.project

@@ -25,6 +25,7 @@ FEW, MANY = 12, 48
 COARSE, HELD = 512, 2**26
 """Least longest edge and most pixels of a level that is looked at as a whole."""
 HALF, QUARTER = 2, 4
+BRIGHT = 0.99
 DEPTHS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 """Values of white by the bits that cameras use."""
 BY_EYE = "Look at it: tilewright check --thumbnails FOLDER."
@@ -36,13 +37,13 @@ class Look:
     """What was seen of a slide.
 
     Attributes:
-        largest: the largest value in the file.
+        bright: the value in the file that 1 of 100 pixels exceeds; neither hot pixels nor a scale bar count.
         opaque: the largest alpha, as a share.
         tissue: how many of the squares are tissue.
         count: how many squares there are.
     """
 
-    largest: int
+    bright: int
     opaque: float
     tissue: int
     count: int
@@ -75,7 +76,7 @@ def _look(slide: Slide, tissue: Tissue, across: int) -> Look:
     stored = [slide.stored(window) for window in windows(slide.size, across)]
     seen = [_tissue_of(each.rgb, tissue) for each in stored]
     return Look(
-        largest=max(each.largest for each in stored),
+        bright=int(np.quantile(np.concatenate([each.bright.ravel() for each in stored]), BRIGHT, method="higher")),
         opaque=max(each.opaque for each in stored),
         tissue=sum(int(each.sum()) for each in seen),
         count=sum(each.size for each in seen),
@@ -130,10 +131,13 @@ def judge(look: Look, slide: Slide, tissue: Tissue, where: str) -> Iterator[tupl
     if look.opaque == 0:
         what = "alpha is 0 in the part that was read: the slide is white, and nothing of it is tissue."
         yield "white", Problem(where, what, "Save the image without its alpha, if its colours are meant.")
-    elif look.largest * (QUARTER if slide.is_white_told else HALF) <= slide.white:
+    elif look.bright > slide.white:
+        what = f"values up to {look.bright}, above its white of {slide.white}: all that is brighter becomes white."
+        yield "bright", Problem(where, what, f"Give its value of white in the column white of the sheet. {BY_EYE}")
+    elif look.bright * (QUARTER if slide.is_white_told else HALF) <= slide.white:
         bits = "8 bit" if slide.white == DEPTHS[0] else "16 bit"
-        what = f"{bits}, largest value {look.largest} of {slide.white} in the part that was read: dark."
-        guess = next(depth for depth in DEPTHS if look.largest <= depth)
+        what = f"{bits}, values up to {look.bright} of {slide.white} in the part that was read: dark."
+        guess = next(depth for depth in DEPTHS if look.bright <= depth)
         likely = f", such as {guess}" if guess < slide.white else ""
         remedy = f"Give its value of white{likely}, in the column white of the sheet, or export it brighter. {BY_EYE}"
         yield "dark", Problem(where, what, remedy)

@@ -42,7 +42,7 @@ class Converter:
         """RGB of rows x columns x bands, and what they are in the file."""
         colors = pixels[..., :-1] if self.alpha else pixels
         opaque = float(pixels[..., -1].max(initial=0)) / self.white if self.alpha else 1.0
-        return Stored(self.to_rgb(pixels), int(colors.max(initial=0)), opaque)
+        return Stored(self.to_rgb(pixels), colors.max(axis=2), opaque)
 
 
 def converter(path: Path, datasets: Sequence[Any], page: Page | None = None, white: White = NO_WHITE) -> Converter:

@@ -1,6 +1,7 @@
 """OME-XML: which planes a file holds, where they are, and the size of a pixel."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from tilewright.runtime.errors import Problem, SlideError
 from tilewright.slides.pixelsize import PixelSize, micrometres, number
 from tilewright.slides.source import unclear
 
+UNNAMED = re.compile(r"(c|ch|channel)?[\s_:.-]*[\d:.\s-]*")
+"""Names that programs give to channels without one."""
 ORDERS = ("XYCZT", "XYCTZ", "XYZCT", "XYZTC", "XYTCZ", "XYTZC")
 
 
@@ -38,6 +41,7 @@ class Ome:
         blocks: where the planes lie in this file; None: one after the other.
         pixel: width and height of a pixel.
         white: the value of white by the number of bits that are used (SignificantBits); None: unknown.
+        names: of its channels.
     """
 
     sizes: dict[str, int]
@@ -45,6 +49,7 @@ class Ome:
     blocks: tuple[Block, ...] | None
     pixel: PixelSize
     white: int | None
+    names: tuple[str, ...] = ()
 
     def pages(self, channels: int, count: int) -> tuple[int, ...] | None:
         """Pages of all channels at the first focal plane and time; None: some are not in this file.
@@ -111,7 +116,14 @@ def _ome(root: Any, pixels: Any) -> Ome:
         blocks=tuple(own) if blocks else None,
         pixel=PixelSize(*(_length(pixels, axis) for axis in "XY")),
         white=_white(pixels.get("SignificantBits", "")),
+        names=tuple(each.get("Name", "") for each in pixels.findall("{*}Channel")),
     )
+
+
+def are_colors(names: Sequence[str]) -> bool:
+    """Whether three channels may be red, green and blue by their names: those, numbers, or none; and no markers."""
+    told = [name for name in (name.strip().lower() for name in names) if not UNNAMED.fullmatch(name)]
+    return not told or "".join(name[0] for name in told) == "rgb"
 
 
 def _length(pixels: Any, axis: str) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from errno import ENOMEM
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +55,12 @@ class Stored(NamedTuple):
 
     Attributes:
         rgb: rows x columns x 3, as they are read.
-        largest: the largest value of grey or colours in the file.
+        bright: the brightest channel of each of them, in the values of the file.
         opaque: the largest alpha, as a share; 1 where there is no alpha.
     """
 
     rgb: RGB
-    largest: int
+    bright: NDArray[np.integer[Any]]
     opaque: float = 1.0
 
 

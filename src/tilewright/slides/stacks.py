@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from tilewright.slides.ome import Ome, parse_ome
+from tilewright.slides.ome import Ome, are_colors, parse_ome
 from tilewright.slides.pixelsize import ANY, PixelSize, micrometres, number, tagged_size
 from tilewright.slides.source import unclear
 from tilewright.slides.tiff import MAX_SAMPLE, UNIT, X_RESOLUTION, Y_RESOLUTION, Page, Tiff
@@ -57,7 +57,7 @@ def find_image(path: Path, tiff: Tiff) -> Image:
         equal = [page for page in whole if page.size == first.size] or [first]
         values = _imagej(tiff.description)
         pages = _imagej_pages(path, values, equal) if values else _unnamed_pages(path, tiff.description, equal)
-        pixel, white = _imagej_pixel(first, values.get("unit", "")), int(number(values.get("max")))
+        pixel, white = _imagej_pixel(first, values.get("unit", "")), _of_bits(int(number(values.get("max"))))
     known = pixel.within(*ANY)
     if known == PixelSize():
         known = tagged_size(first.per_unit(X_RESOLUTION), first.per_unit(Y_RESOLUTION), first.first(UNIT, 0))
@@ -70,8 +70,12 @@ def _imagej_pixel(page: Page, unit: str) -> PixelSize:
 
 
 def _largest_sample(page: Page) -> int | None:
-    """MaxSampleValue where it is that of a number of bits; else it may be the brightest pixel that there is."""
-    value = page.first(MAX_SAMPLE, 0)
+    """MaxSampleValue, if it tells what white is."""
+    return _of_bits(page.first(MAX_SAMPLE, 0))
+
+
+def _of_bits(value: int) -> int | None:
+    """A largest value where it is that of a number of bits; else it is what was shown of the image, or is in it."""
     return value if 255 < value < 65_535 and value & (value + 1) == 0 else None
 
 
@@ -81,6 +85,8 @@ def _ome_pages(path: Path, ome: Ome, pages: list[Page]) -> tuple[int, ...]:
     channels = ome.sizes["C"] // bands if ome.sizes["C"] % bands == 0 else 0
     if channels not in (1, 3) or (channels == 3 and bands > 1):
         raise unclear(path, f"{ome.sizes['C']} channels on pages of {bands} bands, by its OME-XML")
+    if channels == 3 and not are_colors(ome.names):
+        raise unclear(path, f"the channels {', '.join(ome.names)}, which are no colours")
     found = ome.pages(channels, len(pages))
     if found is None:
         raise unclear(path, "only some planes of an OME-TIFF of several files, or fewer pages than its OME-XML says")
@@ -105,8 +111,7 @@ def _imagej_pages(path: Path, values: dict[str, str], equal: list[Page]) -> tupl
     channels, bands = counts["channels"], equal[0].samples
     if bands == 1 and channels == 3 and len(equal) >= 3:
         return tuple(equal[:3])
-    stacked = len(equal) > 1 and bands == 1
-    if channels == 1 and not stacked:
+    if channels == 1 and len(equal) == 1:
         return (equal[0],)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if kind != "images" and count > 1)
     raise unclear(path, f"an ImageJ stack of {kinds or f'{len(equal)} images'}")

@@ -57,7 +57,7 @@ class _OpenSlideSource:
 
     def stored(self, window: Window) -> Stored:
         rgb = self.read(window)
-        return Stored(rgb, int(rgb.max(initial=0)) * self.white // 255)
+        return Stored(rgb, rgb.max(axis=2).astype(np.int64) * self.white // 255)
 
     def _read(self, window: Window) -> RGB:
         # OpenSlide counts in pixels of level 0; between two of the level, it mixes them

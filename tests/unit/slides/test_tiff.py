@@ -93,6 +93,26 @@ def test_a_mask_page_is_no_channel(tmp_path):
     assert (read_slide(path) == RGB).all()
 
 
+def named(*names):
+    channels = "".join(f'<Channel ID="Channel:0:{number}" Name="{name}"/>' for number, name in enumerate(names))
+    return ome().replace('<Channel ID="Channel:0:0" SamplesPerPixel="1"/>', channels)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Red", "Green", "Blue"),
+        ("R", "G", "B"),
+        ("", "", ""),
+        ("C1", "C2", "C3"),
+        ("Channel:0:0",) * 3,
+        ("0", "1", "2"),
+    ],
+)
+def test_channels_that_may_be_colours_are_read_as_such(tmp_path, names):
+    assert (read_slide(save_pages(tmp_path / "a.tif", list(PLANES), named(*names))) == RGB).all()
+
+
 @pytest.mark.parametrize(
     ("pages", "description", "says"),
     [
@@ -107,6 +127,9 @@ def test_a_mask_page_is_no_channel(tmp_path):
         ([*PLANES[:2], PLANES[2][:9]], ome(), "channels of different sizes"),
         ([OTHER] * 4, "ImageJ=1\nimages=4\nchannels=4\n", "an ImageJ stack of 4 channels"),
         ([OTHER] * 3, "ImageJ=1\nimages=3\nslices=3\n", "an ImageJ stack of 3 slices"),
+        ([RGB] * 3, "ImageJ=1\nimages=3\nslices=3\n", "an ImageJ stack of 3 slices"),
+        ([OTHER] * 3, named("DAPI", "CD3", "CD8"), "the channels DAPI, CD3, CD8, which are no colours"),
+        ([OTHER] * 3, named("Red", "Blue", "Green"), "the channels Red, Blue, Green, which are no colours"),
         ([OTHER], "ImageJ=1\nimages=3\nchannels=3\n", "3 planes behind one page"),
         ([OTHER], '{"shape": [3, 24, 40]}', "3 planes behind 1 page"),
     ],

@@ -44,7 +44,10 @@ def test_other_numbers_of_bits_count_too(tmp_path, bits, white):
     assert np.abs(found[0, 30].astype(int) - EIGHT).max() <= 1
 
 
-NO_WHITE = [*map(ome_of, (16, 0, 32, "twelve")), *(f"ImageJ=1.53\nmax={text}\n" for text in ("NaN", 65535.0, "", -3))]
+NO_WHITE = [
+    *map(ome_of, (16, 0, 32, "twelve")),
+    *(f"ImageJ=1.53\nmax={text}\n" for text in ("NaN", 65535.0, "", -3, 3017.0)),
+]
 
 
 @pytest.mark.parametrize("text", NO_WHITE)
@@ -87,7 +90,7 @@ def test_what_is_stored_is_told_beside_the_pixels(tmp_path, text, white, known, 
     with open_slide(save(tmp_path / "a.tif", text=text), white=white) as slide:
         assert (slide.white, slide.is_white_told) == (known, told)
         stored = slide.stored(Window(20, 0, 4, 4))
-        assert (stored.largest, stored.opaque) == (2880, 1.0)
+        assert (stored.bright.max(), stored.opaque) == (2880, 1.0)
         assert (stored.rgb == slide.read(Window(20, 0, 4, 4))).all()
 
 
@@ -97,4 +100,4 @@ def test_the_largest_alpha_is_a_share(tmp_path, save_image, alpha):
     save_image(tmp_path / "a.png", pixels)
     with open_slide(tmp_path / "a.png") as slide:
         stored = slide.stored(Window(0, 0, 8, 8))
-    assert (stored.largest, stored.opaque) == (90, alpha / 255)
+    assert (stored.bright.max(), stored.opaque) == (90, alpha / 255)

@@ -1,0 +1,46 @@
+"""Why the next run would make results again, on the real graph."""
+
+import subprocess
+
+import pytest
+from running import PROGRAMS
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def why(graph, *targets):
+    command = [PROGRAMS / "python", "-m", "tilewright.cli", "why", *targets, "--config", graph.project.config_file]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=graph.project.folder, env={"PYTHONPATH": str(graph.code.parent)}
+    )
+    return done.stdout.splitlines() or [done.stderr]
+
+
+def test_each_key_module_and_file_that_changed_is_a_line_with_its_jobs(graph):
+    assert why(graph) == ["Nothing has changed of what results were made of."]
+    config = graph.project.config()
+    config["models"]["near"]["epochs"] += 2
+    graph.project.write_config(config)
+    graph.edit("segments/measure.py", "import", "FOR_THE_TEST = 1\nimport")
+    image = graph.project.sheet.parent / "t1.tif"
+    image.write_bytes(image.read_bytes() + b"\0")
+    (image.parent / "a1.png").touch()
+    lines = why(graph)
+    old, new = config["models"]["near"]["epochs"] - 2, config["models"]["near"]["epochs"]
+    assert f"network.epochs: {old} -> {new} (train near fold 0, train near fold 1)" in lines
+    assert "code of segments/measure.py (measure)" in lines
+    assert any(line.startswith(f"{image.relative_to(graph.project.folder)} is newer (") for line in lines)
+    assert not any("a1.png" in line for line in lines), "its content is the same"
+    named = {job.split()[0] for line in lines for job in line[line.rindex("(") + 1 : -1].split(", ")}
+    assert named <= graph.jobs().keys()
+    assert {"train", "measure"} <= named
+    assert why(graph, "results/masks/a") == ["Nothing has changed of what results were made of."]
+    assert any(line.startswith("network.epochs: ") for line in why(graph, "results/segments/both/t"))
+
+
+def test_results_that_are_gone_or_were_never_made_are_said_where_they_are_asked_for(graph):
+    (graph.results / "submission" / "both.csv").unlink()
+    assert why(graph, "results/submission/both.csv") == ["results/submission/both.csv is gone (encode)"]
+    assert why(graph, "results/none")[0].startswith("results/none: no run in this folder has made it.")
+    graph.run()
+    assert why(graph, "results/submission/both.csv") == ["Nothing has changed of what results were made of."]
