@@ -17,6 +17,7 @@ from tilewright.check.findings import Findings
 from tilewright.check.images import ImageCheck
 from tilewright.check.members import check_members
 from tilewright.check.outlines import OutlineCheck
+from tilewright.check.sheets import sheet_warnings
 from tilewright.check.thumbnails import write_thumbnails
 from tilewright.pixels.grid import Frame
 from tilewright.project.bundled import Bundled
@@ -35,8 +36,6 @@ from tilewright.segments.sample import sample_of
 from tilewright.tiles.split import assign_folds
 
 ROUNDS = 20
-MANY_SHARDS = 1000
-"""From here on a dry run takes more than half a minute (docs/clusters.md)."""
 # Stand-ins for sections that are missing or wrong as a whole, so that the rest can be checked.
 STAND_INS: dict[str, dict[str, Any]] = {
     "classes": {"unnamed": {}},
@@ -198,8 +197,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
         folds = _check_folds(config, sheet, len(unread), findings)
     if folds is not None and not (unread or errors or findings.errors["config"]):
         check_members(Project(config, sheet, {one.shard: one for one in folds}, _read_bundles(config)), findings)
-    _check_groups(sheet, findings)
-    _check_shards(sheet, findings)
+    findings.warnings["sheet"] += sheet_warnings(sheet)
     if "classes" in trusted and not unread and any(row.role == "train" for row in sheet):
         labelled = {name for row in sheet if row.role == "train" for name in row.labelled}
         for name in config.classes:
@@ -254,30 +252,6 @@ def _divided_groups(config: Config, folds: Sequence[Assignment]) -> Iterator[Pro
             what = f'group "{group}" lies in the folds {", ".join(map(str, sorted(places)))}: a leak.'
             remedy = "Scores out of fold are too good; give all its shards one fold, unless that is what you want."
             yield Problem(str(config.folds.file), what, remedy)
-
-
-def _check_groups(sheet: Sheet, findings: Findings) -> None:
-    """Warn of groups on both sides of a comparison."""
-    roles: dict[str, dict[str, Row]] = {}
-    for row in sheet:
-        roles.setdefault(row.group, {}).setdefault(row.role, row)
-    for group, first in roles.items():
-        for other in ("test", "external"):
-            if other in first and "train" in first:
-                what = f'group "{group}" has slides with the roles train (such as {first["train"].slide}) and {other}.'
-                remedy = "Slides of one patient on both sides make scores too good; give them one role."
-                findings.warnings["sheet"].append(Problem(sheet.where(first[other]), what, remedy))
-
-
-def _check_shards(sheet: Sheet, findings: Findings) -> None:
-    """Warn of a graph that takes long to plan."""
-    shards = len(sheet.shards())
-    if shards > MANY_SHARDS:
-        what = f"there are {shards:,} shards; each makes ten jobs or more, which Snakemake plans at every start."
-        remedy = (
-            "Give slides that may be worked on together one shard: `tilewright sheet ... --per-shard 10`, or by hand."
-        )
-        findings.warnings["sheet"].append(Problem(str(sheet.path), what, remedy))
 
 
 def _check_files(config: Config, trusted: frozenset[str], sheet: Sheet, findings: Findings) -> None:

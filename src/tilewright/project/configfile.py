@@ -1,6 +1,7 @@
 """Read config files and say what is wrong with them: the key, its line, and the nearest known key."""
 
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -34,14 +35,15 @@ def load_values(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         what = "the config does not exist." if not path.exists() else "is no file."
-        raise UserError(Problem(str(path.absolute()), what, "Start from config/config.yaml."))
+        remedy = "Write one with `tilewright plan --sheet SHEET --out FILE`, or by hand from the lines in README.md."
+        raise UserError(Problem(str(path.absolute()), what, remedy))
     try:
         values = yaml.safe_load(_text(path))
     except yaml.YAMLError as error:
         what = f"is no valid YAML: {error}"
         raise UserError(Problem(str(path), what, "Compare it with config/config.yaml.")) from error
     if not isinstance(values, dict):
-        raise UserError(Problem(str(path), "holds no keys.", "Start from config/config.yaml."))
+        raise UserError(Problem(str(path), "holds no keys.", "README.md has the lines that it needs."))
     return values
 
 
@@ -58,6 +60,11 @@ def overriding(arguments: Sequence[str]) -> dict[str, Any]:
         if not separator or not key:
             remedy = "Name a config file by --config FILE." if Path(argument).is_file() else "Write it as KEY=VALUE."
             problems.append(Problem(argument, "is no KEY=VALUE.", remedy))
+            continue
+        if "." in key:
+            first, *rest = key.split(".")
+            told = "".join(f"{{{name}: " for name in rest) + value + "}" * len(rest)
+            problems.append(Problem(argument, "names a key below another by a dot.", f"Write it as '{first}={told}'."))
             continue
         try:
             found[key] = yaml.safe_load(value)
@@ -154,7 +161,25 @@ def _problem(error: Any, files: Sequence[Path]) -> Problem:
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     shown = error["type"] != "missing" and not isinstance(error["input"], Mapping)
     given = f" (given: {error['input']!r})" if shown else ""
-    return Problem(_where(location, files), f"{key}: {message[:1].lower()}{message[1:]}{given}.")
+    return Problem(_where(location, files), f"{key}: {message[:1].lower()}{message[1:]}{given}.", _remedy(error))
+
+
+def _remedy(error: Any) -> str:
+    """What to do about a value that YAML or a person wrote otherwise than it is read; empty: the message says it."""
+    given = error["input"]
+    match error["type"]:
+        case "string_pattern_mismatch" if "classes" in error["loc"]:
+            plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", given).strip("_") or "name"
+            return f"Give it a plain name, and say what the outlines call it: {plain}: {{labels: [{given}]}}."
+        case "string_pattern_mismatch":
+            return "Names start with a letter or digit and hold letters, digits, dots, hyphens and underscores."
+        case "string_type" if isinstance(given, bool):
+            return "YAML reads yes, no, on and off as truth values: put the word in quotes."
+        case "string_type" if isinstance(given, int | float):
+            return f'YAML reads it as a number: put it in quotes, "{given}".'
+        case "list_type":
+            return f"Write it as a list: [{given}]."
+    return ""
 
 
 def location_of(error: Any) -> Location:

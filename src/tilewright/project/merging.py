@@ -8,6 +8,7 @@ from pathlib import Path
 from tilewright.project.folders import Record
 from tilewright.project.naming import composed, unique_names
 from tilewright.project.sheetfile import read_records
+from tilewright.project.storage import expanded
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def _places(image: str, roots: Sequence[Path]) -> list[str]:
     """Where an image of the sheet lies; none: it is not there."""
     if "://" in image:
         return [image]
+    image = expanded(image)
     return [_place(root / image) for root in roots if (root / image).exists()][:1]
 
 

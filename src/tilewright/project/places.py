@@ -5,13 +5,15 @@ serve the outputs of a rule (``places.masks()``) and one of them (``places.masks
 files of a slide in the folder of its shard, the constants those of a model and of an ensemble's scores.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tilewright.runtime.errors import Problem, UserError
+from tilewright.project.storage import expanded
+from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
 
 NETWORK, CARD, HISTORY, CURVES = "model.safetensors", "model.json", "history.csv", "curves.png"
 BATCH = "batch.jpg"
@@ -53,10 +55,16 @@ class Places:
         """The places that the config's pathvars name, which may speak of each other as Snakemake's do.
 
         Raises:
-            UserError: one speaks of a name that is not there, or of itself.
+            UserError: one speaks of a name that is not there, or of itself; or one is none that is asked for.
         """
         named = {"results": cls.results, "logs": "<results>/logs", "benchmarks": "<results>/benchmarks", **pathvars}
-        return cls(*(_resolved(name, named) for name in ("results", "logs", "benchmarks")))
+        asked = ("results", "logs", "benchmarks")
+        used = {*asked, *(found for path in named.values() for found in PATHVAR.findall(path))}
+        raise_all(UserError, [
+            Problem(f"config, pathvars.{name}", "no path is called so or speaks of it.", did_you_mean(name, asked))
+            for name in pathvars if name not in used
+        ])  # fmt: skip
+        return cls(*(os.path.normpath(expanded(_resolved(name, named))) for name in asked))
 
     def order(self, rule: str, digest: str) -> str:
         """What a job works by, named by its content."""

@@ -77,11 +77,16 @@ def _labelled(value: Any, info: ValidationInfo) -> Any:
         names = () if value == NO_CLASS else tuple(part.strip() for part in value.split(";"))
     known: Collection[str] | None = (info.context or {}).get("classes")
     if known is not None and (others := [name for name in names if name not in known]):
-        raise wrong(f'labelled: "{others[0]}" is no class of the config.', did_you_mean(others[0], known))
+        parts = [part.strip() for part in others[0].split(",")]
+        apart = len(parts) > 1 and set(parts) <= set(known)
+        remedy = f'Separate classes by a semicolon: "{";".join(parts)}".' if apart else did_you_mean(others[0], known)
+        raise wrong(f'labelled: "{others[0]}" is no class of the config.', remedy)
     return names
 
 
 def _mpp(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() in UNKNOWN:
+        return None
     try:
         mpp = float(value.replace(",", ".") if isinstance(value, str) else value)
     except ValueError:
@@ -92,7 +97,7 @@ def _mpp(value: Any) -> Any:
 
 
 def _white(value: Any) -> Any:
-    text = str(value).strip()
+    text = str(value).strip().removesuffix(".0")  # as pandas writes a column with gaps
     if not text.isdecimal() or not 1 <= int(text) <= 65_535:
         raise wrong(f'white "{value}" is no value of a pixel.', "Give a whole number from 1 to 65535, such as 4095.")
     return int(text)
@@ -110,6 +115,8 @@ def _region(value: Any) -> Any:
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$"), BeforeValidator(_name)]
 File = Annotated[Path, BeforeValidator(_file)]
+UNKNOWN = ("nan", "na", "n/a", "none", "unknown")
+"""How tables write a number that is not there."""
 FILES = ("image", "annotations", "anatomy")
 """Columns that name files."""
 
@@ -130,7 +137,7 @@ class Row(BaseModel):
         description="train (default), test, external: trained on and never validated on; or skip: left out, as if the "
         "row were not there.",
     )
-    group: Name = Field("", description="Patient or block, never split across folds; default: the slide.")
+    group: str = Field("", description="Patient or block, never split across folds; default: the slide.")
     shard: Name = Field(
         "",
         description="Unit of work; give many small images one shard, within one group and role; default: the slide.",
@@ -139,7 +146,7 @@ class Row(BaseModel):
     labelled: Annotated[tuple[str, ...], BeforeValidator(_labelled)] = Field(
         (), description="Classes that are completely annotated, separated by ;. Empty: all. none: none."
     )
-    mpp: Annotated[float, BeforeValidator(_mpp)] | None = Field(
+    mpp: Annotated[float | None, BeforeValidator(_mpp)] = Field(
         None, description="Micrometres in a pixel, if the file does not say or says it wrongly."
     )
     white: Annotated[int, BeforeValidator(_white)] | None = Field(
@@ -193,6 +200,22 @@ class Row(BaseModel):
 COLUMNS = tuple(Row.model_fields)
 
 
+ALSO_CALLED = {
+    "group": {"patient", "patientid", "case", "caseid", "donor", "donorid", "subject", "subjectid", "block", "animal"},
+    "role": {"split", "set", "subset", "partition", "usage", "phase"},
+    "annotations": {"geojson", "outlines", "annotationfile", "labels", "mask", "masks"},
+    "image": {"path", "file", "filename", "imagepath", "imagefile", "filepath", "slidepath", "wsi"},
+    "mpp": {"pixelsize", "pixelsizeum", "micronsperpixel", "umperpixel", "umpx", "resolution"},
+}
+"""What sheets of others call a column, in small letters."""
+
+
+def other_name_of(name: str) -> str:
+    """The column that others call so; empty: none, or the name is one itself."""
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return next((column for column, names in ALSO_CALLED.items() if plain in names), "") if name not in COLUMNS else ""
+
+
 def likely_column(name: str) -> str:
     """The column that a name is likely meant for which is none; empty if there is none, or the name is one."""
     plain = re.sub(r"[^a-z]", "", name.lower())
@@ -216,6 +239,7 @@ class Sheet:
             counts from the first folder in which files are looked for.
         encoding: how the file was read; cp1252 is a guess.
         skipped: slides of rows that are left out.
+        columns: its columns, as the file has them.
     """
 
     path: Path
@@ -223,6 +247,7 @@ class Sheet:
     missing: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     encoding: Encoding = "utf-8-sig"
     skipped: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

@@ -1,6 +1,7 @@
 """Read a slide sheet and say what is wrong with it, row by row; find the files that it names."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tilewright.project.rows import FILES, SKIP, Row, Sheet, likely_column, row_place
+from tilewright.project.rows import FILES, SKIP, Row, Sheet, likely_column, other_name_of, row_place
 from tilewright.project.storage import expanded
 from tilewright.runtime.errors import Problem, UserError, listed, nearest_name, raise_all
 from tilewright.runtime.tables import Record, Table, read_table
 
 NEEDED = ("slide", "image")
 COMPARED = 20
+UNSET = re.compile(r"\$([A-Za-z_]\w*|\{\w+\})")
+"""A variable of the environment that has no value, as it is left in a path."""
 """Missing files for which the names beside them are compared: one costs as much as there are files."""
 
 
@@ -76,7 +79,7 @@ def examine_sheet(
         what = "the sheet has no rows." if not skipped else "all its slides have the role skip."
         problems.append(Problem(str(path), what, "Add one row for each slide."))
     placed = tuple(_placed(row, missing.get(row.slide, {}), homes, folders) for row in rows)
-    sheet = Sheet(path, placed, missing, table.encoding, skipped)
+    sheet = Sheet(path, placed, missing, table.encoding, skipped, tuple(table.header))
     return sheet, problems + list(_problems_between(sheet))
 
 
@@ -114,13 +117,17 @@ def not_found(where: str, column: str, file: Path, roots: Sequence[Path], *, com
     """
     looked = " and in ".join(dict.fromkeys(f"{root.absolute()}/" for root in roots))
     near = _nearest_file(file, roots) if compare else ""
-    remedy = f"Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
+    unset = UNSET.search(str(file))
+    told = f"The variable {unset[0]} is not set. " if unset else ""
+    remedy = f"{told}Looked in {looked}." + (f" Nearest file there: {near}" if near else "")
     return Problem(where, f'{column} "{file}" not found.', remedy)
 
 
 def _table(path: Path) -> Table:
     if not path.is_file() and not path.is_dir():
-        remedy = "Write it with `tilewright sheet LAYOUT FOLDER`, or name the layout of data by the key layout."
+        remedy = (
+            "Write it with `tilewright sheet LAYOUT FOLDER --out SHEET`, or name the layout of data by the key layout."
+        )
         raise UserError(Problem(str(path.absolute()), "the slide sheet does not exist.", remedy))
     table = read_table(path)
     raise_all(UserError, [_missing_column(path, name, table.header) for name in NEEDED if name not in table.header])
@@ -129,7 +136,7 @@ def _table(path: Path) -> Table:
 
 def _missing_column(path: Path, name: str, header: Sequence[str]) -> Problem:
     found = f"Columns found: {', '.join(header)}." if header else "It has no header."
-    near = next((each for each in header if likely_column(each) == name), "")
+    near = next((each for each in header if name in (likely_column(each), other_name_of(each))), "")
     remedy = f'Rename the column "{near}", or add one. {found}' if near else found
     return Problem(f"{path}, header", f'the column "{name}" is missing.', remedy)
 

@@ -21,7 +21,7 @@ from tilewright.runtime.progress import note
 
 INTERRUPTED = 75
 """Exit code where a signal stopped the step; the same command goes on."""
-_LINE = re.compile(r"tilewright: ended with code (\d+), for the reason in the last (\d+) lines")
+_LINE = re.compile(r"tilewright: ended with code (\d+)(?:, for the reason in the last (\d+) lines)?")
 
 
 def exit_code(work: Callable[[], object]) -> int:
@@ -82,7 +82,7 @@ def last_words(log: Path) -> LastWords:
         return LastWords(-1, "")
     last = lines[-1] if lines else ""
     if found := _LINE.fullmatch(last):
-        code, count = int(found[1]), int(found[2])
+        code, count = int(found[1]), int(found[2] or 0)
         return LastWords(code, "\n".join(lines[max(0, len(lines) - 1 - count) : -1]))
     return LastWords(None, last)
 
@@ -91,7 +91,8 @@ def _ended(code: int, message: str = "") -> int:
     if message:
         note(message)
     if not sys.stderr.isatty():
-        note(f"tilewright: ended with code {code}, for the reason in the last {len(message.splitlines())} lines")
+        lines = len(message.splitlines())
+        note(f"tilewright: ended with code {code}" + (f", for the reason in the last {lines} lines" if lines else ""))
     return code
 
 

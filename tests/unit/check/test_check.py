@@ -203,7 +203,7 @@ def test_warnings_alone_pass(project, capsys):
 def test_thousands_of_shards_are_warned_of(project, capsys, monkeypatch):
     check(config=project / "config.yaml")
     assert "shards" not in capsys.readouterr().out
-    monkeypatch.setattr("tilewright.check.check.MANY_SHARDS", 2)
+    monkeypatch.setattr("tilewright.check.sheets.MANY_SHARDS", 2)
     check(config=project / "config.yaml")
     assert "slides.csv: there are 3 shards" in capsys.readouterr().out
 

@@ -345,3 +345,20 @@ def test_one_annotated_slide_is_told_how_to_divide_it(project, capsys):
     assert "several rows with its image, each with a region" in text
     assert "too good for new ones" in text
     assert "Lower folds.count" not in text
+
+
+def test_what_yaml_reads_otherwise_is_told_with_what_to_write(project, capsys):
+    alter(project / "config.yaml", ("  a: {}", "  a b: {}\n  no: {}\n  7: {}\n  c: {labels: x}"))
+    report = told(project, capsys)
+    for remedy in (
+        "Give it a plain name, and say what the outlines call it: a_b: {labels: [a b]}.",
+        "YAML reads yes, no, on and off as truth values: put the word in quotes.",
+        'YAML reads it as a number: put it in quotes, "7".',
+        "Write it as a list: [x].",
+    ):
+        assert remedy in report
+
+
+def test_a_dotted_override_is_told_in_the_form_that_snakemake_takes(project):
+    with pytest.raises(UserError, match=r"folds\.count=3: names a key .*\n  Write it as 'folds=\{count: 3\}'"):
+        check("folds.count=3", config=project / "config.yaml")

@@ -178,10 +178,13 @@ def test_an_update_writes_a_sheet_that_is_not_there(tmp_path, capsys):
 
 
 def test_an_update_knows_images_by_any_path_that_the_sheet_may_use(tmp_path, capsys, monkeypatch):
-    folder_of(tmp_path, "data/a.tif", "data/b.tif", "data/c.tif")
+    folder_of(tmp_path, *(f"data/{name}.tif" for name in "abcde"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HERE", str(tmp_path))
     Path("slides.csv").write_text(
-        f"slide,image\na,{tmp_path}/data/a.tif\nb,data/../data/b.tif\nc,c.tif\nfar,s3://bucket/d.tif\n"
+        f"slide,image\na,{tmp_path}/data/a.tif\nb,data/../data/b.tif\nc,c.tif\nd,~/data/d.tif\ne,$HERE/data/e.tif\n"
+        "far,s3://bucket/d.tif\n"
     )
     before = Path("slides.csv").read_text()
     sheet("qupath", Path("data"), out=Path("slides.csv"), update=True)

@@ -80,12 +80,10 @@ def test_other_columns_may_have_any_name(folder, name):
         ("a,a.png,B12.geojson", "Nearest file there: B-12.geojson"),
         ("a,a.png,,tset", 'role "tset" is unknown.\n  Did you mean "test"?'),
         ("a,a.png", "a slide with the role train needs annotations."),
-        ("a,a.png,a.geojson,external,p 1", 'group "p 1" is not a valid name.'),
         ("a,a.png,a.geojson,,,s;1", 'shard "s;1" is not a valid name.'),
         ("a,a.png,a.geojson,,,,,glands", 'labelled: "glands" is no class of the config.\n  Did you mean "gland"?'),
         ("a,a.png,a.geojson,,,,,,wide", 'mpp "wide" is no pixel size.'),
         ("a,a.png,a.geojson,,,,,,0", 'mpp "0" is no pixel size.'),
-        ("a,a.png,a.geojson,,,,,,nan", 'mpp "nan" is no pixel size.'),
         ('a,a.png,a.geojson,,,,,,,"1,2,3"', 'region "1,2,3" is no rectangle.'),
         ('a,a.png,a.geojson,,,,,,,"-1,2,3,4"', 'region "-1,2,3,4" is no rectangle.'),
         ('a,a.png,a.geojson,,,,,,,"1,2,0,4"', 'region "1,2,0,4" is no rectangle.'),
@@ -158,3 +156,22 @@ def test_a_sheet_none_of_whose_images_is_there_is_refused(folder):
 
 def test_the_columns_are_those_of_the_model(folder):
     assert set(HEADER.split(",")) | {"anatomy"} == set(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ("white", "255.0", 255), ("mpp", "NaN", None), ("mpp", "n/a", None), ("mpp", '"0,5"', 0.5),
+        ("group", "patient 1", "patient 1"), ("group", "Müller", "Müller"),
+    ],
+)  # fmt: skip
+def test_values_as_tables_and_people_write_them(folder, column, text, value):
+    (row,) = read(folder, f"a,a.png,test,{text}", header=f"slide,image,role,{column}")
+    assert getattr(row, column) == value
+
+
+def test_the_divider_of_classes_and_variables_that_are_not_set_are_told(folder, monkeypatch):
+    monkeypatch.delenv("NOPE", raising=False)
+    found = problems(folder, 'a,a.png,test,"gland,vessel"', "b,$NOPE/b.png,test,", header="slide,image,role,labelled")
+    assert 'Separate classes by a semicolon: "gland;vessel".' in found[0]
+    assert "The variable $NOPE is not set. Looked in " in found[1]
