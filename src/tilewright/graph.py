@@ -25,7 +25,7 @@ from tilewright.project.orders import (
     wildcards_of,
     write_order,
 )
-from tilewright.project.places import FINAL, Places, described_in, parent, part_of, weights_file
+from tilewright.project.places import FINAL, Places, bundle_file, moved, parent, part_of, weights_file
 from tilewright.project.project import Project
 from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import read_sheet
@@ -79,18 +79,19 @@ class Graph:
     places: Places
 
     @classmethod
-    def load(cls, values: Mapping[str, Any], files: Iterable[str | Path] = ()) -> "Graph":
+    def load(cls, values: Mapping[str, Any], files: Iterable[str | Path] = (), below: str = "") -> "Graph":
         """The graph of a merged config.
 
         Args:
             values: the config as Snakemake has merged it.
             files: the files it came from, for line numbers.
+            below: folder that the results lie below, as a workflow that uses this one as a module asks for.
 
         Raises:
             UserError: everything that is wrong with the config, or with the sheet; or the results are of other slides.
         """
         paths = [Path(file) for file in files]
-        config = parse_config(values, paths)
+        config = parse_config({**values, "pathvars": moved(values.get("pathvars") or {}, below)}, paths)
         project, places = project_of(config), Places.of(config.pathvars)
         refuse_others(places, paths, project.sheet)
         return cls(project, places)
@@ -221,7 +222,7 @@ class Graph:
     def networks(self, wildcards: Any) -> list[str]:
         """The networks that predict a shard, with their descriptions; of a bundle its description or its zip."""
         if path := self._bundle(wildcards.model):
-            return [_bundle_input(path)]
+            return [bundle_file(path)]
         return self._networks_of(wildcards.model, self.project.loaded_parts(wildcards.model, wildcards.shard))
 
     def networks_folders(self, wildcards: Any) -> list[str]:
@@ -310,7 +311,7 @@ class Graph:
         uses = self.project.config.bundles
         names = (name for name in self.project.config.ensembles[wildcards.ensemble].models if name in uses)
         paths = [*(uses[name].path for name in names), *self.project.starts(wildcards.ensemble)]
-        return [_bundle_input(path) for path in paths]
+        return [bundle_file(path) for path in paths]
 
     def told_by_bundle(self, wildcards: Any) -> list[str]:
         """Scaled shards of the slides that the members of an ensemble have seen, and of examples."""
@@ -382,11 +383,6 @@ def _part(wildcards: Any) -> str:
     """The part of a model that a training gives: a fold, or what is trained on all slides."""
     fold = getattr(wildcards, "fold", None)
     return FINAL if fold is None else part_of(fold)
-
-
-def _bundle_input(path: str) -> str:
-    """The file of a bundle that tells when it has changed: its zip, or its description."""
-    return path if Path(path).is_file() else described_in(path)
 
 
 def folder(pattern: str) -> Callable[[Any], str]:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -10,11 +12,16 @@ from tilewright.runtime.attempts import grown, let_grow
 from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.gpu import visible_gpus
+from tilewright.runtime.ownenv import step_prefix
 from tilewright.runtime.ram import usable_megabytes
 from tilewright.runtime.slurm import keep_watching
 
+# What uses this workflow as a module with a prefix moves the results below it; images and outlines stay where they are.
+paths = workflow.modifier.path_modifier
+below, paths.prefix = paths.prefix or "", None
+
 try:
-    graph = Graph.load(config, workflow.configfiles)
+    graph = Graph.load(config, workflow.configfiles, below)
     if workflow.is_main_process:
         refuse_incomplete(graph.places)
 except TilewrightError as error:
@@ -27,6 +34,12 @@ if workflow.resource_settings.nodes is None and not {"mem", "mem_mb", "mem_mib"}
     *workflow.global_resources
 }:
     workflow.global_resources["mem_mb"] = usable_megabytes()
+
+# An environment that Snakemake makes has the packages; the steps are those of this checkout.
+if "CONDA" in {
+    method.name for method in workflow.deployment_settings.deployment_method
+}:
+    shell.prefix(step_prefix(Path(".snakemake") / "package"))
 
 project = graph.project
 PROFILE = workflow.resource_settings.overwrite_resources

@@ -35,6 +35,8 @@ USUAL = re.compile(
 """What Snakemake says of each run, or what is told here in other words."""
 STEP_FAILED = "CalledProcessError"
 """In an error of Snakemake that only says that a command failed, which its own log tells better."""
+SIGNALS = 128
+"""Exit statuses of a shell from here on are of commands that a signal ended."""
 FAILURES = (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
 EVENTS = (
     *FAILURES, LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.GROUP_INFO, LogEvent.PROGRESS,
@@ -105,7 +107,7 @@ class LogHandler(LogHandlerBase):
                 if self.run.done == self.run.total:
                     self._end()
             case LogEvent.ERROR:
-                self.cause = "" if STEP_FAILED in str(record.msg) else str(record.msg).strip()
+                self.cause = _cause(str(record.msg))
         if event in FAILURES and (failed := self._failed(event, values)):
             self._print(texts.failure(failed), "red")
         elif event not in EVENTS and (text := self._worth_telling(record)):
@@ -155,3 +157,11 @@ class LogHandler(LogHandlerBase):
 
     def _print(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style), soft_wrap=True)
+
+
+def _cause(text: str) -> str:
+    """What an error of Snakemake says of a step that says nothing itself; empty: it was killed by a signal."""
+    if STEP_FAILED not in text:
+        return text.strip()
+    status = re.search(r"exit status (\d+)", text)
+    return f"its command ended with status {status[1]}." if status and int(status[1]) < SIGNALS else ""

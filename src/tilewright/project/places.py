@@ -183,6 +183,12 @@ class Places:
         return f"{self.results}/report"
 
 
+def moved(pathvars: Mapping[str, str], below: str) -> dict[str, str]:
+    """The config's pathvars, with all that are no parts of others below a folder; absolute ones stay."""
+    named = {"results": Places.results, **pathvars}
+    return {name: path if PATHVAR.match(path) else str(Path(below, path)) for name, path in named.items()}
+
+
 def _resolved(name: str, named: Mapping[str, str]) -> str:
     path = named[name]
     for _ in named:
@@ -233,6 +239,11 @@ def packed_example(slide: str) -> str:
 def described_in(bundle: str) -> str:
     """The description of a bundle that is a folder."""
     return f"{bundle}/{BUNDLE}"
+
+
+def bundle_file(bundle: str) -> str:
+    """The file of a bundle that tells when it has changed: its zip, or its description."""
+    return bundle if Path(bundle).is_file() else described_in(bundle)
 
 
 def folds_beside(sheet: Path) -> Path:

@@ -114,6 +114,28 @@ def test_an_error_of_snakemake_itself_is_the_reason(told, tmp_path):
     assert "killed" not in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (
+            "returned non-zero exit status 127.",
+            'its command ended with status 127.\n  The last line of its log: "not found"',
+        ),
+        ("returned non-zero exit status 137.", "it was killed, as systems do where memory runs out."),
+        ("died with <Signals.SIGKILL: 9>.", "it was killed, as systems do where memory runs out."),
+    ],
+)
+def test_a_command_that_failed_is_not_called_killed(told, tmp_path, status, says):
+    (tmp_path / "log").write_text("not found\n")
+    stream = io.StringIO()
+    text = f"RuleException:\nCalledProcessError in file x, line 1:\nCommand 'tilewright ...' {status}"
+    told(
+        stream, *BEGIN, started(1, "segment", tmp_path / "log", shard="s7"),
+        (logging.ERROR, text, {"event": LogEvent.ERROR}), failed(1, tmp_path / "log"),
+    )  # fmt: skip
+    assert f"FAILED segment s7\n  {says}" in stream.getvalue()
+
+
 def test_the_end_is_told_when_the_last_step_is_done(told, tmp_path):
     stream = io.StringIO()
     one = told(

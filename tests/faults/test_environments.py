@@ -1,0 +1,68 @@
+"""The environment of ``--sdm conda`` from its file alone: its packages install together, and the steps run in it.
+
+Conda is not needed: ``fakes/conda`` makes the environment as conda would, from what the file lists for pip.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from running import PROGRAMS, REPOSITORY
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
+UV = PROGRAMS / "uv"
+
+
+@pytest.fixture(scope="module")
+def conda(tmp_path_factory):
+    """The folder of a conda, with the variables that a run by it needs."""
+    folder = tmp_path_factory.mktemp("conda") / "bin"
+    folder.mkdir()
+    shutil.copy(REPOSITORY / "tests" / "fakes" / "conda", folder)
+    (folder / "activate").write_text('export PATH="$1/bin:$PATH"\n')
+    if not UV.exists():
+        pytest.skip("installs packages by uv; make env")
+    return {"PATH": f"{folder}{os.pathsep}{PROGRAMS}{os.pathsep}{os.environ['PATH']}", "UV": str(UV)}
+
+
+def test_steps_run_in_the_environment_of_the_file_by_the_code_of_the_checkout(graph, conda):
+    shutil.rmtree(graph.results / "masks")
+    graph.edit(
+        "masks/rasterize.py",
+        "def rasterize(",
+        'import sys; print("python", sys.prefix, sys.path, file=sys.stderr)\n\ndef rasterize(',
+    )
+    printed = graph.run("--sdm", "conda", "--until", "rasterize", "results/masks/a", **conda)
+    assert "steps done" in printed
+    log = (graph.results / "logs" / "rasterize" / "a.log").read_text()
+    (said,) = (line for line in log.splitlines() if line.startswith("python "))
+    (environment,) = (path for path in (graph.project.folder / ".snakemake" / "conda").iterdir() if path.is_dir())
+    assert said.split()[1] == str(environment)
+    assert str(PROGRAMS.parent) not in said, "nothing of the environment that Snakemake runs in"
+    assert not list(environment.rglob("site-packages/tilewright*"))
+
+
+def test_the_package_installs_into_it_and_plans_the_demo(tmp_path, conda):
+    """As README says it: conda env create, then pip install without dependencies."""
+    create = [Path(conda["PATH"].split(os.pathsep)[0]) / "conda", "env", "create"]
+    file = REPOSITORY / "envs" / "environment.yaml"
+    subprocess.run([*create, "--file", file, "--prefix", tmp_path / "env"], check=True, env={**os.environ, **conda})
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([UV, "pip", "install", "-q", "--no-deps", "--python", python, REPOSITORY], check=True)
+    environment = {"PATH": f"{python.parent}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(tmp_path)}
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    source = Path(
+        subprocess.run(
+            [python, "-c", "import tilewright; print(tilewright.__file__)"], capture_output=True, text=True, check=True,
+            cwd=tmp_path, env=environment,
+        ).stdout.strip()
+    ).parent  # fmt: skip
+    assert source.is_relative_to(tmp_path / "env")
+    planned = subprocess.run(
+        [python.with_name("snakemake"), "-n", "-s", source / "share" / "Snakefile"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert "train            4" in planned.stdout + planned.stderr
