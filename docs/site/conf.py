@@ -34,7 +34,7 @@ html_show_sphinx = False
 html_last_updated_fmt = None
 html_use_index = False
 
-_LINK = re.compile(r"^- \[[^]]+\]\(([^)#]+)\)", re.MULTILINE)
+_LINK = re.compile(r"^- \[[^]]+\]\(([^)#]+)[^)]*\)", re.MULTILINE)
 _SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n?)*)", re.MULTILINE)
 
 
