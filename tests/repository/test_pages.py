@@ -27,6 +27,9 @@ MESSAGES = PAGES["docs/troubleshooting.md"]
 TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 
 
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
 def blocks(text, *languages):
     """The code blocks of a page."""
     return re.findall(rf"^```(?:{'|'.join(languages)})\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -81,6 +84,27 @@ def test_a_command_in_the_text_names_a_verb_and_its_options(page, command):
     assert {part.split("=")[0] for part in arguments if part.startswith("--")} <= options_of(verb) | {"--help"}
 
 
+PROGRAMS = "".join(
+    path.read_text() for folder in ("benchmarks", "quality", "tests/gpu") for path in (REPOSITORY / folder).glob("*.py")
+)
+"""Of this repository beside the command line."""
+
+
+def test_an_option_in_the_text_is_one_of_some_program():
+    known = {option for verb in VERBS for option in options_of(verb)}
+    known |= {option for action in get_argument_parser()._actions for option in action.option_strings}
+    known |= set(re.findall(r"\"(--[a-z-]+)\"", PROGRAMS))
+    named = {
+        (page, option)
+        for page, text in PAGES.items()
+        for code in inline(text)
+        for option in OPTION.findall(code)
+        if code.split()[0] not in {"scancel", "tensorboard"}
+    }
+    assert len(named) > 20
+    assert not {(page, option) for page, option in named if option not in known}
+
+
 @cache
 def sections():
     """Fields of each section of the config, by its class."""
@@ -122,7 +146,7 @@ def leads(models, keys):
     return False
 
 
-FILES = set("csv h5 html jpg json md npy parquet png py safetensors svs tif yaml zip".split())
+FILES = {"csv", "h5", "html", "jpg", "json", "md", "npy", "parquet", "png", "py", "safetensors", "svs", "tif", "yaml"}
 
 
 def dotted():
