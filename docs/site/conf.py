@@ -34,24 +34,27 @@ html_show_sphinx = False
 html_last_updated_fmt = None
 html_use_index = False
 
-_LINK = re.compile(r"^- \[[^]]+\]\(([^)#]+)[^)]*\)", re.MULTILINE)
+_LINK = re.compile(r"^- \[([^]]+)\]\(([^)#]+)[^)]*\)", re.MULTILINE)
 _SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n?)*)", re.MULTILINE)
 
 
-def sections(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The sections of ``docs/README.md``: title, and the pages that its list names, as Sphinx calls them."""
+def sections(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The sections of ``docs/README.md``: title, and the pages of its list: words, and path as Sphinx names it."""
     for title, body in _SECTION.findall(text):
-        yield title, [str(PurePosixPath(normpath(f"docs/{target}")).with_suffix("")) for target in _LINK.findall(body)]
+        yield title, [(words, _page(target)) for words, target in _LINK.findall(body)]
+
+
+def _page(target: str) -> str:
+    return str(PurePosixPath(normpath(f"docs/{target}")).with_suffix(""))
 
 
 def add_sidebar(_app: Any, page: str, source: list[str]) -> None:
     """Let the lists of links of the first page be what the sidebar shows too."""
-    if page == root_doc:
-        source[0] += "".join(
-            "\n\n".join(["", f"```{{toctree}}\n:hidden:\n:caption: {title}", "\n".join(f"/{one}" for one in pages)])
-            + "\n```\n"
-            for title, pages in sections(source[0])
-        )
+    if page != root_doc:
+        return
+    for title, pages in sections(source[0]):
+        lines = "\n".join(f"{words} </{path}>" for words, path in pages)
+        source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{lines}\n```\n"
 
 
 def setup(app: Any) -> None:

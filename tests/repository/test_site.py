@@ -20,7 +20,7 @@ def conf(monkeypatch):
 
 
 def test_every_page_stands_once_in_the_list_of_pages(conf):
-    listed = [page for _, pages in conf.sections((DOCS / "README.md").read_text()) for page in pages]
+    listed = [path for _, pages in conf.sections((DOCS / "README.md").read_text()) for _, path in pages]
     assert len(listed) == len(set(listed))
     assert {f"docs/{path.stem}" for path in DOCS.glob("*.md")} - {conf.root_doc} <= set(listed)
     assert {"README", "CHANGELOG", "CONTRIBUTING", "config/README"} <= set(listed)
@@ -28,11 +28,14 @@ def test_every_page_stands_once_in_the_list_of_pages(conf):
 
 def test_the_sidebar_shows_the_sections_of_the_first_page_and_no_other_page_changes(conf):
     text = "# Pages\n\n## Start\n\n- [One](one.md): first.\n- [Two](../b.md)\n\nWords.\n\n## End\n\n- [Three](c.md#a)\n"
-    assert list(conf.sections(text)) == [("Start", ["docs/one", "b"]), ("End", ["docs/c"])]
+    assert list(conf.sections(text)) == [
+        ("Start", [("One", "docs/one"), ("Two", "b")]),
+        ("End", [("Three", "docs/c")]),
+    ]
     source, other = [text], [text]
     conf.add_sidebar(None, conf.root_doc, source)
     conf.add_sidebar(None, "docs/one", other)
-    assert ":caption: Start\n\n/docs/one\n/b\n```" in source[0]
+    assert ":caption: Start\n\nOne </docs/one>\nTwo </b>\n```" in source[0]
     assert other == [text]
 
 
