@@ -6,12 +6,13 @@ TESTS = PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -n 2 --dist loadfile --n
 SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
 PEERS := bench bench-tiatoolbox
+SITE := .site
 
 # Steps of the graph find the environment's programs as if it were activated.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm test-apart test-gpu lint format docs lock env bench bench-quick quality
+.PHONY: help demo test test-faults test-slurm test-apart test-gpu lint format docs lock env bench bench-quick quality site
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -23,6 +24,7 @@ help:
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
+	@echo "make site    build the pages of docs/ into .site/html and check their links, without a network"
 	@echo "make bench   measure against other programs, for hours (ARGS=\"--rows rle --repeats 1\"; benchmarks/README.md)"
 	@echo "make quality compare recipes on real sets, for an hour (ARGS=\"--data FOLDER --sets hgsc\"; quality)"
 	@echo "make lock    compile the requirements*.lock anew"
@@ -65,7 +67,7 @@ docs: $(INSTALLED)
 lock: $(SYNCED)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --group dev pyproject.toml \
 	    -o requirements.lock --python-version 3.11
-	for group in $(PEERS); do \
+	for group in $(PEERS) site; do \
 	    $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --group $$group \
 	        -o requirements-$$group.lock --python-version 3.11 || exit; \
 	done
@@ -78,6 +80,12 @@ bench-quick: $(INSTALLED)
 
 quality: $(INSTALLED)
 	$(BIN)/python quality $(ARGS)
+
+# A warning is an error; an earlier build would hide those of pages that did not change.
+site: .venv-site/.synced
+	rm -rf $(SITE)
+	.venv-site/bin/sphinx-build -W -n --keep-going -q -j auto -b html -d $(SITE)/doctrees -c docs/site . $(SITE)/html
+	.venv-site/bin/python docs/links.py $(SITE)/html
 
 env: $(INSTALLED)
 
@@ -93,6 +101,12 @@ $(SYNCED): requirements.lock | $(BIN)/uv
 
 $(INSTALLED): pyproject.toml $(SYNCED)
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps -e .
+	touch $@
+
+# What the pages are built with: without it there is no site.
+.venv-site/.synced: requirements-site.lock | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-site
+	$(BIN)/uv pip sync --quiet --python .venv-site/bin/python --require-hashes --compile-bytecode $<
 	touch $@
 
 # Programs to compare with; the table says which could not be installed.
