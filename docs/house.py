@@ -11,7 +11,7 @@ STAGES = (
     "slides", "annotations", "masks", "scales", "tiles", "training", "inference", "bundles", "segments",
     "evaluation", "report",
 )  # fmt: skip
-PACKAGES = (*FOUNDATIONS, *STAGES, "check", "console")
+PACKAGES = (*FOUNDATIONS, *STAGES, "check")
 """All packages; each imports from those before it and from no other."""
 DOORS = {
     "__init__": "for notebooks: docs/python.md",

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from tilewright.graph import read_project
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.config import ANY
 from tilewright.project.places import SUMMARY, Places, mask_file
 from tilewright.project.project import Project
 from tilewright.runtime.documents import read_document
+from tilewright.tiles.folding import read_project
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDERS = {

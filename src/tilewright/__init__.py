@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tilewright.annotations import read_outlines
     from tilewright.cli import run_step
-    from tilewright.graph import read_project
     from tilewright.inference.loading import load_model
     from tilewright.pixels.grid import Window
     from tilewright.pixels.rle import decode_rle, encode_rle
     from tilewright.project.orders import make_order
     from tilewright.slides import open_slide
+    from tilewright.tiles.folding import read_project
 
 __version__ = version("tilewright")
 __all__ = [
@@ -32,7 +32,7 @@ _HOMES = {
     "make_order": "tilewright.project.orders",
     "open_slide": "tilewright.slides",
     "read_outlines": "tilewright.annotations",
-    "read_project": "tilewright.graph",
+    "read_project": "tilewright.tiles.folding",
     "run_step": "tilewright.cli",
 }
 

@@ -9,10 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from running import PROGRAMS, REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 UV = PROGRAMS / "uv"
+SNAKEDEPLOY = "0.17.1"
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +68,44 @@ def test_the_package_installs_into_it_and_plans_the_demo(tmp_path, conda):
     )  # fmt: skip
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "train            4" in planned.stdout + planned.stderr
+
+
+def test_snakedeploy_writes_a_workflow_that_runs(tmp_path):
+    """From a local clone; what it writes for GitHub differs in the place of the Snakefile alone."""
+    if not UV.exists():
+        pytest.skip("installs packages by uv; make env")
+    subprocess.run([UV, "venv", "-q", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([UV, "pip", "install", "-q", "--python", python, f"snakedeploy=={SNAKEDEPLOY}"], check=True)
+    clone, place = tmp_path / "clone", tmp_path / "mine"
+    subprocess.run(["git", "clone", "-q", REPOSITORY, clone], check=True)
+    subprocess.run(["git", "-C", clone, "switch", "-q", "-C", "deployed"], check=True)
+    place.mkdir()
+    deploy = [
+        python.with_name("snakedeploy"),
+        "deploy-workflow",
+        clone,
+        place,
+        "--branch",
+        "deployed",
+        "--name",
+        "masks",
+    ]
+    subprocess.run(deploy, check=True)
+    snakefile = place / "workflow" / "Snakefile"
+    text = snakefile.read_text()
+    assert '"workflow/Snakefile"' in text
+    snakefile.write_text(text.replace('"workflow/Snakefile"', f'"{REPOSITORY}/workflow/Snakefile"'))
+    environment = {**os.environ, "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+    command = [PROGRAMS / "snakemake", "--cores", "2", "--until", "rasterize"]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 steps done" in done.stderr
+    assert (place / "results" / "demo" / "masks" / "nest_left" / "nest_left.tif").is_file()
+
+
+def test_the_catalog_of_workflows_is_told_what_holds():
+    entry = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())
+    assert entry["usage"]["software-stack-deployment"]["conda"] is True
+    assert entry["usage"]["report"] is True
+    assert "report:" in (REPOSITORY / "workflow" / "Snakefile").read_text()

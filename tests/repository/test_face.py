@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import tilewright
-from tilewright.graph import read_project
 from tilewright.project.config import Network
 from tilewright.runtime.errors import TilewrightError
+from tilewright.tiles.folding import read_project
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = [name for name in tilewright.__all__ if name != "__version__"]

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from tilewright.graph import read_project
 from tilewright.pixels.rle import decode_rle
+from tilewright.tiles.folding import read_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tilewright.graph import read_project
 from tilewright.project.orders import make_order, wildcards_of
 from tilewright.project.project import Project
 from tilewright.runtime.codeversion import PACKAGE, code_version, reached_modules
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, listed
+from tilewright.tiles.folding import read_project
 
 METADATA = Path(".snakemake/metadata")
 MOST = 3

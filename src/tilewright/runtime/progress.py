@@ -3,31 +3,17 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 INTERVAL = 30.0
-TAIL = 4096
-"""Bytes at the end of a log that are read for its last line."""
 Item = TypeVar("Item")
 
 
 def note(message: str) -> None:
     """Write a line to the log (standard error)."""
     print(message, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that a step writes to; empty: there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip() if lines else ""
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

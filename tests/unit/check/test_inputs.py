@@ -8,10 +8,11 @@ import pytest
 import rasterio
 
 from tilewright.check.check import check
-from tilewright.graph import Graph, read_project
+from tilewright.graph import Graph
 from tilewright.project.config import Config
 from tilewright.project.configfile import load_values
 from tilewright.runtime.errors import UserError
+from tilewright.tiles.folding import read_project
 
 CONFIG = """\
 sheet: slides.csv

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 from bundling import write_bundle
 
-from tilewright.graph import project_of
 from tilewright.project.config import Config
 from tilewright.project.configfile import parse_config
 from tilewright.project.crosscheck import sheet_problems
 from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.errors import UserError
+from tilewright.tiles.folding import project_of
 
 
 def problems(project, **options):

@@ -2,10 +2,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tilewright.graph import project_of
 from tilewright.project import demands
 from tilewright.project.config import Config
 from tilewright.project.demands import Demands
+from tilewright.tiles.folding import project_of
 
 NEAR = SimpleNamespace(model="near", shard="a", fold="0")
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tilewright.graph import Graph, read_project
+from tilewright.graph import Graph
 from tilewright.project.orders import ORDERS, make_order, read_order, write_order
 from tilewright.project.places import Places
 from tilewright.runtime.errors import DataError
+from tilewright.tiles.folding import read_project
 
 GIVEN = {"shard": "a", "scale": "half", "tiles": "fine", "model": "near", "fold": "0", "ensemble": "both"}
 OF_A_SHARD = sorted(

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from bundling import content, member, write_bundle
 
-from tilewright.graph import Graph, project_of
+from tilewright.graph import Graph
 from tilewright.project.configfile import parse_config
 from tilewright.project.orders import PseudoOrder, ReportOrder, WeighOrder
 from tilewright.project.places import Places
 from tilewright.project.project import Bounds
+from tilewright.tiles.folding import project_of
 
 KIDNEY = content(
     classes=[

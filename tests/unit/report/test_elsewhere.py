@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from bundling import content, write_bundle
 
-from tilewright.graph import project_of
 from tilewright.pixels.grid import Size
 from tilewright.pixels.rasters import create_raster
 from tilewright.project.configfile import parse_config
@@ -17,6 +16,7 @@ from tilewright.report.reading import read_results
 from tilewright.report.report import rendered
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
+from tilewright.tiles.folding import project_of
 
 PLACES = Places()
 BUNDLES = {

@@ -20,7 +20,7 @@ csv.field_size_limit(sys.maxsize)
 @pytest.fixture
 def scaled(project, monkeypatch):
     """The folder of the scaled masks of a run, of the shards a and b at the scale half."""
-    from tilewright.graph import read_project
+    from tilewright.tiles.folding import read_project
 
     monkeypatch.chdir(project.folder)
     read = read_project(project.config_file)

@@ -11,8 +11,8 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
-from tilewright.console import handler
-from tilewright.console.handler import LogHandler
+from snakemake_logger_plugin_tilewright import handler
+from snakemake_logger_plugin_tilewright.handler import LogHandler
 
 
 @dataclass

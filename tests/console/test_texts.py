@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tilewright.console import texts
-from tilewright.console.run import Failure, Run, Step
+from snakemake_logger_plugin_tilewright import texts
+from snakemake_logger_plugin_tilewright.run import Failure, Run, Step
 
 
 def step(rule, about, began=100.0):

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tilewright.runtime.ending import LastWords, last_words
-from tilewright.runtime.progress import last_line
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+): loss [^,]+(?:, validation loss [^,]+, (Dice [^,]+))?(?:, \w+ [^,]+)*, (\S+) s")
 """A line of the log of a training, as ``training.state`` writes it."""
 TRACK = re.compile(r".*: (\d+ of (?:\d+|\?)) after \d+ s(?:, (about \d+ s left))?")
 """A line of ``runtime.progress.track``."""
+
+
+TAIL = 4096
+"""Bytes at the end of a log that are read for its last line."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,17 @@ def doing(step: Step) -> str:
     if found := TRACK.fullmatch(line):
         return ", ".join(part for part in found.groups() if part)
     return ""
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that a step writes to; empty: there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tilewright.console.run import Failure, Run, Step, doing, duration
+from snakemake_logger_plugin_tilewright.run import Failure, Run, Step, doing, duration
 
 NAMED = 3
 """Running steps that a line of a log names."""

@@ -20,9 +20,9 @@ from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultForma
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from tilewright.console import texts
-from tilewright.console.asked import Asked, asked_table
-from tilewright.console.run import Failure, Run
+from snakemake_logger_plugin_tilewright import texts
+from snakemake_logger_plugin_tilewright.asked import Asked, asked_table
+from snakemake_logger_plugin_tilewright.run import Failure, Run
 
 INTERVAL = 60.0
 """Seconds between two lines of a run that has just begun; later a twentieth of the time that it has taken."""
@@ -92,6 +92,7 @@ class LogHandler(LogHandlerBase):
             self._end()
         elif self.asked and not self.common_settings.quiet:
             self._print(asked_table(self.asked))
+            self.asked = []
         super().close()
 
     def _take(self, record: logging.LogRecord) -> None:

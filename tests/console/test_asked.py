@@ -1,6 +1,6 @@
 """What the jobs of a dry run ask for."""
 
-from tilewright.console.asked import Asked, asked_table
+from snakemake_logger_plugin_tilewright.asked import Asked, asked_table
 
 
 def test_a_line_a_rule_with_the_most_of_its_jobs_and_columns_that_someone_asks_for():

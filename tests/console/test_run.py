@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tilewright.console.run import Failure, Run, Step, doing, duration
+from snakemake_logger_plugin_tilewright.run import Failure, Run, Step, doing, duration
 from tilewright.runtime import progress
 
 NOW = 1000.0

@@ -1,1 +1,0 @@
-"""What a run of the graph tells while it runs: steps done and running, failures, what to open."""
