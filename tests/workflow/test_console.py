@@ -1,8 +1,10 @@
 """What a run on the real graph says: failures once, all at the end, what to open; and the memory that jobs share."""
 
 import re
+import shutil
 
 import pytest
+import yaml
 
 from tilewright.runtime.ram import usable_megabytes
 
@@ -30,6 +32,8 @@ def test_failures_are_told_once_and_together_at_the_end(graph):
         assert printed.count(f"FAILED rasterize {name}\n  {reason}\n") == 1
     assert "Error in rule" not in printed
     assert "Open:" not in printed
+    before = printed[printed.index("Of an earlier run, not of this one:\n") :]
+    assert "  submission  results/submission/both.csv\n" in before
     snakemakes = max((graph.project.folder / ".snakemake" / "log").iterdir())
     assert "Error in rule rasterize:" in snakemakes.read_text()
 
@@ -47,3 +51,19 @@ def test_a_run_says_what_to_open_and_its_jobs_share_the_memory_of_the_machine(gr
     assert memory_of_the_last_run(graph) == usable_megabytes()
     graph.run("--resources", "mem_mb=4321", "--forcerun", "encode", "--until", "encode")
     assert memory_of_the_last_run(graph) == 4321
+
+
+def test_a_dry_run_for_a_cluster_ends_with_what_each_rule_asks_for(graph):
+    shutil.rmtree(graph.results)
+    profile = graph.code.parent / "profiles" / "slurm"
+    values = yaml.safe_load((profile / "config.yaml").read_text())
+    values["set-resources"]["train"] |= {"slurm_partition": "a100", "mem_mb": 23_456}
+    (profile / "config.yaml").write_text(yaml.safe_dump(values))
+    printed = graph.run("-n", "--workflow-profile", profile)
+    _, header, *rows = printed[printed.index("Each job asks for at most:") :].splitlines()
+    assert header.split() == ["rule", "jobs", "cpus", "mem_mb", "minutes", "gpu", "partition"]
+    asked = {row.split()[0]: row.split()[1:] for row in rows}
+    assert asked["train"][0] == "4"
+    assert asked["train"][2:] == ["23456", "720", "1", "a100"]
+    assert asked["encode"][3:] == ["60"]
+    assert printed.count("Each job asks") == 1

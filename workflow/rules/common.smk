@@ -4,7 +4,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from tilewright.graph import Graph, folder, name_pattern
-from tilewright.project.claim import claim, made_since, refuse_incomplete
+from tilewright.project.claim import claim, left_before, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
 from tilewright.project.places import FINAL, PART
 from tilewright.project.storage import url_of

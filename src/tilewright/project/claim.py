@@ -1,10 +1,10 @@
 """Whose results a folder holds and whether they are whole, so that a run does not build on what is not its own."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tilewright.project.places import Places
 from tilewright.project.rows import Sheet
@@ -25,19 +25,37 @@ def claim(places: Places, configs: Sequence[Path | str], sheet: Sheet) -> None:
 
 
 def made_since(places: Places, ensembles: Iterable[str]) -> str:
-    """What there is to open of what was made since the results were claimed, a line each; empty: nothing.
+    """What there is to open of what was made since the results were claimed, a line each; empty: nothing."""
+    return _listed("Open:", [each for each in _products(places, ensembles) if each.fresh])
 
-    Args:
-        places: where results lie.
-        ensembles: the ensembles of the config.
-    """
+
+def left_before(places: Places, ensembles: Iterable[str]) -> str:
+    """What there is to open, but was not made since then, a line each; empty: nothing. After a run that failed."""
+    return _listed(
+        "Of an earlier run, not of this one:", [each for each in _products(places, ensembles) if not each.fresh]
+    )
+
+
+class _Product(NamedTuple):
+    """A result that people open: what it is, where it lies, and whether it was made since the results were claimed."""
+
+    what: str
+    path: Path
+    fresh: bool
+
+
+def _products(places: Places, ensembles: Iterable[str]) -> Iterator[_Product]:
+    """Those that are there."""
     found = [("report", Path(places.report(), "index.html")), ("table", Path(places.slides()))]
     for name in ensembles:
         found += [("submission", Path(places.submission(name))), ("bundle", Path(places.bundle(name)))]
         found.append(("outlines", Path(places.segments(name, ""))))
     claimed = Path(places.claim()).stat().st_mtime
-    lines = [f"  {what:<10}  {path}" for what, path in found if path.exists() and path.stat().st_mtime >= claimed]
-    return "\n".join(["Open:", *lines]) if lines else ""
+    return (_Product(what, path, path.stat().st_mtime >= claimed) for what, path in found if path.exists())
+
+
+def _listed(title: str, products: Sequence[_Product]) -> str:
+    return "\n".join([title, *(f"  {each.what:<10}  {each.path}" for each in products)]) if products else ""
 
 
 def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.graph import Graph
-from tilewright.project.claim import claim, made_since
+from tilewright.project.claim import claim, left_before, made_since
 from tilewright.runtime.errors import UserError
 
 
@@ -64,4 +64,5 @@ def test_what_was_made_since_the_claim_is_to_be_opened(load, project):
         path.touch()
     assert made_since(places, ["both"]) == f"Open:\n  report      {report}\n  submission  {submission}"
     os.utime(report, (1, 1))
+    assert left_before(places, ["both"]) == f"Of an earlier run, not of this one:\n  report      {report}"
     assert made_since(places, ["both", "other"]) == f"Open:\n  submission  {submission}"
