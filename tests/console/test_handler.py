@@ -200,7 +200,10 @@ def test_a_dry_run_ends_with_what_its_jobs_ask_for(told):
         threads=2, resources={"mem_mb": 4000, "runtime": 720, "gpu": 1, "slurm_partition": "a100"}, rule_msg="Train",
         reason="none", local=False, indent=False,
     )  # fmt: skip
-    told(stream, *BEGIN, job, dryrun=True).close()
+    one = told(stream, *BEGIN, job, dryrun=True)
+    one.close()
+    one.close()
+    assert stream.getvalue().count("Each job asks") == 1
     assert "Train" in stream.getvalue()
     assert stream.getvalue().splitlines()[-2:] == [
         "rule   jobs  cpus  mem_mb  minutes  gpu  partition", "train     1     2    4000      720    1       a100",

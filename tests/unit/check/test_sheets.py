@@ -28,15 +28,19 @@ def warnings_of(*rows, columns=COLUMNS):
         (row("b", image="./x.png", role="external", group="g2"), True),
         (row("b"), False),
         (row("b", image="y.png", role="test", group="g2"), False),
-        (row("b", group="g2", region=Region(64, 0, 64, 128)), False),
-        (row("b", group="g2", region=Region(63, 0, 64, 128)), True),
-        (row("b", group="g2", region=Region(0, 128, 64, 128)), False),
-        (row("b", role="test", group="g2", region=Region(0, 127, 64, 128)), True),
+        (row("b", group="g2", region=Region(128, 64, 64, 128)), False),
+        (row("b", group="g2", region=Region(127, 64, 64, 128)), True),
+        (row("b", group="g2", region=Region(0, 64, 64, 128)), False),
+        (row("b", group="g2", region=Region(0, 64, 65, 128)), True),
+        (row("b", group="g2", region=Region(64, 0, 64, 64)), False),
+        (row("b", group="g2", region=Region(64, 0, 64, 65)), True),
+        (row("b", group="g2", region=Region(64, 192, 64, 128)), False),
+        (row("b", role="test", group="g2", region=Region(64, 191, 64, 128)), True),
     ],
 )
 def test_pixels_on_both_sides_of_a_comparison_are_a_leak(tmp_path, monkeypatch, second, told):
     monkeypatch.chdir(tmp_path)
-    found = warnings_of(row("a", region=Region(0, 0, 64, 128)), second)
+    found = warnings_of(row("a", region=Region(64, 64, 64, 128)), second)
     text = (
         f"s.csv, row 0 (slide b): it shows pixels of {second.image} that the slide a (train in the group g1) shows too."
     )
