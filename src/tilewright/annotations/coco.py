@@ -1,16 +1,16 @@
 """COCO: one JSON with images, categories and annotations as polygons, lists of counts or compressed counts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tilewright.annotations.ids import Id
-from tilewright.annotations.model import Draft, Unusable
+from tilewright.annotations.model import Draft, Finding, Unusable
 from tilewright.annotations.shared import Grouped
 from tilewright.annotations.tables import drafts_of_runs
 from tilewright.pixels.grid import Size
 from tilewright.pixels.rle import decode_coco_counts
-from tilewright.runtime.errors import AnnotationError, Problem
+from tilewright.runtime.errors import AnnotationError, Problem, listed
 
 COCO = "coco"
 
@@ -20,49 +20,93 @@ def is_coco(document: Any) -> bool:
     return isinstance(document, dict) and all(isinstance(document.get(key), list) for key in ("images", "annotations"))
 
 
-def group_images(document: Any) -> Grouped:
-    """The images of a file with what is outlined on each, and numbers of what is no annotation.
+def group_images(document: Any, path: Path) -> Grouped:
+    """The images of a file with what is outlined on each, and what is to be said of the others.
 
     Of an image its sizes as stated, and of each annotation number, label and segmentation. Images that share an id have
-    the same annotations, so that they are told apart by name and refused when one is asked for.
+    the same annotations, so that they are told apart by name and refused when one is asked for. What belongs to all:
+    numbers of what is no annotation, and number and image of annotations of which the file has no image; whether these
+    are all that there are.
+
+    Raises:
+        AnnotationError: two categories have one id.
     """
     sizes: dict[Id, list[Any]] = {}
     owner: dict[Id, str] = {}
     for image in document["images"]:
         if isinstance(image, dict):
-            name, number = str(image.get("file_name") or ""), str(image.get("id"))
+            name, number = _text(image.get("file_name")), _text(image.get("id"))
             one = Id(name, number) if name else Id(number)
             sizes.setdefault(one, []).append((image.get("width"), image.get("height")))
             owner[one] = number
     alike: dict[str, list[str]] = {}
     for one, number in owner.items():
         alike.setdefault(number, []).append(str(one))
-    outlined, strays = _by_image(document)
+    outlined, strays = _by_image(document, _labels(document, path))
+    _to_numbers(outlined, owner)
     entries = [
         {"sizes": sizes[one], "alike": alike[number], "annotations": outlined.get(number, [])}
         for one, number in owner.items()
     ]
-    return Grouped(COCO, list(owner), entries, strays)
+    orphans = [(each[0], number) for number in outlined if number not in alike for each in outlined[number]]
+    common = {"strays": strays, "orphans": orphans, "none": not outlined.keys() & alike.keys()}
+    return Grouped(COCO, list(owner), entries, common)
 
 
-def _by_image(document: Any) -> tuple[dict[str, list[Any]], list[int]]:
-    """Number, label and segmentation of the annotations of each image, by its id; and numbers of what is none."""
-    categories = (item for item in document.get("categories") or [] if isinstance(item, dict))
-    labels = {str(item.get("id")): str(item.get("name", "")) for item in categories}
+def _text(value: Any) -> str:
+    """An id or a name as text; whole numbers that are stored as real ones are whole."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).strip()
+
+
+def _labels(document: Any, path: Path) -> dict[str, str]:
+    """The name of each category by its id."""
+    labels: dict[str, str] = {}
+    for item in document.get("categories") or []:
+        if isinstance(item, dict):
+            number, name = _text(item.get("id")), _text(item.get("name"))
+            if labels.setdefault(number, name) != name:
+                what = f'the categories "{labels[number]}" and "{name}" have the same id {number}.'
+                raise AnnotationError(Problem(str(path), what, "Number the categories anew, each its own."))
+    return labels
+
+
+def _to_numbers(outlined: dict[str, list[Any]], owner: Mapping[Id, str]) -> None:
+    """Give annotations that name the file of their image in place of its id to that id, where only one has the name."""
+    numbers: dict[str, set[str]] = {}
+    for one, number in owner.items():
+        numbers.setdefault(one.name, set()).add(number)
+    for name in [name for name in outlined if len(numbers.get(name, ())) == 1]:
+        (number,) = numbers[name]
+        if name not in owner.values():
+            outlined.setdefault(number, []).extend(outlined.pop(name))
+
+
+def _by_image(document: Any, labels: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[int]]:
+    """Number, label and segmentation of the annotations of each image, by its id; and numbers of what is none.
+
+    The label of a category that the file does not have is none: null.
+    """
     found: dict[str, list[Any]] = {}
     strays = []
     for number, annotation in enumerate(document["annotations"], start=1):
         if isinstance(annotation, dict):
-            label = labels.get(str(annotation.get("category_id")), "")
-            own = found.setdefault(str(annotation.get("image_id")), [])
+            category = _text(annotation.get("category_id"))
+            label = labels.get(category, None if labels and category else "")
+            own = found.setdefault(_text(annotation.get("image_id")), [])
             own.append((number, label, annotation.get("segmentation")))
         else:
             strays.append(number)
     return found, strays
 
 
-def read_image(entry: dict[str, Any], strays: Iterable[int], path: Path, slide: str, size: Size) -> Iterator[Draft]:
+def read_image(
+    entry: dict[str, Any], common: dict[str, Any], path: Path, slide: str, size: Size
+) -> Iterator[Draft | Finding]:
     """Drafts of the annotations of one image.
+
+    Annotations of images that the file does not have are told; where all are such, they are unusable outlines of each.
 
     Raises:
         AnnotationError: the file gives the image another size, or its id to others as well.
@@ -78,10 +122,26 @@ def read_image(entry: dict[str, Any], strays: Iterable[int], path: Path, slide: 
             here, there = (f"{width} x {height}" for width, height in (stated, size))
             what = f"the image of slide {slide} is {here} here, but {there} pixels."
             raise AnnotationError(Problem(str(path), what, "Outlines of another size do not fit; export them again."))
-    for number in strays:
+    for number in common["strays"]:
         yield Draft("", Unusable("is not an annotation"), f"annotation {number}")
+    yield from _orphans(common["orphans"], path, alone=common["none"])
     for number, label, segmentation in entry["annotations"]:
-        yield from _drafts(segmentation, label, f"annotation {number}", size)
+        if label is None:
+            yield Draft("", Unusable("has a category that the file does not name"), f"annotation {number}")
+        else:
+            yield from _drafts(segmentation, label, f"annotation {number}", size)
+
+
+def _orphans(orphans: Sequence[tuple[int, str]], path: Path, *, alone: bool) -> Iterator[Draft | Finding]:
+    """What is said of annotations of which the file has no image."""
+    if alone:
+        for number, image in orphans:
+            why = f'is of the image with the id "{image}", which no image of the file has'
+            yield Draft("", Unusable(why), f"annotation {number}")
+    elif orphans:
+        images = listed([f'"{image}"' for image in dict.fromkeys(image for _, image in orphans)], 5)
+        what = f"{len(orphans)} of its annotations are of images that it does not have (id {images}): not drawn."
+        yield Finding("noticed", str(path), what)
 
 
 def _drafts(segmentation: Any, label: str, origin: str, size: Size) -> Iterator[Draft]:

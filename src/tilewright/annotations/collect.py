@@ -3,9 +3,10 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import shapely
@@ -15,6 +16,7 @@ from tilewright.annotations.frames import Frames
 from tilewright.annotations.geometry import Built, build
 from tilewright.annotations.model import NUCLEUS, Annotation, Area, Draft, Finding, Outlines
 from tilewright.project.config import Annotations, Limits
+from tilewright.project.naming import composed
 from tilewright.runtime.errors import AnnotationError, Problem
 
 TOGETHER = 4096
@@ -32,7 +34,7 @@ class _Candidate:
     notes: tuple[str, ...] = ()
 
 
-def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: Limits) -> Iterator[Outlines]:
+def collect(drafts: Iterable[Draft | Finding], path: Path, options: Annotations, limits: Limits) -> Iterator[Outlines]:
     """Build, repair, label and deduplicate the outlines of a file, a batch at a time.
 
     Args:
@@ -45,7 +47,8 @@ def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: L
         AnnotationError: there are more vertices than allowed.
     """
     left_out: Counter[str] = Counter()
-    remaining, seen, frames = _asked_for(drafts, options, left_out), _Seen(), Frames()
+    noticed: list[Finding] = []
+    remaining, seen, frames = _asked_for(_drafts(drafts, noticed), options, left_out), _Seen(), Frames()
     waiting: list[_Candidate] = []
     vertices = 0
     while numbered := list(islice(remaining, TOGETHER)):
@@ -64,15 +67,30 @@ def collect(drafts: Iterable[Draft], path: Path, options: Annotations, limits: L
     for first in range(0, len(waiting), TOGETHER):
         yield _outlines(*_without_frames(waiting[first : first + TOGETHER], frames, path), path, options, seen)
     if left_out:
-        yield Outlines((), (_left_out(left_out, path),), dict(left_out))
+        noticed.append(_left_out(left_out, path))
+    if noticed:
+        yield Outlines((), tuple(noticed), dict(left_out))
+
+
+def _drafts(found: Iterable[Draft | Finding], noticed: list[Finding]) -> Iterator[Draft]:
+    """The drafts; what was found of the file as a whole is put aside."""
+    for one in found:
+        if isinstance(one, Finding):
+            noticed.append(one)
+        else:
+            yield one if one.label.isascii() else replace(one, label=composed(one.label))
 
 
 def _asked_for(drafts: Iterable[Draft], options: Annotations, left_out: Counter[str]) -> Iterator[tuple[int, Draft]]:
-    """Drafts of the kinds that are outlines, with their numbers in the file; the others are counted by kind."""
+    """Drafts of the kinds that are outlines, with their numbers in the file; the others are counted by kind.
+
+    Regions and what is ignored say where outlines count, and are of any kind but the second outline of a cell.
+    """
     number = 0
+    beside = {*options.region, *options.ignored}
     for draft in drafts:
         number += draft.kind != NUCLEUS
-        if draft.kind in options.objects:
+        if draft.kind in options.objects or (draft.kind != NUCLEUS and _label(draft, options) in beside):
             yield number, draft
         else:
             left_out[draft.kind] += 1
@@ -83,6 +101,12 @@ def _left_out(counts: Counter[str], path: Path) -> Finding:
     return Finding("left out", str(path), f"objects that annotations.objects does not name: {told}.")
 
 
+def _label(draft: Draft, options: Annotations) -> str:
+    """The label of a draft; that of a region may stand as its name."""
+    name = draft.properties.get("name")
+    return named if isinstance(name, str) and (named := composed(name)) in options.region else draft.label
+
+
 def _candidates(
     drafts: Sequence[tuple[int, Draft]], built: Sequence[Built], path: Path, options: Annotations
 ) -> tuple[list[_Candidate], list[Finding]]:
@@ -90,10 +114,10 @@ def _candidates(
     candidates: list[_Candidate] = []
     findings: list[Finding] = []
     for (number, draft), result in zip(drafts, built, strict=True):
-        name = draft.properties.get("name")
-        label = str(name) if name in options.region else draft.label
+        label = _label(draft, options)
         if result.area is None:
-            findings.append(Finding("unusable", f"{path}, {draft.origin}", f"{result.notes[0]}."))
+            kind: Literal["lost", "unusable"] = "lost" if label in options.region else "unusable"
+            findings.append(Finding(kind, f"{path}, {draft.origin}", f"{result.notes[0]}."))
         elif not label and not options.unlabelled:
             what = "has no class (annotations.unlabelled would give it one)."
             findings.append(Finding("unusable", f"{path}, {draft.origin}", what))

@@ -16,9 +16,11 @@ from typing import IO, Any, cast
 from tilewright.project.config import Limits
 from tilewright.project.zipped import only_inside, outlines_inside
 from tilewright.runtime.errors import AnnotationError, Problem, UserError
-from tilewright.runtime.tables import Table, table_of
+from tilewright.runtime.tables import Table, encoding_of, table_of
 
 BYTES_PER_VERTEX = 64
+HEAD = 400
+"""Bytes by which the encoding of a text is known."""
 
 
 def suffix_of(path: Path) -> str:
@@ -50,14 +52,14 @@ def open_text(path: Path, limits: Limits) -> Iterator[Callable[[int], str]]:
         AnnotationError: as of ``read_bytes``, when it is read; or the file is not text in UTF-8.
     """
     most = limits.max_vertices * BYTES_PER_VERTEX + 1_000_000
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
     with _readable(path), _unpacked(path) as stream:
-        left = most
+        left, first = most, stream.read(HEAD)
+        decoder = codecs.getincrementaldecoder(_encoding(first))()
 
         def read(count: int) -> str:
-            nonlocal left
+            nonlocal left, first
             with _readable(path):
-                data = stream.read(count)
+                data, first = first or stream.read(count), b""
                 left -= len(data)
                 if left < 0:
                     raise _too_large(path, most, limits)
@@ -96,8 +98,20 @@ def _readable(path: Path) -> Iterator[None]:
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
     except UnicodeDecodeError as error:
-        what = f"is not text in UTF-8 (byte {error.start})."
-        raise AnnotationError(Problem(str(path), what, "Export the file again, as UTF-8.")) from error
+        what = f"is not text in UTF-8 (byte {error.start}), but perhaps in Windows-1252 or Latin-1."
+        raise AnnotationError(Problem(str(path), what, "Save or export the file again, as UTF-8.")) from error
+
+
+def _encoding(head: bytes) -> str:
+    """The encoding of a text by how it begins: UTF-8, unless a mark or the zeros of UTF-16 say otherwise."""
+    found = encoding_of(head)
+    return "utf-8-sig" if found == "cp1252" else found
+
+
+def in_utf8(data: bytes) -> bytes:
+    """The bytes of a text in UTF-8, whose encoding its beginning tells."""
+    encoding = _encoding(data[:HEAD])
+    return data if encoding == "utf-8-sig" else data.decode(encoding, errors="replace").encode()
 
 
 def _too_large(path: Path, most: int, limits: Limits) -> AnnotationError:
@@ -112,7 +126,7 @@ def parse_json(data: bytes, path: Path, first_line: int = 1) -> Any:
         AnnotationError: it is not JSON; names the line.
     """
     with _readable(path):
-        text = data.decode("utf-8-sig")
+        text = data.decode(_encoding(data[:HEAD]))
     with valid_json(path, first_line):
         return json.loads(text)
 

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tilewright.annotations.files import open_text
+from tilewright.annotations.files import open_text, parse_json, read_bytes
 from tilewright.annotations.geometry import packed
 from tilewright.annotations.ids import Id, Ids
 from tilewright.annotations.jsonstream import JsonReader
-from tilewright.annotations.model import FOUND, NUCLEUS, Draft, Unusable
+from tilewright.annotations.model import FOUND, NUCLEUS, Draft, Finding, Unusable
 from tilewright.project.config import Limits
 from tilewright.project.naming import Identity
 from tilewright.runtime.errors import AnnotationError, Problem
@@ -25,6 +25,10 @@ OTHERS = {"images", "annotations", "categories", "geometry", "geometries", "coor
 
 IMAGES = {"image", "image_name", "imagename", "file_name", "filename"}
 """Members that name an image, whatever their case."""
+HOLDERS = ("properties", "metadata")
+"""Members that may hold such."""
+AFTER = object()
+"""In place of a feature: what follows is said behind all of them."""
 
 
 def holds_features(path: Path, limits: Limits) -> bool:
@@ -48,7 +52,7 @@ def _to_features(reader: JsonReader) -> bool:
     return False
 
 
-def stream_features(path: Path, limits: Limits, slide: Identity) -> Iterator[Draft]:
+def stream_features(path: Path, limits: Limits, slide: Identity) -> Iterator[Draft | Finding]:
     """Drafts of the features of a file of which ``holds_features`` is true, read one by one.
 
     Where a file names images, what is outlined on that of the slide is taken, and what no image is named for; QuPath's
@@ -57,58 +61,87 @@ def stream_features(path: Path, limits: Limits, slide: Identity) -> Iterator[Dra
     Raises:
         AnnotationError: the file is not valid JSON, a list without a single feature, or names other images alone.
     """
-    own = ""
+    own, nameless = "", 0
     for number, (feature, image) in enumerate(_features(path, limits), start=1):
         if image and not own:
-            own = _image_there(path, limits, slide)
-        if image in ("", own):
+            own, told = _image_there(path, limits, slide)
+            yield from [Finding("noticed", str(path), told)] if told else []
+        nameless += not image
+        if feature is AFTER:
+            if image != own and nameless:
+                raise Ids([Id(image)]).missing(slide, path)
+        elif image in ("", own):
             yield from _drafts(feature, f"feature {number}")
 
 
-def _image_there(path: Path, limits: Limits, slide: Identity) -> str:
-    """What a file calls the image of a slide."""
+def _image_there(path: Path, limits: Limits, slide: Identity) -> tuple[str, str]:
+    """What a file calls the image of a slide, and what is to be said of it."""
     images = list(dict.fromkeys(image for _, image in _features(path, limits) if image))
     ids = Ids([Id(image) for image in images])
     place = ids.find(slide, path)
     if place is None:
         raise ids.missing(slide, path)
-    return images[place]
+    return images[place], ids.moved(slide, path)
+
+
+def names_images(path: Path, limits: Limits) -> bool:
+    """Whether a file of JSON says of what image its outlines are, or holds no features.
+
+    Raises:
+        AnnotationError: it is not valid JSON.
+    """
+    if holds_features(path, limits):
+        return any(image for _, image in _features(path, limits))
+    document = parse_json(read_bytes(path, limits), path)
+    return not is_single(document) or bool(image_of(document))
 
 
 def _features(path: Path, limits: Limits) -> Iterator[tuple[Any, str]]:
-    """The features of a file, and the image that each is said to be of; empty: none is named."""
-    whole = ""
+    """The features of a file, and the image that each is said to be of; empty: none is named.
+
+    Last comes ``AFTER`` with the image that a file names for all its features behind them, if it does.
+    """
+    whole, passed = "", False
     with open_text(path, limits) as read:
         reader = JsonReader(read, path)
         if reader.peek() == "[":
-            yield from ((feature, _image_of(feature)) for feature in _listed(reader, path))
+            yield from _listed(reader, path)
         else:
             for key in reader.members():
                 if key == "features":
-                    yield from ((feature, _image_of(feature) or whole) for feature in reader.elements())
-                else:
-                    whole = _image_named({key: reader.value()}) or whole
+                    yield from ((feature, image_of(feature) or whole) for feature in reader.elements())
+                    passed = True
+                elif image := image_of({key: reader.value()}):
+                    whole = whole or image
+                    if passed:
+                        yield AFTER, whole
         reader.finish()
 
 
-def _listed(reader: JsonReader, path: Path) -> Iterator[Any]:
+def _listed(reader: JsonReader, path: Path) -> Iterator[tuple[Any, str]]:
+    """The features of a list, those of its collections among them."""
     known: set[bool] = set()
     for item in reader.elements():
-        known.add(isinstance(item, dict) and item.get("type") == "Feature")
-        yield item
+        members = item if isinstance(item, dict) else {}
+        inside = members.get("features") if members.get("type") == "FeatureCollection" else None
+        known.add(isinstance(inside, list) or members.get("type") == "Feature")
+        whole = image_of(members)
+        yield from (
+            (feature, image_of(feature) or whole) for feature in (inside if isinstance(inside, list) else [item])
+        )
     if known == {False}:
         raise not_outlines(path)
 
 
-def _image_of(feature: Any) -> str:
-    properties = feature.get("properties") if isinstance(feature, dict) else None
-    return _image_named(properties) if isinstance(properties, dict) else ""
-
-
-def _image_named(members: dict[str, Any]) -> str:
-    """The image that some members of JSON name; empty: none."""
-    named = (value.strip() for key, value in members.items() if key.lower() in IMAGES and isinstance(value, str))
-    return next(named, "")
+def image_of(members: Any) -> str:
+    """The image that a feature or a collection names, itself or in its properties or metadata; empty: none."""
+    members = _parsed(members)
+    if not isinstance(members, dict):
+        return ""
+    named = (value for key, value in members.items() if key.lower() in IMAGES)
+    texts = ((each.get("name") if isinstance(each, dict) else each) for each in named)
+    found = next((text.strip() for text in texts if isinstance(text, str) and text.strip()), "")
+    return found or next((name for key in HOLDERS if (name := image_of(members.get(key)))), "")
 
 
 def not_outlines(path: Path) -> AnnotationError:
@@ -122,8 +155,14 @@ def is_single(document: Any) -> bool:
     return isinstance(document, dict) and document.get("type") in {"Feature", *GEOMETRIES}
 
 
-def read_single(document: dict[str, Any]) -> Iterator[Draft]:
-    """The draft of a parsed file of which ``is_single`` is true."""
+def read_single(document: dict[str, Any], path: Path, slide: Identity) -> Iterator[Draft]:
+    """The draft of a parsed file of which ``is_single`` is true.
+
+    Raises:
+        AnnotationError: it is of another image.
+    """
+    if (image := image_of(document)) and (ids := Ids([Id(image)])).find(slide, path) is None:
+        raise ids.missing(slide, path)
     feature = document if document["type"] == "Feature" else {"type": "Feature", "geometry": document}
     yield from _drafts(feature, "feature 1")
 

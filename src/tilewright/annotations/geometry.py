@@ -1,8 +1,8 @@
 """From coordinates in a file to areas that can be drawn: checked, repaired where that is safe, else refused.
 
 Rings hold x, y in pixels. A ring need not be closed; a third coordinate is left out. Repair keeps what any of the rings
-encloses (parts that overlap are united, a loop of a ring stays inside) and never invents an outline for a line or a
-point.
+encloses (parts that overlap are united, a loop of a ring stays inside) and never invents an outline for a point or a
+line, unless it is closed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,9 @@ from tilewright.annotations.model import Area, Unusable
 
 FARTHEST = 1e9
 DEEPEST = 8
+LINES = ("LineString", "MultiLineString")
+LEAST = 3
+"""Points of a closed line, the last of which is the first, that enclose nothing."""
 Ring = NDArray[np.float64]
 
 
@@ -137,8 +140,17 @@ def _ring_lists(raw: object, notes: list[str], depth: int) -> Iterator[Any]:
         yield from coordinates
     elif kind == "GeometryCollection" and isinstance(raw.get("geometries"), list) and depth < DEEPEST:
         yield from _collected(raw["geometries"], notes, depth)
+    elif kind in LINES and (rings := _closed([coordinates] if kind == LINES[0] else coordinates)):
+        notes.append("a closed line, taken as the area inside")
+        yield from ([ring] for ring in rings)
     else:
         raise Unusable(f"is a {kind}, which encloses no area" if isinstance(kind, str) else "has no geometry")
+
+
+def _closed(lines: Any) -> list[Any]:
+    """The lines if each ends where it begins and has an area to enclose; else none."""
+    listed = isinstance(lines, list) and all(isinstance(line, list) for line in lines)
+    return lines if listed and all(len(line) > LEAST and line[0] == line[-1] for line in lines) else []
 
 
 def _collected(members: list[Any], notes: list[str], depth: int) -> Iterator[Any]:

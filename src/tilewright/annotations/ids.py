@@ -4,13 +4,13 @@ An id is compared with the path of the slide's image, folders from the end, then
 slide's name, as it is and with underscores as ``tilewright sheet`` writes it. What is not certain is an error.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.project.naming import Identity, Namesake, bare_name, composed, parts_of, stems, valid_names
-from tilewright.runtime.errors import AnnotationError, Problem, nearest_name
+from tilewright.runtime.errors import AnnotationError, Problem, listed, nearest_name
 
 
 class Id(NamedTuple):
@@ -18,7 +18,7 @@ class Id(NamedTuple):
 
     Attributes:
         name: the id, or the file name of an image.
-        number: a number that the file gives an image beside its name; empty: none.
+        number: a number that the file gives an image beside its name, which means no slide; empty: none.
     """
 
     name: str
@@ -33,7 +33,8 @@ class _Fit(NamedTuple):
 
     Attributes:
         folders: parts of the path that agree, from the end, the file's name among them; 0: the slide's name alone does.
-        form: 2: letter by letter but for the ending's case; 1: without endings, or of a slide with underscores.
+        form: 2: letter by letter but for the ending's case; 1: without endings, or of a slide with underscores; 0: with
+            the ending of another file.
         whole: nothing of the id's path contradicts.
         slide: the id is the slide's name as well.
         exact: the id is written with the very same characters.
@@ -46,6 +47,14 @@ class _Fit(NamedTuple):
     exact: bool
 
 
+class _Found(NamedTuple):
+    """An id that means a slide: its place, how well it does, and another slide that it means alike."""
+
+    place: int
+    fit: _Fit
+    other: Namesake | None
+
+
 class Ids:
     """The ids of a file, looked up by what a slide is called; the cost of a look does not grow with the file.
 
@@ -56,17 +65,18 @@ class Ids:
     def __init__(self, ids: Sequence[Id]) -> None:
         self._ids = ids
         self._named: dict[str, list[int]] = {}
-        self._numbered: dict[str, list[int]] = {}
         for place, one in enumerate(ids):
             for name in _keys(one.name):
                 self._named.setdefault(name, []).append(place)
-            if one.number:
-                self._numbered.setdefault(one.number, []).append(place)
+
+    @cached_property
+    def _folders(self) -> set[tuple[str, ...]]:
+        """The folders that ids name, each alone and with those above it."""
+        folders = {parts_of(one.name)[:-1] for one in self._ids}
+        return {parts[start:] for parts in folders for start in range(len(parts))}
 
     def find(self, who: Identity, path: Path) -> int | None:
         """The place of the id that means a slide; None: none does.
-
-        A number counts only where no name means the slide, and where the name beside it does not name another image.
 
         Args:
             who: the slide.
@@ -75,46 +85,58 @@ class Ids:
         Raises:
             AnnotationError: two ids mean the slide, or one id means two slides; names both.
         """
+        fitting = self._fitting(who)
+        found = [one for one in fitting if one.fit.whole] or [
+            one for one in fitting if not self._is_elsewhere(one, who)
+        ]
+        found = [one for one in found if one.fit.form] or found
+        if len(found) > 1:
+            raise _two_ids(who, [self._ids[one.place] for one in found], path)
+        if found and found[0].other is not None:
+            raise _two_slides(who, found[0].other, self._ids[found[0].place], path)
+        return found[0].place if found else None
+
+    def moved(self, who: Identity, path: Path) -> str:
+        """What is to be said of the id that means a slide where its folder is another one; empty: nothing."""
+        place = self.find(who, path)
+        if place is None or who.image is None:
+            return ""
+        fit = _fit(name := self._ids[place].name, who.slide, who.image)
+        if fit is None or fit.whole:
+            return ""
+        there, here = (parts_of(one)[-1 - fit.folders] for one in (name, str(who.image)))
+        return f'its ids name the folder "{there}" where images lie in "{here}", and are taken for these.'
+
+    def _fitting(self, who: Identity) -> list[_Found]:
+        """The ids that mean a slide, and no other slide better."""
         wanted = {who.slide, *_stems_of(who.image)}
-        places = sorted({place for name in wanted for place in self._named.get(name, ())})
-        found = self._best(who, [(place, self._ids[place].name) for place in places], path)
-        if found is not None:
-            return found
-        places = sorted({place for name in wanted for place in self._numbered.get(name, ())})
-        numbered = [(place, self._ids[place].number) for place in places if not self._is_another(place, who)]
-        return self._best(who, numbered, path)
-
-    def _best(self, who: Identity, candidates: Iterable[tuple[int, str]], path: Path) -> int | None:
-        """The place of the id that fits best and fits no other slide better."""
-        fits = []
-        for place, text in candidates:
-            own = _fit(text, who.slide, who.image)
-            others = [(_fit(text, other.slide, other.image), other) for other in who.namesakes]
+        found = []
+        for place in sorted({place for name in wanted for place in self._named.get(name, ())}):
+            name = self._ids[place].name
+            own = _fit(name, who.slide, who.image)
+            others = [(_fit(name, other.slide, other.image), other) for other in who.namesakes]
             if own and not any(fit and fit > own for fit, _ in others):
-                fits.append((own, place, next((other for fit, other in others if fit == own), None)))
-        if not fits:
-            return None
-        best = max(own for own, _, _ in fits)
-        chosen = [(place, other) for own, place, other in fits if own == best]
-        if len(chosen) > 1:
-            raise _two_ids(who, [self._ids[place] for place, _ in chosen], path)
-        place, other = chosen[0]
-        if other is not None:
-            raise _two_slides(who, other, self._ids[place], path)
-        return place
+                found.append(_Found(place, own, next((other for fit, other in others if fit == own), None)))
+        return found
 
-    def _is_another(self, place: int, who: Identity) -> bool:
-        """Whether the name beside a number is that of another image: of a namesake, or numbered in the same way."""
-        name = self._ids[place].name
-        if not (parts := parts_of(name)):
-            return False
-        form, numbers = _numbered(stems(parts[-1])[-1])
-        own = [_numbered(stem) for stem in (who.slide, *_stems_of(who.image))]
-        is_alike = any(form == known and numbers != others for known, others in own)
-        return is_alike or any(_fit(name, other.slide, other.image) for other in who.namesakes)
+    def _is_elsewhere(self, one: _Found, who: Identity) -> bool:
+        """Whether the folder of an id that contradicts that of a slide's image is another one, and not just renamed.
+
+        It is where the file names the slide's folder too, or where the sheet has a folder of the id's name.
+        """
+        there, here = parts_of(self._ids[one.place].name)[:-1], parts_of(str(who.image))[:-1]
+        count = one.fit.folders
+        known = (parts_of(str(other.image))[:-1][-count:] for other in who.namesakes)
+        return here[-count:] in self._folders or there[-count:] in known
 
     def missing(self, who: Identity, path: Path) -> AnnotationError:
         """The error for a file in which no id means a slide."""
+        elsewhere = [str(self._ids[one.place]) for one in self._fitting(who) if not one.fit.whole]
+        if elsewhere:
+            what = (
+                f"holds no outlines of slide {who.slide}{_image_of(who)}, but of {listed(elsewhere)}: another folder."
+            )
+            return AnnotationError(Problem(str(path), what, "Correct the folders in the file, or the sheet."))
         names = list(dict.fromkeys(bare_name(one.name or one.number) for one in self._ids))
         near = nearest_name(bare_name(who.image.name), names) if who.image else ""
         near = near or nearest_name(who.slide, names)
@@ -141,9 +163,11 @@ def _fit(text: str, slide: str, image: Path | None) -> _Fit | None:
             there = parts_of(str(image))
             folders = 1 + _agreeing(parts[:-1], there[:-1])
             whole = folders == min(len(parts), len(there))
-            return _Fit(folders, 2 if own[0] == names[0] else 1, whole, is_slide, text.endswith(image.name))
+            form = 2 if own[0] == names[0] else int(len(own) == 1 or own[0] in names)
+            return _Fit(folders, form, whole, is_slide, text.endswith(image.name))
     if is_slide:
-        return _Fit(0, 2, True, True, text == slide)
+        is_file = image is not None and len(own) > 1
+        return _Fit(0, 0 if is_file else 2, True, True, text == slide)
     return _Fit(0, 1, True, True, False) if slide in valid_names(parts) else None
 
 
@@ -157,11 +181,6 @@ def _agreeing(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _stems_of(image: Path | None) -> list[str]:
     return stems(parts_of(str(image))[-1]) if image is not None else []
-
-
-def _numbered(name: str) -> tuple[str, list[int]]:
-    """A name without its numbers, and these."""
-    return re.sub(r"\d+", "0", name), [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _two_ids(who: Identity, ids: Sequence[Id], path: Path) -> AnnotationError:

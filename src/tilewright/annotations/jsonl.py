@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tilewright.annotations.files import lines, parse_json, read_bytes
+from tilewright.annotations.files import in_utf8, lines, parse_json, read_bytes
 from tilewright.annotations.geometry import packed
 from tilewright.annotations.ids import Id
 from tilewright.annotations.model import Draft, Unusable
@@ -21,6 +21,7 @@ from tilewright.runtime.errors import AnnotationError, Problem
 LINES = "lines"
 _VALUE = r'"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+\b(?![.eE]))'
 FIRST, ANYWHERE = re.compile(rf"\ufeff?\s*\{{\s*{_VALUE}"), re.compile(_VALUE)
+LABELS = ("type", "class", "label", "category")
 REMEDY = 'Each line is {"id": ..., "annotations": [{"type": ..., "coordinates": ...}]}.'
 
 
@@ -28,7 +29,7 @@ def group_lines(path: Path, limits: Limits) -> Grouped:
     """The lines of each id with their numbers; lines without an id that can be made out belong to all."""
     found: dict[str, list[tuple[int, str]]] = {}
     unknown: list[tuple[int, str]] = []
-    for number, line in lines(read_bytes(path, limits)):
+    for number, line in lines(in_utf8(read_bytes(path, limits))):
         text = line.decode("utf-8", errors="surrogateescape")
         name = _id_of(text)
         (unknown if name is None else found.setdefault(name, [])).append((number, text))
@@ -70,6 +71,6 @@ def _drafts(annotations: list[Any], number: int) -> Iterator[Draft]:
         if not isinstance(annotation, dict):
             yield Draft("", Unusable("is not an annotation with a type and coordinates"), origin)
             continue
-        label = annotation.get("type")
+        label = next((annotation[key] for key in LABELS if annotation.get(key)), "")
         geometry = packed({"type": "Polygon", "coordinates": annotation.get("coordinates")})
         yield Draft(label.strip() if isinstance(label, str) else "", geometry, origin)

@@ -65,13 +65,14 @@ class Finding:
     """Something that a reader of the log should know about an outline.
 
     Attributes:
-        kind: repaired (it is drawn, but not as it is in the file), unusable (it is not drawn), or left out (outlines
-            of kinds that are not asked for, all of a file at once).
+        kind: repaired (it is drawn, but not as it is in the file), unusable (it is not drawn), lost (an annotated
+            region that is not drawn), left out (outlines of kinds that are not asked for, all of a file at once), or
+            noticed (of the file, whose outlines are drawn as they are).
         where: file and place in it.
         what: one sentence.
     """
 
-    kind: Literal["repaired", "unusable", "left out"]
+    kind: Literal["repaired", "unusable", "lost", "left out", "noticed"]
     where: str
     what: str
 

@@ -9,9 +9,9 @@ from tilewright.annotations.collect import collect
 from tilewright.annotations.geojson import holds_features, is_single, not_outlines, read_single, stream_features
 from tilewright.annotations.jsonl import LINES, group_lines, read_lines
 from tilewright.annotations.labels import LABEL_IMAGES, read_labels
-from tilewright.annotations.model import Draft, Outlines
+from tilewright.annotations.model import Draft, Finding, Outlines
 from tilewright.annotations.shared import Group, Grouped, open_shared
-from tilewright.annotations.tables import group_table, read_run_lengths
+from tilewright.annotations.tables import TABLE, group_table, read_run_lengths, refuse_rivals
 from tilewright.pixels.grid import Size
 from tilewright.project.config import DEFAULT_LIMITS, Annotations, Limits
 from tilewright.project.naming import Identity
@@ -75,7 +75,7 @@ def stream_outlines(
 
 def _drafts(
     path: Path, slide: Identity, size: Size, options: Annotations, limits: Limits, index: Path | None
-) -> Iterable[Draft]:
+) -> Iterable[Draft | Finding]:
     if not path.is_file():
         raise AnnotationError(no_such_file(path))
     group: Group
@@ -100,18 +100,26 @@ def _drafts(
 
 def _of_shared(
     path: Path, slide: Identity, size: Size, options: Annotations, limits: Limits, group: Group, index: Path | None
-) -> Iterable[Draft]:
+) -> Iterator[Draft | Finding]:
     """The drafts of one slide of a file that slides share."""
     shared = open_shared(path, limits, group, index)
     if shared.kind == SINGLE:
-        return read_single(shared.common)
+        yield from read_single(shared.common, path, slide)
+        return
     entries = shared.entries_of(slide)
+    if shared.kind == TABLE:
+        refuse_rivals(shared.common, slide, path, entries)
     if entries is None:
         list(read_lines(shared.common if shared.kind == LINES else (), path))  # a line that is broken is why
         raise shared.ids.missing(slide, path)
+    told = [shared.ids.moved(slide, path), *([shared.common["told"]] if shared.kind == TABLE else ())]
+    yield from (Finding("noticed", str(path), each) for each in told if each)
     if shared.kind == COCO:
-        return read_image(entries, shared.common, path, slide.slide, size)
-    return read_lines(entries, path) if shared.kind == LINES else read_run_lengths(entries, path, size, options)
+        yield from read_image(entries, shared.common, path, slide.slide, size)
+    elif shared.kind == LINES:
+        yield from read_lines(entries, path)
+    else:
+        yield from read_run_lengths(entries, path, size, options)
 
 
 def _group_json(path: Path, limits: Limits) -> Grouped:
@@ -123,7 +131,7 @@ def _group_json(path: Path, limits: Limits) -> Grouped:
             return group_lines(path, limits)
         raise
     if is_coco(document):
-        return group_images(document)
+        return group_images(document, path)
     if is_single(document):
         return Grouped(SINGLE, (), (), document)
     if isinstance(document, dict) and document.get("type") == "FeatureCollection":

@@ -21,7 +21,7 @@ from tilewright.runtime.errors import AnnotationError, DataError, Problem, no_su
 from tilewright.runtime.hashed import DIGITS, file_hash
 from tilewright.runtime.progress import note
 
-VERSION = 1
+VERSION = 2
 """Of what is kept: another number, where grouping changes, keeps what was left before from being read."""
 LEAST = 1 << 20
 """Bytes of a file from which on an index is left: smaller ones are read as fast."""

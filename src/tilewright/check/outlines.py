@@ -12,6 +12,7 @@ from tilewright.annotations.tally import Tally
 from tilewright.check.doubts import doubts
 from tilewright.check.findings import Findings
 from tilewright.check.placement import OutlinePlaces
+from tilewright.check.sharing import taken_twice
 from tilewright.masks.unclaimed import Unclaimed
 from tilewright.pixels.grid import Frame, Size
 from tilewright.project.config import Config
@@ -58,7 +59,7 @@ class OutlineCheck:
             return
         if key not in self._judged:
             self._judged.add(key)
-            self._judge(path, row, outlines)
+            self._judge(path, row, outlines, frame)
         if frame and outlines.annotations:
             if self._asked < ASKED:
                 found = list(doubts(row, self._namesakes, outlines, frame.image, self._config))
@@ -74,13 +75,16 @@ class OutlineCheck:
             self._findings.errors["outlines"] += error.problems
             return None
 
-    def _judge(self, path: Path, row: Row, outlines: Outlines) -> None:
+    def _judge(self, path: Path, row: Row, outlines: Outlines, frame: Frame | None) -> None:
         if self._known:
             options = self._config.annotations
             unclaimed = Unclaimed(self._config.labels, [*options.ignored, *options.region], options.discard)
             unclaimed.add(outlines.annotations)
             self._findings.errors["outlines"] += unclaimed.problems(lambda _: f"{path} (slide {row.slide})")
-        tally = Tally(row.slide)
+        self._findings.warnings["outlines"] += [
+            Problem(finding.where, finding.what) for finding in outlines.findings if finding.kind == "noticed"
+        ]
+        tally = Tally(row.slide, self._config.annotations, None if row.region else frame)
         tally.add(outlines)
         if problems := tally.problems(str(path)):
             self._findings.errors["outlines"] += problems
@@ -102,8 +106,9 @@ class OutlineCheck:
                 self._findings.warnings["outlines"].append(Problem(str(path), more))
 
     def check_all(self, sheet: Sheet) -> None:
-        """Warn of outlines that lie beside their slides, and of classes that no training slide shows."""
+        """Warn of outlines that lie beside their slides or are of several, and of classes that no slide shows."""
         self._places.judge()
+        self._findings.warnings["outlines"] += taken_twice(sheet, self._config.limits)
         found = ", ".join(f"{label} ({count})" for label, count in self._labels.most_common())
         for name, labels in self._config.labels.items() if self._known and self._labels else ():
             if not any(self._labels[label] for label in labels):

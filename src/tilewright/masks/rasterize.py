@@ -103,7 +103,8 @@ def _rasterize_slide(
     batches: Iterable[Outlines] = ()
     if row.annotations:
         batches = stream_outlines(row.annotations, row.identity, frame.image, options, limits, index)
-    table, tally = outlines_file(folder, row.slide), Tally(row.slide)
+    table = outlines_file(folder, row.slide)
+    tally = Tally(row.slide, options, None if row.region else frame)
     with outline_writer(table, frame, order.classes, options.ignored) as writer:
         summary = draw(
             _recorded(batches, writer, tally), frame, mask_file(folder, row.slide), classes=order.classes,

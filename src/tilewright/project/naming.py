@@ -33,6 +33,8 @@ MOST = 8
 class Namesake:
     """Another slide of the sheet, whose outlines lie in the same file, that the same id might mean.
 
+    Or one that stands for another folder of the sheet, which an id might name.
+
     Attributes:
         slide: its name.
         image: its image.
@@ -158,6 +160,8 @@ def namesakes(rows: Iterable[Row], column: str) -> Mapping[str, list[Namesake]]:
 def _alike(rows: Sequence[Row]) -> dict[str, list[Namesake]]:
     """The namesakes of the slides of one file, at most ``MOST`` of each: those with most folders in common come first.
 
+    Last come slides of other folders, one of each.
+
     More are never needed to know that an id is not certain, and as those of a thousand folders with an ``image.tif``
     each they would be a million.
     """
@@ -167,11 +171,16 @@ def _alike(rows: Sequence[Row]) -> dict[str, list[Namesake]]:
         for name in _names_of(row.image):
             if len(alike := by_name.setdefault(name, [])) <= MOST:
                 alike.append(row)
+    folders: dict[Path, Row] = {}
+    for row in rows:
+        folders.setdefault(row.image.parent, row)
+    apart = list(folders.values())[: MOST + 1]
     found = {}
     for row in rows:
         names = _names_of(row.image)
         near = [by_slide[name] for name in names if name in by_slide]
         near += [other for name in (*names, row.slide) for other in by_name.get(name, ())]
+        near += [other for other in apart if other.image.parent != row.image.parent]
         others = {other.slide: other for other in near if other.image != row.image}
         if others:
             found[row.slide] = [

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from pydantic import ValidationError
 
@@ -179,7 +180,24 @@ def _find(file: str, folders: Sequence[str]) -> tuple[str, str] | None:
             path = os.path.join(folder, name)  # noqa: PTH118
             if os.path.exists(path):  # noqa: PTH110
                 return folder, path
+        if not name.isascii():
+            for folder in folders:
+                if path := _composed_alike(folder, name):
+                    return folder, path
     return None
+
+
+def _composed_alike(folder: str, name: str) -> str:
+    """The path in a folder of which each part is that of a name as Unicode composes it; empty: there is none."""
+    place = Path(folder)
+    for part in Path(name).parts:
+        there = place / part
+        if not there.exists() and place.is_dir():
+            there = next(
+                (entry for entry in place.iterdir() if normalize("NFC", entry.name) == normalize("NFC", part)), there
+            )
+        place = there
+    return str(place) if place.exists() else ""
 
 
 def _placed(row: Row, absent: Mapping[str, Path], homes: Counter[tuple[str, str]], folders: Sequence[str]) -> Row:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.project.folders import Record, is_hidden, is_image, outlines_ending
+from tilewright.project.zipped import outlines_inside
 from tilewright.runtime.atomic import MARKS
 from tilewright.runtime.errors import listed
 
@@ -45,7 +46,7 @@ class Unused(NamedTuple):
         }
         left = [path for path in _files(folder) if os.path.realpath(path) not in named]
         return cls(
-            [_from(path, folder) for path in left if outlines_ending(path) or path.suffix.lower() in LINES],
+            [_from(path, folder) for path in left if _has_outlines(path)],
             [_from(path, folder) for path in left if is_image(path)],
             [_from(path, folder) for path in left if path.name.lower().endswith(FOREIGN)],
         )
@@ -58,6 +59,13 @@ class Unused(NamedTuple):
             yield f"images that are no slides of the sheet ({len(self.images)}): {listed(self.images)}"
         if self.foreign:
             yield f"images of kinds that are not read, to export as TIFF ({len(self.foreign)}): {listed(self.foreign)}"
+
+
+def _has_outlines(path: Path) -> bool:
+    """Whether a file is one of outlines, or a zip with several, of which a slide can have none."""
+    if outlines_ending(path) or path.suffix.lower() in LINES:
+        return True
+    return path.suffix.lower() == ".zip" and len(outlines_inside(path)) > 1
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -236,6 +237,80 @@ def test_values_that_are_no_whole_numbers_are_refused(tmp_path, value):
     labels = np.zeros((SIZE.height, SIZE.width), np.float32)
     labels[3, 3] = value
     assert "no whole numbers" in outline_refusal(save_labels(tmp_path / "s.tif", labels))
+
+
+def test_the_value_0_may_be_a_class_or_ignored(tmp_path):
+    labels = np.full((SIZE.height, SIZE.width), 2, np.uint8)
+    labels[0:4, 0:5], labels[10:12, 0:4] = 0, 1
+    assert classes_of(tmp_path, labels, {0: "Ignore*", 1: "a", 2: "a"})[:2] == [
+        ("Ignore*", 20, "value 0, part 1"), ("a", 8, "value 1, part 1"),
+    ]  # fmt: skip
+    assert {label for label, *_ in classes_of(tmp_path, labels, {1: "a", 2: "a"})} == {"a"}
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.uint16])
+def test_where_0_is_stored_as_white_values_are_those_that_viewers_show(tmp_path, kind):
+    labels = np.zeros((SIZE.height, SIZE.width), kind)
+    labels[0:4, 0:5] = 1
+    most = 1 if kind is bool else np.iinfo(kind).max
+    stored = ~labels if kind is bool else most - labels
+    tifffile.imwrite(tmp_path / "s.tif", stored, photometric="miniswhite")
+    outlines = read_outlines(tmp_path / "s.tif", unlabelled="a")
+    assert [one.geometry.bounds for one in outlines.annotations] == [(0, 0, 5, 4)]
+    (told,) = findings(outlines, "noticed")
+    assert "stores 0 as white" in told
+    assert [one.label for one in read_outlines(tmp_path / "s.tif", values={1: "b"}).annotations] == ["b"]
+
+
+# Label images of noise
+
+
+def discs(height=256, width=320, line=cv2.LINE_8, values=None):
+    drawn = np.zeros((height, width), np.uint16 if values else np.uint8)
+    random = np.random.default_rng(3)
+    for value in values or [255] * 6:
+        x, y, radius = (int(random.integers(*span)) for span in ((0, width), (0, height), (4, 20)))
+        cv2.circle(drawn, (x, y), radius, value, -1, line)
+    return drawn
+
+
+def as_jpeg(picture, quality):
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+
+
+NOISY = {
+    "JPEG 30": as_jpeg(discs(), 30),
+    "JPEG 60": as_jpeg(discs(), 60),
+    "JPEG 95": as_jpeg(discs(), 95),
+    "antialiased": discs(line=cv2.LINE_AA),
+    "smoothed": cv2.GaussianBlur(discs(), (5, 5), 0),
+    "scaled": cv2.resize(discs(512, 640), (320, 256), interpolation=cv2.INTER_AREA),
+}
+
+
+@pytest.mark.parametrize("name", NOISY)
+@pytest.mark.parametrize("values", [{}, {255: "a"}])
+def test_a_mask_with_noise_is_refused_with_the_advice_to_save_it_otherwise(tmp_path, name, values):
+    path = save_labels(tmp_path / "s.png", NOISY[name])
+    told = outline_refusal(path, size=Size(320, 256), values=values, unlabelled="a")
+    assert "lie scattered in specks" in told
+    assert "compressed as JPEG, scaled or smoothed" in told
+
+
+def test_the_image_itself_is_no_label_image(tmp_path):
+    image = np.random.default_rng(1).normal(150, 30, (256, 320)).clip(1, 255).astype(np.uint8)
+    told = outline_refusal(save_labels(tmp_path / "s.png", image), size=Size(320, 256), unlabelled="a")
+    assert "Is it the image itself" in told
+
+
+def test_hundreds_of_objects_are_no_noise(tmp_path):
+    labels = discs(values=list(range(1, 400)))
+    found = read_outlines(save_labels(tmp_path / "s.png", labels), size=Size(320, 256), unlabelled="a").annotations
+    assert len(found) == len(np.unique(labels)) - 1
+    dots = np.zeros((SIZE.height, SIZE.width), np.uint16)
+    dots[::4, ::4] = np.arange(1, 501).reshape(20, 25)
+    assert len(read_outlines(save_labels(tmp_path / "d.png", dots), unlabelled="a").annotations) == 500
 
 
 def test_a_label_image_of_several_pages_is_refused(tmp_path):

@@ -93,14 +93,12 @@ ACCENT, PARTS = (unicodedata.normalize(form, "é cran.tif") for form in ("NFC", 
         (["1.jpg", "1.PNG"], "x", "1.png", 1),
         (["B/1", "A/1"], "x", "data/A/1.png", 1),
         (["2.png", "1.png"], "2", "1.png", 1),
-        (["1", "2.png"], "1", "2.png", 1),
         (["1.jpg", "1.png"], "1", "1.png", 1),
         (["other", "1"], "x", "1.png", 1),
         (["other", "1.jpg"], "x", "1.png", 1),
         (["other", "1.PNG"], "x", "1.png", 1),
         (["other", "s"], "s", "1.png", 1),
         (["other", "images/s.png"], "s", None, 1),
-        (["a", "a.ome.tif"], "x", "a.ome.tif", 1),
         (["b", "a"], "x", "a.ome.TIFF", 1),
         (["b", "a.ome"], "x", "a.ome.tif", 1),
         (["b", "a.ome.tif"], "a", None, 1),
@@ -112,9 +110,13 @@ ACCENT, PARTS = (unicodedata.normalize(form, "é cran.tif") for form in ("NFC", 
         (["b", "Łódź 1"], "s", "Łódź 1.svs", 1),
         (["b", PARTS], "s", ACCENT, 1),
         (["b", ACCENT], "s", PARTS, 1),
-        ([PARTS, ACCENT], "s", ACCENT, 1),
         (["b", "A/1.png"], "A_1", "C/x.png", 1),
         (["b", " s "], "s", None, 1),
+        (["a.tif", "a.ome.tif"], "x", "a.ome.tif", 1),
+        (["b", "old/train/1.png"], "x", "data/val/1.png", 1),
+        (["/mnt/p/B/2.png", "/mnt/p/B/1.png"], "x", "/data/A/1.png", 1),
+        (["train/2.png", "val/1.png"], "x", "images/1.png", 1),
+        (["images/case 1/1.png", "b"], "x", "case 1/images/1.png", 0),
     ],
 )
 def test_an_id_means_a_slide_by_path_then_file_name_then_name(found, names, slide, image, place):
@@ -130,11 +132,34 @@ def test_an_id_means_a_slide_by_path_then_file_name_then_name(found, names, slid
         (["Z/1", "b"], "A_1", "A/1.png", [("B_1", "B/1.png")], ['"Z/1"', "slide A_1", "slide B_1"]),
         (["B/1.png", "b"], "A_1", "A/1.png", [("B_1", "B/1.png")], ["holds no outlines of slide A_1 (image A/1.png)"]),
         (["a.svs", "b"], "x", "a.tif", [("y", "a.svs")], ["holds no outlines of slide x"]),
+        (["1.png", "1"], "s", "1.png", [], ['"1.png" ', ' "1" ', "mean slide s (image 1.png) alike"]),
+        (["1", "2.png"], "1", "2.png", [], ['"1" ', '"2.png" ', "mean slide 1"]),
+        (["1.png", "s"], "s", "1.png", [], ['"1.png" ', '"s" ', "mean slide s"]),
+        (["A/1.png", "1.png"], "s", "data/A/1.png", [], ['"A/1.png"', '"1.png"', "mean slide s"]),
+        (["a", "a.ome.tif"], "x", "a.ome.tif", [], ['"a"', '"a.ome.tif"', "mean slide x"]),
+        ([PARTS, ACCENT], "s", ACCENT, [], [PARTS, ACCENT, "mean slide s"]),
+        (["1.tif", "1.jpg"], "s", "1.png", [], ['"1.tif"', '"1.jpg"', "mean slide s"]),
+        (
+            ["B/1.png", "A/2.png"],
+            "s",
+            "data/A/1.png",
+            [],
+            ['s (image data/A/1.png), but of "B/1.png"', "another folder"],
+        ),
+        (["c1/im/1.png", "c2/im/2.png"], "s", "c2/im/1.png", [], ['but of "c1/im/1.png"']),
+        (["B/1.png", "B/2.png"], "s", "A/1.png", [("t", "B/2.png")], ['s (image A/1.png), but of "B/1.png"']),
     ],
 )
 def test_what_is_not_certain_names_both_candidates(found, names, slide, image, others, told):
     said = found(names, slide, image, *others)
     assert [text for text in told if text not in said] == []
+
+
+def test_a_folder_that_is_called_otherwise_is_told(found, tmp_path):
+    assert found(["old/1.png", "old/2.png"], "s", "data/new/1.png") == 0
+    (path,) = tmp_path.iterdir()
+    (told,) = read_outlines(path, Identity("s", Path("data/new/1.png")), SIZE).findings
+    assert told.what == 'its ids name the folder "old" where images lie in "new", and are taken for these.'
 
 
 @pytest.mark.parametrize(("slide", "image", "place"), [("A_1", "A/1.png", 0), ("B_1", "B/1.png", 1)])
@@ -172,16 +197,13 @@ def test_the_name_of_a_file_wins_over_a_number(tmp_path):
     assert areas(path, "2", "2.png") == [square(0)]
 
 
-@pytest.mark.parametrize(
-    "image",
-    [{"id": 5}, {"id": 5, "file_name": None}, {"id": 5, "file_name": "scan.png"}, {"id": 5, "file_name": "005.png"}],
-)
-def test_a_number_counts_where_no_file_name_means_the_slide(tmp_path, image):
+@pytest.mark.parametrize("image", [{"id": 5}, {"id": 5, "file_name": None}, {"id": 5.0, "file_name": ""}])
+def test_a_number_counts_where_there_is_no_file_name(tmp_path, image):
     path = coco_of(tmp_path / "c.json", {"id": 4, "file_name": "x.png"}, image)
     assert areas(path, "5", "here.png") == [square(1)]
 
 
-@pytest.mark.parametrize("named", ["2.png", "s2.png", "0002.png"])
+@pytest.mark.parametrize("named", ["2.png", "s2.png", "0002.png", "scan.png", "001.png"])
 def test_a_number_does_not_count_beside_the_name_of_another_image(tmp_path, named):
     path = coco_of(tmp_path / "c.json", {"id": 1, "file_name": named})
     with pytest.raises(AnnotationError, match=r"holds no outlines of slide 1 \(image s1.png\)"):
@@ -219,6 +241,47 @@ def test_geojson_that_names_no_image_is_the_slide_s(tmp_path):
 def test_geojson_may_name_its_image_once(tmp_path):
     features(path := tmp_path / "f.geojson", [""])
     path.write_text(json.dumps({"imageName": "s.png", **json.loads(path.read_text())}))
+    assert len(read_outlines(path, "s", SIZE).annotations) == 1
+    with pytest.raises(AnnotationError, match="holds no outlines of slide t"):
+        read_outlines(path, "t", SIZE)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_image_that_a_file_names_counts_wherever_it_is_said(tmp_path, before):
+    features(path := tmp_path / "f.geojson", ["", ""])
+    document = json.loads(path.read_text())
+    named = {"image": "s.png"}
+    path.write_text(json.dumps({**named, **document} if before else {**document, **named}))
+    assert len(read_outlines(path, "s", SIZE).annotations) == 2
+    with pytest.raises(AnnotationError, match="holds no outlines of slide t"):
+        read_outlines(path, "t", SIZE)
+
+
+def test_a_name_behind_the_features_is_not_that_of_features_with_an_own_one(tmp_path):
+    features(path := tmp_path / "f.geojson", ["s.png", "s.png"])
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image": "z.png"}))
+    assert len(read_outlines(path, "s", SIZE).annotations) == 2
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"image": "s.png"},
+        {"properties": {"image": "s.png"}},
+        {"properties": {"metadata": {"image": "s.png"}}},
+        {"properties": {"metadata": '{"Image": "s.png"}'}},
+        {"metadata": {"file_name": "s.png"}},
+        {"image": {"name": "s.png"}},
+    ],
+)
+@pytest.mark.parametrize("form", ["collection", "list", "listed collection", "feature"])
+def test_a_feature_may_name_its_image_in_several_places(tmp_path, named, form):
+    features(path := tmp_path / "f.geojson", [""])
+    document = json.loads(path.read_text())
+    (feature,) = document["features"]
+    feature |= {**named, "properties": {"classification": "a", **named.get("properties", {})}}
+    forms = {"collection": document, "list": [feature], "listed collection": [document], "feature": feature}
+    path.write_text(json.dumps(forms[form]))
     assert len(read_outlines(path, "s", SIZE).annotations) == 1
     with pytest.raises(AnnotationError, match="holds no outlines of slide t"):
         read_outlines(path, "t", SIZE)

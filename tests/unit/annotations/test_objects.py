@@ -1,9 +1,12 @@
 """Which objects of QuPath's files are outlines, and what those without a class are."""
 
 import json
+import unicodedata
 
 import pytest
-from reading import findings, read_outlines
+from reading import findings, outline_refusal, read_outlines
+
+from tilewright.project.config import Annotations, PixelClass
 
 
 def square(x, y, size):
@@ -164,3 +167,41 @@ def test_many_outlines_without_a_class_stay_objects(tmp_path):
     outlines = read_outlines(written(tmp_path, *cells), unlabelled="a")
     assert len(outlines.annotations) == 400
     assert not outlines.findings
+
+
+@pytest.mark.parametrize("form", [lambda one: [one], lambda one: [one, one]])
+def test_collections_may_lie_in_a_list(tmp_path, form):
+    path = tmp_path / "s.geojson"
+    collection = {"type": "FeatureCollection", "features": [feature(square(0, 0, 2))]}
+    path.write_text(json.dumps([*form(collection), feature(square(9, 9, 3))]))
+    assert areas(path) == [4, 9]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["s.geojson", "s.json", "s.jsonl"])
+def test_json_may_be_in_utf_16(tmp_path, encoding, name):
+    documents = {
+        "s.geojson": {"type": "FeatureCollection", "features": [feature(square(0, 0, 2), "Drüse")]},
+        "s.json": feature(square(0, 0, 2), "Drüse"),
+        "s.jsonl": {"id": "s", "annotations": [{"type": "Drüse", "coordinates": [square(0, 0, 2)]}]},
+    }
+    (tmp_path / name).write_text(json.dumps(documents[name], ensure_ascii=False), encoding=encoding)
+    assert [one.label for one in read_outlines(tmp_path / name).annotations] == ["Drüse"]
+
+
+def test_json_in_windows_1252_is_called_so(tmp_path):
+    path = tmp_path / "s.geojson"
+    path.write_text(json.dumps([feature(square(0, 0, 2), "Drüse")], ensure_ascii=False), encoding="cp1252")
+    assert "perhaps in Windows-1252 or Latin-1.\n  Save or export the file again, as UTF-8." in outline_refusal(path)
+
+
+@pytest.mark.parametrize(("file", "config"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_letters_in_two_parts_are_the_same_letters(tmp_path, file, config):
+    there, here = (unicodedata.normalize(form, "Gefäß") for form in (file, config))
+    path = written(tmp_path, feature(square(0, 0, 2), there))
+    (one,) = read_outlines(path).annotations
+    assert one.label == PixelClass(labels=[here]).labels[0]
+    options = Annotations(region=[here], ignore=[here], discard=[here], unlabelled=here, values={1: here})
+    assert {*options.region, *options.ignore, *options.discard, options.unlabelled, *options.values.values()} == {
+        one.label
+    }

@@ -185,3 +185,40 @@ def test_run_lengths_in_the_other_order_are_noticed(project, capsys, order, enco
     text, _ = report(project, capsys, f"{{rle_order: {other}}}")
     assert f"x.csv (slide x): its run lengths hang together much better in the order {order}." in text
     assert f"Set annotations.rle_order: {order}" in text
+
+
+def test_a_file_that_names_no_image_and_is_that_of_two_is_told_with_both(project, capsys):
+    told = "does not say of which image it is, and all its outlines are drawn on slides x (image "
+    sheet(project, y="x.geojson")
+    text, _ = report(project, capsys)
+    assert f"x.geojson: {told}" in text
+    assert "x.png) and y (image " in text
+    (project / "y.png").unlink()
+    (project / "y.png").symlink_to(project / "x.png")
+    assert told not in report(project, capsys)[0]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_that_names_its_images_may_be_that_of_several(project, capsys, named):
+    path = project / "x.geojson"
+    drawn = [feature(box(5, 5, 15, 15)), feature(box(20, 20, 30, 30), "b")]
+    for one, name in zip(drawn, "xy", strict=True):
+        one |= {"image": f"{name}.png"} if named else {}
+    path.write_text(json.dumps(drawn))
+    sheet(project, y="x.geojson")
+    assert ("does not say of which image it is" in report(project, capsys)[0]) != named
+
+
+def test_a_label_image_of_two_images_is_told(project, capsys):
+    image(project / "y.png", np.full((3, 80, 100), 120, np.uint8))
+    labels(project / "l.png")
+    sheet(project, x="l.png", y="l.png")
+    assert "l.png: does not say of which image it is" in report(project, capsys, "{unlabelled: a}")[0]
+
+
+def test_what_is_noticed_of_a_file_is_told_beside_its_errors(project, capsys):
+    (project / "x.csv").write_text("id,Klasse,rle\nx,a,1 5\nx,b,900 5\n")
+    sheet(project, x="x.csv")
+    text, fit = report(project, capsys)
+    assert not fit
+    assert 'x.csv: the class of its outlines is not told: "Klasse" may be it, and is not read.' in text

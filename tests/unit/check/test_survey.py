@@ -83,6 +83,19 @@ def test_a_class_with_a_star_is_no_object_as_in_qupath(project):
         outlined(project, ("Ignore*", whole), ("Region*", whole))
 
 
+def test_regions_and_ignored_areas_around_cells_are_seen(project):
+    """A region drawn by hand, cells found inside of it."""
+    kinds = (("Region*", "annotation", 90), ("Ignore*", "annotation", 30), ("gland", "cell", 10))
+    drawn = [
+        {"type": "Feature", "geometry": mapping(box(0, 0, edge, edge)),
+         "properties": {"classification": {"name": label}, "objectType": kind}} for label, kind, edge in kinds
+    ]  # fmt: skip
+    for path in project.sheet.parent.glob("*.geojson"):
+        path.write_text(json.dumps(drawn))
+    found = surveyed(project)
+    assert (list(found.objects), list(found.labels), found.marked) == (["cell"], ["gland"], ["Ignore*", "Region*"])
+
+
 def test_objects_of_two_classes_that_touch_are_no_reason_to_cut(project):
     pairs = [(box(20, 20, 40, 40), box(40, 20, 60, 40)), (box(20, 60, 40, 80), box(40, 60, 60, 80))]
     two = outlined(project, *(("gland", one) for one, _ in pairs), *(("vessel", other) for _, other in pairs))

@@ -371,3 +371,11 @@ def test_a_region_may_be_known_by_its_name(tmp_path):
     project(tmp_path, [named, feature(box(20, 20, 30, 30), "a")])
     with open_raster(run(tmp_path) / "s1.tif") as raster:
         assert (raster.read()[0] == 4).sum() == 4000
+
+
+def test_a_region_that_is_lost_is_refused_as_other_pixels_would_count(tmp_path):
+    project(tmp_path, [feature(box(200, 0, 250, 80), "Region*"), feature(box(20, 20, 30, 30), "a")])
+    with pytest.raises(AnnotationError, match=r"its annotated region, feature 1, lies outside of the image"):
+        run(tmp_path)
+    project(tmp_path, [feature(box(200, 0, 250, 80), "Region*")], ['s1,s1.tif,s1.geojson,train,"50,40,30,30"'])
+    run(tmp_path)

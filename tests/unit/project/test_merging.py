@@ -120,6 +120,14 @@ def test_what_is_not_used_is_told_and_hidden_files_are_passed_over(tmp_path, cap
     assert [row["slide"] for row in read(tmp_path / "slides.csv")] == ["a", "b"]
 
 
+def test_a_zip_of_several_files_of_outlines_is_told(tmp_path, capsys):
+    folder_of(tmp_path, "a.tif")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.geojson", "{}")
+        archive.writestr("b.geojson", "{}")
+    assert "DATA: files of outlines without a slide (1): a.zip" in write(tmp_path, capsys)
+
+
 def test_a_zip_of_other_things_is_no_file_of_outlines(tmp_path, capsys):
     folder_of(tmp_path, "a.tif")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -1,3 +1,5 @@
+from unicodedata import normalize
+
 import pytest
 
 from tilewright.project.rows import COLUMNS, Region
@@ -33,6 +35,18 @@ def test_only_slide_and_image_are_needed_and_the_rest_has_defaults(folder):
     assert list(row.labelled) == CLASSES
     assert row.image == folder / "a.png"
     assert row.annotations is None
+
+
+@pytest.mark.parametrize(("stored", "written"), [("NFD", "NFC"), ("NFC", "NFD"), ("NFD", "NFD")])
+def test_letters_in_two_parts_on_disk_are_the_same_letters(folder, stored, written):
+    there, here = (normalize(form, "Gefäß/é 1.png") for form in (stored, written))
+    (folder / there).parent.mkdir()
+    (folder / there).touch()
+    (row,) = read(folder, f"a,{here},test", header="slide,image,role")
+    assert row.image == folder / there
+    assert row.image.is_file()
+    (told,) = problems(folder, f"a,{here.replace('1', '2')},test", header="slide,image,role")
+    assert "not found" in told
 
 
 def test_a_row_is_read_as_it_stands(folder):

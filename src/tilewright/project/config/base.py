@@ -1,6 +1,8 @@
 """What all sections of the config share."""
 
+from functools import partial
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -19,6 +21,8 @@ def _not_reserved(name: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Label = Annotated[str, AfterValidator(partial(normalize, "NFC"))]
+"""A label of outlines, as Unicode composes it: some systems store letters with accents in two parts."""
 ClassName = Annotated[Name, AfterValidator(_not_reserved)]
 Share = Annotated[float, Field(ge=0, le=1)]
 UserPath = Annotated[str, AfterValidator(expanded)]

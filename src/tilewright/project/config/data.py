@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tilewright.project.config.base import IGNORE, Edge, Name, Section, Share, UserPath
+from tilewright.project.config.base import IGNORE, Edge, Label, Name, Section, Share, UserPath
 from tilewright.project.folders import Layout
 
 TilesAt = Literal["grid", "random"]
@@ -41,7 +41,7 @@ LayoutByName = Annotated[LayoutUse | None, BeforeValidator(_by_name, json_schema
 class PixelClass(Section):
     """A class of pixels. Classes may overlap."""
 
-    labels: list[str] = Field([], description="Annotation labels that it takes; none: the label of its own name.")
+    labels: list[Label] = Field([], description="Annotation labels that it takes; none: the label of its own name.")
     color: str | None = Field(
         None, pattern=r"^#[0-9a-fA-F]{6}$", description="Colour in overlays and in QuPath; none: one from the palette."
     )
@@ -57,26 +57,27 @@ class Annotations(Section):
         ["annotation"],
         min_length=1,
         description="Objects of QuPath that are outlines: annotations, detections, cells, the nuclei of cells. What "
-        "says nothing of its kind is an annotation; tiles and cores of arrays never are outlines.",
+        "says nothing of its kind is an annotation; tiles and cores of arrays never are outlines. What is labelled as "
+        "region or ignore counts whatever it is.",
     )
-    unlabelled: str | None = Field(
+    unlabelled: Label | None = Field(
         None,
         description="Label given to outlines without one; none: they are reported. One that holds other outlines is a "
         "frame and gets none.",
     )
-    values: dict[int, str] = Field(
+    values: dict[int, Label] = Field(
         {},
         description="Labels of the values of label images whose values are classes, such as {1: tumor, 255: ignore}; "
-        "ignore: pixels that do not count. none: each value is an object.",
+        "ignore: pixels that do not count; 0 is background unless it is named. none: each value is an object.",
     )
-    region: list[str] = Field(
+    region: list[Label] = Field(
         ["Region*"],
         description="Labels of the regions that are annotated: where a slide has any, nothing outside of them counts.",
     )
-    ignore: list[str] = Field(
+    ignore: list[Label] = Field(
         ["Ignore*"], description="Labels whose pixels count neither in the loss nor in the metrics."
     )
-    discard: list[str] = Field([], description="Labels that are left out on purpose.")
+    discard: list[Label] = Field([], description="Labels that are left out on purpose.")
     rle_order: Literal["column_major", "row_major"] = Field(
         "column_major", description="Pixel order of run-length-encoded outlines (csv)."
     )
@@ -174,7 +175,7 @@ class TileSet(Section):
     )
     objects: bool = Field(False, description="Also cut a tile centred on every outline.")
     background: Share = Field(1.0, description="Share of the grid tiles without any class that are kept.")
-    background_inside: list[str] = Field(
+    background_inside: list[Label] = Field(
         [],
         description="Labels of the sheet's column anatomy; grid tiles without any class whose centre lies in none of "
         "these outlines are left out, on slides with such a file.",

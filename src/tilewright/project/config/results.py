@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from tilewright.project.config.base import ClassName, Edge, Name, Section, Share, UserPath
+from tilewright.project.config.base import ClassName, Edge, Label, Name, Section, Share, UserPath
 
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
@@ -162,7 +162,7 @@ class Segmentation(Section):
     split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
     min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
-    inside: list[str] = Field(
+    inside: list[Label] = Field(
         [],
         description="Labels of the sheet's column anatomy; objects whose centre lies in none of these outlines are "
         "left out, on slides with such a file.",
