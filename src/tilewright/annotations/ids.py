@@ -185,7 +185,7 @@ def _stems_of(image: Path | None) -> list[str]:
 
 def _two_ids(who: Identity, ids: Sequence[Id], path: Path) -> AnnotationError:
     what = f"{' and '.join(map(str, ids[:5]))} mean slide {who.slide}{_image_of(who)} alike."
-    remedy = "Give them ids that tell folders apart as the paths of images do, or leave one in the file."
+    remedy = "Give what is of one image one id alone, and images of one name their folders before it."
     return AnnotationError(Problem(str(path), what, remedy))
 
 
