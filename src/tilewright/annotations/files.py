@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 from tilewright.project.config import Limits
 from tilewright.project.zipped import only_inside, outlines_inside
 from tilewright.runtime.errors import AnnotationError, Problem, UserError
+from tilewright.runtime.failures import remedy_for
 from tilewright.runtime.tables import Table, encoding_of, table_of
 
 BYTES_PER_VERTEX = 64
@@ -96,7 +97,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", "Copy the file again.")) from error
+        remedy = remedy_for(error, "Copy the file again.")
+        raise AnnotationError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
     except UnicodeDecodeError as error:
         what = f"is not text in UTF-8 (byte {error.start}), but perhaps in Windows-1252 or Latin-1."
         raise AnnotationError(Problem(str(path), what, "Save or export the file again, as UTF-8.")) from error

@@ -85,7 +85,7 @@ def why(targets: list[str] | None = None, /, *, config: Path = Path("config/conf
     for name in wanted:
         if not Path(name).exists():
             jobs.setdefault(f"{name} is gone", {})[made[name].name] = None
-    lines = [f"{reason} ({listed(list(names), MOST)})" for reason, names in jobs.items()]
+    lines = [f"{reason} ({listed(sorted(names), MOST)})" for reason, names in jobs.items()]
     print("\n".join(lines) or "Nothing has changed of what results were made of.")  # noqa: T201
 
 

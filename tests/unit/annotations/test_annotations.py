@@ -1,6 +1,8 @@
+import errno
 import gzip
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,20 @@ def test_a_zip_that_is_damaged_or_unpacks_without_end_is_refused(tmp_path):
     path = zipped(tmp_path / "u.zip", a__geojson=json.dumps([feature([SQUARE])]))
     path.write_bytes(path.read_bytes().replace(b'"Polygon"', b'"Polygno"'))
     assert "cannot be read (Bad CRC-32" in outline_refusal(path)
+    assert "Copy the file again." in outline_refusal(path)
+
+
+def test_a_drive_that_fails_is_no_damage_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "s.geojson"
+    path.write_text("[]")
+
+    def fails(*_arguments, **_options):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "open", fails)
+    told = outline_refusal(path)
+    assert "cannot be read ([Errno 116] Stale file handle)" in told
+    assert "have the drive mounted anew" in told
 
 
 def test_a_hole_is_no_part_of_the_area(tmp_path):

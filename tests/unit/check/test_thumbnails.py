@@ -51,7 +51,7 @@ def is_like(pixel, color):
 
 
 def test_slides_are_shown_with_their_outlines_on_one_sheet(project):
-    with pytest.raises(UserError, match="1 error, 1 warning; 5 slides readable"):
+    with pytest.raises(UserError, match="1 error, 2 warnings; 5 slides readable"):
         check(config=project / "config.yaml", thumbnails=project / "look")
     found = sorted(path.name for path in (project / "look").iterdir() if not path.name.startswith("."))
     assert found == ["a.jpg", "b.jpg", "c.jpg", "contact_sheet.png", "d.jpg", "index.html"]
