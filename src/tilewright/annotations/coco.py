@@ -37,7 +37,7 @@ def group_images(document: Any, path: Path) -> Grouped:
         if isinstance(image, dict):
             name, number = _text(image.get("file_name")), _text(image.get("id"))
             one = Id(name, number) if name else Id(number)
-            sizes.setdefault(one, []).append((image.get("width"), image.get("height")))
+            sizes.setdefault(one, []).append((_length(image.get("width")), _length(image.get("height"))))
             owner[one] = number
     alike: dict[str, list[str]] = {}
     for one, number in owner.items():
@@ -51,6 +51,14 @@ def group_images(document: Any, path: Path) -> Grouped:
     orphans = [(each[0], number) for number in outlined if number not in alike for each in outlined[number]]
     common = {"strays": strays, "orphans": orphans, "none": not outlined.keys() & alike.keys()}
     return Grouped(COCO, list(owner), entries, common)
+
+
+def _length(value: Any) -> Any:
+    """A width or height as a number, also where a program wrote it as text or with a point."""
+    try:
+        return int(float(value))
+    except (TypeError, ValueError):
+        return value
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tilewright.project.folders import Record, is_hidden, is_image, outlines_ending
+from tilewright.project.storage import expanded
 from tilewright.project.zipped import outlines_inside
 from tilewright.runtime.atomic import MARKS
 from tilewright.runtime.errors import listed
@@ -38,7 +39,7 @@ class Unused(NamedTuple):
             roots: folders from which rows name their files.
         """
         named = {
-            os.path.realpath(root / record[column])
+            os.path.realpath(root / expanded(record[column]))
             for record in records
             for column in ("image", "annotations", "anatomy")
             if record.get(column)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from reading import findings, outline_refusal, read_outlines
+from reading import SIZE, findings, outline_refusal, read_outlines
 
 SQUARE = [[2, 2, 6, 2, 6, 6, 2, 6]]
 IMAGES = [{"id": 1, "file_name": "s.png"}, {"id": 2, "file_name": "t.png"}]
@@ -54,3 +54,13 @@ def test_a_category_that_is_not_there_is_no_reason_to_take_the_default_label(tmp
     outlines = read_outlines(coco(tmp_path, 1, category=7), unlabelled="a")
     assert findings(outlines, "unusable") == ["has a category that the file does not name."]
     assert len(read_outlines(coco(tmp_path, 1, categories=[]), unlabelled="a").annotations) == 1
+
+
+@pytest.mark.parametrize("write", [int, float, str])
+def test_sizes_may_be_numbers_or_text(tmp_path, write):
+    images = [{"id": 1, "file_name": "s.png", "width": write(SIZE[0]), "height": write(SIZE[1])}]
+    assert len(read_outlines(coco(tmp_path, 1, images=images)).annotations) == 1
+    images[0]["width"] = write(SIZE[0] + 1)
+    assert f"is {SIZE[0] + 1} x {SIZE[1]} here, but {SIZE[0]} x {SIZE[1]} pixels" in outline_refusal(
+        coco(tmp_path, 1, images=images)
+    )

@@ -197,7 +197,9 @@ def test_an_update_knows_images_by_any_path_that_the_sheet_may_use(tmp_path, cap
     before = Path("slides.csv").read_text()
     sheet("qupath", Path("data"), out=Path("slides.csv"), update=True)
     assert Path("slides.csv").read_text() == before
-    assert "gone" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "gone" not in told
+    assert "no slides of the sheet" not in told
 
 
 def test_an_update_of_a_sheet_with_tabs_keeps_them(tmp_path, capsys):
