@@ -61,7 +61,10 @@ class Graph:
         ]
         return subprocess.Popen(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(self.folder / "code"), "PATH": path, **environment},
+            env={
+                **os.environ, "PYTHONPATH": str(self.folder / "code"), "PATH": path,
+                "PWD": str(self.project.folder), **environment,
+            },
             cwd=self.project.folder,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Why the next run would make results again, on the real graph."""
 
+import shutil
 import subprocess
 
 import pytest
@@ -44,3 +45,10 @@ def test_results_that_are_gone_or_were_never_made_are_said_where_they_are_asked_
     assert why(graph, "results/none")[0].startswith("results/none: no run in this folder has made it.")
     graph.run()
     assert why(graph, "results/submission/both.csv") == ["Nothing has changed of what results were made of."]
+
+
+def test_values_of_the_command_line_count_and_a_folder_without_results_is_told(graph):
+    (line,) = why(graph, "submission={dialect: row_major}")
+    assert line == 'submission.dialect: "column_major" -> "row_major" (encode)'
+    shutil.rmtree(graph.project.folder / ".snakemake" / "metadata")
+    assert "no run in this folder has made results." in why(graph)[0]

@@ -39,6 +39,7 @@ def apply(
     submission: Dialect | None = None,
     classes: list[str] | None = None,
     sample: Path | None = None,
+    skip_unreadable: bool = False,
     profile: str | None = None,
     cores: str = "all",
 ) -> None:
@@ -47,13 +48,14 @@ def apply(
     Args:
         bundle: its folder or zip.
         images: the slides: files, folders, patterns in quotes; or one sheet (csv or tsv: slide, image, region, mpp,
-            shard).
+            shard, role).
         out: the folder for everything; results lie in its folder ``results``.
         mpp: micrometres in a pixel, where a slide does not say.
         threshold: probability from which on a pixel is of a class, in place of the bundle's own.
         submission: dialect of the submission; column_major unless given.
         classes: the classes of the submission; all unless given.
         sample: a sample submission, whose rows and order are taken.
+        skip_unreadable: whether images that cannot be read are left out, and told, instead of stopping everything.
         profile: how jobs are run: a profile of tilewright (slurm), or the folder of one.
         cores: processor cores, or all; on a cluster, jobs are limited by the profile.
 
@@ -66,13 +68,19 @@ def apply(
     found = read_bundle(bundle)
     raise_all(UserError, list(_wrong_options(found, mpp, threshold, classes or ())))
     members = [BundledMember(found.name, spec) for spec in found.members]
-    rows = [_with_mpp(row, mpp, found) for row in named_slides(images)]
+    rows, skipped = named_slides(images)
+    if skip_unreadable:
+        rows, unreadable = _readable(rows, found)
+        skipped += unreadable
+    if any(row.image.parent == out.absolute() for row in rows):
+        raise UserError(Problem("--out", f"{out} is the folder of the images.", "Name another folder for the results."))
+    rows = [_with_mpp(row, mpp, found) for row in rows]
     raise_all(UserError, [problem for row in rows for problem in _misfits(row, found, members)])
     for member in members:
         if not member.mpp:
             note(f"{member.spec.name} works by factor ({member.scale.factor:g}), whatever the pixel size of a slide")
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / SHEET, sheet_of(rows))
+    _write(out / SHEET, sheet_of(rows, skipped))
     wanted = {"dialect": submission, "classes": classes, "sample": sample and str(sample.absolute())}
     given = {name: value for name, value in wanted.items() if value}
     _write(out / CONFIG, _config(bundle, found.name, threshold, given))
@@ -91,6 +99,26 @@ def _wrong_options(
     for name in classes:
         if name not in known:
             yield Problem("--classes", f'the bundle finds no class "{name}".', did_you_mean(name, known))
+
+
+def _readable(rows: Sequence[Row], bundle: Bundle) -> tuple[list[Row], list[str]]:
+    """The slides whose images can be opened, and the names of the others, each told with its reason.
+
+    Raises:
+        UserError: none can.
+    """
+    kept, problems = [], dict[str, Sequence[Problem]]()
+    for row in rows:
+        try:
+            with open_slide(row.image, region=row.region, mpp=row.mpp, crop_to_bounds=bundle.slides.crop_to_bounds):
+                kept.append(row)
+        except TilewrightError as error:
+            problems[row.slide] = error.problems
+    if not kept:
+        raise UserError([each for found in problems.values() for each in found])
+    for found in problems.values():
+        note("\n".join(f"left out: {each}" for each in found))
+    return kept, list(problems)
 
 
 def _with_mpp(row: Row, mpp: float | None, bundle: Bundle) -> Row:

@@ -32,10 +32,13 @@ from tilewright.project.sheet import ensure_sheet
 from tilewright.project.sheetfile import examine_sheet, missing_files
 from tilewright.runtime.errors import Problem, TilewrightError, UserError
 from tilewright.runtime.progress import note, track
-from tilewright.segments.sample import sample_of
+from tilewright.segments.sample import differences, sample_of
 from tilewright.tiles.split import assign_folds
 
 ROUNDS = 20
+AS_SAMPLE = (
+    "A competition takes a file like its sample: see submission.dialect, .classes and .rows, and the roles of slides."
+)
 # Stand-ins for sections that are missing or wrong as a whole, so that the rest can be checked.
 STAND_INS: dict[str, dict[str, Any]] = {
     "classes": {"unnamed": {}},
@@ -191,7 +194,7 @@ def _check_sheet(config: Config, trusted: frozenset[str], findings: Findings) ->
     if "models" in trusted:
         errors += sheet_problems(config, sheet)
     unread = {problem.where for problem in problems} - {sheet.where(row) for row in sheet}
-    errors += () if unread else _sample_problems(config, sheet)
+    errors += () if unread else _sample_problems(config, sheet, findings)
     folds: list[Assignment] | None = []
     if "folds" in trusted and config.is_cross_validated:
         folds = _check_folds(config, sheet, len(unread), findings)
@@ -215,11 +218,13 @@ def _data_problems(config: Config) -> Iterator[Problem]:
         yield Problem("data", f"the folder {Path(config.data).absolute()} {kind}.", remedy)
 
 
-def _sample_problems(config: Config, sheet: Sheet) -> Sequence[Problem]:
+def _sample_problems(config: Config, sheet: Sheet, findings: Findings) -> Sequence[Problem]:
     order = EncodeOrder.of(Project(config, sheet, {}, _read_bundles(config)))
     try:
         if sample := sample_of(order):
             sample.rows(order.rows, order.skipped)
+            told = differences(sample, order)
+            findings.warnings["sheet"] += [Problem(str(sample.path), f"{each}.", AS_SAMPLE) for each in told]
     except UserError as error:
         return error.problems
     return ()

@@ -34,9 +34,9 @@ def _unused_columns(sheet: Sheet) -> Iterator[Problem]:
 
 
 def _divided_groups(sheet: Sheet) -> Iterator[Problem]:
-    """Groups on both sides of a comparison."""
+    """Groups on both sides of a comparison; a slide without outlines is compared with nothing."""
     roles: dict[str, dict[str, Row]] = {}
-    for row in sheet:
+    for row in (row for row in sheet if row.annotations):
         roles.setdefault(row.group, {}).setdefault(row.role, row)
     for group, first in roles.items():
         for other in ("test", "external"):

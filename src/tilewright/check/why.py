@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tilewright.project.configfile import load_values, merged, overriding, parse_config
 from tilewright.project.orders import make_order, wildcards_of
 from tilewright.project.project import Project
 from tilewright.runtime.codeversion import PACKAGE, code_version, reached_modules
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, listed
-from tilewright.tiles.folding import read_project
+from tilewright.tiles.folding import project_of
 
 METADATA = Path(".snakemake/metadata")
 MOST = 3
@@ -61,23 +62,29 @@ class Made:
         return sorted(self.wildcards.items(), key=lambda item: item[0] == "shard")
 
 
-def why(targets: list[str] | None = None, /, *, config: Path = Path("config/config.yaml")) -> None:
+def why(*arguments: str, config: Path = Path("config/config.yaml")) -> None:
     """Print why results would be made again, a line for each reason with the jobs that it concerns.
 
     Args:
-        targets: files or folders of results, as Snakemake names them; none: all that were made.
+        arguments: files or folders of results, as Snakemake names them, none: all that were made; and KEY=VALUE, as
+            behind Snakemake's --config, which count in place of the file's values.
         config: the config file of the next run.
 
     Raises:
         UserError: everything that is wrong with the config, or with the sheet.
-        DataError: no run has made a target.
+        DataError: no run has made a target, or none has made anything.
     """
     made = _all_made()
+    targets = [name for name in arguments if "=" not in name or name.rstrip("/") in made]
+    given = overriding([name for name in arguments if name not in targets])
     wanted = [target.rstrip("/") for target in targets or (name for name in made if Path(name).exists())]
+    if not made:
+        what, remedy = "no run in this folder has made results.", "Run it where snakemake runs; -n says what would run."
+        raise DataError(Problem(str(Path.cwd()), what, remedy))
     if unknown := [target for target in wanted if target not in made]:
         what, remedy = "no run in this folder has made it.", "Name a result as snakemake -n does, where snakemake runs."
         raise DataError([Problem(target, what, remedy) for target in unknown])
-    project = read_project(config)
+    project = project_of(parse_config(merged(load_values(config), given), [config]))
     jobs: dict[str, dict[str, None]] = {}
     for name in _on_the_way(wanted, made):
         for reason in _reasons(made[name], project):

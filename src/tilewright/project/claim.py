@@ -1,6 +1,7 @@
 """Whose results a folder holds and whether they are whole, so that a run does not build on what is not its own."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,15 @@ def _products(places: Places, ensembles: Iterable[str]) -> Iterator[_Product]:
 
 
 def _listed(title: str, products: Sequence[_Product]) -> str:
-    return "\n".join([title, *(f"  {each.what:<10}  {each.path}" for each in products)]) if products else ""
+    return "\n".join([title, *(f"  {each.what:<10}  {_seen(each.path)}" for each in products)]) if products else ""
+
+
+def _seen(path: Path) -> Path:
+    """A path as whoever started the run can open it: whole, where that was in another folder."""
+    started = Path(os.environ.get("PWD", ""))
+    return (
+        path if not started.is_absolute() or os.path.realpath(started) == os.path.realpath(Path()) else path.absolute()
+    )
 
 
 def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None:

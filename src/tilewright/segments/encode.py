@@ -4,7 +4,7 @@ In: ``{slide}.mask.tif`` and ``{slide}.objects.parquet`` of ``segment``. Out: a 
 whole image, wherever the used part of the slide lies in it. Texts are written as they come, strip by strip.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -18,12 +18,12 @@ from tilewright.pixels.strips import Strip
 from tilewright.project.config import Submission
 from tilewright.project.orders import EncodeOrder, EncodeRow
 from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.errors import Problem, UserError, listed
+from tilewright.runtime.errors import listed
 from tilewright.runtime.progress import note, track
 from tilewright.segments.overlaps import without_overlaps
 from tilewright.segments.predictions import Prediction, open_prediction
 from tilewright.segments.rlestream import stream_column_major, stream_row_major
-from tilewright.segments.sample import sample_of
+from tilewright.segments.sample import Sample, differences, header_of, sample_of
 
 
 def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
@@ -40,29 +40,27 @@ def encode(order: EncodeOrder, *, segments: Path, out: Path) -> None:
         UserError: a class that the masks do not hold; a sample that cannot be read or does not fit the slides.
         DataError: a mask is missing or does not belong to its objects.
     """
-    rows, write = _rows(order), _writer(order.submission)
+    sample = sample_of(order)
+    rows, write = _rows(order, sample), _writer(order.submission)
     with atomic_path(out) as private, private.open("w", newline="", encoding="utf-8") as stream:
-        stream.write(",".join(_header(order)) + "\n")
+        stream.write(",".join(header_of(order)) + "\n")
         for row in track(rows, "encode"):
             if not row.shard:
-                stream.write(_empty(row.slide, order))
+                stream.write(_empty(row.slide, order, sample.sizes if sample else {}))
                 continue
             prediction = open_prediction(segments / row.shard, row.slide, order.classes)
             write(stream, prediction, order, out.parent)
 
 
-def _rows(order: EncodeOrder) -> list[EncodeRow]:
-    """The slides to write, in their order; what a sample leaves out and where it has other columns is said."""
-    sample = sample_of(order)
+def _rows(order: EncodeOrder, sample: Sample | None) -> list[EncodeRow]:
+    """The slides to write, in their order; what differs from the sample is said."""
     if order.skipped:
         note(f"left out, as they have the role skip: {listed(order.skipped)}")
     if sample is None:
         return order.rows
-    rows, named = sample.rows(order.rows, order.skipped), set(sample.ids)
-    if left := [row.slide for row in order.rows if row.slide not in named]:
-        note(f"{sample.path} does not name {len(left)} test slide(s), which are left out: {listed(left)}")
-    if (header := _header(order)) != list(sample.columns):
-        note(f"{sample.path} has the columns {', '.join(sample.columns)}; written are {', '.join(header)}")
+    rows = sample.rows(order.rows, order.skipped)
+    for each in differences(sample, order):
+        note(f"{sample.path} {each}")
     return rows
 
 
@@ -70,12 +68,6 @@ def _writer(submission: Submission) -> Callable[[TextIO, Prediction, EncodeOrder
     if submission.dialect == "coco":
         return _write_coco
     return _write_objects if submission.rows == "object" else _write_masks
-
-
-def _header(order: EncodeOrder) -> list[str]:
-    if order.submission.dialect == "coco":
-        return ["id", "height", "width", "prediction_string"]
-    return ["id", "class", "predicted"] if len(order.classes) > 1 else ["id", "predicted"]
 
 
 def _write_masks(stream: TextIO, prediction: Prediction, order: EncodeOrder, folder: Path) -> None:
@@ -116,17 +108,10 @@ def _write_coco(stream: TextIO, prediction: Prediction, _order: EncodeOrder, _fo
     stream.write("\n")
 
 
-def _empty(slide: str, order: EncodeOrder) -> str:
-    """The rows of a slide that was skipped, in which nothing is found.
-
-    Raises:
-        UserError: the dialect asks for the size of the image.
-    """
+def _empty(slide: str, order: EncodeOrder, sizes: Mapping[str, tuple[str, str]]) -> str:
+    """The rows of a slide that was skipped, in which nothing is found; a size is that of the sample."""
     if order.submission.dialect == "coco":
-        what = f'the sample names the slide "{slide}", which has the role skip, and a row needs the size of its image.'
-        raise UserError(
-            Problem("submission.sample", what, "Take the slide out of the sample, or give it another role.")
-        )
+        return f"{slide},{','.join(sizes[slide])},\n"
     names = [""] if order.submission.rows == "object" else order.classes
     return "".join(f"{_start(slide, name, order)}\n" for name in names)
 

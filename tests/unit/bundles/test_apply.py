@@ -99,6 +99,38 @@ def test_everything_that_is_not_there_is_named_at_once(applied, images, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_images_that_cannot_be_read_are_left_out_where_that_is_asked_for(applied, images, capsys):
+    for name in ("cut.png", "text.tif"):
+        (images / name).write_text("this is no picture")
+    rows, *_ = applied(images, skip_unreadable=True)
+    roles = {row["slide"]: row["role"] for row in rows}
+    assert roles == {"one": "test", "two_words": "test", "cut": "skip", "text": "skip"}
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "cut.png" in told
+    assert "text.tif" in told
+
+
+def test_where_no_image_can_be_read_that_is_an_error(applied, images, tmp_path):
+    (tmp_path / "text.tif").write_text("this is no picture")
+    with pytest.raises(UserError, match=r"text\.tif"):
+        applied(tmp_path / "text.tif", skip_unreadable=True)
+
+
+def test_what_a_sheet_skips_stays_skipped(applied, images, tmp_path):
+    sheet = tmp_path / "mine.csv"
+    sheet.write_text(f"slide,image,role\none,{images}/one.png,\ntwo,{images}/none.png,skip\n")
+    rows, *_ = applied(sheet)
+    assert {row["slide"]: row["role"] for row in rows} == {"one": "test", "two": "skip"}
+
+
+def test_results_among_the_images_are_refused(applied, images, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes((images / "one.png").read_bytes())
+    with pytest.raises(UserError, match="is the folder of the images"):
+        applied(tmp_path / "out")
+
+
 def test_every_image_that_cannot_be_read_is_named_before_anything_runs(applied, images, tmp_path):
     for name in ("cut.png", "text.tif"):
         (images / name).write_text("this is no picture")

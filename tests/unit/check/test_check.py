@@ -188,7 +188,7 @@ def test_warnings_alone_pass(project, capsys):
     drawn = [{"type": "Feature", "geometry": shape, "properties": named} for shape in (bow, line)]
     outlines(project / "a.geojson", *drawn)
     outlines(project / "b.geojson", feature("tumor", 5), feature("tumor", 60))
-    write_sheet(project, "a,a.tif,a.geojson,train,p1,,", "b,b.tif,b.geojson,train,p2,,", "c,c.tif,,test,p1,,")
+    write_sheet(project, "a,a.tif,a.geojson,train,p1,,", "b,b.tif,b.geojson,train,p2,,", "c,c.tif,b.geojson,test,p1,,")
     check(config=project / "config.yaml")
     report = capsys.readouterr().out
     found = section(report, "warnings, outlines")
@@ -197,7 +197,7 @@ def test_warnings_alone_pass(project, capsys):
     assert "b.geojson (slide b): of its 2 outlines 1 lie by half or more outside of the 64 x 48." in found
     assert 'no outline of a training slide belongs to the class "stroma"' in found
     assert 'group "p1" has slides with the roles train (such as a) and test' in section(report, "warnings, sheet")
-    assert report.endswith("0 errors, 5 warnings; 3 slides readable.\n")
+    assert report.endswith("0 errors, 7 warnings; 3 slides readable.\n")
 
 
 def test_thousands_of_shards_are_warned_of(project, capsys, monkeypatch):

@@ -66,3 +66,10 @@ def test_what_others_call_a_column_is_asked_about_where_that_is_missing(name, co
     text = f's.csv, header: the column "{name}" means nothing here, and there is no column {column}.'
     assert warnings_of(row("a"), columns=(*columns, name)) == [text]
     assert warnings_of(row("a"), columns=(*columns, column, name)) == []
+
+
+def test_test_slides_without_outlines_are_compared_with_nothing():
+    bare = Row(slide="b", image=Path("y.png"), role="test", group="g1")
+    assert warnings_of(row("a"), bare) == []
+    (told,) = warnings_of(row("a"), row("b", image="y.png", role="test"))
+    assert 'group "g1" has slides with the roles train (such as a) and test.' in told

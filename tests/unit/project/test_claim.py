@@ -54,7 +54,8 @@ def test_one_slide_in_common_and_a_folder_of_nobody_are_enough(load, project):
     load("demo.yaml", **renamed(project, "", "third"))
 
 
-def test_what_was_made_since_the_claim_is_to_be_opened(load, project):
+def test_what_was_made_since_the_claim_is_to_be_opened(load, project, monkeypatch):
+    monkeypatch.setenv("PWD", str(project.folder))
     load("mine.yaml")()
     places = Graph.load(project.config(), [Path("mine.yaml")]).places
     assert made_since(places, ["both"]) == ""
@@ -66,3 +67,5 @@ def test_what_was_made_since_the_claim_is_to_be_opened(load, project):
     os.utime(report, (1, 1))
     assert left_before(places, ["both"]) == f"Of an earlier run, not of this one:\n  report      {report}"
     assert made_since(places, ["both", "other"]) == f"Open:\n  submission  {submission}"
+    monkeypatch.setenv("PWD", "/")
+    assert made_since(places, ["both"]) == f"Open:\n  submission  {submission.absolute()}"

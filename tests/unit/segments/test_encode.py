@@ -149,9 +149,18 @@ def test_a_skipped_slide_that_the_sample_names_has_an_empty_row_and_is_told_of(s
     assert [row["id"] for row in submission(study, ["gland"], skipped=("t3",))] == ["t2", "t1"]
 
 
-def test_a_skipped_slide_whose_row_needs_its_size_is_refused(study):
-    with pytest.raises(UserError, match='the sample names the slide "t3", which has the role skip'):
-        sampled(study, "id\nt1\nt3\n", CLASSES, dialect="coco", skipped=("t3",))
+def test_a_skipped_slide_has_the_size_that_the_sample_says(study):
+    sample = "id,height,width,prediction_string\nt3,12,34,0 1 x\nt1,,,\n"
+    first, _ = sampled(study, sample, CLASSES, dialect="coco", skipped=("t3",))
+    assert first == {"id": "t3", "height": "12", "width": "34", "prediction_string": ""}
+
+
+@pytest.mark.parametrize("sample", ["id\nt1\nt3\n", "id,height,width\nt1,1,1\nt3,,\n", "id,height\nt1,1\nt3,1\n"])
+def test_a_skipped_slide_whose_row_needs_its_size_is_refused(study, sample):
+    with pytest.raises(
+        UserError, match=r"role skip, and their rows need the size of the image: t3\.\n  Add columns height"
+    ):
+        sampled(study, sample, CLASSES, dialect="coco", skipped=("t3", "t9"))
 
 
 def test_coco_has_one_row_an_id_whatever_the_classes(study):
