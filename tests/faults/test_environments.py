@@ -4,6 +4,8 @@ Conda is not needed: ``fakes/conda`` makes the environment as conda would, from 
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -68,6 +70,34 @@ def test_the_package_installs_into_it_and_plans_the_demo(tmp_path, conda):
     )  # fmt: skip
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "train            4" in planned.stdout + planned.stderr
+
+
+def test_the_container_recipe_copies_and_installs_what_its_run_needs(tmp_path):
+    """Its files and its commands, in a folder and an environment of their own in place of a container."""
+    if not UV.exists():
+        pytest.skip("installs packages by uv; make env")
+    recipe = (REPOSITORY / "envs" / "apptainer.def").read_text()
+    parts = dict(re.findall(r"^%(\w+)\n(.*?)(?=^%|\Z)", recipe, re.MULTILINE | re.DOTALL))
+    root, environment = tmp_path / "opt" / "tilewright", tmp_path / "env"
+    root.mkdir(parents=True)
+    for source, target in (line.split() for line in parts["files"].strip().splitlines()):
+        copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+        copy(REPOSITORY / source, str(target).replace("/opt/tilewright", str(root)))
+    subprocess.run([UV, "venv", "-q", environment], check=True)
+    commands = [line.strip() for line in parts["post"].splitlines() if line.strip().startswith("uv ")]
+    assert len(commands) == 2
+    for command in commands:
+        here = command.replace("/opt/tilewright", str(root)).replace("--system", f"--python {environment}/bin/python")
+        subprocess.run([UV, *shlex.split(here)[1:]], check=True, capture_output=True)
+    (run,) = re.findall(r"exec (.*) \"\$@\"", parts["runscript"])
+    command = [*shlex.split(run.replace("/opt/tilewright", str(root))), "-n"]
+    path = f"{environment}/bin{os.pathsep}/usr/bin{os.pathsep}/bin"
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    planned = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert re.search(r"^train +4$", planned.stdout, re.MULTILINE)
 
 
 def test_snakedeploy_writes_a_workflow_that_runs(tmp_path):
