@@ -37,12 +37,14 @@ class Look:
     """What was seen of a slide.
 
     Attributes:
+        largest: the largest value in the file.
         bright: the value in the file that 1 of 100 pixels exceeds; neither hot pixels nor a scale bar count.
         opaque: the largest alpha, as a share.
         tissue: how many of the squares are tissue.
         count: how many squares there are.
     """
 
+    largest: int
     bright: int
     opaque: float
     tissue: int
@@ -75,8 +77,10 @@ def _tissue_of_level(slide: Slide, tissue: Tissue) -> int:
 def _look(slide: Slide, tissue: Tissue, across: int) -> Look:
     stored = [slide.stored(window) for window in windows(slide.size, across)]
     seen = [_tissue_of(each.rgb, tissue) for each in stored]
+    values = np.concatenate([each.bright.ravel() for each in stored])
     return Look(
-        bright=int(np.quantile(np.concatenate([each.bright.ravel() for each in stored]), BRIGHT, method="higher")),
+        largest=int(values.max()),
+        bright=int(np.quantile(values, BRIGHT, method="higher")),
         opaque=max(each.opaque for each in stored),
         tissue=sum(int(each.sum()) for each in seen),
         count=sum(each.size for each in seen),
@@ -136,7 +140,10 @@ def judge(look: Look, slide: Slide, tissue: Tissue, where: str) -> Iterator[tupl
         yield "bright", Problem(where, what, f"Give its value of white in the column white of the sheet. {BY_EYE}")
     elif look.bright * (QUARTER if slide.is_white_told else HALF) <= slide.white:
         bits = "8 bit" if slide.white == DEPTHS[0] else "16 bit"
-        what = f"{bits}, values up to {look.bright} of {slide.white} in the part that was read: dark."
+        # a scale bar or hot pixels are far brighter than all else, and would hide what the message is about
+        largest = min(look.largest, look.bright * HALF)
+        told = f"largest value {largest}" if largest == look.largest else f"99 of 100 values up to {look.bright}"
+        what = f"{bits}, {told} of {slide.white} in the part that was read: dark."
         guess = next(depth for depth in DEPTHS if look.bright <= depth)
         likely = f", such as {guess}" if guess < slide.white else ""
         remedy = f"Give its value of white{likely}, in the column white of the sheet, or export it brighter. {BY_EYE}"
