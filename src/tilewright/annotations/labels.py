@@ -24,8 +24,7 @@ from tilewright.pixels.rasters import quiet
 from tilewright.pixels.runs import Ints, Runs
 from tilewright.project.config import IGNORE
 from tilewright.runtime.errors import AnnotationError, Problem, SlideError, listed
-from tilewright.slides.colors import WHITE_IS_ZERO
-from tilewright.slides.tiff import PHOTOMETRIC, Tiff
+from tilewright.slides.tiff import PHOTOMETRIC, WHITE_IS_ZERO, Tiff
 
 TIFFS = (".tif", ".tiff")
 LABEL_IMAGES = (".png", *TIFFS)

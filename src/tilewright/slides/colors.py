@@ -13,11 +13,11 @@ from rasterio.enums import ColorInterp
 
 from tilewright.runtime.errors import Problem, SlideError
 from tilewright.slides.source import RGB, Stored, unclear
-from tilewright.slides.tiff import EXTRA_SAMPLES, PHOTOMETRIC, Page
+from tilewright.slides.tiff import EXTRA_SAMPLES, PHOTOMETRIC, WHITE_IS_ZERO, Page
 from tilewright.slides.white import NO_WHITE, White
 
 COLORS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
-WHITE_IS_ZERO, RGB_COLORS, YCBCR, LAB = 0, 2, 6, (8, 9, 10)
+RGB_COLORS, YCBCR, LAB = 2, 6, (8, 9, 10)
 MULTIPLIED_ALPHA = 1
 Opener = Callable[[NDArray[Any]], RGB]
 
