@@ -1,4 +1,4 @@
-"""What a GPU has to show: ``python tests/gpu`` (``make test-gpu``). See docs/gpu.md.
+"""What a GPU has to show: ``python tests/gpu`` (``make test-gpu``). See docs/gpu-tests.md.
 
 Each part runs in a process of its own, which is ended where the time is up; what it found until then stays. The parts
 call the steps themselves: neither Snakemake, nor an installed tilewright, nor a network is needed.

@@ -128,7 +128,7 @@ def parts():
 
 
 def test_the_page_says_what_each_part_shows(parts):
-    page = (REPOSITORY / "docs" / "gpu.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "gpu-tests.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == parts
 
 

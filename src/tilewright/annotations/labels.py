@@ -29,7 +29,7 @@ from tilewright.slides.tiff import PHOTOMETRIC, WHITE_IS_ZERO, Tiff
 TIFFS = (".tif", ".tiff")
 LABEL_IMAGES = (".png", *TIFFS)
 """How their names end."""
-LEAST_NOISY, NOISY, SPECK = 3, 0.5, 6
+LEAST_NOISY, NOISY, SPECK = 4, 0.5, 6
 """Values, the share of them that lies in several parts, and the pixels of one, from and up to which they are noise."""
 FULL = 0.9
 """Share of the pixels that have a value from which on an image is a picture."""

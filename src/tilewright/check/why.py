@@ -72,15 +72,15 @@ def why(*arguments: str, config: Path = Path("config/config.yaml")) -> None:
 
     Raises:
         UserError: everything that is wrong with the config, or with the sheet.
-        DataError: no run has made a target, or none has made anything.
+        DataError: no run has made a target.
     """
     made = _all_made()
     targets = [name for name in arguments if "=" not in name or name.rstrip("/") in made]
     given = overriding([name for name in arguments if name not in targets])
     wanted = [target.rstrip("/") for target in targets or (name for name in made if Path(name).exists())]
     if not made:
-        what, remedy = "no run in this folder has made results.", "Run it where snakemake runs; -n says what would run."
-        raise DataError(Problem(str(Path.cwd()), what, remedy))
+        print("No run in this folder has made results; `snakemake --dry-run` says what would run, and why.")  # noqa: T201
+        return
     if unknown := [target for target in wanted if target not in made]:
         what, remedy = "no run in this folder has made it.", "Name a result as snakemake -n does, where snakemake runs."
         raise DataError([Problem(target, what, remedy) for target in unknown])

@@ -294,6 +294,9 @@ NOISY = {
 def test_a_mask_with_noise_is_refused_with_the_advice_to_save_it_otherwise(tmp_path, name, values):
     path = save_labels(tmp_path / "s.png", NOISY[name])
     told = outline_refusal(path, size=Size(320, 256), values=values, unlabelled="a")
+    if name == "scaled" and values:  # three values between 0 and 255 are too few to be called noise
+        assert "has values that annotations.values does not name: 64 " in told
+        return
     assert "lie scattered in specks" in told
     assert "compressed as JPEG, scaled or smoothed" in told
 
