@@ -50,6 +50,14 @@ class Look:
     tissue: int
     count: int
 
+    def value(self, *, told: bool) -> int:
+        """The value that says how bright a slide is.
+
+        Where white is told, a few bright cells on black are as they should be; where it has to be guessed, a scale bar
+        or hot pixels must not hide that all else is dark.
+        """
+        return self.largest if told else self.bright
+
 
 def look_at(slide: Slide, tissue: Tissue) -> Look:
     """Look at a slide, at more of it where nothing is seen."""
@@ -138,13 +146,11 @@ def judge(look: Look, slide: Slide, tissue: Tissue, where: str) -> Iterator[tupl
     elif look.bright > slide.white:
         what = f"values up to {look.bright}, above its white of {slide.white}: all that is brighter becomes white."
         yield "bright", Problem(where, what, f"Give its value of white in the column white of the sheet. {BY_EYE}")
-    elif look.bright * (QUARTER if slide.is_white_told else HALF) <= slide.white:
-        bits = "8 bit" if slide.white == DEPTHS[0] else "16 bit"
-        # a scale bar or hot pixels are far brighter than all else, and would hide what the message is about
-        largest = min(look.largest, look.bright * HALF)
-        told = f"largest value {largest}" if largest == look.largest else f"99 of 100 values up to {look.bright}"
+    elif look.value(told=slide.is_white_told) * (QUARTER if slide.is_white_told else HALF) <= slide.white:
+        bits, value = "8 bit" if slide.white == DEPTHS[0] else "16 bit", look.value(told=slide.is_white_told)
+        told = f"largest value {look.largest}" if look.largest <= value * HALF else f"99 of 100 values up to {value}"
         what = f"{bits}, {told} of {slide.white} in the part that was read: dark."
-        guess = next(depth for depth in DEPTHS if look.bright <= depth)
+        guess = next(depth for depth in DEPTHS if value <= depth)
         likely = f", such as {guess}" if guess < slide.white else ""
         remedy = f"Give its value of white{likely}, in the column white of the sheet, or export it brighter. {BY_EYE}"
         yield "dark", Problem(where, what, remedy)

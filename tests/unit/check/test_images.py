@@ -70,6 +70,13 @@ def test_neither_a_scale_bar_nor_hot_pixels_make_a_dark_image_bright(tmp_path, c
     assert "dark" not in checked("x,x.tif,,test,,,"), "a part of it is bright"
 
 
+def test_few_bright_cells_on_black_of_8_bits_are_not_dark(tmp_path, checked, save_image):
+    pixels = np.full((192, 256, 3), 20, np.uint8)
+    pixels[10:20, 10:20] = 200
+    save_image(tmp_path / "x.png", pixels)
+    assert "dark" not in checked("x,x.png,,test,,,")
+
+
 def test_a_white_that_much_of_the_image_exceeds_is_warned_of(tmp_path, checked):
     pixels = np.full((48, 64, 3), 9000, np.uint16)
     Writer().add(pixels, {270: ome(samples=3, pixels=' SignificantBits="12"')}).save(tmp_path / "x.tif")
