@@ -12,7 +12,7 @@ PROFILE = REPOSITORY / "profiles" / "slurm" / "config.yaml"
 def asked():
     """mem_mb and runtime of each rule that runs on a node; not those that follow from the job."""
     found = {}
-    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |^localrules|\Z)", RULES, re.MULTILINE | re.DOTALL):
+    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", RULES, re.MULTILINE | re.DOTALL):
         found[name] = {key: int(value) for key, value in re.findall(r"^ +(mem_mb|runtime)=(\d+),", body, re.MULTILINE)}
     return {name: amounts for name, amounts in found.items() if amounts}
 

@@ -53,6 +53,7 @@ def test_a_workflow_takes_its_results_and_its_images_stay_where_they_are(place, 
     assert (place.folder / "results").exists() == (not below), "nothing lies elsewhere"
     assert "Nothing to be done" in snakemake(place.folder, "-n").stdout
     whole = snakemake(place.folder, "-n", "kidney_all")
+    assert "not present" not in whole.stdout + whole.stderr, "nothing is asked for by the names of before"
     assert re.search(r"^kidney_report +1$", whole.stdout, re.MULTILINE), "all of the graph is planned"
 
 

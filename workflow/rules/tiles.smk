@@ -26,10 +26,6 @@ rule tile:
         " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
-localrules:
-    split,
-
-
 rule split:
     input:
         file=graph.folds_file,
@@ -37,6 +33,7 @@ rule split:
         folds=places.folds(),
     log:
         places.log("split"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     threads: 1
