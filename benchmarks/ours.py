@@ -14,7 +14,7 @@ from shared import area_facts, numbered, read_shapes, text_facts
 
 from tilewright.annotations import Annotation, read_outlines
 from tilewright.masks import rasterize as masks
-from tilewright.pixels import rle, runs
+from tilewright.pixels import measuring, rle, runs
 from tilewright.pixels.components import ComponentTracker
 from tilewright.pixels.grid import BLOCK, Frame, Size, blocks
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -29,7 +29,7 @@ from tilewright.project.sheetfile import read_sheet
 from tilewright.runtime.documents import write_document
 from tilewright.scales import downscale as scales
 from tilewright.segments import encode as submission
-from tilewright.segments import measuring, rlestream
+from tilewright.segments import rlestream
 from tilewright.segments import segment as objects
 from tilewright.slides import open_slide
 from tilewright.tiles import tile as tiles

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.evaluation.metrics import Agreement
 from tilewright.pixels.grid import WINDOW, Size, Window, blocks
+from tilewright.pixels.instances import Agreement
 from tilewright.pixels.runs import Runs, union
 
 Bools = NDArray[np.bool_]

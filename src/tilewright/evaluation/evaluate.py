@@ -16,19 +16,13 @@ import numpy as np
 import shapely
 
 from tilewright.evaluation.boundary import boundary_agreement
-from tilewright.evaluation.metrics import (
-    Instances,
-    Overlap,
-    center_agreement,
-    instances_of_outlines,
-    match,
-    overlapping,
-)
+from tilewright.evaluation.metrics import Overlap, center_agreement
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
 from tilewright.masks.outlines import in_image
 from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Frame, Window
+from tilewright.pixels.instances import Instances, instances_of_outlines, match, overlapping
 from tilewright.pixels.runs import Runs, difference, union
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import ANY

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.evaluation.metrics import Pairs
+from tilewright.pixels.instances import Pairs
 from tilewright.pixels.runs import Ints
 
 Floats = NDArray[np.float64]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.evaluation.metrics import Agreement, Matches, Overlap
+from tilewright.evaluation.metrics import Overlap
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
+from tilewright.pixels.instances import Agreement, Matches
 from tilewright.pixels.runs import Ints
 from tilewright.project.orders import EvaluateRow
 from tilewright.project.rows import SETS

@@ -30,10 +30,19 @@ class Assignment(Section):
 
 
 class Bounds(NamedTuple):
-    """What becomes an object of a class: ``threshold`` from 0 to 1, ``min_area`` in pixels of the slide."""
+    """What becomes an object of a class.
+
+    Attributes:
+        threshold: least probability of a pixel, 0 to 1.
+        min_area: least area, in pixels of the slide.
+        min_confidence: least confidence, 0 to 1.
+        seed: the level that the seeds of objects exceed, where a network tells which pixels are between objects.
+    """
 
     threshold: float
     min_area: int
+    min_confidence: float = 0.0
+    seed: float = 0.5
 
 
 class Obstacle(NamedTuple):

@@ -15,6 +15,7 @@ import shapely
 
 from tilewright.annotations.anatomy import structure
 from tilewright.inference.calibration import read_bounds
+from tilewright.pixels.finder import ObjectFinder
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.thresholds import scored_strips
@@ -25,7 +26,6 @@ from tilewright.project.project import Bounds
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.progress import note, track
-from tilewright.segments.finder import ObjectFinder
 from tilewright.segments.ometiff import write_ome_tiff
 from tilewright.segments.writing import Export, object_writer
 

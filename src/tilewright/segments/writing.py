@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tilewright.pixels.grid import Frame
+from tilewright.pixels.measuring import Objects
 from tilewright.pixels.tracing import trace
 from tilewright.project.config.results import ExportedKind
 from tilewright.project.places import features_file, objects_file, segment_file
 from tilewright.segments.geojson import FeatureWriter, feature_writer, object_id, path_object
 from tilewright.segments.mask import MaskWriter, mask_writer
-from tilewright.segments.measuring import Objects
 
 OBJECT_SCHEMA = pa.schema(
     [("object", pa.int64()), ("class", pa.string()), ("x", pa.float64()), ("y", pa.float64())]

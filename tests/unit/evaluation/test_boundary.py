@@ -4,8 +4,9 @@ from scipy import ndimage
 
 from tilewright.evaluation import boundary
 from tilewright.evaluation.boundary import boundary_agreement
-from tilewright.evaluation.metrics import Agreement, center_agreement, instances_of_outlines, overlapping
+from tilewright.evaluation.metrics import center_agreement
 from tilewright.pixels.grid import Window
+from tilewright.pixels.instances import Agreement, instances_of_outlines, overlapping
 from tilewright.pixels.runs import Runs
 
 NONE = Runs.empty(150, 130)

@@ -3,18 +3,11 @@ import pytest
 from rasterio.features import rasterize
 from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from tilewright.evaluation import metrics
-from tilewright.evaluation.metrics import (
-    Agreement,
-    Instances,
-    Overlap,
-    Pairs,
-    instances_of_outlines,
-    match,
-    overlapping,
-)
+from tilewright.evaluation.metrics import Overlap
+from tilewright.pixels import instances
 from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
+from tilewright.pixels.instances import Agreement, Instances, Pairs, instances_of_outlines, match, overlapping
 from tilewright.pixels.runs import Runs
 
 HEIGHT, WIDTH = 40, 50
@@ -125,7 +118,7 @@ def test_outlines_are_drawn_by_their_rule_some_at_a_time(monkeypatch):
     whole = {rule: instances_of_outlines(np.array(shapes), Window(0, 0, WIDTH, HEIGHT), rule) for rule in RULES}
     assert whole["center"].area().tolist() == [1] * 10
     assert whole["all_touched"].area().tolist() == [9] * 10
-    monkeypatch.setattr(metrics, "OUTLINES_AT_ONCE", 3)
+    monkeypatch.setattr(instances, "OUTLINES_AT_ONCE", 3)
     for rule, expected in whole.items():
         parts = instances_of_outlines(np.array(shapes), Window(0, 0, WIDTH, HEIGHT), rule)
         assert (parts.count, parts.owner.tolist()) == (10, expected.owner.tolist())

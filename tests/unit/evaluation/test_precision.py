@@ -9,10 +9,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from shapely import box
 
-from tilewright.evaluation.metrics import Instances, Pairs, instances_of_outlines, overlapping
 from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, chosen, coco_map, coco_precision
 from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
+from tilewright.pixels.instances import Instances, Pairs, instances_of_outlines, overlapping
 from tilewright.pixels.runs import Runs
 
 EDGE = 120

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tilewright.evaluation.metrics import Agreement, Matches, Overlap
+from tilewright.evaluation.metrics import Overlap
 from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, coco_map
 from tilewright.evaluation.summary import RESAMPLES, Score, pooled, summarize
+from tilewright.pixels.instances import Agreement, Matches
 from tilewright.project.orders import EvaluateRow
 
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tilewright.pixels import touching
 from tilewright.pixels.components import Components, components_of
 from tilewright.pixels.rle import decode_row_major
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.thresholds import SCORES
+from tilewright.pixels.touching import split_touching
 from tilewright.project.config import Split
-from tilewright.segments import touching
-from tilewright.segments.touching import split_touching
 
 CORNERS = np.ones((3, 3))
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tilewright.pixels.holes import HoleFiller
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import Strip
 from tilewright.pixels.thresholds import SCORES, Scored
-from tilewright.segments.holes import HoleFiller
 
 EDGES = ndimage.generate_binary_structure(2, 1)
 

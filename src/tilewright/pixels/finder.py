@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from tilewright.pixels.components import ComponentTracker
 from tilewright.pixels.grid import Frame
+from tilewright.pixels.holes import HoleFiller
+from tilewright.pixels.measuring import Objects, measure
 from tilewright.pixels.runs import Runs, union
 from tilewright.pixels.thresholds import SCORES, Scored
+from tilewright.pixels.touching import split_touching
 from tilewright.project.config.results import Segmentation
 from tilewright.project.project import Bounds
-from tilewright.segments.holes import HoleFiller
-from tilewright.segments.measuring import Objects, measure
-from tilewright.segments.touching import split_touching
 
 
 class Found(NamedTuple):
