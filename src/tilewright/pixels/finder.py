@@ -38,7 +38,7 @@ def seed_mixes(bands: Sequence[str], bounds: Mapping[str, Bounds], seeds: Seeds 
             if f"{name}:{target}" in place:
                 weights[place[f"{name}:{target}"]] = -weight
         if len(weights) == 1 and f"{name}:distance" in place:
-            weights = {place[f"{name}:distance"]: 1.0}
+            weights = {place[name]: 1 - seeds.distance, place[f"{name}:distance"]: seeds.distance}
         elif len(weights) == 1:
             continue
         found[name] = Mix(weights, own.seed)

@@ -37,7 +37,7 @@ class Scored(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """A sum of bands, each with a weight, and the level (0 to 1) that it has to reach."""
+    """A sum of bands, each with a weight, and the level (0 to 1) that it has to exceed."""
 
     weights: Mapping[int, float]
     level: float
@@ -53,7 +53,7 @@ def scored_strips(
 ) -> Iterator[list[Scored]]:
     """The pixels of the slide that reach the threshold of each class: strips of ``STRIP`` rows, one ``Scored`` a class.
 
-    Then those that reach the level of each mix.
+    Then those that exceed the level of each mix.
 
     A value ``v`` (0 to 255, interpolated in float32 where the scale is coarser than the slide) reaches the threshold
     ``t`` where ``v >= round(255 * t, 6)``; rounding makes ``t = b / 255`` mean exactly ``v >= b``.
@@ -67,7 +67,7 @@ def scored_strips(
         mixes: sums of bands.
     """
     wanted = [*(Mix({band: 1.0}, value) for band, value in enumerate(thresholds)), *mixes]
-    cuts = [round(255 * each.level, 6) for each in wanted]
+    cuts = [np.float32(round(255 * each.level, 6)) for each in wanted]
     taps, most = ENLARGED[enlarge]
     columns = taps.of(0, frame.width, raster.size.width, pixel=1, cell=frame.factor)
     step = max(1, min(STRIP, band_pixels // frame.width))
@@ -78,7 +78,8 @@ def scored_strips(
             last = min(first + step, bottom)
             rows = taps.of(first, last, raster.size.height, pixel=1, cell=frame.factor)
             for place, values in _reached(raster, frame, wanted, rows, columns, most):
-                parts[place].append(_scored(values >= np.float32(cuts[place]), values, first, frame))
+                taken = values >= cuts[place] if place < len(thresholds) else values > cuts[place]
+                parts[place].append(_scored(taken, values, first, frame))
         yield [_stacked(part, top, bottom, frame) for part in parts]
 
 
