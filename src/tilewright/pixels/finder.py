@@ -19,9 +19,24 @@ from tilewright.pixels.touching import split_touching
 from tilewright.project.config.results import Seeds, Segmentation
 from tilewright.project.project import Bounds
 
+FARTHER = 4
+"""Times that seeds reach as far where distances alone are told: they are the inmost half of objects."""
 
-def seed_mixes(bands: Sequence[str], bounds: Mapping[str, Bounds], seeds: Seeds | None) -> dict[str, Mix]:
-    """Of each class what its seeds have to reach; none where nothing tells, or nothing is asked.
+
+class Seeding(NamedTuple):
+    """What the seeds of a class are.
+
+    Attributes:
+        mix: what they have to exceed.
+        reach: the farthest that they reach, in pixels of the scale of the probabilities.
+    """
+
+    mix: Mix
+    reach: int
+
+
+def seedings(bands: Sequence[str], bounds: Mapping[str, Bounds], seeds: Seeds | None) -> dict[str, Seeding]:
+    """The seeds of each class; none where nothing tells, or nothing is asked.
 
     Args:
         bands: names of the bands of a raster, as of ``band_names``.
@@ -33,15 +48,16 @@ def seed_mixes(bands: Sequence[str], bounds: Mapping[str, Bounds], seeds: Seeds 
     place = {name: number for number, name in enumerate(bands)}
     found = {}
     for name, own in bounds.items():
-        weights = {place[name]: 1.0}
-        for target, weight in (("border", seeds.border), ("touching", seeds.touching)):
-            if f"{name}:{target}" in place:
-                weights[place[f"{name}:{target}"]] = -weight
-        if len(weights) == 1 and f"{name}:distance" in place:
-            weights = {place[name]: 1 - seeds.distance, place[f"{name}:distance"]: seeds.distance}
-        elif len(weights) == 1:
-            continue
-        found[name] = Mix(weights, own.seed)
+        touching, border, distance = (place.get(f"{name}:{target}") for target in ("touching", "border", "distance"))
+        weights, reach = {place[name]: 1.0}, seeds.reach
+        if touching is not None:
+            weights[touching] = -seeds.touching
+        if border is not None:
+            weights[border] = -seeds.border if touching is not None else -2 * seeds.border
+        if len(weights) == 1 and distance is not None:
+            weights, reach = {distance: 1.0}, FARTHER * seeds.reach
+        if weights.keys() != {place[name]}:
+            found[name] = Seeding(Mix(weights, own.seed), reach)
     return found
 
 
@@ -69,29 +85,35 @@ class ObjectFinder:
         bounds: threshold and least size of the class.
         segmentation: what becomes an object.
         inside: where the centre of an object must lie; None: anywhere.
+        seeding: what its seeds are; None: it has none.
     """
 
     def __init__(
-        self, frame: Frame, bounds: Bounds, segmentation: Segmentation, inside: shapely.Geometry | None
+        self,
+        frame: Frame,
+        bounds: Bounds,
+        segmentation: Segmentation,
+        inside: shapely.Geometry | None,
+        seeding: Seeding | None = None,
     ) -> None:
         self._bounds, self._segmentation, self._inside = bounds, segmentation, inside
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
-        self._seeds, self._factor = WaitingSeeds(frame.height, frame.width), frame.factor
+        self._seeds, self._seeding, self._factor = WaitingSeeds(frame.height, frame.width), seeding, frame.factor
 
     def push(self, scored: Scored, seeds: Runs | None = None) -> Found:
         """Add the next strip.
 
         Args:
             scored: the pixels of the class.
-            seeds: pixels that are surely of one object alone; None: nobody knows.
+            seeds: pixels of seeds, if it has any.
         """
         strip, values = self._filler.push(scored)
         closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
-        if seeds is not None and self._segmentation.seeds:
+        if seeds is not None and self._seeding and self._segmentation.seeds:
             self._seeds.add(intersection(seeds, scored.strip.runs))
             least = self._segmentation.seeds.least * self._factor**2
-            reach = math.ceil(self._segmentation.seeds.reach * self._factor)
+            reach = math.ceil(self._seeding.reach * self._factor)
             closed = part_by_seeds(closed, self._seeds.take(closed.runs), least, reach)
         if self._segmentation.split:
             closed, lines = split_touching(closed, self._segmentation.split)
@@ -111,5 +133,5 @@ class ObjectFinder:
     def _least_sure_area(self) -> float:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
-        filtered = spec.seeds or spec.split or spec.min_confidence or spec.max_area or self._inside is not None
+        filtered = self._seeding or spec.split or spec.min_confidence or spec.max_area or self._inside is not None
         return math.inf if filtered else self._bounds.min_area

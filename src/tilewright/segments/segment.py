@@ -15,7 +15,7 @@ import shapely
 
 from tilewright.annotations.anatomy import structure
 from tilewright.inference.calibration import read_bounds
-from tilewright.pixels.finder import ObjectFinder, seed_mixes
+from tilewright.pixels.finder import ObjectFinder, seedings
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.thresholds import scored_strips
@@ -72,21 +72,23 @@ def _segment_slide(
     folder: Path,
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
-    finders = {name: ObjectFinder(frame, own, order.segmentation, inside) for name, own in bounds.items()}
-    mixes = seed_mixes(raster.classes, bounds, order.segmentation.seeds)
+    seeded = seedings(raster.classes, bounds, order.segmentation.seeds)
+    finders = {
+        name: ObjectFinder(frame, own, order.segmentation, inside, seeded.get(name)) for name, own in bounds.items()
+    }
     strips = scored_strips(
         raster,
         frame,
         [own.threshold for own in bounds.values()],
         enlarge=order.segmentation.enlarge,
-        mixes=list(mixes.values()),
+        mixes=[seeding.mix for seeding in seeded.values()],
     )
     counts = dict.fromkeys(bounds, 0)
-    export = Export(slide, frame, order.colors, order.segmentation.object_type, sharing=bool(mixes))
+    export = Export(slide, frame, order.colors, order.segmentation.object_type, sharing=bool(seeded))
     with object_writer(folder, export) as writer:
         for strip in track(strips, f"objects of {slide}"):
             settled = frame.height
-            seeds = dict(zip(mixes, strip[len(bounds) :], strict=True))
+            seeds = dict(zip(seeded, strip[len(bounds) :], strict=True))
             for bit, (name, scored) in enumerate(zip(bounds, strip, strict=False)):
                 found = finders[name].push(scored, seeds[name].strip.runs if name in seeds else None)
                 writer.mask.add(bit, found.added)

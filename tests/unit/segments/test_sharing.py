@@ -110,7 +110,7 @@ def test_true_bands_give_the_true_objects(tmp_path, targets):
         assert ((found > 0) == (own > 0)).all(), "the mask stays"
         scores = agreement(own, found)
         assert (scores > 0.5).mean() >= 0.98
-        assert scores.mean() > 0.95
+        assert scores.mean() > (0.94 if targets == ["distance"] else 0.97)
         assert len(layer.number) == pytest.approx(len(scores), rel=0.06)
 
 

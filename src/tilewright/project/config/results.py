@@ -151,16 +151,20 @@ class Seeds(Section):
     """How objects grow from seeds, where a network tells more than their masks.
 
     A seed is where mask - border x (rim) - touching x (between objects) exceeds a level, one half unless it is fitted;
-    where only distances are told, where (1 - distance) x mask + distance x (distance) does. Lengths are pixels of the
-    scale of the probabilities.
+    where only distances are told, where these do. Lengths are pixels of the scale of the probabilities.
     """
 
-    border: float = Field(0.5, ge=0, description="Weight of the rims of objects.")
+    border: float = Field(
+        0.25, ge=0, description="Weight of the rims of objects; twice as much where no pixels between objects are told."
+    )
     touching: float = Field(2.0, ge=0, description="Weight of the pixels between objects.")
-    distance: Share = Field(0.7, description="Weight of distances, where neither of them is told.")
     least: int = Field(8, ge=1, description="Seeds of fewer pixels are none.")
     reach: int = Field(
-        8, ge=1, le=64, description="Pixels of the mask that are farther from a seed are not of its object."
+        8,
+        ge=1,
+        le=64,
+        description="Pixels of the mask that are farther from a seed are not of its object; four times as far where "
+        "only distances are told, whose seeds are small.",
     )
 
 
