@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from tilewright.evaluation.boundary import boundary_agreement
 from tilewright.evaluation.metrics import Overlap, center_agreement
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
-from tilewright.masks.outlines import in_image
+from tilewright.masks.outlines import DRAWN, recorded_outlines, true_instances
 from tilewright.pixels.components import components_of
-from tilewright.pixels.grid import Frame, Window
-from tilewright.pixels.instances import Instances, instances_of_outlines, match, overlapping
+from tilewright.pixels.instances import Instances, match, overlapping
 from tilewright.pixels.runs import Runs, difference, union
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import ANY
@@ -31,7 +29,7 @@ from tilewright.project.places import OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem, UserError
-from tilewright.segments.predictions import Layer, open_prediction, read_columns
+from tilewright.segments.predictions import Layer, open_prediction
 
 SLIDE_COLUMNS = (
     "set", "source", "slide", "class", "truth_area", "predicted_area", "intersection", "dice", "iou",
@@ -96,13 +94,13 @@ def score_slide(row: EvaluateRow, masks: Path, segments: Path, order: EvaluateOr
     if (size := layers[0].runs.size) != ignored.size:
         what = f"is {ignored.width} x {ignored.height} pixels, but the prediction {size.width} x {size.height}."
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
-    outlines = read_columns(outlines_file(masks, row.slide))
+    outlines = recorded_outlines(outlines_file(masks, row.slide), DRAWN)
     for name, truth, layer in zip(names, truths, layers, strict=True):
-        yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order), ignored, order)
+        yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order.pixel_rule), ignored, order)
     if names == classes:
         whole = reduce(union, (layer.runs for layer in layers))
         united = Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
-        instances = true_instances(outlines, classes, frame, order)
+        instances = true_instances(outlines, classes, frame, order.pixel_rule)
         yield _score(row, ANY, reduce(union, truths), united, instances, ignored, order)
 
 
@@ -123,20 +121,6 @@ def _score(
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
     )
-
-
-def true_instances(outlines: dict[str, Any], names: Sequence[str], frame: Frame, order: EvaluateOrder) -> Instances:
-    """The pixels of each outline of some classes, as ``rasterize`` has drawn them.
-
-    Args:
-        outlines: columns class and geometry of the table of a slide.
-        names: the classes.
-        frame: of the slide.
-        order: which pixels an outline covers.
-    """
-    chosen = np.isin(outlines["class"], names)
-    shapes = in_image(shapely.from_wkb(outlines["geometry"][chosen]), frame)
-    return instances_of_outlines(shapes, Window(frame.x, frame.y, frame.width, frame.height), order.pixel_rule)
 
 
 def _slide_record(score: Score) -> tuple[Any, ...]:

@@ -39,7 +39,7 @@ class ObjectFinder:
 
     Args:
         frame: of the slide.
-        bounds: threshold and least size of the class.
+        bounds: threshold, least size and least confidence of the class.
         segmentation: what becomes an object.
         inside: where the centre of an object must lie; None: anywhere.
     """
@@ -48,6 +48,7 @@ class ObjectFinder:
         self, frame: Frame, bounds: Bounds, segmentation: Segmentation, inside: shapely.Geometry | None
     ) -> None:
         self._bounds, self._segmentation, self._inside = bounds, segmentation, inside
+        self._least_confidence = max(bounds.min_confidence, segmentation.min_confidence)
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
 
@@ -65,7 +66,7 @@ class ObjectFinder:
 
     def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
         spec = self._segmentation
-        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= spec.min_confidence)
+        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= self._least_confidence)
         if spec.max_area is not None:
             kept &= objects.area <= spec.max_area
         return kept if self._inside is None else kept & shapely.contains_xy(self._inside, objects.x, objects.y)
@@ -73,5 +74,5 @@ class ObjectFinder:
     def _least_sure_area(self) -> float:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
-        filtered = spec.split or spec.min_confidence or spec.max_area or self._inside is not None
+        filtered = spec.split or self._least_confidence or spec.max_area or self._inside is not None
         return math.inf if filtered else self._bounds.min_area

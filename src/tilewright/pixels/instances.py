@@ -162,6 +162,9 @@ class Pairs:
         iou: their intersection over union, float64[pairs].
         truth_counts: true objects that count, bool[truth].
         predicted_counts: predicted objects that count, bool[predicted].
+        common: pixels that both have, int64[pairs].
+        truth_area: pixels of each true object that are not ignored, int64[truth].
+        predicted_area: the same of each predicted one, int64[predicted].
     """
 
     truth: Ints
@@ -169,6 +172,9 @@ class Pairs:
     iou: Floats
     truth_counts: NDArray[np.bool_]
     predicted_counts: NDArray[np.bool_]
+    common: Ints
+    truth_area: Ints
+    predicted_area: Ints
 
 
 def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
@@ -187,8 +193,9 @@ def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
     one, other, common = _common_areas(truth_seen, predicted_seen)
     both = counts[0][one] & counts[1][other]
     one, other, common = one[both], other[both], common[both]
-    overlap = common / (truth_seen.area()[one] + predicted_seen.area()[other] - common)
-    return Pairs(one, other, overlap, *counts)
+    areas = truth_seen.area(), predicted_seen.area()
+    overlap = common / (areas[0][one] + areas[1][other] - common)
+    return Pairs(one, other, overlap, *counts, common, *areas)
 
 
 def match(pairs: Pairs, iou: float) -> Matches:
