@@ -16,6 +16,8 @@ from tilewright.pixels.scanline import Edges, covered
 from tilewright.project.config import PixelRule
 
 OUTLINES_AT_ONCE = 20_000
+OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Overlaps that a mean is taken over (COCO, Data Science Bowl 2018)."""
 Floats = NDArray[np.float64]
 
 
@@ -189,13 +191,13 @@ def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
         ignored: pixels that do not count.
     """
     truth_seen, predicted_seen = truth.outside(ignored), predicted.outside(ignored)
-    counts = [_mostly(seen.area(), whole.area()) for seen, whole in ((truth_seen, truth), (predicted_seen, predicted))]
+    truth_area, predicted_area = truth_seen.area(), predicted_seen.area()
+    counts = _mostly(truth_area, truth.area()), _mostly(predicted_area, predicted.area())
     one, other, common = _common_areas(truth_seen, predicted_seen)
     both = counts[0][one] & counts[1][other]
     one, other, common = one[both], other[both], common[both]
-    areas = truth_seen.area(), predicted_seen.area()
-    overlap = common / (areas[0][one] + areas[1][other] - common)
-    return Pairs(one, other, overlap, *counts, common, *areas)
+    overlap = common / (truth_area[one] + predicted_area[other] - common)
+    return Pairs(one, other, overlap, *counts, common, truth_area, predicted_area)
 
 
 def match(pairs: Pairs, iou: float) -> Matches:

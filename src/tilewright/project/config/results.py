@@ -10,6 +10,7 @@ from tilewright.project.config.base import ClassName, Edge, Label, Name, Section
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
 ThresholdRule = Literal["best", "bootstrap", "one_se", "shrunk"]
+Aim = Literal["pooled", "slide", "objects"]
 ExportedKind = Literal["annotation", "detection"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
@@ -81,11 +82,20 @@ class Calibration(Section):
         "with as many votes as there are groups, and of one half with two; one_se: the nearest to one half that is "
         "not worse by more than a standard error; bootstrap: the mean of the best for draws of groups.",
     )
-    aim: Literal["pooled", "slide"] = Field(
-        "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
+    aim: Aim = Field(
+        "pooled",
+        description="What to maximise. pooled: Dice of all slides as one; slide: the mean Dice of slides; objects: F1 "
+        "of the objects of all slides, for which threshold, least size and least confidence are fitted together.",
+    )
+    overlap: Annotated[float, Field(ge=0.5, le=1)] | Literal["mean"] = Field(
+        "mean",
+        description="With aim: objects, the intersection over union from which on an object is found; mean: the mean "
+        "F1 over 0.50, 0.55, ... 0.95.",
     )
     min_area: Annotated[int, Field(ge=0)] | Literal["fit"] = Field(
-        0, description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class."
+        0,
+        description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class, "
+        "as it is with aim: objects where no size is given.",
     )
 
     def fixed(self, name: str) -> float | None:
@@ -160,7 +170,11 @@ class Segmentation(Section):
     )
     fill_holes: int = Field(0, ge=0, description="Holes of at most so many pixels of the slide are filled.")
     split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
-    min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
+    min_confidence: Share = Field(
+        0.0,
+        description="Objects with less confidence are left out; fitted for each class where an ensemble has "
+        "aim: objects and none is given here.",
+    )
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
     inside: list[Label] = Field(
         [],
