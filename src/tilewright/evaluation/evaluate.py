@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.evaluation.boundary import boundary_agreement
-from tilewright.evaluation.metrics import Overlap, center_agreement
+from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth, center_agreement
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
 from tilewright.masks.outlines import DRAWN, recorded_outlines, true_instances
@@ -34,7 +34,7 @@ from tilewright.segments.predictions import Layer, open_prediction
 SLIDE_COLUMNS = (
     "set", "source", "slide", "class", "truth_area", "predicted_area", "intersection", "dice", "iou",
     "objects_truth", "objects_predicted", "true_positives", "precision", "recall", "f1", "center_f1", "boundary_f1",
-    "share_correct",
+    "share_correct", "pq", "sq", "rq", "aji",
 )  # fmt: skip
 OBJECT_COLUMNS = ("set", "slide", "class", "object", "area", "confidence", "iou", "matched")
 
@@ -110,14 +110,17 @@ def _score(
     """The score of a class of a slide; objects of ``layer`` without confidence are not listed."""
     predicted = Instances.of(layer.runs, layer.owner)
     pairs = overlapping(instances, predicted, ignored)
-    listed = name != ANY
+    listed, matches = name != ANY, match(pairs, order.iou)
     return Score(
         row,
         name,
         Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
-        match(pairs, order.iou),
+        matches,
         center_agreement(instances, predicted, pairs, truth.width, order.center_min_area),
         boundary_agreement(truth, layer.runs, ignored, order.boundary),
+        Panoptic.of(pairs),
+        Jaccard.of(pairs),
+        SizedTruth.of(pairs, matches),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
     )
@@ -130,7 +133,8 @@ def _slide_record(score: Score) -> tuple[Any, ...]:
     correct = "" if score.detections is None else _rounded(score.detections.share_correct())
     objects = (found.truth, found.predicted, found.predicted_found)
     names = score.set, score.row.source, score.row.slide, score.name
-    return *names, *areas, *objects, *map(_rounded, shares), correct
+    panoptic = score.panoptic.quality, score.panoptic.segmentation, score.panoptic.recognition
+    return *names, *areas, *objects, *map(_rounded, shares), correct, *map(_rounded, (*panoptic, score.jaccard.index))
 
 
 def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ The objects of a slide are found once at each level (threshold and seed) of a gr
 least confidence would leave of them follows from a table of sums, so that all four are chosen together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,14 +51,15 @@ class Grid:
         found = [Level(threshold, seed) for threshold in self.thresholds for seed in self.seeds]
         return sorted(found, key=lambda level: (abs(level.threshold - 0.5), abs(level.seed - 0.5)))
 
-    def widened(self, best: Level) -> "Grid":
-        """The grid with a further value beyond each end that is the best."""
-        return Grid(_widened(self.thresholds, best.threshold), _widened(self.seeds, best.seed))
+    def widened(self, best: Collection[Level]) -> "Grid":
+        """The grid with a further value beyond each end that is among the best."""
+        thresholds, seeds = ({getattr(level, name) for level in best} for name in Level._fields)
+        return Grid(_widened(self.thresholds, thresholds), _widened(self.seeds, seeds))
 
 
-def _widened(values: tuple[float, ...], best: float) -> tuple[float, ...]:
+def _widened(values: tuple[float, ...], best: Collection[float]) -> tuple[float, ...]:
     ends = [(values[0], -STEP), (values[-1], STEP)] if len(values) > 1 else []
-    further = {round(end + step, 2) for end, step in ends if end == best}
+    further = {round(end + step, 2) for end, step in ends if end in best}
     return tuple(sorted({*values, *(value for value in further if LOWEST <= value <= HIGHEST)}))
 
 
@@ -149,7 +150,8 @@ class ObjectFitter:
         grid, tables = self._grid, dict[Level, Floats]()
         while True:
             tables |= self._tables(slides, [level for level in grid.levels if level not in tables])
-            wider = grid.widened(max(grid.levels, key=lambda level: float(tables[level].max())))
+            most = max(table.max() for table in tables.values())
+            wider = grid.widened([level for level, table in tables.items() if table.max() == most])
             if wider == grid:
                 return grid, tables
             grid = wider
