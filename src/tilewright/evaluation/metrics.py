@@ -1,4 +1,4 @@
-"""Overlap of masks, agreement of centres, panoptic quality and the aggregated Jaccard index. Pure functions on runs; areas in pixels.
+"""Overlap of masks, agreement of centres, panoptic quality, Jaccard index of objects. Pure functions; areas in pixels.
 
 Where both sides are empty a score is 1; where only its denominator is 0 it is 0.
 """
@@ -88,7 +88,7 @@ class Jaccard:
 
     Attributes:
         common: pixels that these pairs have in common.
-        either: pixels of either of each pair, of true objects that overlap nothing, and of predicted objects in no pair.
+        either: pixels of either of each pair, of true objects that overlap nothing, and of predicted ones in no pair.
     """
 
     common: int

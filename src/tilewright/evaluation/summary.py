@@ -102,8 +102,8 @@ class _Pool:
         """All scores, each slide counting so many times."""
         overlap = Overlap(*(times @ self._overlap).tolist())
         found, centers, boundary = (Agreement(*(times @ each).tolist()) for each in self._agreements)
-        *counts, iou = (times @ self._panoptic).tolist()
-        panoptic = Panoptic(*map(int, counts), iou)
+        truth, predicted, pairs, iou = (times @ self._panoptic).tolist()
+        panoptic = Panoptic(int(truth), int(predicted), int(pairs), iou)
         total = times.sum()
         result = {
             "pooled_dice": overlap.dice, "pooled_iou": overlap.iou,
