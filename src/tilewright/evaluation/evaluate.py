@@ -1,12 +1,13 @@
 """How well an ensemble does: per slide, per object, per source and pooled.
 
-In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. Out: ``slides.csv``, ``objects.csv`` and
-``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of rows does not exist
-here.
+In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. Out: ``slides.csv``, ``objects.csv``,
+``mistakes.csv`` and ``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of
+rows does not exist here.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from tilewright.evaluation.boundary import boundary_agreement
 from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth, center_agreement
+from tilewright.evaluation.mistakes import KINDS, Mistakes
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
 from tilewright.masks.outlines import DRAWN, recorded_outlines, true_instances
@@ -25,7 +27,7 @@ from tilewright.pixels.runs import Runs, difference, union
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import ANY
 from tilewright.project.orders import EvaluateOrder, EvaluateRow
-from tilewright.project.places import OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
+from tilewright.project.places import MISTAKES, OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem, UserError
@@ -37,6 +39,7 @@ SLIDE_COLUMNS = (
     "share_correct", "pq", "sq", "rq", "aji",
 )  # fmt: skip
 OBJECT_COLUMNS = ("set", "slide", "class", "object", "area", "confidence", "iou", "matched")
+MISTAKE_COLUMNS = ("set", "slide", "class", "kind", "left", "top", "right", "bottom")
 
 
 def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) -> None:
@@ -62,15 +65,17 @@ def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) ->
             raise UserError(Problem("config, evaluation.columns", f'slides.csv has a column "{name}" already.', remedy))
     scores: list[Score] = []
     with atomic_directory(out) as folder:
-        with (folder / OBJECT_SCORES).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(OBJECT_COLUMNS)
+        with (
+            _table(folder / OBJECT_SCORES, OBJECT_COLUMNS) as objects,
+            _table(folder / MISTAKES, MISTAKE_COLUMNS) as mistakes,
+        ):
             for row in order.rows:
                 for score in score_slide(row, masks / row.shard, segments / row.shard, order):
-                    writer.writerows(_object_records(score))
-                    scores.append(replace(score, layer=None))  # the runs of all slides would not fit
-        columns = (*SLIDE_COLUMNS, *order.columns)
-        _write_table(folder / SLIDE_SCORES, columns, ((*_slide_record(one), *one.row.told.values()) for one in scores))
+                    objects.writerows(_object_records(score))
+                    mistakes.writerows(_mistake_records(score))
+                    scores.append(replace(score, layer=None, mistakes=None))  # those of all slides would not fit
+        with _table(folder / SLIDE_SCORES, (*SLIDE_COLUMNS, *order.columns)) as slides:
+            slides.writerows((*_slide_record(one), *one.row.told.values()) for one in scores)
         write_document(folder / SUMMARY, summarize(scores))
 
 
@@ -123,6 +128,7 @@ def _score(
         SizedTruth.of(pairs, matches),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
+        Mistakes.of(pairs, matches, instances, predicted, truth.width) if listed else None,
     )
 
 
@@ -148,11 +154,20 @@ def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:
         yield score.set, score.row.slide, score.name, *numbers, int(score.matches.partner[place] >= 0)
 
 
-def _write_table(path: Path, columns: Sequence[str], records: Iterable[tuple[Any, ...]]) -> None:
+def _mistake_records(score: Score) -> Iterator[tuple[Any, ...]]:
+    """A row for each mistake, with the box that it lies in."""
+    if score.mistakes is not None:
+        for kind, box in zip(score.mistakes.kind.tolist(), score.mistakes.box.tolist(), strict=True):
+            yield score.set, score.row.slide, score.name, KINDS[kind], *box
+
+
+@contextmanager
+def _table(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """A writer of a csv with a head."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(records)
+        yield writer
 
 
 def _rounded(value: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth
+from tilewright.evaluation.mistakes import Mistakes
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
 from tilewright.pixels.instances import Agreement, Matches
 from tilewright.pixels.runs import Ints
@@ -34,6 +35,7 @@ class Score:
         sized: the true objects by size.
         detections: the predicted objects by confidence; None: they have none.
         layer: the predicted objects; None: they are not listed, or no longer held.
+        mistakes: which objects are wrong, and how; None likewise.
     """
 
     row: EvaluateRow
@@ -47,6 +49,7 @@ class Score:
     sized: SizedTruth
     detections: Detections | None
     layer: Layer | None
+    mistakes: Mistakes | None
 
     @property
     def set(self) -> str:

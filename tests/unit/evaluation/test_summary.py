@@ -23,7 +23,7 @@ def score(seed, source="one", role="train", name="gland"):
     panoptic, jaccard = Panoptic(15, 12, 9, float(draw.uniform(5, 9))), Jaccard(int(draw.integers(50, 90)), 100)
     sized = SizedTruth(draw.integers(5, 50, 15), draw.random(15) < 0.5)
     detections = Detections(draw.random(12), correct, 15)
-    return Score(row, name, overlap, matches, sides, sides, panoptic, jaccard, sized, detections, None)
+    return Score(row, name, overlap, matches, sides, sides, panoptic, jaccard, sized, detections, None, None)
 
 
 SCORES = [score(seed) for seed in range(8)]

@@ -241,6 +241,7 @@ class Report(Section):
     overlays: int = Field(12, ge=0, description="Most slides shown with outlines of truth and prediction.")
     max_edge: int = Field(1600, ge=100, description="Longest edge of a picture, in pixels.")
     samples: int = Field(2, ge=0, description="Samples of outlines shown of each source and class.")
+    mistakes: int = Field(6, ge=0, description="Objects shown of each class and kind: merged, cut, missed, false.")
     compare: list[Name] = Field(
         [], max_length=2, description="Two ensembles that are shown side by side; none: the first two."
     )
