@@ -96,7 +96,8 @@ class _Pool:
             for kind in zip(*((s.matches.found, s.centers, s.boundary) for s in scores), strict=True)
         ]
         self._panoptic = np.array([astuple(score.panoptic) for score in scores])
-        self._jaccard = _table(astuple(score.jaccard) for score in scores)
+        # of all slides as one it would be that of the slides with the largest merged objects
+        self._jaccard = np.array([score.jaccard.index for score in scores])
         detections = [score.detections for score in scores if score.detections is not None]
         self._ranked = Ranked.of(detections) if detections else None
         self._shares = np.array([each.share_correct() for each in detections])
@@ -115,7 +116,7 @@ class _Pool:
             "center_precision": centers.precision, "center_recall": centers.recall, "center_f1": centers.f1,
             "boundary_f1": boundary.f1,
             "pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition,
-            "aji": Jaccard(*(times @ self._jaccard).tolist()).index,
+            "aji": float(times @ self._jaccard / total),
         }  # fmt: skip
         if self._ranked is not None:
             result["ap60"] = area_under_curve(self._ranked, OPEN_IMAGES, times)

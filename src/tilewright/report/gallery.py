@@ -15,6 +15,7 @@ import shapely
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.orders import ReportOrder, ReportRow
 from tilewright.project.places import Places, outlines_file, segment_file
-from tilewright.report.comparison import FOUND, TRUE
+from tilewright.report.comparison import BOTH, FOUND, TRUE
 from tilewright.report.overlays import Pixels, write_jpeg
 from tilewright.report.samples import Shapes, draw_shapes
 from tilewright.runtime.progress import track
@@ -121,6 +122,10 @@ def _draw(
     axes.imshow(image, extent=(window.x, window.x + window.width, window.y + window.height, window.y))
     axes.set(xticks=[], yticks=[], autoscale_on=False)
     axes.set_title(row.slide, fontsize=6, pad=2)
+    left, top, right, bottom = box
+    frame = Rectangle((left - 1, top - 1), right - left + 2, bottom - top + 2)
+    frame.set(facecolor="none", edgecolor=_color(BOTH), linestyle=":", linewidth=0.9)
+    axes.add_patch(frame)
     seen = shapely.STRtree(outlines).query(
         shapely.box(window.x, window.y, window.x + window.width, window.y + window.height)
     )

@@ -151,7 +151,7 @@ def test_panoptic_quality_and_the_jaccard_index_stand_beside_the_other_scores(me
     assert [other[key] for key in ("pq", "sq", "rq", "aji")] == ["0.0", "0.0", "0.0", "0.25"]
     found = json.loads((metrics / "summary.json").read_text())["out_of_fold"]["gland"]
     assert (found["pq"], found["sq"], found["rq"]) == pytest.approx((1 / (1 + 1 / 2 + 3 / 2), 1, 1 / 3), abs=1e-6)
-    assert found["aji"] == pytest.approx(150 / 400)
+    assert found["aji"] == pytest.approx((0.5 + 0.25) / 2)
     assert found["recall_by_size"] == [{"from": 100, "to": 100, "objects": 4, "recall": 0.5}]
 
 
