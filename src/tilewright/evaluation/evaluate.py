@@ -20,7 +20,8 @@ from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth
 from tilewright.evaluation.mistakes import KINDS, Mistakes
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
-from tilewright.masks.outlines import DRAWN, recorded_outlines, true_instances
+from tilewright.masks.drawn import DRAWN, true_instances
+from tilewright.masks.outlines import recorded_outlines
 from tilewright.pixels.components import components_of
 from tilewright.pixels.instances import Instances, match, overlapping
 from tilewright.pixels.runs import Runs, difference, union

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tilewright.annotations.anatomy import structure
 from tilewright.inference.judging import Counts, KnownSlide
-from tilewright.masks.outlines import DRAWN, recorded_outlines, true_instances
+from tilewright.masks.drawn import DRAWN, true_instances
+from tilewright.masks.outlines import recorded_outlines
 from tilewright.pixels.finder import ObjectFinder
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.instances import Instances, match, overlapping

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from tilewright.pixels.grid import Frame, Window
-from tilewright.pixels.instances import Instances, instances_of_outlines
-from tilewright.project.config import IGNORE, PixelRule
+from tilewright.pixels.grid import Frame
+from tilewright.project.config import IGNORE
 from tilewright.runtime.atomic import atomic_path
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.failures import remedy_for
@@ -33,9 +32,6 @@ SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in ("x", "y", "left", "top", "width", "height", "area")]
     + [("geometry", pa.binary())]
 )
-
-DRAWN = ("class", "geometry")
-"""The columns that ``true_instances`` reads."""
 
 
 @contextmanager
@@ -136,17 +132,3 @@ def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.
     if "geometry" in table:
         table["geometry"] = shapely.from_wkb(table["geometry"].to_numpy())
     return table
-
-
-def true_instances(outlines: "pd.DataFrame", names: Sequence[str], frame: Frame, rule: PixelRule) -> Instances:
-    """The pixels of each outline of some classes, as ``rasterize`` has drawn them.
-
-    Args:
-        outlines: the columns ``DRAWN`` of the table of a slide.
-        names: the classes.
-        frame: of the slide.
-        rule: which pixels an outline covers.
-    """
-    shapes = outlines["geometry"].to_numpy(dtype=object)[outlines["class"].isin(names)]
-    window = Window(frame.x, frame.y, frame.width, frame.height)
-    return instances_of_outlines(in_image(shapes, frame), window, rule)
