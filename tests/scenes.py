@@ -36,8 +36,8 @@ def order_of_objects(*names, rows=(), folds=(), segmentation=None, fit_confidenc
     )
 
 
-def write_slide(folder, name, probability, shapes, ignored=()):
-    """A slide of one class on disk, as the steps before ``calibrate`` leave it."""
+def write_slide(folder, name, probability, shapes, ignored=(), factor=1):
+    """A slide of one class on disk, as the steps before ``calibrate`` leave it; probabilities reduced by a factor."""
     (folder / "p").mkdir(parents=True, exist_ok=True)
     none = (shapely.box(-2, -2, -1, -1), 0)
     bits = [rasterize([*some, none], (HEIGHT, WIDTH)).astype(np.uint8) for some in (shapes, ignored)]
@@ -46,8 +46,9 @@ def write_slide(folder, name, probability, shapes, ignored=()):
     with outline_writer(outlines_file(folder, name), FRAME, {"cell": ["cell"]}, ["dust"]) as writer:
         writer.write([*(Annotation("cell", one) for one in shapes), *(Annotation("dust", one) for one in ignored)])
     path = probability_file(folder / "p", name)
-    with create_raster(path, FRAME.size, tags=FRAME.tags(["cell"])) as raster:
-        raster.write(probability[None], 0, 0)
+    frame = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT), factor)
+    with create_raster(path, frame.size, tags=frame.tags(["cell"])) as raster:
+        raster.write(probability[None, ::factor, ::factor], 0, 0)
     files = path, mask_file(folder, name), outlines_file(folder, name)
     return KnownSlide(name, 0, name, "all", NOTHING, *files)
 

@@ -1,5 +1,6 @@
 """What is fitted for objects, against plain loops over everything that could be chosen."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -22,8 +23,8 @@ from tilewright.project.project import Bounds
 from tilewright.segments.segment import segment
 
 
-def slides(folder, count=4):
-    return [write_slide(folder, f"s{seed}", *scene(seed)) for seed in range(count)]
+def slides(folder, count=4, factor=1):
+    return [write_slide(folder, f"s{seed}", *scene(seed), factor) for seed in range(count)]
 
 
 def evaluated(folder, names, bounds, segmentation):
@@ -49,8 +50,8 @@ def evaluated(folder, names, bounds, segmentation):
 )
 def test_what_is_told_of_bounds_is_what_segment_and_evaluate_make_of_them(tmp_path, segmentation):
     folder = tmp_path / "s"
-    known = slides(folder, 2)
-    for bounds in (Bounds(0.4, 0), Bounds(0.55, 12, 0.72), Bounds(0.7, 60, 0.3)):
+    known = slides(folder, 2, factor=2 if segmentation.max_area else 1)
+    for bounds in (Bounds(0.4, 0), Bounds(0.55, 12, 0.8), Bounds(0.7, 60, 0.3)):
         fitter = ObjectFitter(order_of_objects("s0", "s1", segmentation=segmentation), "cell", DEFAULT_LIMITS)
         scores = evaluated(folder, ["s0", "s1"], bounds, segmentation)
         found = sum((one.matches.found for one in scores[1:]), scores[0].matches.found)
@@ -183,3 +184,70 @@ def test_the_table_has_the_score_of_every_size_and_confidence(found, true, overl
         total = int(kept.sum()) + true
         right = np.mean([(iou[kept] >= least).sum() for least in asked])
         assert table[row, column] == pytest.approx(2 * right / total if total else 1.0)
+
+
+def told(area, confidence, overlap, true):
+    """Objects of a slide, none of which is ignored."""
+    columns = np.array(area), np.array(confidence, float), np.array(overlap, float)
+    return Candidates(*columns, np.ones(len(area), bool), np.array(area), np.array(area), true, sum(area))
+
+
+def fitter_of(monkeypatch, found, **calibration):
+    """A fitter and slides, one for each group, whose objects are what ``found`` gives for group and level."""
+    known = [KnownSlide(str(place), 0, str(place), "all", NOTHING, *[None] * 3) for place in range(3)]
+    monkeypatch.setattr(
+        objectfit, "slide_candidates",
+        lambda slide, _name, levels, *_order: {level: found(int(slide.name), level) for level in levels},
+    )  # fmt: skip
+    return ObjectFitter(order_of_objects(**{"rule": "best", **calibration}), "cell", DEFAULT_LIMITS), known
+
+
+@pytest.mark.parametrize(("specks", "size"), [(2, 0), (20, 6)])
+def test_a_least_size_that_brings_next_to_nothing_is_not_taken(monkeypatch, specks, size):
+    """Of 300 objects one group has a few specks, as sure as the others."""
+
+    def found(group, level):
+        few = specks if group == 0 else 0
+        return told([50] * 100 + [5] * few, [0.9] * (100 + few), [0.8] * (90 - group) + [0] * (10 + group + few), 100)
+
+    fitter, known = fitter_of(monkeypatch, found, threshold=0.5)
+    assert fitter.fit(known).min_area == size
+    best = fitter.judge(dict.fromkeys(known, Bounds(0.5, 6))).f1
+    assert best > fitter.judge(dict.fromkeys(known, Bounds(0.5, 0))).f1
+
+
+def test_of_groups_that_are_all_alike_no_worse_size_is_taken(monkeypatch):
+    fitter, known = fitter_of(
+        monkeypatch, lambda *_: told([50] * 200 + [5], [0.9] * 201, [0.8] * 200 + [0], 200), threshold=0.5
+    )
+    assert fitter.fit(known).min_area == 6
+
+
+def test_what_is_better_beside_the_threshold_of_the_grid_is_taken(monkeypatch):
+    right = {0.4: 60, 0.45: 70, 0.5: 65}
+
+    def found(group, level):
+        count = right.get(level.threshold, 30)
+        return told([50] * 100, [0.9] * 100, [0.8] * count + [0] * (100 - count), 100)
+
+    fitter, known = fitter_of(monkeypatch, found)
+    assert fitter.fit(known).threshold == 0.45
+
+
+def test_what_is_mostly_ignored_counts_for_nobody(monkeypatch):
+    def found(group, level):
+        one = told([50] * 4, [0.9] * 4, [0.8, 0.8, 0, 0], 2)
+        return replace(one, counts=np.array([True, True, False, False]))
+
+    fitter, known = fitter_of(monkeypatch, found)
+    assert fitter.judge(dict.fromkeys(known, Bounds(0.5, 0))).f1 == 1
+
+
+def test_the_interval_is_that_of_the_thresholds_of_draws_of_groups(monkeypatch):
+    """Each group has its best at a threshold of its own, and nothing elsewhere."""
+    own = (0.3, 0.5, 0.7)
+    fitter, known = fitter_of(
+        monkeypatch, lambda group, level: told([50], [0.9], [float(level.threshold == own[group])], 1)
+    )
+    assert fitter.interval(known) == (0.3, 0.7)
+    assert fitter.interval(known[1:2]) is None

@@ -88,9 +88,9 @@ class Calibration(Section):
         "of the objects of all slides, for which threshold, least size and least confidence are fitted together.",
     )
     overlap: Annotated[float, Field(ge=0.5, le=1)] | Literal["mean"] = Field(
-        "mean",
+        0.5,
         description="With aim: objects, the intersection over union from which on an object is found; mean: the mean "
-        "F1 over 0.50, 0.55, ... 0.95.",
+        "F1 over 0.50, 0.55, ... 0.95, for which small objects, whose outlines are never that exact, count less.",
     )
     min_area: Annotated[int, Field(ge=0)] | Literal["fit"] = Field(
         0,
