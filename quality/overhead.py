@@ -23,7 +23,7 @@ from tilewright.training import trainer
 from tilewright.training.architectures import build_network
 from tilewright.training.data import Sample, targets
 from tilewright.training.loaders import Tiles, loaders, read_tiles
-from tilewright.training.losses import WeightedLoss
+from tilewright.training.losses import TargetLoss
 from tilewright.training.optimizers import optimizer
 from tilewright.training.state import TrainingState
 
@@ -78,11 +78,11 @@ def _workers(tiles: Tiles, network: Network, classes: list[str], workers: int) -
 def _bare(tiles: Tiles, network: Network, classes: list[str]) -> float:
     batches = [Sample(*batch) for batch in loaders(tiles, network, classes)[0]]
     segmenter = build_network(network, len(classes), pretrained=True).train()
-    loss, steps = WeightedLoss(network.loss, torch.ones(len(classes))), optimizer(network, segmenter.parameters())
+    loss, steps = TargetLoss(network.losses, torch.ones(len(classes))), optimizer(network, segmenter.parameters())
     for number, batch in enumerate([*batches[:4], *batches]):
         if number == 4:
             begin = time.process_time()
-        loss(segmenter(batch.image), *targets(batch.bits, batch.labelled)).backward()
+        loss(segmenter(batch.image), *targets(batch.bits, batch.labelled, batch.bands)).backward()
         steps.step()
         steps.zero_grad()
     return sum(len(batch.image) for batch in batches) / (time.process_time() - begin)

@@ -18,7 +18,7 @@ from tilewright.tiles.split import read_folds
 from tilewright.training.architectures import build_network
 from tilewright.training.data import targets
 from tilewright.training.loaders import loaders, read_tiles
-from tilewright.training.losses import WeightedLoss
+from tilewright.training.losses import TargetLoss
 from tilewright.training.optimizers import optimizer, rate_groups
 
 WARM_UP, BATCHES, MOST, SECONDS = 3, 6, 40, 10.0
@@ -38,11 +38,11 @@ def main() -> None:
     network = network.model_copy(update={"tiles_per_epoch": drawn})
     batches, _ = loaders(read_tiles(training, validation, classes), network, classes)
     segmenter = build_network(network, len(classes), pretrained=True).train()
-    loss = WeightedLoss(network.loss, torch.ones(len(classes)))
+    loss = TargetLoss(network.losses, torch.ones(len(classes)))
     steps = optimizer(network, rate_groups(network, segmenter))
     begin = time.process_time()
     for number, batch in enumerate(batches, start=1 - WARM_UP):
-        loss(segmenter(batch.recoloring(batch.image)), *targets(batch.bits, batch.labelled)).backward()
+        loss(segmenter(batch.recoloring(batch.image)), *targets(batch.bits, batch.labelled, batch.bands)).backward()
         steps.step()
         steps.zero_grad()
         if number == 0:

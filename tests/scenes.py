@@ -36,8 +36,11 @@ def order_of_objects(*names, rows=(), folds=(), segmentation=None, fit_confidenc
     )
 
 
-def write_slide(folder, name, probability, shapes, ignored=(), factor=1):
-    """A slide of one class on disk, as the steps before ``calibrate`` leave it; probabilities reduced by a factor."""
+def write_slide(folder, name, probability, shapes, ignored=(), factor=1, *, touching=False):
+    """A slide of one class on disk, as the steps before ``calibrate`` leave it; probabilities reduced by a factor.
+
+    With ``touching`` they have a band of the pixels near two shapes.
+    """
     (folder / "p").mkdir(parents=True, exist_ok=True)
     none = (shapely.box(-2, -2, -1, -1), 0)
     bits = [rasterize([*some, none], (HEIGHT, WIDTH)).astype(np.uint8) for some in (shapes, ignored)]
@@ -47,8 +50,12 @@ def write_slide(folder, name, probability, shapes, ignored=(), factor=1):
         writer.write([*(Annotation("cell", one) for one in shapes), *(Annotation("dust", one) for one in ignored)])
     path = probability_file(folder / "p", name)
     frame = Frame(0, 0, WIDTH, HEIGHT, Size(WIDTH, HEIGHT), factor)
-    with create_raster(path, frame.size, tags=frame.tags(["cell"])) as raster:
-        raster.write(probability[None, ::factor, ::factor], 0, 0)
+    bands = {"cell": probability}
+    if touching:
+        near = sum(rasterize([shape.buffer(1), none], (HEIGHT, WIDTH)) for shape in shapes)
+        bands["cell:touching"] = np.where(near > 1, 200, 0).astype(np.uint8)
+    with create_raster(path, frame.size, bands=len(bands), tags=frame.tags(list(bands))) as raster:
+        raster.write(np.stack(list(bands.values()))[:, ::factor, ::factor], 0, 0)
     files = path, mask_file(folder, name), outlines_file(folder, name)
     return KnownSlide(name, 0, name, "all", NOTHING, *files)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from functools import cache
 
 import pytest
 from reference.facts import FACTS
@@ -57,7 +58,8 @@ def problems(system, values):
     ours = {key: each.value for key, each in system.ours.items()}
     given, table = leaves(values), expected | ours
     found = [f"{key}: twice in the table" for key in expected.keys() & ours]
-    found += [f"{place}: not in the table" for place in given if not any(means(place, key) for key in table)]
+    meant = {place for key in table for place in places(key, given)}
+    found += [f"{place}: not in the table" for place in given if place not in meant]
     found += _differences(given, table)
     if found:
         return found
@@ -65,17 +67,23 @@ def problems(system, values):
         config = leaves(parse_config(values).model_dump(mode="json", by_alias=True)) | given
     except UserError as error:
         return [str(error)]
-    missing = [key for key in table if not any(means(place, key) for place in config)]
+    missing = [key for key in table if not places(key, config)]
     return [f"{key}: not there" for key in missing] + _differences(config, table)
 
 
 def _differences(values, table):
-    pairs = ((place, key) for key in table for place in values if means(place, key))
+    pairs = ((place, key) for key in table for place in places(key, values))
     return [
         f"{place}: {values[place]!r}, not {table[key]!r}" for place, key in pairs if not same(values[place], table[key])
     ]
 
 
+def places(key, values):
+    """The places among some values that a key of a table means."""
+    return [place for place in values if means(place, key)] if "*" in key else [key] if key in values else []
+
+
+@cache
 def means(place, key):
     """Whether a key of a table means a place; a star stands for one name."""
     if "*" not in key:

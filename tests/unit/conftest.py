@@ -93,9 +93,8 @@ def trained(tmp_path_factory, new_project):
         order = order_of(DownscaleOrder, project.sheet, shard, CLASSES, **scale)
         downscale(order, masks=folder / "m" / shard, out=[folder / "s" / shard])
         places = {"scaled": folder / "s" / shard, "masks": folder / "m" / shard}
-        tile(
-            order_of(TileOrder, project.sheet, shard, CLASSES, tiles=tiles), **places, out=folder / "t" / f"{shard}.h5"
-        )
+        order = order_of(TileOrder, project.sheet, shard, CLASSES, tiles=tiles, objects="center")
+        tile(order, **places, out=folder / "t" / f"{shard}.h5")
     rows = read_sheet(project.sheet, [project.sheet.parent], CLASSES).rows
     folds = Folds(count=2)
     trained_on = split_rows([row for row in rows if row.role != "test"], folds)

@@ -54,7 +54,6 @@ EXAMPLE_EDGE = 1024
 """Longest edge of the picture of an example, in pixels."""
 PLAIN_FILE = 0o100644 << 16
 UNIX = 3
-TARGET = "mask"
 
 
 def pack(
@@ -121,7 +120,7 @@ def _write_weights(one: PackMember, member: BundleMember, order: PackOrder, mode
             file.write_bytes(content)
         return
     for file, part in zip(files, one.parts, strict=True):
-        _pack_network(part_folder(models, one.name, part), member.network, file)
+        _pack_network(part_folder(models, one.name, part), member, file)
 
 
 def _described(
@@ -198,10 +197,10 @@ def _taken(one: PackMember, member: BundleMember, weight: float) -> BundleMember
     return member.model_copy(update={"name": one.name, "weight": weight, "weights": files})
 
 
-def _pack_network(trained: Path, network: BundleNetwork, out: Path) -> None:
+def _pack_network(trained: Path, member: BundleMember, out: Path) -> None:
     """Write the weights of a trained part, without the heads that only its training needed."""
-    segmenter, classes = load_model(trained)
-    bare = build_network(network.to_build(), len(classes), pretrained=False)
+    segmenter, _ = load_model(trained)
+    bare = build_network(member.network.to_build(member.targets), len(member.classes), pretrained=False)
     weights = segmenter.state_dict()
     bare.load_state_dict({name: weights[name] for name in bare.state_dict()})
     # not by save_file, which does not say as Python does that the disk is full
@@ -218,7 +217,7 @@ def _member(one: PackMember, cards: Sequence[dict[str, Any]], weight: float) -> 
         mpp=_range(known) if known else None,
         inference=one.inference,
         weight=weight,
-        bands=[Band(name, TARGET) for name in first["classes"]],
+        bands=[Band(name, target) for target in first["network"]["targets"] for name in first["classes"]],
         weights=[Weights(role=part, file=packed_weights(one.name, part)) for part in one.parts],
     )
 

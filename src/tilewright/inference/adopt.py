@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tilewright.pixels.grid import BLOCK, WINDOW, Frame, Size, Window, blocks
 from tilewright.pixels.interpolation import read_at
-from tilewright.pixels.rasters import Raster, create_raster, open_raster, open_tiff, read_tags
+from tilewright.pixels.rasters import Raster, create_raster, masks_of, open_raster, open_tiff, read_tags
 from tilewright.project.orders import AdoptOrder, AdoptRow
 from tilewright.project.places import image_file, probability_file
 from tilewright.runtime.atomic import atomic_directory
@@ -49,7 +49,7 @@ def adopt(order: AdoptOrder, *, scaled: Path, out: Path) -> None:
                     open_raster(image_file(scaled, row.slide)) as image,
                     _opened(row, Frame.of(image), order) as saved,
                 ):
-                    _write(saved, image, probability_file(folder, row.slide), order.classes)
+                    _write(saved, image, probability_file(folder, row.slide))
             except DataError as error:
                 problems += error.problems
         raise_all(DataError, problems)
@@ -110,13 +110,15 @@ class Saved:
 
     Attributes:
         path: the file, for messages.
-        pixels: uint8 (255 is 1), or floats from 0 to 1, a band a class.
+        pixels: uint8 (255 is 1), or floats from 0 to 1, a band a class; of this program also those of other targets.
         frame: where they lie.
+        names: of the bands.
     """
 
     path: Path
     pixels: _Pixels
     frame: Frame
+    names: list[str]
 
     @property
     def size(self) -> Size:
@@ -189,14 +191,15 @@ def _saved(path: Path, pixels: _Pixels, frame: Frame, classes: Sequence[str]) ->
     """
     own = "frame" in pixels.tags
     placed = Frame.of(pixels) if own else _placed(pixels.size, frame)
-    problems = [*_misfits_of_bands(path, pixels, classes), *_misfits_of_place(path, pixels.size, placed, frame)]
     names = json.loads(pixels.tags.get("classes", "[]")) if own else classes
-    if names != classes:
+    fits = _misfits_of_bands(path, pixels, names if masks_of(names) == classes else classes)
+    problems = [*fits, *_misfits_of_place(path, pixels.size, placed, frame)]
+    if masks_of(names) != classes:
         what = f"holds the classes {', '.join(names) or 'of no name'}, not {', '.join(classes)}."
         problems.append(Problem(str(path), what, "Members of an ensemble find the same classes."))
     raise_all(DataError, problems)
     assert placed
-    return Saved(path, pixels, placed)
+    return Saved(path, pixels, placed, list(names))
 
 
 def _misfits_of_bands(path: Path, pixels: _Pixels, classes: Sequence[str]) -> Iterator[Problem]:
@@ -239,14 +242,14 @@ def _placed(size: Size, frame: Frame) -> Frame | None:
     return None
 
 
-def _write(saved: Saved, image: Raster, out: Path, classes: Sequence[str]) -> None:
+def _write(saved: Saved, image: Raster, out: Path) -> None:
     """Write probabilities in the frame of a scaled image."""
     wanted = Frame.of(image)
     shrink = wanted.factor / saved.frame.factor
     if shrink != 1:
         note(f"{out.stem}: saved at the factor {saved.frame.factor:g}, brought to {wanted.factor:g}")
     dtype, highest = np.dtype(np.float16 if saved.is_exact else np.uint8), 0.0
-    with create_raster(out, image.size, bands=len(classes), dtype=dtype, tags=wanted.tags(classes)) as raster:
+    with create_raster(out, image.size, bands=len(saved.names), dtype=dtype, tags=wanted.tags(saved.names)) as raster:
         for window in blocks(image.size, _edge(shrink)):
             values = _averaged(saved, shrink, window) if shrink >= 1 else read_at(saved, image, window)
             highest = max(highest, float(values.max()))

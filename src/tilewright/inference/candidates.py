@@ -12,7 +12,7 @@ from tilewright.annotations.anatomy import structure
 from tilewright.inference.judging import Counts, KnownSlide
 from tilewright.masks.drawn import DRAWN, true_instances
 from tilewright.masks.outlines import recorded_outlines
-from tilewright.pixels.finder import ObjectFinder
+from tilewright.pixels.finder import ObjectFinder, seed_mixes
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.instances import Instances, match, overlapping
 from tilewright.pixels.measuring import Objects
@@ -21,7 +21,6 @@ from tilewright.pixels.runs import Ints, Runs, difference, overlaps
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.pixels.thresholds import scored_strips
 from tilewright.project.config import Limits
-from tilewright.project.config.results import Segmentation
 from tilewright.project.orders import CalibrateOrder
 from tilewright.project.project import Bounds
 
@@ -96,29 +95,29 @@ def slide_candidates(
         frame = Frame.of(raster)
         truth = true_instances(recorded_outlines(slide.outlines, DRAWN), [name], frame, spec.pixel_rule)
         inside = structure(row.identity, row.anatomy, spec.segmentation.inside, frame, limits)
-        bands = len(order.classes)
-        return {
-            level: _compared(
-                _objects(raster, frame, level, (bit, bands), spec.segmentation, inside), truth, expected, ignored
-            )
-            for level in levels
-        }
+        found = {level: _objects(raster, name, level, order, inside) for level in levels}
+    return {level: _compared(parts, truth, expected, ignored) for level, parts in found.items()}
+
+
+def tells_seeds(slide: KnownSlide, name: str, order: CalibrateOrder) -> bool:
+    """Whether the probabilities of a slide tell which pixels of a class are surely of one object alone."""
+    assert order.objects, "only asked for where objects are the aim"
+    with open_raster(slide.probability, order.classes) as raster:
+        return bool(seed_mixes(raster.classes, {name: Bounds(0.0, 0)}, order.objects.segmentation.seeds))
 
 
 def _objects(
-    raster: Raster,
-    frame: Frame,
-    level: Level,
-    band: tuple[int, int],
-    segmentation: Segmentation,
-    inside: shapely.Geometry | None,
+    raster: Raster, name: str, level: Level, order: CalibrateOrder, inside: shapely.Geometry | None
 ) -> list[Objects]:
-    """The objects of a class at a level, strip by strip; ``band`` is its place among how many."""
-    place, count = band
-    thresholds = [level.threshold if each == place else NEVER for each in range(count)]
-    finder = ObjectFinder(frame, Bounds(level.threshold, 0, seed=level.seed), segmentation, inside)
-    strips = scored_strips(raster, frame, thresholds, enlarge=segmentation.enlarge)
-    return [finder.push(strip[place]).objects for strip in strips]
+    """The objects of a class at a level, strip by strip."""
+    assert order.objects, "only asked for where objects are the aim"
+    frame, spec, bounds = Frame.of(raster), order.objects.segmentation, Bounds(level.threshold, 0, seed=level.seed)
+    finder = ObjectFinder(frame, bounds, spec, inside)
+    thresholds = [level.threshold if each == name else NEVER for each in order.classes]
+    mixes = seed_mixes(raster.classes, {name: bounds}, spec.seeds)
+    place = order.classes.index(name)
+    strips = scored_strips(raster, frame, thresholds, enlarge=spec.enlarge, mixes=list(mixes.values()))
+    return [finder.push(strip[place], strip[-1].strip.runs if mixes else None).objects for strip in strips]
 
 
 def _compared(parts: Sequence[Objects], truth: Instances, expected: Runs, ignored: Runs) -> Candidates:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tilewright.pixels.grid import WINDOW, Frame, Window, blocks
 from tilewright.pixels.interpolation import read_at
-from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.pixels.rasters import Raster, create_raster, masks_of, open_raster
 from tilewright.project.orders import EnsembleOrder
 from tilewright.project.places import probability_file
 from tilewright.runtime.atomic import atomic_directory
@@ -53,14 +53,14 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
 
     Args:
         paths: maps of the same place and classes; the first one gives the scale of the result, to which maps at other
-            scales are interpolated.
+            scales are interpolated. Other bands than masks are written if all have them.
         weights: weight of each map; they need not sum to 1.
         out: the map to write.
     """
     with weighted_maps(paths, weights) as mean:
         first = mean.maps[0]
         tags = Frame.of(first).tags(mean.classes)
-        with create_raster(out, first.size, bands=first.bands, tags=tags) as result:
+        with create_raster(out, first.size, bands=len(mean.classes), tags=tags) as result:
             for window in blocks(first.size, WINDOW):
                 values = mean.read(first, window)
                 if values.any():
@@ -78,22 +78,30 @@ def read_probabilities(source: Raster, target: Raster, window: Window) -> NDArra
 
 @dataclass(frozen=True)
 class WeightedMaps:
-    """Open probability maps of one slide, and the share of each; made by ``weighted_maps``."""
+    """Open probability maps of one slide, and the share of each; made by ``weighted_maps``.
+
+    Attributes:
+        maps: the maps.
+        shares: what each counts, float32[maps]; they sum to 1.
+        classes: what the bands that all of them have stand for.
+    """
 
     maps: Sequence[Raster]
     shares: NDArray[np.float32]
-
-    @property
-    def classes(self) -> list[str]:
-        """What the bands stand for."""
-        return self.maps[0].classes
+    classes: list[str]
 
     def read(self, target: Raster, window: Window) -> NDArray[np.float32]:
-        """Their weighted mean (classes x rows x columns, 0 to 255) in a window of a raster, whatever its scale."""
+        """Their weighted mean (bands x rows x columns, 0 to 255) in a window of a raster, whatever its scale."""
         parts = (
-            share * read_probabilities(each, target, window) for share, each in zip(self.shares, self.maps, strict=True)
+            share * self._bands(each, read_probabilities(each, target, window))
+            for share, each in zip(self.shares, self.maps, strict=True)
         )
         return sum(parts, np.zeros((), np.float32))
+
+    def _bands(self, source: Raster, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of what a map holds, the bands that all have."""
+        held = source.classes
+        return values if held == self.classes else values[[held.index(name) for name in self.classes]]
 
 
 @contextmanager
@@ -113,6 +121,7 @@ def weighted_maps(
     shares = np.array(weights, np.float32) / np.float32(sum(weights))
     with ExitStack() as stack:
         maps = [stack.enter_context(open_raster(path, classes)) for path in paths]
-        if any(each.classes != maps[0].classes for each in maps):
+        wanted = [name for name in maps[0].classes if all(name in each.classes for each in maps)]
+        if any(masks_of(each.classes) != masks_of(wanted) for each in maps):
             raise DataError(Problem(str(paths[0]), "the members of the ensemble hold different classes."))
-        yield WeightedMaps(maps, shares)
+        yield WeightedMaps(maps, shares, wanted)

@@ -10,6 +10,7 @@ from tilewright.project.bundle import BundleMember, bundle_file, read_bundle
 from tilewright.project.config import Network
 from tilewright.project.orders import BundledModel
 from tilewright.project.places import CARD, NETWORK
+from tilewright.project.targets import band_names
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.failures import remedy_for
@@ -20,7 +21,7 @@ from tilewright.training.start import load_trained
 
 
 def load_folds(folders: Sequence[Path]) -> tuple[list[Segmenter], list[str]]:
-    """The networks of the folds of a model, and the names of its classes.
+    """The networks of the folds of a model, and the names of their bands.
 
     Raises:
         DataError: a fold cannot be read, or they hold different classes.
@@ -38,7 +39,8 @@ def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
     """Build the network of a folder that ``train`` wrote, with its weights, ready to predict.
 
     Returns:
-        The network and the names of its classes.
+        The network and the names of its bands: those of the classes, and with further targets, such as touching,
+        ``CLASS:TARGET`` after them.
 
     Raises:
         DataError: a file is missing or does not fit.
@@ -56,18 +58,19 @@ def load_model(folder: str | Path) -> tuple[Segmenter, list[str]]:
         raise DataError(Problem(str(folder), "there is no such folder.", "Name one that `train` wrote."))
     try:
         content = read_document(folder / CARD, folder)
-        segmenter = build_network(Network(**content["network"]), len(content["classes"]), pretrained=False)
+        network = Network(**content["network"])
+        segmenter = build_network(network, len(content["classes"]), pretrained=False)
         if file_hash(folder / NETWORK) != content["weights"]:
             raise ValueError(f"{NETWORK} is not the file that {CARD} describes")
         load_trained(segmenter, load_file(folder / NETWORK))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         remedy = remedy_for(error, "Delete the folder and run the same command again.", folder / NETWORK)
         raise DataError(Problem(str(folder), f"holds no usable model ({error}).", remedy)) from error
-    return segmenter.eval(), content["classes"]
+    return segmenter.eval(), band_names(content["classes"], network.targets)
 
 
 def load_bundled(path: Path, model: BundledModel) -> tuple[list[Segmenter], list[str]]:
-    """The networks of the folds of a model of a bundle, and the names of its classes.
+    """The networks of the folds of a model of a bundle, and the names of their bands.
 
     Args:
         path: the folder or the zip.
@@ -77,7 +80,7 @@ def load_bundled(path: Path, model: BundledModel) -> tuple[list[Segmenter], list
         DataError: the bundle is damaged, or another one than the job was planned with.
     """
     member, contents = model.member, bundled_weights(path, model)
-    return [_of_bundle(content, member, path) for content in contents], [band.class_name for band in member.bands]
+    return [_of_bundle(content, member, path) for content in contents], band_names(member.classes, member.targets)
 
 
 def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
@@ -94,7 +97,7 @@ def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
 
 
 def _of_bundle(content: bytes, member: BundleMember, path: Path) -> Segmenter:
-    segmenter = build_network(member.network.to_build(), len(member.bands), pretrained=False)
+    segmenter = build_network(member.network.to_build(member.targets), len(member.classes), pretrained=False)
     try:
         load_trained(segmenter, load(content))
     except (ValueError, SafetensorError) as error:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.inference.candidates import Candidates, Level, slide_candidates
+from tilewright.inference.candidates import Candidates, Level, slide_candidates, tells_seeds
 from tilewright.inference.judging import Judged, KnownSlide, by_group, dice_of
 from tilewright.inference.rules import RULES, Evidence, Interval, draws_of_groups
 from tilewright.pixels.instances import OVERLAPS
@@ -24,8 +24,8 @@ STEP, LOWEST, HIGHEST = 0.1, 0.1, 0.9
 FINER = 0.05
 """How far around the threshold that the grid leads to a better one is looked for."""
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-SEEDS = (0.5,)
-"""Without bands that tell which pixels are between objects there is nothing else to try."""
+SEEDS = (0.4, 0.5, 0.6)
+"""What seeds exceed, where bands tell which pixels are between objects; elsewhere there is one value, for nothing."""
 SIZES = (0, *sorted({round(4 * 1.25**power) for power in range(70)}))
 CONFIDENCES = tuple(round(0.01 * place, 2) for place in range(100))
 NEAR = 0.005
@@ -101,7 +101,7 @@ class ObjectFitter:
     def __init__(self, order: CalibrateOrder, name: str, limits: Limits) -> None:
         spec, fixed = order.calibration, order.calibration.fixed(name)
         self._spec, self._order, self._name, self._limits = spec, order, name, limits
-        self._grid = Grid(THRESHOLDS if fixed is None else (fixed,), SEEDS)
+        self._thresholds = THRESHOLDS if fixed is None else (fixed,)
         self._sizes = np.array(SIZES if spec.min_area == "fit" else (spec.min_area,))
         fitted = order.objects is not None and order.objects.fit_confidence
         self._confidences = np.array(CONFIDENCES if fitted else (0.0,))
@@ -147,7 +147,8 @@ class ObjectFitter:
 
     def _searched(self, slides: Sequence[KnownSlide]) -> tuple[Grid, dict[Level, Floats]]:
         """A grid whose best level lies at no end that could be wider, and F1 at each level by size and confidence."""
-        grid, tables = self._grid, dict[Level, Floats]()
+        seeds = SEEDS if tells_seeds(slides[0], self._name, self._order) else (Bounds(0.0, 0).seed,)
+        grid, tables = Grid(self._thresholds, seeds), dict[Level, Floats]()
         while True:
             tables |= self._tables(slides, [level for level in grid.levels if level not in tables])
             most = max(table.max() for table in tables.values())

@@ -110,7 +110,8 @@ def slide_sums(labelled: Collection[str], maps: Sequence[Path], mask: Path, clas
         for window in blocks(rasters[0].size, EDGE):
             truth = bits.read(window)[0]
             valid = ((truth >> count) & 1) == 0
-            values = np.stack([read_probabilities(each, rasters[0], window) for each in rasters]) / np.float32(255)
+            masks = [read_probabilities(each, rasters[0], window)[:count] for each in rasters]
+            values = np.stack(masks) / np.float32(255)
             for place in known:
                 own = values[:, place][:, valid].astype(np.float64)
                 positive = ((truth[valid] >> place) & 1) == 1

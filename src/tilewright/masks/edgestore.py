@@ -71,16 +71,23 @@ class EdgeStore:
         return inside
 
     def near(self, window: Window) -> tuple[Edges, Ints]:
-        """The outlines that may reach into a block.
+        """The outlines that may reach into a window.
 
         Args:
-            window: a block of the frame, in pixels from its corner.
+            window: a part of the frame, in pixels from its corner.
 
         Returns:
             Their edges, numbered by outline from 0, and the bits of each outline, int64[outlines].
         """
-        block = window.y // self._block * self._columns + window.x // self._block
-        part = np.concatenate([np.empty(0, INDEX), *(self._index(batch, block) for batch in self._batches)])
+        rows, columns = (
+            range(start // self._block, -(-(start + length) // self._block))
+            for start, length in ((window.y, window.height), (window.x, window.width))
+        )
+        blocks = [row * self._columns + column for row in rows for column in columns]
+        reached = [self._index(batch, block) for batch in self._batches for block in blocks]
+        part = np.concatenate([np.empty(0, INDEX), *reached])
+        if len(blocks) > 1:
+            part = part[np.unique(part["first"], return_index=True)[1]]
         area = np.repeat(np.arange(len(part), dtype=np.int64), part["count"])
         return Edges(self._edges(part["first"], part["first"] + EDGE_BYTES * part["count"]), area), part["bits"]
 

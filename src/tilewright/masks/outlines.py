@@ -33,6 +33,9 @@ SCHEMA = pa.schema(
     + [("geometry", pa.binary())]
 )
 
+TOGETHER = 20_000
+"""Outlines that are read at a time."""
+
 
 @contextmanager
 def outline_writer(
@@ -113,6 +116,13 @@ def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
     return centroids
 
 
+def outline_batches(path: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
+    """The same as ``recorded_outlines``, some rows at a time, so that memory does not grow with the table."""
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
+        for batch in table.iter_batches(TOGETHER, columns=list(columns)):
+            yield _with_shapes(batch.to_pandas())
+
+
 def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.DataFrame":
     """The table that ``rasterize`` wrote, with shapely areas in the column geometry.
 
@@ -123,12 +133,23 @@ def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.
     Raises:
         DataError: the file is missing or damaged.
     """
+    with _reading(path):
+        table = pq.read_table(path, columns=list(columns), page_checksum_verification=True).to_pandas()
+    return _with_shapes(table)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the table where reading it fails."""
     try:
-        table: pd.DataFrame = pq.read_table(path, columns=list(columns), page_checksum_verification=True).to_pandas()
+        yield
     except (OSError, pa.ArrowException) as error:
         what = f"cannot be read ({error})."
         remedy = remedy_for(error, f"Delete {path.parent} and run the same command again.", path)
         raise DataError(Problem(str(path), what, remedy)) from error
+
+
+def _with_shapes(table: "pd.DataFrame") -> "pd.DataFrame":
     if "geometry" in table:
         table["geometry"] = shapely.from_wkb(table["geometry"].to_numpy())
     return table

@@ -29,7 +29,7 @@ def components_of(runs: Runs, connectivity: Literal[4, 8] = 8) -> Ints:
     reach = 1 if connectivity == 8 else 0
     upper, lower = overlaps(starts + below - reach, stops + below + reach, starts, stops)
     count = len(runs)
-    return _by_first(_merged(upper, lower, count))
+    return by_first(_merged(upper, lower, count))
 
 
 def groups(owner: Ints) -> tuple[Ints, Ints]:
@@ -104,7 +104,7 @@ class ComponentTracker:
         self._runs, self._values = runs.take(stays), carried[stays]
         self._component = (np.cumsum(open_ends) - 1)[component[stays]]
         closed = component[~stays]
-        return Components(runs.take(~stays), _by_first(closed), carried[~stays])
+        return Components(runs.take(~stays), by_first(closed), carried[~stays])
 
     def first_row_of_smaller(self, area: float) -> int:
         """The first row of the components that are still open and have fewer pixels than ``area``.
@@ -155,8 +155,8 @@ def _merged(one: Ints, other: Ints, count: int) -> Ints:
     return np.asarray(found, np.int64)
 
 
-def _by_first(component: Ints) -> Ints:
-    """Components renumbered from 0 in the order in which they first occur."""
+def by_first(component: Ints) -> Ints:
+    """Components, or other labels, renumbered from 0 in the order in which they first occur."""
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     rank: Ints = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

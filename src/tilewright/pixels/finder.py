@@ -1,6 +1,7 @@
 """The objects of a class, found while the strips of its pixels pass from top to bottom."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,37 @@ from tilewright.pixels.components import ComponentTracker
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.holes import HoleFiller
 from tilewright.pixels.measuring import Objects, measure
-from tilewright.pixels.runs import Runs, union
-from tilewright.pixels.thresholds import SCORES, Scored
+from tilewright.pixels.runs import Runs, intersection, union
+from tilewright.pixels.seeds import WaitingSeeds, part_by_seeds
+from tilewright.pixels.thresholds import SCORES, Mix, Scored
 from tilewright.pixels.touching import split_touching
-from tilewright.project.config.results import Segmentation
+from tilewright.project.config.results import Seeds, Segmentation
 from tilewright.project.project import Bounds
+
+
+def seed_mixes(bands: Sequence[str], bounds: Mapping[str, Bounds], seeds: Seeds | None) -> dict[str, Mix]:
+    """Of each class what its seeds have to reach; none where nothing tells, or nothing is asked.
+
+    Args:
+        bands: names of the bands of a raster, as of ``band_names``.
+        bounds: those of each class.
+        seeds: how bands are weighed.
+    """
+    if seeds is None:
+        return {}
+    place = {name: number for number, name in enumerate(bands)}
+    found = {}
+    for name, own in bounds.items():
+        weights = {place[name]: 1.0}
+        for target, weight in (("border", seeds.border), ("touching", seeds.touching)):
+            if f"{name}:{target}" in place:
+                weights[place[f"{name}:{target}"]] = -weight
+        if len(weights) == 1 and f"{name}:distance" in place:
+            weights = {place[name]: 1 - seeds.distance, place[f"{name}:distance"]: seeds.distance}
+        elif len(weights) == 1:
+            continue
+        found[name] = Mix(weights, own.seed)
+    return found
 
 
 class Found(NamedTuple):
@@ -51,11 +78,22 @@ class ObjectFinder:
         self._least_confidence = max(bounds.min_confidence, segmentation.min_confidence)
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
+        self._seeds, self._factor = WaitingSeeds(frame.height, frame.width), frame.factor
 
-    def push(self, scored: Scored) -> Found:
-        """Add the next strip."""
+    def push(self, scored: Scored, seeds: Runs | None = None) -> Found:
+        """Add the next strip.
+
+        Args:
+            scored: the pixels of the class.
+            seeds: pixels that are surely of one object alone; None: nobody knows.
+        """
         strip, values = self._filler.push(scored)
         closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
+        if seeds is not None and self._segmentation.seeds:
+            self._seeds.add(intersection(seeds, scored.strip.runs))
+            least = self._segmentation.seeds.least * self._factor**2
+            reach = math.ceil(self._segmentation.seeds.reach * self._factor)
+            closed = part_by_seeds(closed, self._seeds.take(closed.runs), least, reach)
         if self._segmentation.split:
             closed, lines = split_touching(closed, self._segmentation.split)
         objects = measure(closed, use_max=self._segmentation.confidence == "max")
@@ -74,5 +112,5 @@ class ObjectFinder:
     def _least_sure_area(self) -> float:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
-        filtered = spec.split or self._least_confidence or spec.max_area or self._inside is not None
+        filtered = spec.seeds or spec.split or self._least_confidence or spec.max_area or self._inside is not None
         return math.inf if filtered else self._bounds.min_area

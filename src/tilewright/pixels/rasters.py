@@ -81,7 +81,8 @@ def open_raster(path: Path, classes: Sequence[str] | None = None, remedy: str = 
 
     Args:
         path: the file.
-        classes: what its bits or bands must stand for; None: anything.
+        classes: what its bits or bands must stand for, beside which there may be bands of other targets
+            (``CLASS:TARGET``); None: anything.
         remedy: what to do about a file that cannot be used; empty: to let a step make it again.
 
     Raises:
@@ -89,10 +90,15 @@ def open_raster(path: Path, classes: Sequence[str] | None = None, remedy: str = 
     """
     _require_seal(path, remedy)
     with open_tiff(path, remedy) as raster:
-        if classes is not None and raster.classes != list(classes):
+        if classes is not None and masks_of(raster.classes) != list(classes):
             what = f"holds the classes {_listed(raster.classes)}, not {_listed(classes)}."
             raise _unreadable(path, what, remedy)
         yield raster
+
+
+def masks_of(bands: Sequence[str]) -> list[str]:
+    """The bands that say where classes are, without those of other targets."""
+    return [band for band in bands if ":" not in band]
 
 
 @contextmanager

@@ -20,7 +20,7 @@ STRIP_PIXELS = 1 << 21
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """A mask as runs, sorted by row, then start; disjoint and not adjacent within a row.
+    """A mask as runs, sorted by row, then start; disjoint and, unless each has an owner, not adjacent within a row.
 
     Attributes:
         row: row of each run, int64[n].
@@ -142,12 +142,15 @@ class Runs:
         return type(self)(part.row, start, stop, self.height, self.width).take(start < stop)
 
     def shift(self, x: int, y: int, height: int, width: int) -> Self:
-        """The mask moved by ``x`` columns and ``y`` rows into one of another size.
+        """The mask moved by ``x`` columns and ``y`` rows into one of another size; its runs stay what they are.
 
         Raises:
             ValueError: a pixel would lie outside.
         """
-        return type(self).of(self.row + y, self.start + x, self.stop + x, height, width)
+        moved = type(self)(self.row + y, self.start + x, self.stop + x, height, width)
+        if len(moved) and (place := moved.bounds()) != place.clipped(moved.size):
+            raise ValueError(f"runs outside a mask of {width} x {height} pixels")
+        return moved
 
     def to_mask(self, window: Window | None = None) -> NDArray[np.bool_]:
         """The pixels of ``window`` (default: all), bool[rows, columns]."""

@@ -69,6 +69,10 @@ class Spans:
     start: Ints
     stop: Ints
 
+    def take(self, chosen: NDArray[np.bool_]) -> "Spans":
+        """Some of the runs."""
+        return Spans(self.area[chosen], self.row[chosen], self.start[chosen], self.stop[chosen])
+
     def runs(self, window: Window) -> Runs:
         """The pixels of all areas together."""
         return Runs.of(self.row, self.start, self.stop, window.height, window.width)

@@ -1,6 +1,6 @@
 """Probabilities at their own scale to the pixels of the slide that reach a threshold, strip by strip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,22 +36,38 @@ class Scored(NamedTuple):
     values: NDArray[np.void]
 
 
+class Mix(NamedTuple):
+    """A sum of bands, each with a weight, and the level (0 to 1) that it has to exceed."""
+
+    weights: Mapping[int, float]
+    level: float
+
+
 def scored_strips(
-    raster: Raster, frame: Frame, thresholds: Sequence[float], band_pixels: int = BAND_PIXELS, enlarge: str = "bilinear"
+    raster: Raster,
+    frame: Frame,
+    thresholds: Sequence[float],
+    band_pixels: int = BAND_PIXELS,
+    enlarge: str = "bilinear",
+    mixes: Sequence[Mix] = (),
 ) -> Iterator[list[Scored]]:
     """The pixels of the slide that reach the threshold of each class: strips of ``STRIP`` rows, one ``Scored`` a class.
+
+    Then those that exceed the level of each mix.
 
     A value ``v`` (0 to 255, interpolated in float32 where the scale is coarser than the slide) reaches the threshold
     ``t`` where ``v >= round(255 * t, 6)``; rounding makes ``t = b / 255`` mean exactly ``v >= b``.
 
     Args:
-        raster: probabilities, uint8[classes, rows, columns].
+        raster: probabilities, uint8[bands, rows, columns], those of the classes first.
         frame: their place and factor.
         thresholds: 0 to 1, one a class.
         band_pixels: pixels of the slide held at a time; bounds memory, does not change the result.
         enlarge: bilinear or bicubic, which stays within 0 and 255.
+        mixes: sums of bands.
     """
-    cuts = [round(255 * value, 6) for value in thresholds]
+    wanted = [*(Mix({band: 1.0}, value) for band, value in enumerate(thresholds)), *mixes]
+    cuts = [np.float32(round(255 * each.level, 6)) for each in wanted]
     taps, most = ENLARGED[enlarge]
     columns = taps.of(0, frame.width, raster.size.width, pixel=1, cell=frame.factor)
     step = max(1, min(STRIP, band_pixels // frame.width))
@@ -61,27 +77,36 @@ def scored_strips(
         for first in range(top, bottom, step):
             last = min(first + step, bottom)
             rows = taps.of(first, last, raster.size.height, pixel=1, cell=frame.factor)
-            for band, values in _reached(raster, frame, cuts, rows, columns, most):
-                parts[band].append(_scored(values >= np.float32(cuts[band]), values, first, frame))
+            for place, values in _reached(raster, frame, wanted, rows, columns, most):
+                taken = values >= cuts[place] if place < len(thresholds) else values > cuts[place]
+                parts[place].append(_scored(taken, values, first, frame))
         yield [_stacked(part, top, bottom, frame) for part in parts]
 
 
 def _reached(
-    raster: Raster, frame: Frame, cuts: Sequence[float], rows: Taps | CubicTaps, columns: Taps | CubicTaps, most: float
+    raster: Raster, frame: Frame, wanted: Sequence[Mix], rows: Taps | CubicTaps, columns: Taps | CubicTaps, most: float
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The classes that may reach their cut in some rows, and their values at full size."""
+    """What may reach its level in some rows, by its place, and its values at full size."""
     first, count = rows.span
     coarse = raster.read(Window(0, first, raster.size.width, count))
-    for band, cut in enumerate(cuts):
+    for place, mix in enumerate(wanted):
+        values = _summed(coarse, mix.weights)
         # 1 more, for rounding errors
-        if (int(coarse[band].max()) + 1) * most > cut:
-            values = coarse[band]
+        if (int(values.max()) + 1) * most > 255 * mix.level:
             if frame.factor != 1:
                 across = columns.blend(values.astype(np.float32), axis=1)
                 values = rows.since(first).blend(across, axis=0)
                 if most > 1:
                     values = np.clip(values, 0, 255)
-            yield band, values
+            yield place, values
+
+
+def _summed(bands: NDArray[Any], weights: Mapping[int, float]) -> NDArray[Any]:
+    """A sum of bands; of one alone, the band as it is."""
+    if list(weights.values()) == [1.0]:
+        return np.asarray(bands[next(iter(weights))])
+    parts = [np.float32(weight) * bands[band] for band, weight in weights.items()]
+    return np.maximum(sum(parts, np.zeros((), np.float32)), 0)
 
 
 def _scored(mask: NDArray[np.bool_], values: NDArray[Any], top: int, frame: Frame) -> Scored:

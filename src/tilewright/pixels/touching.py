@@ -43,7 +43,7 @@ def split_touching(components: Components, split: Split) -> tuple[Components, Ru
     row, start, stop = np.concatenate(cuts, axis=1)
     lines = Runs.of(row, start, stop, whole.height, whole.width)
     remaining = difference(whole, lines)
-    return Components(remaining, components_of(remaining), _shared(components, remaining)), lines
+    return Components(remaining, components_of(remaining), shared_values(components, remaining)), lines
 
 
 def _cuts(whole: Runs, core: Window, seen: Window, split: Split) -> Ints:
@@ -119,8 +119,8 @@ def _first_of_neighbours(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     return found
 
 
-def _shared(components: Components, remaining: Runs) -> NDArray[np.void]:
-    """Values of the runs that remain of those of components."""
+def shared_values(components: Components, remaining: Runs) -> NDArray[np.void]:
+    """Values of the runs that remain of those of components; parts of a run share its sum and its count by length."""
     starts, _ = components.runs.intervals()
     place = np.searchsorted(starts, remaining.intervals()[0], side="right") - 1
     values = components.values[place]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.pixels.components import components_of
+from tilewright.pixels.components import components_of, groups
 from tilewright.pixels.runs import Ints, Runs
 
 
@@ -20,11 +20,12 @@ def trace(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[st
     background on the other, so no ring touches itself. Exterior rings turn from +x to +y, holes the other way.
 
     Args:
-        runs: a mask.
-        objects: the object of each run, int64[n], from 0 to the largest without gaps.
+        runs: the pixels of the objects.
+        objects: the object of each run, int64[n], from 0 to the largest without gaps; objects may share edges.
         x: added to all columns.
         y: added to all rows.
     """
+    runs, objects, down = _stacked(runs, objects)
     pieces = components_of(runs, connectivity=4)
     edges = _edges(runs, pieces)
     # Edges are sorted by row, so the first ring met of a piece is its exterior.
@@ -36,12 +37,30 @@ def trace(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[st
     _, first = np.unique(pieces, return_index=True)
     for piece, owner in enumerate(objects[first].tolist()):
         members[owner].append(piece)
-    for parts in members:
-        polygons = [[edges.ring(ring, x, y) for ring in rings[piece]] for piece in parts]
+    for parts, above in zip(members, down.tolist(), strict=True):
+        polygons = [[edges.ring(ring, x, y + above) for ring in rings[piece]] for piece in parts]
         if len(polygons) == 1:
             yield {"type": "Polygon", "coordinates": polygons[0]}
         else:
             yield {"type": "MultiPolygon", "coordinates": polygons}
+
+
+def _stacked(runs: Runs, objects: Ints) -> tuple[Runs, Ints, Ints]:
+    """The objects one below the other with a free row between them, so that none touches another.
+
+    Returns:
+        The runs, the object of each, and what brings the rows of each object back.
+    """
+    order, first = groups(objects)
+    row = runs.row[order]
+    if not len(first):
+        return runs, objects, np.empty(0, np.int64)
+    top, bottom = row[first], row[np.append(first[1:], len(row)) - 1]
+    end = np.cumsum(bottom - top + 2)
+    down = top - (end - (bottom - top + 2))
+    owner = objects[order]
+    stacked = Runs(row - down[owner], runs.start[order], runs.stop[order], int(end[-1]), runs.width)
+    return stacked, owner, down
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tilewright.project.bundlefiles import REMEDY, BundleFiles, bundle_files, name_fault, quoted
 from tilewright.project.config import (
@@ -33,12 +40,11 @@ from tilewright.project.config import (
 )
 from tilewright.project.config.results import Aim
 from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD, WEIGHTS_SUFFIX
+from tilewright.project.targets import MASK, TARGETS, Target
 from tilewright.runtime.documents import parse_document
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
 FORMAT = 1
-TARGETS = ("mask",)
-"""What the bands of a network may stand for; mask: the probability that a pixel is of the class."""
 ROLE = re.compile(r"fold(0|[1-9][0-9]*)|final")
 SUFFIXES = (".jpg", ".md", WEIGHTS_SUFFIX)
 """How the files beside ``bundle.json`` end. Whatever else there is could be a pickle, which would be executed."""
@@ -47,7 +53,7 @@ MOST_BYTES = 1 << 26
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _known_target(target: str) -> str:
+def _known_target(target: Any) -> Any:
     if target not in TARGETS:
         raise ValueError(f'the target "{target}" is unknown to this tilewright, which knows {", ".join(TARGETS)}')
     return target
@@ -97,7 +103,7 @@ class Band(NamedTuple):
     """What a channel of a network stands for."""
 
     class_name: str
-    target: Annotated[str, AfterValidator(_known_target)]
+    target: Annotated[Target, BeforeValidator(_known_target)]
 
 
 class BundleNetwork(Section):
@@ -111,9 +117,9 @@ class BundleNetwork(Section):
     precision: Literal["auto", "32", "16", "bf16"]
     resize: Edge | None = None
 
-    def to_build(self) -> Network:
+    def to_build(self, targets: Sequence[Target] = (MASK,)) -> Network:
         """The network as ``build_network`` takes it, without weights to start from."""
-        return Network(**self.model_dump(), encoder_weights="random", tiles="none")
+        return Network(**self.model_dump(), targets=list(targets), encoder_weights="random", tiles="none")
 
 
 class PixelSize(Section):
@@ -157,6 +163,16 @@ class BundleMember(Section):
     def parts(self) -> list[str]:
         """The part of the model (``fold0``, ``final``) that each file is."""
         return [one.role for one in self.weights]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that it finds, in the order of its bands."""
+        return [band.class_name for band in self.bands if band.target == MASK]
+
+    @property
+    def targets(self) -> list[Target]:
+        """What it tells of each class."""
+        return list(dict.fromkeys(band.target for band in self.bands))
 
 
 class Score(_Brief):
@@ -294,9 +310,7 @@ def _contradictions(bundle: Bundle) -> Iterator[str]:
     yield from _repeated("file of weights", [file for _, file in named])
     for member in bundle.members:
         yield from _repeated(f"role of {member.name}", [one.role for one in member.weights])
-        yield from _repeated(f"band of {member.name}", [" ".join(band) for band in member.bands])
-        for name in {band.class_name for band in member.bands} - set(classes):
-            yield f"{member.name} has a band of {quoted(name)}, which is no class."
+        yield from _of_bands(member, classes)
     for name in set(classes) - {band.class_name for member in bundle.members for band in member.bands}:
         yield f"no member finds {name}."
     for score in bundle.scores:
@@ -307,6 +321,16 @@ def _contradictions(bundle: Bundle) -> Iterator[str]:
             yield f"{member.name} has its weights in {quoted(file)}, which it does not list."
     for name in bundle.files:
         yield from _of_listed(name, {file for _, file in named})
+
+
+def _of_bands(member: BundleMember, classes: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the bands of a member."""
+    yield from _repeated(f"band of {member.name}", [" ".join(band) for band in member.bands])
+    wanted = [Band(name, target) for target in sorted(member.targets, key=TARGETS.index) for name in member.classes]
+    if member.bands != wanted:
+        yield f"the bands of {member.name} are not the masks of its classes, and then each other target of each class."
+    for name in {band.class_name for band in member.bands} - set(classes):
+        yield f"{member.name} has a band of {quoted(name)}, which is no class."
 
 
 def _of_listed(name: str, weights: set[str]) -> Iterator[str]:

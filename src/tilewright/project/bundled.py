@@ -136,7 +136,7 @@ def _misfits(config: Config, bundles: Mapping[str, Bundle]) -> Iterator[Problem]
             what = f"the bundle finds the classes {', '.join(found)}, the others {', '.join(wanted)}."
             yield Problem(f"config, bundles.{name}", what, "Members of an ensemble find the same classes.")
         for member in bundle.members:
-            if [band.class_name for band in member.bands] != [one.name for one in bundle.classes]:
+            if member.classes != [one.name for one in bundle.classes]:
                 what = f"its member {member.name} has not a band for each class, in their order."
                 yield Problem(f"config, bundles.{name}", what, "This tilewright cannot use it.")
     times = Counter([*(member.name for member in _members(bundles)), *config.models, *config.predictions, *bundles])

@@ -37,6 +37,10 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
                 "Set objects: true or scattered there, or leave it out.",
             )
             yield Problem(f"config, models.{name}.validate_on", what, remedy)
+        if len(model.targets) > 1 and model.tiles in config.tiles and config.tiles[model.tiles].at == "random":
+            what = f"tiles of {model.tiles} lie at random places, where no objects are known, only masks."
+            remedy = "Set at: grid there, or leave mask alone."
+            yield Problem(f"config, models.{name}.targets", what, remedy)
         if model.pseudo and not any(row.role == "test" for row in sheet):
             remedy = "Give slides without outlines the role test, or leave out pseudo."
             yield Problem(f"config, models.{name}.pseudo", f"{sheet.path} has no test slides to label.", remedy)

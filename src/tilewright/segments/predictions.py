@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from tilewright.pixels.components import ComponentTracker, components_of
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster
-from tilewright.pixels.runs import Ints, Runs, union
+from tilewright.pixels.runs import Ints, Runs, intersection_area, spread, union
 from tilewright.pixels.strips import Strip, runs_of_bits, strips_of_bits
 from tilewright.project.places import objects_file, segment_file
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.runtime.failures import remedy_for
 
 REMEDY = "Delete the folder and run the same command again."
+RUNS = "runs"
+"""The column of the pixels of objects that may share edges."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,59 @@ class _Listed:
         first: key of the first pixel, ``row * width + column``, int64[n].
         number: int64[n].
         confidence: float64[n].
+        pixels: of each object, where objects may share edges; None: each is a component of the mask.
     """
 
     first: Ints
     number: Ints
     confidence: NDArray[np.float64]
+    pixels: "_Pixels | None" = None
+
+    def within(self, runs: Runs) -> Layer:
+        """The objects, with pixels of their own, that whole components of a mask hold.
+
+        Args:
+            runs: the mask.
+        """
+        assert self.pixels is not None, "asked for"
+        lines, start = np.divmod(self.first, runs.width)
+        held = covered_by(runs, lines * (runs.width + 1) + start)
+        chosen = np.flatnonzero(held)
+        return Layer(*self.pixels.of(chosen, runs), self.number[chosen], self.confidence[chosen])
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """The runs of objects as the table has them.
+
+    Attributes:
+        top: row of each object, int64[n].
+        left: column of it.
+        offsets: where the values of each begin, in the order of the table, int64[rows + 1].
+        values: row and column from top and left, and length, of each run after the other, int32.
+        place: row of the table of each object, int64[n].
+    """
+
+    top: Ints
+    left: Ints
+    offsets: Ints
+    values: NDArray[np.int32]
+    place: Ints
+
+    def of(self, chosen: Ints, mask: Runs) -> tuple[Runs, Ints]:
+        """The runs of some objects by place, and of each its object, counted from 0 in the order chosen.
+
+        Args:
+            chosen: the objects, int64[k].
+            mask: of whose size they are.
+        """
+        begin, end = self.offsets[self.place[chosen]] // 3, self.offsets[self.place[chosen] + 1] // 3
+        row, column, length = self.values.reshape(-1, 3)[spread(begin, end)].astype(np.int64).T
+        owner = np.repeat(np.arange(len(chosen)), end - begin)
+        row, start = row + self.top[chosen][owner], column + self.left[chosen][owner]
+        order = np.lexsort((start, row))
+        row, start, length = row[order], start[order], length[order]
+        return Runs(row, start, start + length, mask.height, mask.width), owner[order]
 
 
 @dataclass(frozen=True)
@@ -125,7 +175,7 @@ class Prediction:
             layers = []
             for place, strip in enumerate(strips):
                 runs = Runs.concatenate([(0, waiting[place]), (0, strip.runs)], height, width)
-                inside = _covered(runs, closed)
+                inside = covered_by(closed, runs.intervals()[0])  # each lies in one or in none
                 waiting[place] = runs.take(~inside)
                 layers.append(self._layer(runs.take(inside), listed[place]))
                 counts[place] += len(layers[-1].number)
@@ -146,7 +196,19 @@ class Prediction:
                     pixels[name] += int(own.sum())
         return {name: Amount(counts[name], pixels[name]) for name in self.classes}
 
+    @property
+    def shares_edges(self) -> bool:
+        """Whether objects of a class may share edges, so that they are no components of its mask."""
+        path = objects_file(self.folder, self.slide)
+        with _readable(path):
+            return RUNS in pq.read_schema(path).names
+
     def _layer(self, runs: Runs, listed: _Listed) -> Layer:
+        if listed.pixels is not None:
+            layer = listed.within(runs)
+            if layer.runs.area() != runs.area() or intersection_area(layer.runs, runs) != runs.area():
+                raise DataError(Problem(str(self.mask), "does not hold the pixels of the table beside it.", REMEDY))
+            return layer
         owner = components_of(runs)
         _, first = np.unique(owner, return_index=True)
         keys = runs.row[first] * runs.width + runs.start[first]
@@ -156,14 +218,18 @@ class Prediction:
         return Layer(runs, owner, listed.number[places[: len(keys)]], listed.confidence[places[: len(keys)]])
 
     def _listed(self) -> list[_Listed]:
-        columns = ("class", "object", "top", "first_x", "confidence")
-        table = read_columns(objects_file(self.folder, self.slide), columns)
+        sharing, path = self.shares_edges, objects_file(self.folder, self.slide)
+        table = read_columns(path, ("class", "object", "top", "first_x", "confidence", *(["left"] if sharing else [])))
+        offsets, values = _read_runs(path) if sharing else (None, None)
         first = table["top"] * self.frame.width + table["first_x"]
         result = []
         for name in self.classes:
             own = np.flatnonzero(table["class"] == name)
             own = own[np.argsort(first[own])]
-            result.append(_Listed(first[own], table["object"][own], table["confidence"][own]))
+            pixels = None
+            if offsets is not None and values is not None:
+                pixels = _Pixels(table["top"][own], table["left"][own], offsets, values, own)
+            result.append(_Listed(first[own], table["object"][own], table["confidence"][own], pixels))
         return result
 
     def _check_counts(self, found: Sequence[int], listed: Sequence[_Listed]) -> None:
@@ -206,6 +272,14 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     return {name: np.asarray(frame[name]) for name in frame.columns}
 
 
+def _read_runs(path: Path) -> tuple[Ints, NDArray[np.int32]]:
+    """Where the values of each object begin, and the values: three for each run."""
+    with _readable(path):
+        column = pq.read_table(path, columns=[RUNS], page_checksum_verification=True)[RUNS].combine_chunks()
+    offsets, values = column.offsets.to_numpy().astype(np.int64), column.values.to_numpy()
+    return offsets, values
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Say of a table that cannot be read that it is so."""
@@ -216,12 +290,16 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
 
 
-def _covered(runs: Runs, mask: Runs) -> NDArray[np.bool_]:
-    """Whether each run lies in a mask, of which it is known to lie in a run or not at all."""
-    starts, _ = runs.intervals()
+def covered_by(mask: Runs, keys: Ints) -> NDArray[np.bool_]:
+    """Whether pixels lie in a mask.
+
+    Args:
+        mask: the mask.
+        keys: of the pixels, ``row * (width + 1) + column``.
+    """
     mask_starts, mask_stops = mask.intervals()
     if not len(mask):
-        return np.zeros(len(runs), np.bool_)
-    place = np.maximum(np.searchsorted(mask_starts, starts, side="right") - 1, 0)
-    covered: NDArray[np.bool_] = (mask_starts[place] <= starts) & (starts < mask_stops[place])
+        return np.zeros(len(keys), np.bool_)
+    place = np.maximum(np.searchsorted(mask_starts, keys, side="right") - 1, 0)
+    covered: NDArray[np.bool_] = (mask_starts[place] <= keys) & (keys < mask_stops[place])
     return covered

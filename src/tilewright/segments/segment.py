@@ -15,7 +15,7 @@ import shapely
 
 from tilewright.annotations.anatomy import structure
 from tilewright.inference.calibration import read_bounds
-from tilewright.pixels.finder import ObjectFinder
+from tilewright.pixels.finder import ObjectFinder, seed_mixes
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.thresholds import scored_strips
@@ -35,9 +35,10 @@ def segment(
 ) -> None:
     """Make masks and objects of the probabilities of every slide of a shard.
 
-    A pixel belongs to a class where its probability reaches the threshold, or where it lies in a small hole; pixels
-    of a class that share an edge or a corner are an object, which may be cut where it is narrow; objects smaller than
-    the class's least area, and those that the config filters out, are left out.
+    A pixel belongs to a class where its probability reaches the threshold, or where it lies in a small hole. Pixels
+    of a class that share an edge or a corner are an object; where the networks tell which pixels lie between objects,
+    each pixel is of the object whose seed is nearest; objects may be cut where they are narrow. Those that are smaller
+    than the class's least area, or that the config filters out, are left out.
 
     Args:
         order: the slides, classes with their colours, and what becomes an object.
@@ -72,15 +73,22 @@ def _segment_slide(
 ) -> dict[str, int]:
     """Write the files of a slide; the number of objects of each class."""
     finders = {name: ObjectFinder(frame, own, order.segmentation, inside) for name, own in bounds.items()}
+    mixes = seed_mixes(raster.classes, bounds, order.segmentation.seeds)
     strips = scored_strips(
-        raster, frame, [own.threshold for own in bounds.values()], enlarge=order.segmentation.enlarge
+        raster,
+        frame,
+        [own.threshold for own in bounds.values()],
+        enlarge=order.segmentation.enlarge,
+        mixes=list(mixes.values()),
     )
     counts = dict.fromkeys(bounds, 0)
-    with object_writer(folder, Export(slide, frame, order.colors, order.segmentation.object_type)) as writer:
+    export = Export(slide, frame, order.colors, order.segmentation.object_type, sharing=bool(mixes))
+    with object_writer(folder, export) as writer:
         for strip in track(strips, f"objects of {slide}"):
             settled = frame.height
-            for bit, (name, scored) in enumerate(zip(bounds, strip, strict=True)):
-                found = finders[name].push(scored)
+            seeds = dict(zip(mixes, strip[len(bounds) :], strict=True))
+            for bit, (name, scored) in enumerate(zip(bounds, strip, strict=False)):
+                found = finders[name].push(scored, seeds[name].strip.runs if name in seeds else None)
                 writer.mask.add(bit, found.added)
                 writer.mask.remove(bit, found.removed)
                 writer.write(name, found.objects)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tilewright.pixels.components import groups
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.measuring import Objects
 from tilewright.pixels.tracing import trace
@@ -17,12 +18,16 @@ from tilewright.project.config.results import ExportedKind
 from tilewright.project.places import features_file, objects_file, segment_file
 from tilewright.segments.geojson import FeatureWriter, feature_writer, object_id, path_object
 from tilewright.segments.mask import MaskWriter, mask_writer
+from tilewright.segments.predictions import RUNS
 
 OBJECT_SCHEMA = pa.schema(
     [("object", pa.int64()), ("class", pa.string()), ("x", pa.float64()), ("y", pa.float64())]
     + [(name, pa.int64()) for name in ("left", "top", "first_x", "width", "height", "area")]
     + [("confidence", pa.float64())]
 )
+SHARING_SCHEMA = OBJECT_SCHEMA.append(pa.field(RUNS, pa.list_(pa.int32())))
+"""With the pixels of each object: of each of its runs the row and the column, from its top and its left, and the
+length."""
 ROWS_TOGETHER = 1 << 16
 
 
@@ -35,12 +40,14 @@ class Export:
         frame: the used part of it.
         colors: the colour of each class, "#rrggbb".
         kind: what an object is in QuPath.
+        sharing: whether objects of a class may share edges, so that the mask does not tell them apart.
     """
 
     slide: str
     frame: Frame
     colors: Mapping[str, str]
     kind: ExportedKind
+    sharing: bool = False
 
 
 class ObjectWriter:
@@ -57,7 +64,7 @@ class ObjectWriter:
     def write(self, name: str, objects: Objects) -> None:
         """Append objects of a class to the table and the outlines."""
         if len(objects):
-            self._waiting.append(_table(name, objects, self._count))
+            self._waiting.append(_table(name, objects, self._count, self._export.sharing))
             self._count += len(objects)
             if sum(map(len, self._waiting)) >= ROWS_TOGETHER:
                 self.flush()
@@ -77,23 +84,32 @@ def object_writer(folder: Path, export: Export) -> Iterator[ObjectWriter]:
     slide = export.slide
     with ExitStack() as stack:
         mask = stack.enter_context(mask_writer(segment_file(folder, slide), export.frame, list(export.colors)))
-        table = pq.ParquetWriter(
-            objects_file(folder, slide), OBJECT_SCHEMA, compression="zstd", write_page_checksum=True
-        )
+        schema = SHARING_SCHEMA if export.sharing else OBJECT_SCHEMA
+        table = pq.ParquetWriter(objects_file(folder, slide), schema, compression="zstd", write_page_checksum=True)
         features = stack.enter_context(feature_writer(features_file(folder, slide)))
         writer = ObjectWriter(mask, stack.enter_context(table), features, export)
         yield writer
         writer.flush()
 
 
-def _table(name: str, objects: Objects, before: int) -> pa.Table:
+def _table(name: str, objects: Objects, before: int, sharing: bool) -> pa.Table:
     columns = [
         np.arange(before + 1, before + 1 + len(objects)), [name] * len(objects), objects.x, objects.y,
         objects.left, objects.top, objects.first_x, objects.right - objects.left, objects.bottom - objects.top,
         objects.area, objects.confidence,
     ]  # fmt: skip
     arrays = [pa.array(values, kind.type) for values, kind in zip(columns, OBJECT_SCHEMA, strict=True)]
-    return pa.table(arrays, schema=OBJECT_SCHEMA)
+    table = pa.table(arrays, schema=OBJECT_SCHEMA)
+    return table.append_column(SHARING_SCHEMA.field(RUNS), _runs(objects)) if sharing else table
+
+
+def _runs(objects: Objects) -> pa.Array:
+    """The pixels of each object."""
+    order, first = groups(objects.owner)
+    runs, owner = objects.runs.take(order), objects.owner[order]
+    values = np.stack([runs.row - objects.top[owner], runs.start - objects.left[owner], runs.lengths()], axis=1)
+    offsets = 3 * np.append(first, len(order))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values.reshape(-1), pa.int32()))
 
 
 def _features(name: str, objects: Objects, export: Export) -> Iterator[dict[str, Any]]:

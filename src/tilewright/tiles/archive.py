@@ -4,7 +4,9 @@ An archive (HDF5) holds ``images`` (tiles x rows x columns x 3, uint8), ``masks`
 class, bit ``classes`` where the pixel does not count) and a table with one row a tile: slide, source, x, y (corner in
 pixels of the scale), kind (grid, background: a grid tile without any class, object, scattered), tissue (share), mpp
 (micrometres in a pixel of the tile, not a number where unknown), coverage (share of each class), labelled (whether each
-class is completely annotated).
+class is completely annotated). Where a network learns of objects, it also holds ``labels`` (tiles x classes x rows x
+columns, uint16, the objects of each class numbered within the tile) and ``shared`` (tiles x rows x columns, bit k where
+objects of class k overlap).
 """
 
 import math
@@ -34,6 +36,19 @@ ROWS = 1024
 UNLOCKED = False
 """Archives are private until they are renamed, and then never written: so they need no locks, which some network drives
 do not give."""
+
+
+class Labelled(NamedTuple):
+    """The objects of a tile.
+
+    Attributes:
+        labels: of each class the object of each pixel, numbered from 1, uint16[classes, rows, columns]; 0: none. Where
+            several overlap, the smallest one.
+        shared: bit k where several objects of class k overlap, rows x columns.
+    """
+
+    labels: NDArray[np.uint16]
+    shared: NDArray[Any]
 
 
 class TilePlace(NamedTuple):
@@ -165,6 +180,7 @@ class TileReader:
         self._path, archive = path, open_archive(path)
         with reading(path):
             self._images, self._masks = archive["images"], archive["masks"]
+            self._labels, self._shared = archive.get("labels"), archive.get("shared")
             self._sound = np.zeros(len(self._images), np.bool_)
         self._plain = self._images.chunks == (1, *self._images.shape[1:]) and self._images.compression is None
 
@@ -183,20 +199,30 @@ class TileReader:
                 image = np.frombuffer(data, np.uint8, math.prod(shape)).reshape(shape)
             return image, self._masks[index]
 
+    def objects(self, index: int) -> Labelled | None:
+        """The objects of a tile; None: the archive does not tell.
+
+        Raises:
+            DataError: the archive is damaged.
+        """
+        with reading(self._path):
+            return None if self._labels is None else Labelled(self._labels[index], self._shared[index])
+
 
 @contextmanager
-def tile_archive(out: Path, classes: Sequence[str], size: Size) -> Iterator["ArchiveWriter"]:
+def tile_archive(out: Path, classes: Sequence[str], size: Size, *, objects: bool = False) -> Iterator["ArchiveWriter"]:
     """Write an archive, which appears whole or not at all.
 
     Args:
         out: the archive.
         classes: names of the classes.
         size: of its tiles.
+        objects: whether it holds the objects of each tile.
     """
     with atomic_path(out) as private:
         require_space(private.parent, UNWRITTEN)
         with _created(private) as archive:
-            writer = ArchiveWriter(archive, classes, size)
+            writer = ArchiveWriter(archive, classes, size, objects=objects)
             yield writer
             writer.finish()
 
@@ -219,13 +245,17 @@ def _created(private: Path) -> h5py.File:
 class ArchiveWriter:
     """Appends tiles to an archive, and rows to its table some at a time; made by ``tile_archive``."""
 
-    def __init__(self, archive: h5py.File, classes: Sequence[str], size: Size) -> None:
+    def __init__(self, archive: h5py.File, classes: Sequence[str], size: Size, *, objects: bool) -> None:
         self.archive, self._classes, self._size = archive, classes, size
         bits, each = mask_dtype(len(classes)), (len(classes),)
         text = h5py.string_dtype()
         # tissue compresses by 4 %, which costs six times the time of writing and five times that of reading
         self._images = _growing(archive, "images", (size.height, size.width, 3), np.uint8, 1)
         self._masks = _growing(archive, "masks", (size.height, size.width), bits, 1, compression="lzf")
+        if objects:
+            shape = (len(classes), size.height, size.width)
+            self._labels = _growing(archive, "labels", shape, np.uint16, 1, compression="lzf")
+            self._shared = _growing(archive, "shared", shape[1:], bits, 1, compression="lzf")
         self._table = {
             **{name: _growing(archive, name, (), text, ROWS) for name in ("slide", "source", "kind")},
             **{name: _growing(archive, name, (), np.int64, ROWS) for name in ("x", "y")},
@@ -236,7 +266,15 @@ class ArchiveWriter:
         self._rows: list[dict[str, Any]] = []
         archive.attrs["classes"] = list(classes)
 
-    def add(self, row: TileRow, corner: TilePlace, image: "Raster", mask: "Raster", tissue: "Raster") -> None:
+    def add(
+        self,
+        row: TileRow,
+        corner: TilePlace,
+        image: "Raster",
+        mask: "Raster",
+        tissue: "Raster",
+        objects: Labelled | None = None,
+    ) -> None:
         """Append the tile of a slide at a corner; what lies beyond the slide is white and does not count."""
         require_space(Path(self.archive.filename).parent, UNWRITTEN)
         frame, place = Frame.of(image), Corner(corner.x, corner.y)
@@ -244,6 +282,9 @@ class ArchiveWriter:
         pixels, bits = cut_tile(image, mask, place, self._size, len(self._classes))
         _append(self._images, [pixels])
         _append(self._masks, [bits])
+        if objects:
+            _append(self._labels, [objects.labels])
+            _append(self._shared, [objects.shared])
         self._rows.append(
             {
                 "slide": row.slide,

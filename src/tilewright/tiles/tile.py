@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import shapely
@@ -16,6 +17,7 @@ from tilewright.project.places import image_file, outlines_file, scaled_mask_fil
 from tilewright.runtime.progress import note, track
 from tilewright.tiles.archive import TilePlace, tile_archive
 from tilewright.tiles.blank import is_blank
+from tilewright.tiles.objects import TileObjects, tile_objects
 from tilewright.tiles.scattered import scattered_corners
 
 
@@ -31,12 +33,13 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
     """
     tiles = order.tiles
     size = Size(*width_and_height(tiles.size))
-    with tile_archive(out, order.classes, size) as writer:
+    with tile_archive(out, order.classes, size, objects=order.objects is not None) as writer:
         for row in order.rows:
             with (
                 open_raster(image_file(scaled, row.slide)) as image,
                 open_raster(scaled_mask_file(scaled, row.slide), order.classes) as mask,
                 open_raster(tissue_file(scaled, row.slide)) as tissue,
+                _objects(order, Frame.of(image), outlines_file(masks, row.slide), out.parent) as objects,
             ):
                 frame = Frame.of(image)
                 allowed = structure(row.identity, row.anatomy, tiles.background_inside, frame, limits)
@@ -49,7 +52,17 @@ def tile(order: TileOrder, *, scaled: Path, masks: Path, out: Path, limits: Limi
                         note(f"{row.slide}: only {len(scattered)} of {tiles.scattered} scattered tiles have a place")
                     corners += scattered
                 for corner in track(corners, f"tiles of {row.slide}"):
-                    writer.add(row, corner, image, mask, tissue)
+                    shown = objects.of(Window(corner.x, corner.y, *size)) if objects else None
+                    writer.add(row, corner, image, mask, tissue, shown)
+
+
+def _objects(
+    order: TileOrder, frame: Frame, outlines: Path, beside: Path
+) -> AbstractContextManager[TileObjects | None]:
+    """What draws the objects of a slide's tiles, where a network learns of them."""
+    if order.objects is None:
+        return nullcontext()
+    return tile_objects(outlines, frame, order.classes, order.objects, beside)
 
 
 def grid_corners(

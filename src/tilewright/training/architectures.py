@@ -40,7 +40,7 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
 
     Args:
         network: architecture, encoder and their options.
-        classes: number of classes, hence of channels of the logits.
+        classes: number of classes; the logits have a channel for each target of each.
         pretrained: load ``network.encoder_weights``; not wanted where trained weights follow.
 
     Raises:
@@ -48,11 +48,12 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
         DataError: a file of weights that does not fit the encoder.
     """
     check_network(network)
+    channels = classes * len(network.targets)
     if own := _own(network.architecture):
-        model: Any = own(classes, **network.options)
+        model: Any = own(channels, **network.options)
         blocks, deepest, encoder = list(model.decoder_blocks), model.deepest, None
     else:
-        model = _of_library(network, classes, pretrained=pretrained)
+        model = _of_library(network, channels, pretrained=pretrained)
         blocks, deepest, encoder = _blocks(model), model.encoder, _pretrained(model.encoder)
     resize = width_and_height(network.resize) if network.resize else None
     segmenter = Segmenter(model, *normalisation(network), half_type(network.precision), resize, encoder)
@@ -64,7 +65,8 @@ def build_network(network: Network, classes: int, *, pretrained: bool) -> Segmen
         what = f"deep_supervision: {network.deep_supervision}, but the decoder has {len(supervised)} coarser levels."
         raise UserError(Problem("config, models", what, "Lower it."))
     if network.deep_supervision or network.image_loss:
-        segmenter.add_heads(classes, supervised, deepest if network.image_loss else None)
+        image = deepest if network.image_loss else None
+        segmenter.add_heads(classes, supervised, image, len(network.targets))
     return segmenter
 
 

@@ -18,9 +18,11 @@ import albumentations as A  # noqa: N812
 import cv2
 
 from tilewright.project.config.training import AugmentationName
+from tilewright.tiles.archive import Labelled
 from tilewright.training.colors import GRAY, Kind
-from tilewright.training.cropping import Cropping, Mask
+from tilewright.training.cropping import Cropping, Mask, Place
 from tilewright.training.moving import Image, Matrix, Movement, around_center, enlarged, planes
+from tilewright.training.objects import Bands, ObjectBands, widened
 from tilewright.training.recoloring import Change
 from tilewright.training.stains import StainJitter
 from tilewright.training.warps import Elastic, Grid, Lens, Warp, coarse, grid_line
@@ -47,11 +49,13 @@ class Augmented(NamedTuple):
         image: 3 x rows x columns.
         mask: rows x columns, bits.
         changes: of the colours, in their order.
+        bands: what is taught of objects, bands x rows x columns; None: nothing.
     """
 
     image: Image
     mask: Mask
     changes: list[Change]
+    bands: Bands | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ class Augmentation:
     Args:
         name: name of the set.
         cropping: the crop that it gives.
+        bands: makes what is taught of objects.
     """
 
-    def __init__(self, name: AugmentationName, cropping: Cropping) -> None:
-        self._set, self._cropping = SETS[name](), cropping
+    def __init__(self, name: AugmentationName, cropping: Cropping, bands: ObjectBands | None = None) -> None:
+        self._set, self._cropping, self._bands = SETS[name](), cropping, bands
 
-    def __call__(self, image: Image, mask: Mask, seed: int) -> Augmented:
-        """Move image (rows x columns x 3) and mask (rows x columns, bits) alike, and draw how colours change."""
+    def __call__(self, image: Image, mask: Mask, seed: int, objects: Labelled | None = None) -> Augmented:
+        """Move image (rows x columns x 3), mask (rows x columns, bits) and objects alike; draw how colours change."""
         generator = np.random.default_rng(seed)
         chance = random.Random(int(generator.integers(2**63)))  # noqa: S311 - no secret
         for transform in (*self._set.moves, *self._set.colors):
@@ -100,7 +105,18 @@ class Augmentation:
             pixels = transform(image=pixels[..., :3], force_apply=True)["image"]
         for transform in drawn[ours:]:
             changes += CHANGES[type(transform)](transform, (bits.shape[0], bits.shape[1]))
-        return Augmented(planes(pixels), bits, changes)
+        bands = self._bands_of(objects, movement, size, place) if self._bands else None
+        return Augmented(planes(pixels), bits, changes, bands)
+
+    def _bands_of(self, objects: Labelled | None, movement: Movement, size: Shape, place: Place) -> Bands:
+        """What is taught of the objects of a place, seen with a margin: a crop cuts objects, which go on beyond it."""
+        assert self._bands is not None, "asked for"
+        rows, columns = place
+        if objects is None:
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            return self._bands.unknown(self._cropping.classes, (height, width))
+        view, inner = widened(place, size)
+        return self._bands(movement.objects(objects, view))[:, *inner]
 
 
 def _movement(chosen: _Set, shape: Shape, generator: np.random.Generator, chance: random.Random) -> Movement:

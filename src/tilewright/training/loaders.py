@@ -17,6 +17,7 @@ from tilewright.tiles.archive import TileTable, TrainingShard, open_archive, rea
 from tilewright.training.augment import Augmentation
 from tilewright.training.cropping import Cropping
 from tilewright.training.data import Sample, TileDataset, together
+from tilewright.training.objects import ObjectBands
 from tilewright.training.overlaps import repeats
 from tilewright.training.placing import Placing
 from tilewright.training.sampling import EachOnce, sampler
@@ -93,14 +94,15 @@ def loaders(
     device = device_number()
     edge = network.crop or tile_edge(tiles.archives)
     cropping = Cropping(edge, network.crop_at == "center", network.class_crops, len(classes))
-    augmentation = Augmentation(network.augmentation, cropping)
+    bands = ObjectBands(network.targets) if len(network.targets) > 1 else None
+    augmentation = Augmentation(network.augmentation, cropping, bands)
     part = tiles.training
     placing = None
     if any(tiles.folders):
         whole = Size(*width_and_height(tile_edge(tiles.archives)))
         placing = Placing(part, tiles.folders, whole, classes, network.sampling)
-    training = TileDataset(tiles.archives, part, augmentation, placing)
-    validation = TileDataset(tiles.archives, tiles.validation, None)
+    training = TileDataset(tiles.archives, part, augmentation, placing, bands)
+    validation = TileDataset(tiles.archives, tiles.validation, None, bands=bands)
     cut = np.array([folder is None for folder in tiles.folders])[part.archive]
     drawn = sampler(part, tiles.archives, network, classes, device, cut)
     drawn.set_epoch(first)

@@ -1,9 +1,9 @@
 """Losses on logits, by name. Pixels that do not count have a weight of 0 and reach no term.
 
-All tensors are batch x classes x rows x columns, float32: ``logits``, ``truth`` (0 or 1) and ``valid`` (1 where the
-pixel counts for the class, else 0). A loss gives one value a class, over the whole batch, which several devices may
-share; it is 0 where nothing of the class is valid, and finite where nothing is positive. Defaults of the parameters
-stand in ``LOSS_PARAMETERS``.
+All tensors are batch x classes x rows x columns, float32: ``logits``, ``truth`` (0 or 1; for losses that are not in
+``HARD`` any number between) and ``valid`` (1 where the pixel counts for the class, else 0). A loss gives one value a
+class, over the whole batch, which several devices may share; it is 0 where nothing of the class is valid, and finite
+where nothing is positive. Defaults of the parameters stand in ``LOSS_PARAMETERS``.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
+from tilewright.project.targets import Target
 from tilewright.training.devices import gathered, is_shared, summed
 
 Loss = Callable[..., Tensor]
@@ -90,6 +91,11 @@ def edge(logits: Tensor, truth: Tensor, valid: Tensor, *, size: float) -> Tensor
     return _mean(response.abs(), valid)
 
 
+def l1(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute difference of probability and truth, which may be any number from 0 to 1."""
+    return _mean((torch.sigmoid(logits.float()) - truth).abs(), valid)
+
+
 LOSSES: Mapping[LossName, Loss] = {
     "bce": bce,
     "soft_bce": soft_bce,
@@ -100,6 +106,7 @@ LOSSES: Mapping[LossName, Loss] = {
     "lovasz": lovasz,
     "symmetric_lovasz": symmetric_lovasz,
     "edge": edge,
+    "l1": l1,
 }
 
 
@@ -134,6 +141,35 @@ class WeightedLoss(nn.Module):
             weight * (loss(logits, truth, valid, **options) * share).sum() for loss, weight, options in self._parts
         ]
         return torch.stack(values).sum()
+
+
+class TargetLoss(nn.Module):
+    """The sum of the losses of all targets, each on its own bands."""
+
+    def __init__(
+        self,
+        targets: Mapping[Target, Mapping[LossName, float | Mapping[str, float]]],
+        class_weights: Tensor,
+        tiles: int = 1,
+    ) -> None:
+        """Prepare the losses.
+
+        Args:
+            targets: the terms of each target, in the order of the bands.
+            class_weights: weight of each class.
+            tiles: as of ``WeightedLoss``.
+        """
+        super().__init__()
+        self._losses = nn.ModuleList(WeightedLoss(terms, class_weights, tiles) for terms in targets.values())
+
+    def forward(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """The loss of a batch, one value."""
+        return self.parts(logits, truth, valid).sum()
+
+    def parts(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+        """The loss of each target."""
+        bands = zip(*(each.chunk(len(self._losses), dim=1) for each in (logits, truth, valid)), strict=True)
+        return torch.stack([loss(*part) for loss, part in zip(self._losses, bands, strict=True)])
 
 
 def _arguments(name: LossName, term: float | Mapping[str, float]) -> tuple[float, dict[str, float]]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.tiles.archive import Labelled
 from tilewright.training.cropping import Mask, Place
 from tilewright.training.warps import Map, Warp
 
@@ -43,6 +44,12 @@ class Movement:
         """The whole mask of a tile that is moved."""
         rows, columns = mask.shape
         return _mask_by(self._taker(mask.shape, (slice(0, rows), slice(0, columns))), mask)
+
+    def objects(self, objects: Labelled, place: Place) -> Labelled:
+        """The objects of a place of a tile that is moved."""
+        taken = self._taker(objects.shared.shape, place)
+        labels = [np.ascontiguousarray(taken(each, cv2.INTER_NEAREST)) for each in objects.labels]
+        return Labelled(np.stack(labels), _mask_by(taken, objects.shared))
 
     def _taker(self, shape: tuple[int, ...], place: Place) -> "Taker":
         """What takes the pixels of a place from a tile of so many rows and columns."""

@@ -13,7 +13,7 @@ class Outputs(NamedTuple):
     """What a network says of a batch.
 
     Attributes:
-        logits: batch x classes x rows x columns.
+        logits: batch x bands x rows x columns; the bands of ``band_names``.
         coarser: logits at coarser levels, from fine to coarse; empty without deep supervision.
         occurrence: logits of whether a class occurs in the tile, batch x classes; None without an image-level head.
     """
@@ -27,7 +27,7 @@ class Segmenter(nn.Module):
     """A network that takes RGB tiles as they are stored and gives logits.
 
     Attributes:
-        network: takes batch x 3 x rows x columns, normalised; gives batch x classes x rows x columns.
+        network: takes batch x 3 x rows x columns, normalised; gives batch x bands x rows x columns.
         resize: columns and rows of what the network sees of an image of any size; None: those of the image.
     """
 
@@ -94,7 +94,7 @@ class Segmenter(nn.Module):
         return {name for name in self.state_dict() if name.startswith(places)}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch x classes x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""
+        """Logits (batch x bands x rows x columns) of images (batch x 3 x rows x columns, uint8 or 0 to 255)."""
         return self.outputs(images).logits
 
     def outputs(self, images: Tensor) -> Outputs:
@@ -117,13 +117,14 @@ class Segmenter(nn.Module):
         logits = _resized(logits, rows, columns) if self.resize else logits[..., :rows, :columns]
         return Outputs(logits, [head(each) for head, each in zip(self.coarse_heads, features, strict=True)], occurrence)
 
-    def add_heads(self, classes: int, blocks: list[nn.Module], deepest: nn.Module | None) -> None:
+    def add_heads(self, classes: int, blocks: list[nn.Module], deepest: nn.Module | None, targets: int = 1) -> None:
         """Put heads on the outputs of inner modules.
 
         Args:
             classes: number of classes.
             blocks: modules whose outputs are supervised, from fine to coarse.
             deepest: the module for the image-level head, if there is to be one; may give a list of features.
+            targets: bands of each class; the image-level head has one.
         """
         for place, module in enumerate((*blocks, *([deepest] if deepest else []))):
             module.register_forward_hook(self._keep(place))
@@ -133,7 +134,7 @@ class Segmenter(nn.Module):
         self._features.clear()
         if deepest:
             self.image_head = nn.Linear(widths.pop(), classes)
-        self.coarse_heads.extend(nn.Conv2d(width, classes, 1) for width in widths)
+        self.coarse_heads.extend(nn.Conv2d(width, classes * targets, 1) for width in widths)
         self.train()
 
     def _keep(self, place: int) -> Any:

@@ -15,7 +15,7 @@ from tilewright.project.config.training import Network
 from tilewright.training.averaging import Average
 from tilewright.training.data import Sample, Targets, targets
 from tilewright.training.devices import is_shared, summed
-from tilewright.training.losses import WeightedLoss, bce
+from tilewright.training.losses import TargetLoss, bce
 from tilewright.training.mixing import mix
 from tilewright.training.optimizers import optimizer, rate_groups
 from tilewright.training.schedules import rate_curve
@@ -37,6 +37,9 @@ class SegmentationTask(lightning.LightningModule):
     ``train_dice`` and ``train_iou`` are the same of the batches that were trained on: augmented, with dropout, each by
     the weights that it met. Batches of MixUp, which have two truths, do not count there.
 
+    With several targets the loss of each is logged too, by its name (``train_touching``, ``val_touching``); Dice and
+    IoU are those of the masks.
+
     Attributes:
         averages: averages of the weights, by name.
         learnt: counts of the pixels that were trained on in this epoch.
@@ -46,6 +49,7 @@ class SegmentationTask(lightning.LightningModule):
     counts: Tensor
     learnt: Tensor
     losses: Tensor
+    taught: Tensor
 
     def __init__(self, segmenter: Segmenter, network: Network, classes: list[str], steps: int) -> None:
         """Prepare the training.
@@ -59,7 +63,7 @@ class SegmentationTask(lightning.LightningModule):
         super().__init__()
         self.segmenter, self.spec, self.classes, self.steps = segmenter, network, classes, steps
         weights = torch.tensor([network.class_weights.get(name, 1.0) for name in classes])
-        self.loss = WeightedLoss(network.loss, weights, network.batch_size // network.devices)
+        self.loss = TargetLoss(network.losses, weights, network.batch_size // network.devices)
         frozen = segmenter.frozen_names()
         self.averages = {"ema": Average(network.ema, network.ema_warmup, frozen)} if network.ema else {}
         if network.swa:
@@ -68,7 +72,8 @@ class SegmentationTask(lightning.LightningModule):
         sets = 1 + len(self.averages)
         self.register_buffer("counts", no_counts(sets, len(classes)), persistent=False)
         self.register_buffer("learnt", no_counts(1, len(classes)), persistent=False)
-        self.register_buffer("losses", torch.zeros(sets, 2), persistent=False)
+        self.register_buffer("losses", torch.zeros(sets, len(network.targets) + 1), persistent=False)
+        self.register_buffer("taught", torch.zeros(len(network.targets) + 1), persistent=False)
 
     def on_train_start(self) -> None:
         """Bring averages that a checkpoint kept to the device, which the network reaches after it is loaded."""
@@ -92,10 +97,10 @@ class SegmentationTask(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence([*place, self.global_rank]).generate_state(1)[0]))
         draws = np.random.default_rng([*place, 0])  # the same on all devices: losses wait for each other
         images = batch.recoloring(batch.image)
-        images, parts = mix(images, targets(batch.bits, batch.labelled), self.spec.mixing, draws)
+        images, parts = mix(images, targets(batch.bits, batch.labelled, batch.bands), self.spec.mixing, draws)
         outputs = self.segmenter.outputs(images)
         if len(parts) == 1:
-            add_counts(self.learnt[0], outputs.logits, parts[0].targets)
+            self._count(self.learnt[0], outputs.logits, parts[0].targets)
         losses = [share * self._loss_of_all_heads(outputs, each) for share, each in parts]
         return torch.stack(losses).sum()
 
@@ -113,10 +118,18 @@ class SegmentationTask(lightning.LightningModule):
     def _log_learnt(self) -> None:
         """Log Dice and IoU of what was trained on in the epoch, if any of it was not blended."""
         dice = best_dice(summed(self.learnt)[0].cpu().numpy())
+        self._log_targets("train", summed(self.taught))
         self.learnt.zero_()
+        self.taught.zero_()
         for name, values in (("train_dice", dice), ("train_iou", [iou_of(each) for each in dice])):
             if not all(map(math.isnan, values)):
                 self.log(name, mean_where_known(values), on_step=False, on_epoch=True, batch_size=1)
+
+    def _log_targets(self, use: str, losses: Tensor) -> None:
+        """Log the mean loss of each of several targets: their sums, and by what they are divided."""
+        if len(self.spec.targets) > 1:
+            for target, total in zip(self.spec.targets, losses, strict=False):
+                self.log(f"{use}_{target}", total / losses[-1], on_step=False, on_epoch=True, batch_size=1)
 
     def on_validation_epoch_start(self) -> None:
         """Let all processes validate the averages that are kept: their batch norms have seen different tiles."""
@@ -127,12 +140,17 @@ class SegmentationTask(lightning.LightningModule):
 
     def validation_step(self, batch: Sample, _index: int) -> None:
         """Count the probabilities of a batch by class and truth, for the weights and each of their averages."""
-        expected = targets(batch.bits, batch.labelled)
+        expected = targets(batch.bits, batch.labelled, batch.bands)
         size = expected.valid.amax(dim=1).mean(dim=(1, 2)).sum()  # in tiles, of the pixels that count
         for place, name in enumerate(self.validated()):
             logits = self.logits(name, batch.image)
-            self.losses[place] += torch.stack([self.loss(logits, *expected) * size, size])
-            add_counts(self.counts[place], logits, expected)
+            self.losses[place] += torch.cat([self.loss.parts(logits, *expected) * size, size[None]])
+            self._count(self.counts[place], logits, expected)
+
+    def _count(self, counts: Tensor, logits: Tensor, expected: Targets) -> None:
+        """Add the pixels of masks to counts."""
+        classes = len(self.classes)
+        add_counts(counts, logits[:, :classes], expected.masks(classes))
 
     def validated(self) -> list[str]:
         """The kinds of weights that there are: raw, and the averages that have begun."""
@@ -154,8 +172,9 @@ class SegmentationTask(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the Dice of each class, not a number where it does not occur, and their mean."""
         totals, losses = summed(self.counts).cpu().numpy(), summed(self.losses)
-        for name, (total, size) in zip(self.validated(), losses, strict=False):
-            self.log("val_loss" if name == RAW else f"{name}_val_loss", total / size)
+        for name, (*parts, size) in zip(self.validated(), losses, strict=False):
+            self.log("val_loss" if name == RAW else f"{name}_val_loss", torch.stack(parts).sum() / size)
+        self._log_targets("val", losses[0])
         for name, counts in zip(self.validated(), totals, strict=False):
             best = best_dice(counts)
             if name == RAW:
@@ -186,7 +205,9 @@ class SegmentationTask(lightning.LightningModule):
 
     def _loss_of_all_heads(self, outputs: Outputs, expected: Targets) -> Tensor:
         """The loss at full size and, with half the weight each time, at coarser levels; and of the image-level head."""
-        total: Tensor = self.loss(outputs.logits, *expected)
+        parts = self.loss.parts(outputs.logits, *expected)
+        self.taught += torch.cat([parts.detach(), torch.ones_like(parts[:1])])
+        total: Tensor = parts.sum()
         weight, whole = 1.0, self._as_seen(expected)
         for level, logits in enumerate(outputs.coarser, start=1):
             step = whole.truth.shape[-1] // logits.shape[-1]
@@ -194,7 +215,8 @@ class SegmentationTask(lightning.LightningModule):
             weight += 0.5**level
         total = total / weight
         if outputs.occurrence is not None:
-            occurrence = bce(outputs.occurrence[..., None, None], *expected.occurrence())
+            shown = expected.masks(len(self.classes)).occurrence()
+            occurrence = bce(outputs.occurrence[..., None, None], *shown)
             total = total + self.spec.image_loss * occurrence.mean()
         return total
 

@@ -63,6 +63,27 @@ def test_maps_of_different_classes_are_refused(tmp_path):
         blend(paths, [1, 1], tmp_path / "out.tif")
 
 
+def test_targets_that_all_members_have_are_averaged_each_with_its_own(tmp_path):
+    names = [["a", "b", "a:border", "b:border", "a:distance", "b:distance"], ["a", "b", "a:distance", "b:distance"]]
+    values = [noise(seed, len(bands), 30, 40) for seed, bands in enumerate(names)]
+    paths = [save(tmp_path / f"{n}.tif", *each) for n, each in enumerate(zip(values, [1, 1], names, strict=True))]
+    blend(paths, [1, 1], tmp_path / "out.tif")
+    with open_raster(tmp_path / "out.tif", ["a", "b"]) as raster:
+        assert raster.classes == names[1]
+        expected = (values[0][[0, 1, 4, 5]].astype(float) + values[1]) / 2
+        assert np.abs(raster.read() - expected).max() <= 0.51
+    alone = save(tmp_path / "alone.tif", noise(9, 2, 30, 40), classes=("a", "b"))
+    blend([paths[0], alone], [1, 1], tmp_path / "masks.tif")
+    with open_raster(tmp_path / "masks.tif") as raster:
+        assert raster.classes == ["a", "b"]
+
+
+def test_other_targets_do_not_stand_for_classes(tmp_path):
+    path = save(tmp_path / "a.tif", noise(0, 2, 30, 40), classes=("a", "b:border"))
+    with pytest.raises(DataError, match=r"holds the classes a, b:border, not a, b"), open_raster(path, ["a", "b"]):
+        pass
+
+
 def test_a_missing_map_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.tif"):
         blend([tmp_path / "none.tif"], [1], tmp_path / "out.tif")

@@ -23,8 +23,8 @@ from tilewright.project.project import Bounds
 from tilewright.segments.segment import segment
 
 
-def slides(folder, count=4, factor=1):
-    return [write_slide(folder, f"s{seed}", *scene(seed), factor) for seed in range(count)]
+def slides(folder, count=4, **options):
+    return [write_slide(folder, f"s{seed}", *scene(seed), **options) for seed in range(count)]
 
 
 def evaluated(folder, names, bounds, segmentation):
@@ -40,6 +40,7 @@ def evaluated(folder, names, bounds, segmentation):
     return [next(score_slide(row, folder, out, judged)) for row in rows]
 
 
+@pytest.mark.parametrize("touching", [False, True])
 @pytest.mark.parametrize(
     "segmentation",
     [
@@ -48,10 +49,10 @@ def evaluated(folder, names, bounds, segmentation):
         Segmentation(max_area=300, min_confidence=0.7, enlarge="bicubic"),
     ],
 )
-def test_what_is_told_of_bounds_is_what_segment_and_evaluate_make_of_them(tmp_path, segmentation):
+def test_what_is_told_of_bounds_is_what_segment_and_evaluate_make_of_them(tmp_path, segmentation, touching):
     folder = tmp_path / "s"
-    known = slides(folder, 2, factor=2 if segmentation.max_area else 1)
-    for bounds in (Bounds(0.4, 0), Bounds(0.55, 12, 0.8), Bounds(0.7, 60, 0.3)):
+    known = slides(folder, 2, factor=2 if segmentation.max_area else 1, touching=touching)
+    for bounds in (Bounds(0.4, 0), Bounds(0.55, 12, 0.8, 0.3), Bounds(0.7, 60, 0.3, 0.65)):
         fitter = ObjectFitter(order_of_objects("s0", "s1", segmentation=segmentation), "cell", DEFAULT_LIMITS)
         scores = evaluated(folder, ["s0", "s1"], bounds, segmentation)
         found = sum((one.matches.found for one in scores[1:]), scores[0].matches.found)
@@ -192,13 +193,14 @@ def told(area, confidence, overlap, true):
     return Candidates(*columns, np.ones(len(area), bool), np.array(area), np.array(area), true, sum(area))
 
 
-def fitter_of(monkeypatch, found, **calibration):
+def fitter_of(monkeypatch, found, *, seeds=False, **calibration):
     """A fitter and slides, one for each group, whose objects are what ``found`` gives for group and level."""
     known = [KnownSlide(str(place), 0, str(place), "all", NOTHING, *[None] * 3) for place in range(3)]
     monkeypatch.setattr(
         objectfit, "slide_candidates",
         lambda slide, _name, levels, *_order: {level: found(int(slide.name), level) for level in levels},
     )  # fmt: skip
+    monkeypatch.setattr(objectfit, "tells_seeds", lambda *_: seeds)
     return ObjectFitter(order_of_objects(**{"rule": "best", **calibration}), "cell", DEFAULT_LIMITS), known
 
 
@@ -251,3 +253,25 @@ def test_the_interval_is_that_of_the_thresholds_of_draws_of_groups(monkeypatch):
     )
     assert fitter.interval(known) == (0.3, 0.7)
     assert fitter.interval(known[1:2]) is None
+
+
+def test_seeds_are_fitted_with_all_else_where_bands_tell_them(monkeypatch):
+    """Right at a seed beyond the end of the grid alone; without bands there is one seed."""
+
+    def found(_group, level):
+        count = 90 if level == (0.4, 0.3) else 40
+        return told([50] * 100, [0.9] * 100, [0.8] * count + [0] * (100 - count), 100)
+
+    fitter, known = fitter_of(monkeypatch, found, seeds=True)
+    assert fitter.fit(known)[::3] == (0.4, 0.3)
+    fitter, known = fitter_of(monkeypatch, found)
+    assert fitter.fit(known).seed == 0.5
+
+
+def test_the_grid_has_seeds_where_the_raster_has_a_band_of_them(tmp_path):
+    for touching in (False, True):
+        known = slides(tmp_path / str(touching), 1, touching=touching)
+        fitter = ObjectFitter(order_of_objects("s0"), "cell", DEFAULT_LIMITS)
+        fitter.fit(known)
+        seeds = {level.seed for level in fitter._found[known[0]]}
+        assert seeds >= {0.4, 0.5, 0.6} if touching else seeds == {0.5}

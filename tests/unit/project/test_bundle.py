@@ -29,6 +29,10 @@ def bundle(request, folder, tmp_path):
     return folder if request.param == "folder" else zipped(folder, tmp_path / "both.zip")
 
 
+def bands_of(*bands):
+    return [band.split() for band in bands]
+
+
 def test_a_bundle_says_what_was_written(bundle):
     found = read_bundle(bundle)
     assert [each.name for each in found.members] == ["near", "far"]
@@ -145,6 +149,14 @@ DAMAGES = {
     "an unknown target": (
         said(lambda said: first_member(said, bands=[["gland", "centre"]])),
         'members.0.bands.0.1: the target "centre" is unknown to this tilewright, which knows mask',
+    ),
+    "bands in another order": (
+        said(lambda said: first_member(said, bands=bands_of("gland mask", "gland border", "vessel mask"))),
+        "the bands of near are not the masks of its classes, and then each other target of each class",
+    ),
+    "no masks": (
+        said(lambda said: first_member(said, bands=bands_of("gland border", "vessel border"))),
+        "the bands of near are not the masks",
     ),
     "a pickle": (as_pickle, "lists weights/near/fold0.pt: a bundle holds no files but .jpg, .md, .safetensors"),
     "a program": (listed("run.py", b"print()"), "lists run.py: a bundle holds no files but"),

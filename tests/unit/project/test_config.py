@@ -140,3 +140,38 @@ def test_the_order_of_keys_means_nothing():
     one, other = parse_config(values), parse_config(turned)
     assert one == other
     assert list(one.classes) == list(other.classes) == sorted(values["classes"])
+
+
+def network(tmp_path, more):
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("    epochs: 3\n", f"    epochs: 3\n    {more}\n"))
+    return read_config(tmp_path / "config.yaml").models["unet"]
+
+
+def test_targets_have_losses_and_an_order_of_their_own(tmp_path):
+    assert network(tmp_path, "loss: {bce: 2}").losses == {"mask": {"bce": {"weight": 2}}}
+    found = network(tmp_path, "targets: [distance, touching, mask]")
+    assert found.targets == ["mask", "touching", "distance"]
+    assert list(found.losses["mask"]) == ["bce", "dice"]
+    assert found.losses["touching"] == {"bce": {"weight": 1}}
+    assert found.losses["distance"] == {"l1": {"weight": 1}}
+    found = network(tmp_path, "targets: [mask, border]\n    loss: {mask: {dice: 1}, border: {focal: 3}}")
+    assert found.losses["border"] == {"focal": {"weight": 1, "gamma": 2}} | {"focal": {"weight": 3, "gamma": 2}}
+    assert list(found.losses["mask"]) == ["dice"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("targets: [touching]", "mask must be among them"),
+        ("targets: [mask, mask]", "a target is there twice"),
+        ("targets: [mask, rim]", "'mask', 'touching', 'border' or 'distance'"),
+        ("loss: {mask: {bce: 1}, touching: {bce: 1}}", "loss.touching: it is none of the targets, which are mask"),
+        ("targets: [mask, border]\n    loss: {border: {bce: 1}}", "loss: the mask needs terms too"),
+        ("targets: [mask, distance]\n    loss: {mask: {bce: 1}, distance: {lovasz: 1}}", "lovasz asks yes or no"),
+        ("targets: [mask, border]\n    loss: {mask: {bec: 1}}", "line 13: models.unet.loss.mask.bec: "),
+    ],
+)
+def test_targets_that_cannot_be_learnt_are_refused(tmp_path, keys, said):
+    with pytest.raises(UserError) as error:
+        network(tmp_path, keys)
+    assert said in str(error.value)

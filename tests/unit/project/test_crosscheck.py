@@ -60,6 +60,15 @@ def test_kinds_of_tiles_to_validate_on_are_those_of_the_tile_set(project):
     )
 
 
+def test_at_random_places_no_objects_are_known(project):
+    values = project.config()
+    values["tiles"][values["models"]["near"]["tiles"]]["at"] = "random"
+    project.write_config(values)
+    (found,) = problems(project, targets=["mask", "border"])
+    assert found.startswith("config, models.near.targets: tiles of fine lie at random places")
+    assert problems(project) == []
+
+
 def test_a_column_that_the_sheet_does_not_have_is_told(project):
     config = Config.model_validate({**project.config(), "evaluation": {"columns": ["group", "bmi"]}})
     (found,) = sheet_problems(config, read_sheet(project.sheet, [project.sheet.parent], list(config.classes)))

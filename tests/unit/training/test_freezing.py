@@ -9,7 +9,7 @@ from safetensors.torch import load, load_file
 
 from tilewright.bundles.pack import _pack_network
 from tilewright.inference.loading import load_model
-from tilewright.project.bundle import BundleNetwork
+from tilewright.project.bundle import Band, BundleMember, BundleNetwork
 from tilewright.project.config import Network
 from tilewright.runtime.errors import UserError
 from tilewright.training.architectures import build_network, check_network, parameters
@@ -234,7 +234,9 @@ def test_a_trained_transformer_predicts_and_is_packed(trained, tmp_path, rate):
 
     segmenter, _ = load_model(tmp_path / "out")
     bundled = BundleNetwork(**{name: card["network"][name] for name in BundleNetwork.model_fields})
-    _pack_network(tmp_path / "out", bundled, tmp_path / "packed.safetensors")
+    bands = [Band(name, "mask") for name in card["classes"]]
+    member = BundleMember.model_construct(network=bundled, bands=bands)
+    _pack_network(tmp_path / "out", member, tmp_path / "packed.safetensors")
     again = build_network(bundled.to_build(), 2, pretrained=False).eval()
     again.load_state_dict(load_file(tmp_path / "packed.safetensors"))
     images = torch.randint(0, 256, (2, 3, 100, 75), dtype=torch.uint8)

@@ -11,7 +11,7 @@ from torch.nn.functional import elu
 
 from tilewright.project.config import Network
 from tilewright.project.config.training import LOSS_PARAMETERS, LossName
-from tilewright.training.losses import LOSSES, WeightedLoss
+from tilewright.training.losses import LOSSES, TargetLoss, WeightedLoss
 
 TRUTH = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
 PROBABILITY = torch.tensor([0.9, 0.4, 0.2, 0.5]).view(1, 1, 2, 2)
@@ -243,3 +243,22 @@ def test_classes_count_by_their_weights_and_only_where_they_are_labelled():
 def test_an_unknown_parameter_of_a_loss_is_an_error_that_names_the_known_ones():
     with pytest.raises(ValueError, match="tversky has no parameter gamma; it has weight, alpha, beta, smooth"):
         terms(tversky={"gamma": 2})
+
+
+def test_l1_is_the_mean_difference_of_numbers_between_too():
+    logits = torch.tensor([[[[0.0, 2.0, -30.0]]]])
+    truth, valid = torch.tensor([[[[0.25, 1.0, 1.0]]]]), torch.tensor([[[[1.0, 1.0, 0.0]]]])
+    expected = (0.25 + 1 - torch.sigmoid(torch.tensor(2.0))) / 2
+    assert LOSSES["l1"](logits, truth, valid).tolist() == pytest.approx([float(expected)])
+
+
+def test_each_target_has_its_own_loss_on_its_own_bands():
+    generator = torch.Generator().manual_seed(0)
+    logits, truth = torch.randn(2, 4, 5, 6, generator=generator), torch.rand(2, 4, 5, 6, generator=generator)
+    valid = (torch.rand(2, 4, 5, 6, generator=generator) > 0.3).float()
+    weights = torch.tensor([1.0, 3.0])
+    loss = TargetLoss({"mask": {"bce": 1.0, "dice": 0.5}, "distance": {"l1": 2.0}}, weights)
+    mask = WeightedLoss({"bce": 1.0, "dice": 0.5}, weights)(logits[:, :2], truth[:, :2], valid[:, :2])
+    distance = WeightedLoss({"l1": 2.0}, weights)(logits[:, 2:], truth[:, 2:], valid[:, 2:])
+    assert loss.parts(logits, truth, valid).tolist() == [mask, distance]
+    assert loss(logits, truth, valid) == mask + distance

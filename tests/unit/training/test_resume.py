@@ -57,6 +57,7 @@ def test_dropout_after_an_interruption_draws_what_it_would_have_drawn(trained, t
 
 
 EVERYTHING = {
+    "targets": ["mask", "touching", "distance"],
     "ema": 0.9,
     "swa": 0.5,
     "accumulate": 2,

@@ -160,6 +160,10 @@ class Config(Section):
         """Whether training slides are divided into folds: to train models, or since the config asks for folds."""
         return bool(self.models) or "folds" in self.model_fields_set
 
+    def learns_objects(self, tiles: str) -> bool:
+        """Whether a model that is trained on a tile set learns of objects, beside where they are."""
+        return any(model.tiles == tiles and len(model.targets) > 1 for model in self.models.values())
+
     @property
     def labels(self) -> dict[str, list[str]]:
         """The annotation labels that each class takes."""

@@ -157,6 +157,23 @@ class Split(Section):
     neck: Share = Field(0.85, description="A cut is narrower than this share of the width of the narrower part.")
 
 
+class Seeds(Section):
+    """How objects grow from seeds, where a network tells more than their masks.
+
+    A seed is where mask - border x (rim) - touching x (between objects) exceeds a level, one half unless it is fitted;
+    where only distances are told, where (1 - distance) x mask + distance x (distance) does. Lengths are pixels of the
+    scale of the probabilities.
+    """
+
+    border: float = Field(0.5, ge=0, description="Weight of the rims of objects.")
+    touching: float = Field(2.0, ge=0, description="Weight of the pixels between objects.")
+    distance: Share = Field(0.7, description="Weight of distances, where neither of them is told.")
+    least: int = Field(8, ge=1, description="Seeds of fewer pixels are none.")
+    reach: int = Field(
+        8, ge=1, le=64, description="Pixels of the mask that are farther from a seed are not of its object."
+    )
+
+
 class Segmentation(Section):
     """How objects are made of probabilities."""
 
@@ -169,6 +186,11 @@ class Segmentation(Section):
         "mean", description="Confidence of an object: the mean or the largest probability of its pixels."
     )
     fill_holes: int = Field(0, ge=0, description="Holes of at most so many pixels of the slide are filled.")
+    seeds: Seeds | None = Field(
+        Seeds(),
+        description="Tells touching objects apart by what a network says of them beside the mask (models.*.targets); "
+        "none: the mask alone counts.",
+    )
     split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
     min_confidence: Share = Field(
         0.0,

@@ -1,14 +1,25 @@
 """Sections about networks and how they are trained."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    model_validator,
+)
 
 from tilewright.project.config.base import MULTIPLE, ClassName, Edge, Name, Section, Share, UserPath, width_and_height
+from tilewright.project.targets import MASK, TARGETS, Target
 
 LossName = Literal[
-    "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge"
+    "bce", "soft_bce", "balanced_bce", "dice", "tversky", "focal", "lovasz", "symmetric_lovasz", "edge", "l1"
 ]  # fmt: skip
 AugmentationName = Literal["none", "flips", "d4", "strong", "zoom", "light_scale", "rich"]
 TileKind = Literal["grid", "background", "object", "scattered"]
@@ -38,8 +49,11 @@ LOSS_PARAMETERS: dict[LossName, dict[str, float]] = {
     "lovasz": {},
     "symmetric_lovasz": {},
     "edge": {"size": 15.0},
+    "l1": {},
 }
 """Parameters of the losses besides their weight, with their defaults."""
+HARD: tuple[LossName, ...] = ("balanced_bce", "lovasz", "symmetric_lovasz")
+"""Losses that ask whether a pixel is of the class, so that a distance is nothing to them."""
 
 
 AUTO = 0
@@ -80,6 +94,35 @@ def _spelt_out(loss: dict[LossName, float | dict[str, float]]) -> dict[LossName,
     if not any(term["weight"] for term in terms.values() if isinstance(term, dict)):
         raise ValueError("a term must have a weight above 0")
     return terms
+
+
+def _form(loss: Any) -> str:
+    return "[by target]" if isinstance(loss, Mapping) and loss.keys() & set(TARGETS) else "[terms]"
+
+
+Terms = Annotated[
+    dict[LossName, Annotated[float, Field(ge=0)] | dict[str, float]], Field(min_length=1), AfterValidator(_spelt_out)
+]
+Loss = Annotated[
+    Annotated[Terms, Tag("[terms]")] | Annotated[dict[Target, Terms], Tag("[by target]")], Discriminator(_form)
+]
+"""The terms of the mask, or those of each target. What is wrong is said of the way that was chosen alone."""
+
+USUAL: dict[Target, dict[LossName, float]] = {
+    "touching": {"bce": 1.0},
+    "border": {"bce": 1.0},
+    "distance": {"l1": 1.0},
+}
+"""The losses of targets that are given none."""
+
+
+def _in_order(targets: list[Target]) -> list[Target]:
+    """Targets in the order of their bands."""
+    if len(set(targets)) < len(targets):
+        raise ValueError("a target is there twice")
+    if MASK not in targets:
+        raise ValueError("mask must be among them: what is predicted is of the class where the mask says so")
+    return sorted(targets, key=TARGETS.index)
 
 
 class Sampling(Section):
@@ -207,14 +250,17 @@ class Network(Section):
     sampling: Sampling = Field(Sampling(), description="Which tiles an epoch draws.")
     mixing: Mixing | None = Field(None, description="Mixing of tiles.")
     pseudo: Pseudo | None = Field(None, description="Pseudo-labels.")
-    loss: Annotated[dict[LossName, Annotated[float, Field(ge=0)] | dict[str, float]], AfterValidator(_spelt_out)] = (
-        Field(
-            {"bce": 1.0, "dice": 1.0},
-            min_length=1,
-            validate_default=True,
-            description="Loss terms: their weights, or a weight and parameters, as "
-            "tversky: {weight: 1, alpha: 0.3, beta: 0.7}.",
-        )
+    targets: Annotated[list[Target], AfterValidator(_in_order)] = Field(
+        ["mask"],
+        description="What the network learns of each class: mask; touching: pixels near two objects; border: their "
+        "rims; distance: to the edge of the object. All but the mask keep touching objects apart.",
+    )
+    loss: Loss = Field(
+        {"bce": 1.0, "dice": 1.0},
+        validate_default=True,
+        description="Loss terms: their weights, or a weight and parameters, as "
+        "tversky: {weight: 1, alpha: 0.3, beta: 0.7}. With several targets those of the mask, or of each target, as "
+        "mask: {bce: 1, dice: 1}, distance: {l1: 1}; of targets that are not named bce, of distance l1.",
     )
     class_weights: dict[ClassName, Annotated[float, Field(ge=0)]] = Field(
         {}, description="Weights of the classes in the loss; 1 where none is given."
@@ -292,6 +338,23 @@ class Network(Section):
     )
     threads: int = Field(1, ge=1, description="Processor threads of the network; they decide how sums are rounded.")
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
+
+    @property
+    def losses(self) -> dict[Target, dict[LossName, float | dict[str, float]]]:
+        """The terms of the loss of each target, in the order of the bands."""
+        given: dict[Any, Any] = dict(self.loss) if _form(self.loss) == "[by target]" else {MASK: self.loss}
+        return {target: given.get(target) or _spelt_out(dict(USUAL[target])) for target in self.targets}
+
+    @model_validator(mode="after")
+    def _losses_of_targets(self) -> Self:
+        if _form(self.loss) == "[by target]":
+            if extra := [target for target in self.loss if target not in self.targets]:
+                raise ValueError(f"loss.{extra[0]}: it is none of the targets, which are {', '.join(self.targets)}")
+            if MASK not in self.loss:
+                raise ValueError("loss: the mask needs terms too, as mask: {bce: 1, dice: 1}")
+            if hard := [name for name in self.losses.get("distance", ()) if name in HARD]:
+                raise ValueError(f"loss.distance: {hard[0]} asks yes or no, and a distance is a number; use l1 or bce")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

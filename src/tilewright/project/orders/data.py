@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from tilewright.project.config import Annotations, Folds, Scale, Section, Slides, TileSet, Tissue
+from tilewright.project.config import Annotations, Folds, PixelRule, Scale, Section, Slides, TileSet, Tissue
 from tilewright.project.naming import Identity, Namesake
 from tilewright.project.orders.base import AnatomyRow, Order, StepRow
 from tilewright.project.project import Project
@@ -107,18 +107,24 @@ class TileRow(AnatomyRow):
 
 
 class TileOrder(Order):
-    """Of ``tile``: the tile set and the names of the classes."""
+    """Of ``tile``: the tile set and the names of the classes.
+
+    Attributes:
+        objects: which pixels the outline of an object covers; None: no network learns of objects.
+    """
 
     rows: list[TileRow]
     tiles: TileSet
     classes: list[str]
+    objects: PixelRule | None = None
 
     @classmethod
     def of(cls, project: Project, shard: str, tiles: str) -> Self:
         spec = project.config.tiles[tiles].cut
         asked = bool(spec.background_inside)
         rows = [TileRow.of_project(project, row, asked=asked) for row in project.shard(shard)]
-        return cls(rows=rows, tiles=spec, classes=project.classes)
+        rule = project.config.annotations.pixel_rule if project.config.learns_objects(tiles) else None
+        return cls(rows=rows, tiles=spec, classes=project.classes, objects=rule)
 
 
 class SplitRow(Section):
