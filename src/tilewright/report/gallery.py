@@ -5,6 +5,7 @@ for each kind. At most ``EDGE`` pixels square of a slide are read at a time.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from tilewright.evaluation.mistakes import KINDS
 from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.orders import ReportOrder, ReportRow
-from tilewright.project.places import Places, outlines_file, segment_file
+from tilewright.project.places import Places, outlines_file
 from tilewright.report.comparison import BOTH, FOUND, TRUE
 from tilewright.report.overlays import Pixels, write_jpeg
 from tilewright.report.samples import Shapes, draw_shapes
 from tilewright.runtime.progress import track
-from tilewright.segments.predictions import read_columns
+from tilewright.segments.predictions import Layer, open_prediction, read_columns
 from tilewright.slides import open_slide
 
 EDGE, LEAST_EDGE = 1024, 48
@@ -80,6 +81,61 @@ def choose(mistakes: pd.DataFrame, most: int) -> pd.DataFrame:
     return mistakes.loc[keys.sort_values(["place", "less", "slide"], kind="stable").index[:most]]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a slide and class.
+
+    Attributes:
+        row: the slide.
+        outlines: of the true objects, in pixels of the slide.
+        mask: the predicted mask.
+        bit: that of the class in it.
+        layer: the predicted objects, where they may share edges; None: they are the components of the mask.
+    """
+
+    row: ReportRow
+    outlines: Shapes
+    mask: Path
+    bit: int
+    layer: Layer | None
+
+    @classmethod
+    def read(cls, row: ReportRow, name: str, segments: Path, masks: Path) -> "_Known":
+        """Read a slide and class.
+
+        Args:
+            row: the slide.
+            name: the class.
+            segments: the folder of its shard.
+            masks: the folder of its shard.
+        """
+        table = read_columns(outlines_file(masks, row.slide), ["class", "geometry"])
+        shapes = shapely.from_wkb(np.asarray(table["geometry"])[np.asarray(table["class"]) == name])
+        prediction = open_prediction(segments, row.slide, [name])
+        layer = prediction.layers()[0] if prediction.shares_edges else None
+        return cls(row, shapes, prediction.mask, prediction.bits[0], layer)
+
+    def seen(self, window: Window) -> Shapes:
+        """The true objects in a part of the slide."""
+        box = shapely.box(window.x, window.y, window.x + window.width, window.y + window.height)
+        shapes: Shapes = self.outlines[np.sort(shapely.STRtree(self.outlines).query(box))]
+        return shapes
+
+    def labels(self, window: Window) -> NDArray[np.int64]:
+        """The predicted objects in a part of the slide, from 1, 0 being none; those that share no edge are all 1."""
+        if self.layer is None:
+            with open_raster(self.mask) as raster:
+                return np.asarray((raster.read(window)[0] >> self.bit) & 1, np.int64)
+        runs, labels = self.layer.runs, np.zeros((window.height, window.width), np.int64)
+        rows = slice(*np.searchsorted(runs.row, (window.y, window.y + window.height)).tolist())
+        starts, stops = (np.clip(side[rows] - window.x, 0, window.width) for side in (runs.start, runs.stop))
+        for row, start, stop, owner in zip(
+            runs.row[rows] - window.y, starts, stops, self.layer.owner[rows], strict=True
+        ):
+            labels[row, start:stop] = owner + 1
+        return labels
+
+
 def _picture(ensemble: str, order: ReportOrder, name: str, chosen: dict[str, pd.DataFrame], places: Places) -> Pixels:
     """A row for each kind."""
     columns = max(map(len, chosen.values()))
@@ -87,38 +143,29 @@ def _picture(ensemble: str, order: ReportOrder, name: str, chosen: dict[str, pd.
     canvas: Any = FigureCanvasAgg(figure)
     panels = figure.subplots(len(chosen), columns, squeeze=False)
     rows = {row.slide: row for row in order.rows}
-    outlines = lru_cache(maxsize=8)(lambda slide: _outlines(rows[slide], places, name))
+
+    @lru_cache(maxsize=8)
+    def known(slide: str) -> _Known:
+        row = rows[slide]
+        return _Known.read(row, name, Path(places.segments(ensemble, row.shard)), Path(places.masks(row.shard)))
+
     for line, (kind, some) in zip(panels, chosen.items(), strict=True):
         for axes in line[len(some) :]:
             axes.set_axis_off()
         for axes, (_, one) in zip(line, some.iterrows(), strict=False):
-            row = rows[one["slide"]]
-            mask = segment_file(Path(places.segments(ensemble, row.shard)), row.slide)
-            _draw(
-                axes,
-                row,
-                order,
-                [int(one[side]) for side in ("left", "top", "right", "bottom")],
-                mask,
-                name,
-                outlines(row.slide),
-            )
+            box = [int(one[side]) for side in ("left", "top", "right", "bottom")]
+            _draw(axes, known(one["slide"]), box, crop_to_bounds=order.crop_to_bounds)
         line[0].set_ylabel(kind, fontsize=9)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _draw(
-    axes: Axes, row: ReportRow, order: ReportOrder, box: Sequence[int], mask: Path, name: str, outlines: Shapes
-) -> None:
+def _draw(axes: Axes, known: _Known, box: Sequence[int], *, crop_to_bounds: bool) -> None:
     """Draw a mistake: the image around it with both outlines."""
-    with open_slide(
-        row.image, region=row.region, mpp=row.mpp, white=row.white, crop_to_bounds=order.crop_to_bounds
-    ) as slide:
+    row = known.row
+    with open_slide(row.image, region=row.region, mpp=row.mpp, white=row.white, crop_to_bounds=crop_to_bounds) as slide:
         window = around(box, slide.size)
         image = slide.read(window)
-    with open_raster(mask) as raster:
-        predicted = (raster.read(window)[0] >> list(order.colors).index(name)) & 1
     axes.imshow(image, extent=(window.x, window.x + window.width, window.y + window.height, window.y))
     axes.set(xticks=[], yticks=[], autoscale_on=False)
     axes.set_title(row.slide, fontsize=6, pad=2)
@@ -126,13 +173,13 @@ def _draw(
     frame = Rectangle((left - 1, top - 1), right - left + 2, bottom - top + 2)
     frame.set(facecolor="none", edgecolor=_color(BOTH), linestyle=":", linewidth=0.9)
     axes.add_patch(frame)
-    seen = shapely.STRtree(outlines).query(
-        shapely.box(window.x, window.y, window.x + window.width, window.y + window.height)
-    )
-    draw_shapes(axes, outlines[np.sort(seen)], "none", _color(TRUE))
-    if predicted.any() and not predicted.all():
-        x, y = window.x + np.arange(window.width) + 0.5, window.y + np.arange(window.height) + 0.5
-        axes.contour(x, y, predicted, levels=[0.5], colors=[_color(FOUND)], linewidths=1).set(path_effects=LINE)
+    draw_shapes(axes, known.seen(window), "none", _color(TRUE))
+    labels = known.labels(window)
+    x, y = window.x + np.arange(window.width) + 0.5, window.y + np.arange(window.height) + 0.5
+    for number in np.unique(labels[labels > 0]).tolist():
+        own = labels == number
+        if not own.all():
+            axes.contour(x, y, own, levels=[0.5], colors=[_color(FOUND)], linewidths=1).set(path_effects=LINE)
 
 
 def around(box: Sequence[int], size: Size) -> Window:
@@ -142,12 +189,6 @@ def around(box: Sequence[int], size: Size) -> Window:
     corner = ((low + high - edge) // 2 for low, high in ((left, right), (top, bottom)))
     x, y = (min(max(0, start), max(0, length - edge)) for start, length in zip(corner, size, strict=True))
     return Window(x, y, edge, edge).clipped(size)
-
-
-def _outlines(row: ReportRow, places: Places, name: str) -> Shapes:
-    table = read_columns(outlines_file(Path(places.masks(row.shard)), row.slide), ["class", "geometry"])
-    shapes: NDArray[Any] = shapely.from_wkb(np.asarray(table["geometry"])[np.asarray(table["class"]) == name])
-    return shapes
 
 
 def _color(color: tuple[int, int, int]) -> tuple[float, float, float]:

@@ -1,5 +1,7 @@
 """The gallery of mistakes."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,14 +10,17 @@ from PIL import Image
 
 from tilewright.pixels.grid import Frame, Size, Window
 from tilewright.pixels.rasters import create_raster
-from tilewright.project.config import Report
-from tilewright.project.orders import ReportOrder, ReportRow
-from tilewright.project.places import Places, outlines_file, segment_file
+from tilewright.project.config import Report, Segmentation
+from tilewright.project.orders import ReportOrder, ReportRow, SegmentOrder, SegmentRow
+from tilewright.project.places import Places, outlines_file
+from tilewright.project.project import Bounds
 from tilewright.report.comparison import FOUND, TRUE
 from tilewright.report.gallery import around, choose, draw_mistakes
+from tilewright.segments.segment import segment
 
 COLUMNS = ("slide", "class", "kind", "left", "top", "right", "bottom")
 SIZE = Size(120, 90)
+COLORS = {"x": "#0000ff", "cell": "#00ff00"}
 
 
 def table(*rows):
@@ -45,17 +50,30 @@ def test_a_part_holds_the_mistake_and_lies_in_the_slide(box, size, window):
     assert around(box, size) == window
 
 
+def segmented(folder, *, touching):
+    """Objects of the class cell in a square; with ``touching`` two that share an edge, as a band tells."""
+    bands = {name: np.zeros((SIZE.height, SIZE.width), np.uint8) for name in ("x", "cell")}
+    bands["cell"][50:80, 70:100] = 255
+    if touching:
+        bands |= {"x:touching": bands["x"], "cell:touching": np.zeros_like(bands["x"])}
+        bands["cell:touching"][50:80, 84:86] = 255
+    tags = Frame(0, 0, *SIZE, SIZE).tags(list(bands))
+    with create_raster(folder / "p" / "a.tif", SIZE, bands=len(bands), tags=tags) as raster:
+        raster.write(np.stack(list(bands.values())), 0, 0)
+    order = SegmentOrder(
+        rows=[SegmentRow(slide="a")], colors=COLORS, segmentation=Segmentation(),
+        bounds=dict.fromkeys(COLORS, Bounds(0.5, 0)),
+    )  # fmt: skip
+    out = folder / "segments" / "both" / "a"
+    shutil.rmtree(out, ignore_errors=True)
+    segment(order, probabilities=folder / "p", calibration=folder / "none", out=out)
+
+
 @pytest.fixture
 def order(tmp_path):
     """A slide whose second class is wrong: a true object is missed, and one is found where none is."""
     Image.new("RGB", SIZE, (40, 40, 40)).save(tmp_path / "a.png")
-    places, frame = Places(str(tmp_path)), Frame(0, 0, *SIZE, SIZE)
-    bits = np.zeros((SIZE.height, SIZE.width), np.uint8)
-    bits[50:80, 70:100] = 2
-    with create_raster(
-        segment_file(tmp_path / "segments" / "both" / "a", "a"), SIZE, tags=frame.tags(["x", "cell"])
-    ) as raster:
-        raster.write(bits, 0, 0)
+    segmented(tmp_path, touching=False)
     outlines = outlines_file(tmp_path / "masks" / "a", "a")
     outlines.parent.mkdir(parents=True)
     shapes = shapely.to_wkb([shapely.box(10, 10, 40, 40), shapely.box(2, 2, 118, 88)])
@@ -64,9 +82,8 @@ def order(tmp_path):
         slide="a", image=tmp_path / "a.png", shard="a", group="g", role="train", source="one", labelled=["cell"],
         annotated=True,
     )  # fmt: skip
-    assert places.segments("both", "a") == str(tmp_path / "segments" / "both" / "a")
     return ReportOrder(
-        sheet="s", rows=[row], folds=[], colors={"x": "#0000ff", "cell": "#00ff00"}, report=Report(mistakes=3),
+        sheet="s", rows=[row], folds=[], colors=COLORS, report=Report(mistakes=3),
         models={}, ensembles={},
     )  # fmt: skip
 
@@ -93,3 +110,15 @@ def test_without_mistakes_or_where_none_are_asked_for_there_is_no_picture(order,
     mistakes = table(("a", "cell", "missed", 10, 10, 40, 40))
     for asked, some in ((order, table()), (none, mistakes)):
         assert list(draw_mistakes("both", asked, some, Places(str(tmp_path)), tmp_path)) == []
+
+
+def test_objects_that_share_an_edge_are_drawn_each_for_itself(order, tmp_path):
+    drawn = []
+    for touching in (False, True):
+        segmented(tmp_path, touching=touching)
+        mistakes = table(("a", "cell", "false", 70, 50, 100, 80))
+        list(draw_mistakes("both", order, mistakes, Places(str(tmp_path)), tmp_path))
+        with Image.open(tmp_path / "mistakes-both-1.jpg") as picture:
+            pixels = np.asarray(picture).astype(int)
+        drawn.append((np.abs(pixels - FOUND).max(axis=2) < 60).sum())
+    assert drawn[1] > 1.1 * drawn[0] > 0
