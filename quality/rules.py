@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tilewright import read_project
-from tilewright.inference.calibrate import dice_of, slide_histograms
+from tilewright.inference.calibrate import slide_histograms
+from tilewright.inference.judging import dice_of
 from tilewright.inference.rules import RULES, fitted_threshold
 from tilewright.pixels.histograms import BINS, Histogram, counts_at
 from tilewright.project.config.results import ThresholdRule

@@ -87,6 +87,13 @@ class Graph:
         """Files of larger structures of a shard, if objects must lie in them."""
         return self._anatomy(wildcards.shard, self.project.config.segmentation.inside)
 
+    def anatomy_of_fitted_objects(self, wildcards: Any) -> list[str]:
+        """Files of larger structures of the validated shards, if objects are fitted that must lie in them."""
+        if self.project.config.ensembles[wildcards.ensemble].calibration.aim != "objects":
+            return []
+        labels = self.project.config.segmentation.inside
+        return [path for shard in self.project.validated for path in self._anatomy(shard, labels)]
+
     def anatomy_of_tiles(self, wildcards: Any) -> list[str]:
         """Files of larger structures of a shard, if tiles of background must lie in them."""
         return self._anatomy(wildcards.shard, self.project.config.tiles[wildcards.tiles].background_inside)

@@ -68,6 +68,7 @@ def orders(graph):
         ("ensembles__both__models__near", 5, {"ensemble", "pack", "report"}),
         ("ensembles__both__calibration__min_area", 5, {"calibrate"}),
         ("ensembles__both__calibration__aim", "slide", {"calibrate", "pack"}),
+        ("ensembles__both__calibration__overlap", 0.6, set()),
         ("ensembles__both__calibration__threshold", {"vessel": 0.5}, {"calibrate"}),
         ("scales__half__resample", "bicubic", {"downscale"}),
         ("segmentation__enlarge", "bicubic", {"segment", "pack"}),
@@ -95,6 +96,38 @@ def test_fitted_sizes_are_those_of_objects_as_they_are_made(graph):
     fit = {"ensembles__both__calibration__min_area": "fit"}
     before, after = (orders(graph(**fit, segmentation__enlarge=each)) for each in ("bilinear", "bicubic"))
     assert {rule for rule in RULES if before[rule] != after[rule]} == {"calibrate", "segment", "pack"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "steps"),
+    [
+        ("ensembles__both__calibration__overlap", 0.6, {"calibrate"}),
+        ("ensembles__both__calibration__min_area", 0, {"calibrate"}),
+        ("segmentation__confidence", "max", {"calibrate", "segment", "pack"}),
+        ("segmentation__min_confidence", 0, {"calibrate"}),
+        ("segmentation__object_type", "detection", {"segment", "pack"}),
+        ("annotations__pixel_rule", "all_touched", {"rasterize", "evaluate", "calibrate"}),
+    ],
+)
+def test_what_objects_are_made_and_judged_by_reaches_their_calibration(graph, key, value, steps):
+    aim = {"ensembles__both__calibration__aim": "objects"}
+    before, after = orders(graph(**aim)), orders(graph(**aim, **{key: value}))
+    assert {rule for rule in RULES if before[rule] != after[rule]} == steps
+
+
+@pytest.mark.parametrize(
+    ("aim", "inside", "files"),
+    [("pooled", ["gland"], []), ("objects", [], []), ("objects", ["gland"], ["b1.geojson", "b2.geojson"])],
+)
+def test_structures_are_inputs_of_a_calibration_of_objects_alone(graph, project, aim, inside, files):
+    rows = [{**row, "anatomy": row["annotations"] if row["shard"] == "b" else ""} for row in project.rows()]
+    with project.sheet.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    found = graph(ensembles__both__calibration__aim=aim, segmentation__inside=inside)
+    inputs = found.anatomy_of_fitted_objects(SimpleNamespace(ensemble="both"))
+    assert [Path(path).name for path in inputs] == files
 
 
 def test_a_class_of_another_name_reaches_every_step_from_the_masks_on(graph, project):

@@ -352,6 +352,25 @@ def test_weights_and_least_sizes_are_fitted_out_of_fold(graph):
     assert "Weights fitted out of fold" in page
 
 
+def test_objects_are_fitted_out_of_fold_and_told_by_bundle_and_report(graph):
+    config = graph.project.config()
+    config["ensembles"]["fitted"] = {"models": {"near": 1}, "calibration": {"aim": "objects", "overlap": 0.5}}
+    graph.project.write_config(config)
+    graph.run()
+    calibration = json.loads((graph.results / "calibration" / "fitted.json").read_text())
+    assert calibration["objects"].keys() == {"gland", "vessel"}
+    objects = read_columns(graph.results / "segments" / "fitted" / "t" / "t1.objects.parquet")
+    summary = json.loads((graph.results / "metrics" / "fitted" / "summary.json").read_text())["out_of_fold"]
+    for name, found in calibration["objects"].items():
+        assert found["fitted"] == pytest.approx(summary[name]["f1"], abs=1e-5)
+        own = objects["class"] == name
+        assert objects["confidence"][own].min(initial=1) >= calibration["min_confidence"][name]
+    said = json.loads((graph.results / "bundles" / "fitted" / "bundle.json").read_text())
+    assert said["aim"] == "objects"
+    assert [one.get("min_confidence", 0) for one in said["classes"]] == list(calibration["min_confidence"].values())
+    assert "F1 of objects, nested" in (graph.results / "report" / "index.html").read_text()
+
+
 def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
     deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/b")
     stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")

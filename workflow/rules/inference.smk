@@ -141,6 +141,7 @@ rule calibrate:
         probabilities=[places.ensembles(shard=shard) for shard in project.validated],
         truth=graph.truth,
         masks=[places.masks(shard) for shard in project.validated],
+        anatomy=fetched(graph.anatomy_of_fitted_objects),
     output:
         calibration=places.calibration(),
     log:
@@ -153,6 +154,7 @@ rule calibrate:
     resources:
         mem_mb=2000,
         runtime=60,
+        limits=graph.limits,
     params:
         order=order("calibrate"),
         probabilities=folder(places.ensembles()),
@@ -164,4 +166,4 @@ rule calibrate:
     shell:
         "tilewright calibrate --order {params.order:q} --folds {input.folds:q}"
         " --probabilities {params.probabilities:q} --scaled {params.truth:q} --masks {params.masks:q}"
-        " --out {output.calibration:q} 2> {log:q}"
+        " --limits {resources.limits:q} --out {output.calibration:q} 2> {log:q}"

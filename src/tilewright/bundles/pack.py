@@ -139,10 +139,7 @@ def _described(
         credits=Credits(**order.text.model_dump(include=set(Credits.model_fields))),
         description=order.text.description,
         inside=_credits(inside),
-        classes=[
-            BundleClass(name=name, color=color, threshold=bounds[name].threshold, min_area=bounds[name].min_area)
-            for name, color in order.colors.items()
-        ],
+        classes=[BundleClass(name=name, color=color, **bounds[name]._asdict()) for name, color in order.colors.items()],
         members=list(members),
         tissue=order.tissue,
         slides=order.slides,

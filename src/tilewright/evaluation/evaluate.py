@@ -1,44 +1,46 @@
 """How well an ensemble does: per slide, per object, per source and pooled.
 
-In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. Out: ``slides.csv``, ``objects.csv`` and
-``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of rows does not exist
-here.
+In: true masks and outlines of ``rasterize``, masks and objects of ``segment``. Out: ``slides.csv``, ``objects.csv``,
+``mistakes.csv`` and ``summary.json``. Areas in pixels of level 0. Dice and IoU are those of whole slides; a mean of
+rows does not exist here.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 
 from tilewright.evaluation.boundary import boundary_agreement
-from tilewright.evaluation.metrics import Overlap, center_agreement
+from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth, center_agreement
+from tilewright.evaluation.mistakes import KINDS, Mistakes
 from tilewright.evaluation.precision import Detections
 from tilewright.evaluation.summary import Score, summarize
-from tilewright.masks.outlines import in_image
+from tilewright.masks.drawn import DRAWN, true_instances
+from tilewright.masks.outlines import recorded_outlines
 from tilewright.pixels.components import components_of
-from tilewright.pixels.grid import Frame, Window
-from tilewright.pixels.instances import Instances, instances_of_outlines, match, overlapping
+from tilewright.pixels.instances import Instances, match, overlapping
 from tilewright.pixels.runs import Runs, difference, union
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import ANY
 from tilewright.project.orders import EvaluateOrder, EvaluateRow
-from tilewright.project.places import OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
+from tilewright.project.places import MISTAKES, OBJECT_SCORES, SLIDE_SCORES, SUMMARY, mask_file, outlines_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem, UserError
-from tilewright.segments.predictions import Layer, open_prediction, read_columns
+from tilewright.segments.predictions import Layer, open_prediction
 
 SLIDE_COLUMNS = (
     "set", "source", "slide", "class", "truth_area", "predicted_area", "intersection", "dice", "iou",
     "objects_truth", "objects_predicted", "true_positives", "precision", "recall", "f1", "center_f1", "boundary_f1",
-    "share_correct",
+    "share_correct", "pq", "sq", "rq", "aji",
 )  # fmt: skip
 OBJECT_COLUMNS = ("set", "slide", "class", "object", "area", "confidence", "iou", "matched")
+MISTAKE_COLUMNS = ("set", "slide", "class", "kind", "left", "top", "right", "bottom")
 
 
 def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) -> None:
@@ -64,15 +66,17 @@ def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) ->
             raise UserError(Problem("config, evaluation.columns", f'slides.csv has a column "{name}" already.', remedy))
     scores: list[Score] = []
     with atomic_directory(out) as folder:
-        with (folder / OBJECT_SCORES).open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(OBJECT_COLUMNS)
+        with (
+            _table(folder / OBJECT_SCORES, OBJECT_COLUMNS) as objects,
+            _table(folder / MISTAKES, MISTAKE_COLUMNS) as mistakes,
+        ):
             for row in order.rows:
                 for score in score_slide(row, masks / row.shard, segments / row.shard, order):
-                    writer.writerows(_object_records(score))
-                    scores.append(replace(score, layer=None))  # the runs of all slides would not fit
-        columns = (*SLIDE_COLUMNS, *order.columns)
-        _write_table(folder / SLIDE_SCORES, columns, ((*_slide_record(one), *one.row.told.values()) for one in scores))
+                    objects.writerows(_object_records(score))
+                    mistakes.writerows(_mistake_records(score))
+                    scores.append(replace(score, layer=None, mistakes=None))  # those of all slides would not fit
+        with _table(folder / SLIDE_SCORES, (*SLIDE_COLUMNS, *order.columns)) as slides:
+            slides.writerows((*_slide_record(one), *one.row.told.values()) for one in scores)
         write_document(folder / SUMMARY, summarize(scores))
 
 
@@ -96,13 +100,13 @@ def score_slide(row: EvaluateRow, masks: Path, segments: Path, order: EvaluateOr
     if (size := layers[0].runs.size) != ignored.size:
         what = f"is {ignored.width} x {ignored.height} pixels, but the prediction {size.width} x {size.height}."
         raise DataError(Problem(str(path), what, "Run rasterize and segment again for this slide."))
-    outlines = read_columns(outlines_file(masks, row.slide))
+    outlines = recorded_outlines(outlines_file(masks, row.slide), DRAWN)
     for name, truth, layer in zip(names, truths, layers, strict=True):
-        yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order), ignored, order)
+        yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order.pixel_rule), ignored, order)
     if names == classes:
         whole = reduce(union, (layer.runs for layer in layers))
         united = Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
-        instances = true_instances(outlines, classes, frame, order)
+        instances = true_instances(outlines, classes, frame, order.pixel_rule)
         yield _score(row, ANY, reduce(union, truths), united, instances, ignored, order)
 
 
@@ -112,31 +116,21 @@ def _score(
     """The score of a class of a slide; objects of ``layer`` without confidence are not listed."""
     predicted = Instances.of(layer.runs, layer.owner)
     pairs = overlapping(instances, predicted, ignored)
-    listed = name != ANY
+    listed, matches = name != ANY, match(pairs, order.iou)
     return Score(
         row,
         name,
         Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
-        match(pairs, order.iou),
+        matches,
         center_agreement(instances, predicted, pairs, truth.width, order.center_min_area),
         boundary_agreement(truth, layer.runs, ignored, order.boundary),
+        Panoptic.of(pairs),
+        Jaccard.of(pairs),
+        SizedTruth.of(pairs, matches),
         Detections.of(pairs, layer.confidence) if listed else None,
         layer if listed else None,
+        Mistakes.of(pairs, matches, instances, predicted, truth.width) if listed else None,
     )
-
-
-def true_instances(outlines: dict[str, Any], names: Sequence[str], frame: Frame, order: EvaluateOrder) -> Instances:
-    """The pixels of each outline of some classes, as ``rasterize`` has drawn them.
-
-    Args:
-        outlines: columns class and geometry of the table of a slide.
-        names: the classes.
-        frame: of the slide.
-        order: which pixels an outline covers.
-    """
-    chosen = np.isin(outlines["class"], names)
-    shapes = in_image(shapely.from_wkb(outlines["geometry"][chosen]), frame)
-    return instances_of_outlines(shapes, Window(frame.x, frame.y, frame.width, frame.height), order.pixel_rule)
 
 
 def _slide_record(score: Score) -> tuple[Any, ...]:
@@ -146,7 +140,8 @@ def _slide_record(score: Score) -> tuple[Any, ...]:
     correct = "" if score.detections is None else _rounded(score.detections.share_correct())
     objects = (found.truth, found.predicted, found.predicted_found)
     names = score.set, score.row.source, score.row.slide, score.name
-    return *names, *areas, *objects, *map(_rounded, shares), correct
+    panoptic = score.panoptic.quality, score.panoptic.segmentation, score.panoptic.recognition
+    return *names, *areas, *objects, *map(_rounded, shares), correct, *map(_rounded, (*panoptic, score.jaccard.index))
 
 
 def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:
@@ -160,11 +155,20 @@ def _object_records(score: Score) -> Iterator[tuple[Any, ...]]:
         yield score.set, score.row.slide, score.name, *numbers, int(score.matches.partner[place] >= 0)
 
 
-def _write_table(path: Path, columns: Sequence[str], records: Iterable[tuple[Any, ...]]) -> None:
+def _mistake_records(score: Score) -> Iterator[tuple[Any, ...]]:
+    """A row for each mistake, with the box that it lies in."""
+    if score.mistakes is not None:
+        for kind, box in zip(score.mistakes.kind.tolist(), score.mistakes.box.tolist(), strict=True):
+            yield score.set, score.row.slide, score.name, KINDS[kind], *box
+
+
+@contextmanager
+def _table(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """A writer of a csv with a head."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(records)
+        yield writer
 
 
 def _rounded(value: float) -> float:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.pixels.instances import Pairs
+from tilewright.pixels.instances import OVERLAPS, Pairs
 from tilewright.pixels.runs import Ints
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 OPEN_IMAGES = 0.6
 RECALLS = np.linspace(0, 1, 101)
 
@@ -27,7 +26,7 @@ class Detections:
 
     Attributes:
         confidence: float64[n].
-        correct: at each of ``COCO_THRESHOLDS``, bool[n, 10].
+        correct: at each of ``OVERLAPS``, bool[n, 10].
         truth: number of true objects that count.
     """
 
@@ -43,7 +42,7 @@ class Detections:
             pairs: true and predicted objects that overlap.
             confidence: of each predicted object, float64[predicted].
         """
-        correct = np.stack([chosen(pairs, confidence, least) for least in COCO_THRESHOLDS], axis=1)
+        correct = np.stack([chosen(pairs, confidence, least) for least in OVERLAPS], axis=1)
         counts = pairs.predicted_counts
         return cls(confidence[counts], correct[counts], int(pairs.truth_counts.sum()))
 
@@ -79,7 +78,7 @@ class Ranked:
     """The detections of several slides by falling confidence.
 
     Attributes:
-        correct: at each of ``COCO_THRESHOLDS``, bool[n, 10].
+        correct: at each of ``OVERLAPS``, bool[n, 10].
         slide: the slide of each, int64[n].
         truth: true objects of each slide, int64[slides].
     """
@@ -100,14 +99,14 @@ class Ranked:
         """Recall after each detection, and the largest precision there or later; empty where nothing is true.
 
         Args:
-            least: one of ``COCO_THRESHOLDS``.
+            least: one of ``OVERLAPS``.
             weights: how often each slide counts, int64[slides]; None: once.
         """
         times = np.ones(len(self.truth), np.int64) if weights is None else weights
         truth, each = int(times @ self.truth), times[self.slide]
         if not truth:
             return np.empty(0), np.empty(0)
-        found, all_found = np.cumsum(self.correct[:, COCO_THRESHOLDS.index(least)] * each), np.cumsum(each)
+        found, all_found = np.cumsum(self.correct[:, OVERLAPS.index(least)] * each), np.cumsum(each)
         precision = np.divide(found, all_found, out=np.zeros(len(found)), where=all_found > 0)
         return found / truth, np.maximum.accumulate(precision[::-1])[::-1]
 
@@ -119,7 +118,7 @@ def area_under_curve(ranked: Ranked, least: float, weights: Ints | None = None) 
 
     Args:
         ranked: detections.
-        least: one of ``COCO_THRESHOLDS``.
+        least: one of ``OVERLAPS``.
         weights: as of ``Ranked.curve``.
     """
     recall, precision = ranked.curve(least, weights)
@@ -137,7 +136,7 @@ def coco_precision(ranked: Ranked, least: float, weights: Ints | None = None) ->
 
 def coco_map(ranked: Ranked, weights: Ints | None = None) -> float:
     """Mean of ``coco_precision`` over the thresholds 0.50, 0.55, ... 0.95."""
-    return float(np.mean([coco_precision(ranked, least, weights) for least in COCO_THRESHOLDS]))
+    return float(np.mean([coco_precision(ranked, least, weights) for least in OVERLAPS]))
 
 
 def _nothing_found(ranked: Ranked, weights: Ints | None) -> float:

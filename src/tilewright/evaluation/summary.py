@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.evaluation.metrics import Overlap
+from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth
+from tilewright.evaluation.mistakes import Mistakes
 from tilewright.evaluation.precision import OPEN_IMAGES, Detections, Ranked, area_under_curve, coco_map
 from tilewright.pixels.instances import Agreement, Matches
 from tilewright.pixels.runs import Ints
@@ -29,8 +30,12 @@ class Score:
         matches: of the objects at the overlap that the config asks for.
         centers: objects whose centre lies in an object of the other side.
         boundary: boundary pixels near the other boundary.
+        panoptic: objects that share more than half of their pixels.
+        jaccard: pixels of objects that are laid beside each other.
+        sized: the true objects by size.
         detections: the predicted objects by confidence; None: they have none.
         layer: the predicted objects; None: they are not listed, or no longer held.
+        mistakes: which objects are wrong, and how; None likewise.
     """
 
     row: EvaluateRow
@@ -39,8 +44,12 @@ class Score:
     matches: Matches
     centers: Agreement
     boundary: Agreement
+    panoptic: Panoptic
+    jaccard: Jaccard
+    sized: SizedTruth
     detections: Detections | None
     layer: Layer | None
+    mistakes: Mistakes | None
 
     @property
     def set(self) -> str:
@@ -57,7 +66,8 @@ def summarize(scores: Sequence[Score]) -> dict[str, Any]:
     for (part, name), members in per_class.items():
         sources = sorted({score.row.source for score in members})
         by_source = {source: pooled([score for score in members if score.row.source == source]) for source in sources}
-        result.setdefault(part, {})[name] = {**pooled(members), "sources": by_source}
+        sized = SizedTruth.concatenate([score.sized for score in members]).by_quarter()
+        result.setdefault(part, {})[name] = {**pooled(members), "recall_by_size": sized, "sources": by_source}
     return result
 
 
@@ -85,6 +95,9 @@ class _Pool:
             _table(astuple(each) for each in kind)
             for kind in zip(*((s.matches.found, s.centers, s.boundary) for s in scores), strict=True)
         ]
+        self._panoptic = np.array([astuple(score.panoptic) for score in scores])
+        # of all slides as one it would be that of the slides with the largest merged objects
+        self._jaccard = np.array([score.jaccard.index for score in scores])
         detections = [score.detections for score in scores if score.detections is not None]
         self._ranked = Ranked.of(detections) if detections else None
         self._shares = np.array([each.share_correct() for each in detections])
@@ -93,6 +106,8 @@ class _Pool:
         """All scores, each slide counting so many times."""
         overlap = Overlap(*(times @ self._overlap).tolist())
         found, centers, boundary = (Agreement(*(times @ each).tolist()) for each in self._agreements)
+        truth, predicted, pairs, iou = (times @ self._panoptic).tolist()
+        panoptic = Panoptic(int(truth), int(predicted), int(pairs), iou)
         total = times.sum()
         result = {
             "pooled_dice": overlap.dice, "pooled_iou": overlap.iou,
@@ -100,6 +115,8 @@ class _Pool:
             "precision": found.precision, "recall": found.recall, "f1": found.f1,
             "center_precision": centers.precision, "center_recall": centers.recall, "center_f1": centers.f1,
             "boundary_f1": boundary.f1,
+            "pq": panoptic.quality, "sq": panoptic.segmentation, "rq": panoptic.recognition,
+            "aji": float(times @ self._jaccard / total),
         }  # fmt: skip
         if self._ranked is not None:
             result["ap60"] = area_under_curve(self._ranked, OPEN_IMAGES, times)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tilewright.runtime.documents import read_document, write_document
 from tilewright.runtime.errors import DataError, Problem
 
 if TYPE_CHECKING:
+    from tilewright.inference.judging import Judged
     from tilewright.inference.rules import Interval
     from tilewright.pixels.histograms import Reliability
 
@@ -27,7 +28,7 @@ class Fitted:
         bounds: what is found on all training slides.
         interval: where the best threshold for other groups would lie; None: it is given, or there is one group only.
         groups: groups of the slides.
-        dice: Dice of the slides that they are fitted on, hence optimistic.
+        judged: Dice, and F1 of objects where they are the aim, of the slides that they are fitted on, hence optimistic.
         scores: the same of all slides and of those of each source, the slides of each fold being judged with what is
             fitted on those of the others.
         reliability: how often pixels of each probability are of the class.
@@ -36,14 +37,13 @@ class Fitted:
     bounds: Bounds
     interval: "Interval | None"
     groups: int
-    dice: float
+    judged: "Judged"
     scores: Sequence[Score]
     reliability: "Reliability"
 
-    @property
-    def nested(self) -> float | None:
-        """Dice of all slides with what is fitted on those of other folds; None: there is one fold only."""
-        return self.scores[0].dice
+    def told(self, score: Literal["dice", "f1"]) -> dict[str, float | None]:
+        """A score as fitted, and nested: with what is fitted on other folds; None: there is one fold only."""
+        return {"fitted": getattr(self.judged, score), "nested": getattr(self.scores[0], score)}
 
 
 def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: Path) -> None:
@@ -54,11 +54,17 @@ def write_calibration(fitted: Mapping[str, Fitted], slides: Sequence[str], out: 
         "interval": {name: one.interval and list(one.interval) for name, one in fitted.items()},
         "groups": {name: one.groups for name, one in fitted.items()},
         "min_area": {name: one.bounds.min_area for name, one in fitted.items()},
-        "dice": {name: {"fitted": one.dice, "nested": one.nested} for name, one in fitted.items()},
+        "dice": {name: one.told("dice") for name, one in fitted.items()},
         "scores": [score.model_dump() for one in fitted.values() for score in one.scores],
         "reliability": {name: _reliability(one.reliability) for name, one in fitted.items()},
         "slides": list(slides),
     }
+    if any(one.judged.f1 is not None for one in fitted.values()):
+        content |= {
+            "min_confidence": {name: one.bounds.min_confidence for name, one in fitted.items()},
+            "seed": {name: one.bounds.seed for name, one in fitted.items()},
+            "objects": {name: one.told("f1") for name, one in fitted.items()},
+        }
     write_document(out, content)
 
 
@@ -73,7 +79,13 @@ def read_bounds(path: Path, classes: Sequence[str]) -> dict[str, Bounds]:
     if missing := [name for name in classes if name not in thresholds]:
         remedy = f"Delete {path} and run the same command again."
         raise DataError(Problem(str(path), f"has no entry for {', '.join(missing)}.", remedy))
-    return {name: Bounds(thresholds[name], areas[name]) for name in classes}
+    others = {field: content.get(field, {}) for field in ("min_confidence", "seed")}
+    return {
+        name: Bounds(
+            thresholds[name], areas[name], **{field: given[name] for field, given in others.items() if name in given}
+        )
+        for name in classes
+    }
 
 
 def read_scores(path: Path) -> list[Score]:

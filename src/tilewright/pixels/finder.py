@@ -82,7 +82,7 @@ class ObjectFinder:
 
     Args:
         frame: of the slide.
-        bounds: threshold and least size of the class.
+        bounds: threshold, least size and least confidence of the class.
         segmentation: what becomes an object.
         inside: where the centre of an object must lie; None: anywhere.
         seeding: what its seeds are; None: it has none.
@@ -97,6 +97,7 @@ class ObjectFinder:
         seeding: Seeding | None = None,
     ) -> None:
         self._bounds, self._segmentation, self._inside = bounds, segmentation, inside
+        self._least_confidence = max(bounds.min_confidence, segmentation.min_confidence)
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
         self._seeds, self._seeding, self._factor = WaitingSeeds(frame.height, frame.width), seeding, frame.factor
@@ -125,7 +126,7 @@ class ObjectFinder:
 
     def _is_kept(self, objects: Objects) -> NDArray[np.bool_]:
         spec = self._segmentation
-        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= spec.min_confidence)
+        kept = (objects.area >= self._bounds.min_area) & (objects.confidence >= self._least_confidence)
         if spec.max_area is not None:
             kept &= objects.area <= spec.max_area
         return kept if self._inside is None else kept & shapely.contains_xy(self._inside, objects.x, objects.y)
@@ -133,5 +134,5 @@ class ObjectFinder:
     def _least_sure_area(self) -> float:
         """An open component of so many pixels stays as it is."""
         spec = self._segmentation
-        filtered = self._seeding or spec.split or spec.min_confidence or spec.max_area or self._inside is not None
+        filtered = self._seeding or spec.split or self._least_confidence or spec.max_area or self._inside is not None
         return math.inf if filtered else self._bounds.min_area

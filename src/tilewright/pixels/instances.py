@@ -16,6 +16,8 @@ from tilewright.pixels.scanline import Edges, covered
 from tilewright.project.config import PixelRule
 
 OUTLINES_AT_ONCE = 20_000
+OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Overlaps that a mean is taken over (COCO, Data Science Bowl 2018)."""
 Floats = NDArray[np.float64]
 
 
@@ -162,6 +164,9 @@ class Pairs:
         iou: their intersection over union, float64[pairs].
         truth_counts: true objects that count, bool[truth].
         predicted_counts: predicted objects that count, bool[predicted].
+        common: pixels that both have, int64[pairs].
+        truth_area: pixels of each true object that are not ignored, int64[truth].
+        predicted_area: the same of each predicted one, int64[predicted].
     """
 
     truth: Ints
@@ -169,6 +174,9 @@ class Pairs:
     iou: Floats
     truth_counts: NDArray[np.bool_]
     predicted_counts: NDArray[np.bool_]
+    common: Ints
+    truth_area: Ints
+    predicted_area: Ints
 
 
 def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
@@ -183,12 +191,13 @@ def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
         ignored: pixels that do not count.
     """
     truth_seen, predicted_seen = truth.outside(ignored), predicted.outside(ignored)
-    counts = [_mostly(seen.area(), whole.area()) for seen, whole in ((truth_seen, truth), (predicted_seen, predicted))]
+    truth_area, predicted_area = truth_seen.area(), predicted_seen.area()
+    counts = _mostly(truth_area, truth.area()), _mostly(predicted_area, predicted.area())
     one, other, common = _common_areas(truth_seen, predicted_seen)
     both = counts[0][one] & counts[1][other]
     one, other, common = one[both], other[both], common[both]
-    overlap = common / (truth_seen.area()[one] + predicted_seen.area()[other] - common)
-    return Pairs(one, other, overlap, *counts)
+    overlap = common / (truth_area[one] + predicted_area[other] - common)
+    return Pairs(one, other, overlap, *counts, common, truth_area, predicted_area)
 
 
 def match(pairs: Pairs, iou: float) -> Matches:

@@ -14,7 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tilewright.project.bundlefiles import REMEDY, BundleFiles, bundle_files, name_fault, quoted
 from tilewright.project.config import (
@@ -31,6 +38,7 @@ from tilewright.project.config import (
     Tissue,
     Windows,
 )
+from tilewright.project.config.results import Aim
 from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD, WEIGHTS_SUFFIX
 from tilewright.project.targets import MASK, TARGETS, Target
 from tilewright.runtime.documents import parse_document
@@ -57,7 +65,16 @@ def _known_role(role: str) -> str:
     return role
 
 
-class BundleClass(Section):
+class _Brief(Section):
+    """A section that is written without the keys that have their default."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unsaid = {name for name, field in type(self).model_fields.items() if getattr(self, name) == field.default}
+        return {name: value for name, value in write(self).items() if name not in unsaid}
+
+
+class BundleClass(_Brief):
     """A class that is found.
 
     Attributes:
@@ -65,12 +82,21 @@ class BundleClass(Section):
         color: its colour, #rrggbb.
         threshold: the probability from which on a pixel is of the class.
         min_area: smaller objects are dropped, in pixels of the slide.
+        min_confidence: less sure objects are dropped.
+        seed: what the seeds of objects exceed, where networks tell which pixels are between objects.
     """
 
     name: ClassName
     color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
     threshold: Share
     min_area: int = Field(ge=0)
+    min_confidence: Share = 0.0
+    seed: Share = 0.5
+
+    @property
+    def bounds(self) -> tuple[float, int, float, float]:
+        """Threshold, least size, least confidence and seed."""
+        return self.threshold, self.min_area, self.min_confidence, self.seed
 
 
 class Band(NamedTuple):
@@ -149,13 +175,14 @@ class BundleMember(Section):
         return list(dict.fromkeys(band.target for band in self.bands))
 
 
-class Score(Section):
+class Score(_Brief):
     """How good a class was found on training slides, each by the networks that had not seen it.
 
     Attributes:
         class_name: the class.
         source: the source of the slides; None: all.
         dice: Dice, the thresholds being those of other folds; None where there was one fold only.
+        f1: F1 of objects, likewise; None where they were not the aim.
         slides: how many slides.
         groups: how many groups (patients, blocks) they come from.
     """
@@ -165,6 +192,7 @@ class Score(Section):
     dice: Share | None
     slides: int = Field(ge=1)
     groups: int = Field(ge=1)
+    f1: Share | None = None
 
 
 class BundleFile(Section):
@@ -188,7 +216,8 @@ class Bundle(Section):
         tissue: what counts as tissue.
         slides: how slides are opened.
         segmentation: how objects are made.
-        aim: which Dice thresholds were fitted to and scores tell: of all slides as one, or the mean over slides.
+        aim: what thresholds were fitted to, and which Dice scores tell: of all slides as one, but with "slide" the mean
+            over slides; with "objects" F1 of objects beside it.
         scores: how good it was, by class and source.
         trained_on: of each slide that a member has seen the hash of its file (``file_print``), sorted.
         versions: packages that the networks were trained with.
@@ -206,7 +235,7 @@ class Bundle(Section):
     tissue: Tissue
     slides: Slides
     segmentation: Segmentation
-    aim: Literal["pooled", "slide"]
+    aim: Aim
     scores: list[Score]
     trained_on: list[Hash]
     versions: dict[str, str]

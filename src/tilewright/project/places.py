@@ -24,7 +24,7 @@ PART = r"fold\d+|final"
 """A pattern of parts."""
 WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
 """How files end that a training may start from; a zip is a bundle."""
-SLIDE_SCORES, OBJECT_SCORES, SUMMARY = "slides.csv", "objects.csv", "summary.json"
+SLIDE_SCORES, OBJECT_SCORES, MISTAKES, SUMMARY = "slides.csv", "objects.csv", "mistakes.csv", "summary.json"
 """Files of an ensemble's scores."""
 PAGE = "index.html"
 """The page of the report, beside its pictures."""

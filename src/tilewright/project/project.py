@@ -292,10 +292,11 @@ class Project:
             what = f"it cannot be calibrated, as {obstacle.why}, and has no threshold for {', '.join(missing)}."
             remedy = f"Give calibration.threshold, which a single bundle brings along; or {obstacle.remedy}."
             raise UserError(Problem(f"config, ensembles.{ensemble}", what, remedy))
+        own = {name: found.get(name, Bounds(0.0, 0)) for name in self.classes}
         return {
-            name: Bounds(
-                found[name].threshold if threshold is None else threshold,
-                (found[name].min_area if name in found else 0) if calibration.least is None else calibration.least,
+            name: own[name]._replace(
+                threshold=own[name].threshold if threshold is None else threshold,
+                min_area=own[name].min_area if calibration.least is None else calibration.least,
             )
             for name, threshold in given.items()
         }
@@ -303,7 +304,7 @@ class Project:
     def _bounds_of_bundle(self, models: Iterable[str]) -> dict[str, Bounds]:
         named = [name for name in models if name in self.bundled.bundles]
         classes = self.bundled.bundles[named[0]].classes if len(named) == 1 else []
-        return {one.name: Bounds(one.threshold, one.min_area) for one in classes}
+        return {one.name: Bounds(*one.bounds) for one in classes}
 
     def trained_parts(self, model: str) -> list[str]:
         """The parts of a model that are trained."""

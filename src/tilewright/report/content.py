@@ -18,6 +18,7 @@ TITLES = {TEST: "Test slides", OUT_OF_FOLD: "Training slides, out of fold"}
 ROLES = {"train": "training", "test": "test", "external": "external"}
 SLIDES_LISTED = 200
 NAMES_LISTED = 12
+QUARTERS = 4
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Pictures:
     Attributes:
         figures: all figures.
         overlays: what is said of each overlay, by ensemble.
+        mistakes: what is said of the mistakes of each class, by ensemble.
         samples: the samples of each class.
         compared: the two ensembles that are shown side by side, if any are.
     """
 
     figures: Collection[str]
     overlays: Mapping[str, Sequence[Mapping[str, Any]]]
+    mistakes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     samples: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[str, str] | None = None
 
@@ -82,6 +85,7 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
                 "iou": figure(f"figures/iou-{name}.png"),
                 "by_source": figure(f"figures/sources-{name}.png"),
                 "overlays": pictures.overlays[name],
+                "mistakes": pictures.mistakes.get(name, ()),
             }
             for name, spec in order.ensembles.items()
         ],
@@ -207,6 +211,7 @@ def _score_table(part: str, title: str, table: Mapping[str, Any], classes: Itera
         "title": title,
         "names": names,
         "classes": {name: table[name] for name in names},
+        "sized": {name: own for name in names if len(own := table[name].get("recall_by_size", ())) == QUARTERS},
         "sources": [
             {
                 "name": source,

@@ -12,6 +12,7 @@ from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
 from tilewright.project.places import (
     FINAL,
+    MISTAKES,
     SLIDE_SCORES,
     SUMMARY,
     Places,
@@ -33,6 +34,7 @@ class Scores:
     Attributes:
         summary: pooled scores by set, class and source, as ``evaluate`` writes them; empty where there is no truth.
         slides: columns set, source, slide, class, dice and others, one row a slide and class.
+        mistakes: columns slide, class, kind, left, top, right, bottom, one row a mistake.
         calibration: as ``calibrate`` writes it; None: nothing was fitted.
         weighed: as ``weigh`` writes it; None: the weights are given.
         seen: of each bundle the slides that it was trained on and is judged by here.
@@ -40,6 +42,7 @@ class Scores:
 
     summary: Mapping[str, Any]
     slides: pd.DataFrame
+    mistakes: pd.DataFrame
     calibration: Mapping[str, Any] | None
     weighed: Mapping[str, Any] | None
     seen: Mapping[str, Sequence[str]]
@@ -135,10 +138,16 @@ def _scores(places: Places, name: str, ensemble: ReportEnsemble, order: ReportOr
     return Scores(
         summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
         slides=read_slide_scores(metrics / SLIDE_SCORES, order.columns) if ensemble.evaluated else none,
+        mistakes=_mistakes(metrics / MISTAKES) if ensemble.evaluated else none,
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if ensemble.fit else None,
         seen=_seen(places, ensemble, order.rows),
     )
+
+
+def _mistakes(path: Path) -> pd.DataFrame:
+    texts = dict.fromkeys(("set", "slide", "class", "kind"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 
 def read_slide_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:

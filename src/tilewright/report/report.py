@@ -21,6 +21,7 @@ from tilewright.report.comparison import chosen_slides, compared, draw_compariso
 from tilewright.report.content import Pictures, page_content
 from tilewright.report.distributions import draw_iou, draw_objects
 from tilewright.report.figures import class_lines, draw_dice, draw_model
+from tilewright.report.gallery import draw_mistakes
 from tilewright.report.reading import Results, Scores, read_results
 from tilewright.report.samples import draw_samples
 from tilewright.report.shown import draw_overlays
@@ -49,6 +50,10 @@ def report(order: ReportOrder, *, results: Path, out: Path) -> None:
             figures={f"figures/{name}" for name in draw_figures(order, found, folder / "figures")},
             overlays={
                 name: list(draw_overlays(name, order, scores.slides, places, folder))
+                for name, scores in found.scores.items()
+            },
+            mistakes={
+                name: list(draw_mistakes(name, order, scores.mistakes, places, folder / "figures"))
                 for name, scores in found.scores.items()
             },
             samples={name: f"figures/{file}" for name, file in draw_samples(order, places, folder / "figures")},

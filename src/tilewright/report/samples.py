@@ -139,9 +139,9 @@ def _picture(samples: Sequence[Sample], order: ReportOrder, name: str) -> Pixels
         for axes in line:
             axes.imshow(image, extent=(window.x, window.x + window.width, window.y + window.height, window.y))
             axes.set(xticks=[], yticks=[], autoscale_on=False)
-        _draw(line[1], sample.shapes, "none", color)
-        _draw(line[2], sample.shapes, color, "none")
-        _draw(line[3], sample.shapes, [PALETTE[place % 20] for place in range(len(sample.shapes))], "none")
+        draw_shapes(line[1], sample.shapes, "none", color)
+        draw_shapes(line[2], sample.shapes, color, "none")
+        draw_shapes(line[3], sample.shapes, [PALETTE[place % 20] for place in range(len(sample.shapes))], "none")
         line[0].set_ylabel(f"{sample.row.source}\n{sample.row.slide}", fontsize=7)
     for axes, title in zip(panels[0], TITLES, strict=True):
         axes.set_title(title, fontsize=9)
@@ -149,7 +149,8 @@ def _picture(samples: Sequence[Sample], order: ReportOrder, name: str) -> Pixels
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _draw(axes: Axes, shapes: Shapes, fill: Any, line: Any) -> None:
+def draw_shapes(axes: Axes, shapes: Shapes, fill: Any, line: Any) -> None:
+    """Draw outlines, filled or as lines; both are colours of matplotlib."""
     paths = [_path(shape) for shape in shapes]
     axes.add_collection(PathCollection(paths, facecolors=fill, edgecolors=line, linewidths=1, alpha=0.8))
 

@@ -96,6 +96,24 @@ def files_of(folder):
 WEIGHTS = [f"weights/{model}/fold{fold}.safetensors" for model in ("far", "near") for fold in (0, 1)]
 
 
+def test_what_was_fitted_for_objects_goes_along(packed_from, tmp_path):
+    fitted = read_document(packed_from.places["calibration"])
+    told = {"min_confidence": {"gland": 0.71, "vessel": 0.0}, "seed": {"gland": 0.5, "vessel": 0.3}}
+    scores = [{**one, "f1": 0.25} for one in SCORES]
+    write_document(tmp_path / "objects.json", {**fitted, **told, "scores": scores})
+    pack(
+        packed_from.order(aim="objects"),
+        **{**packed_from.places, "calibration": tmp_path / "objects.json"},
+        out=tmp_path / "out",
+    )
+    found = read_bundle(tmp_path / "out")
+    assert [one.bounds for one in found.classes] == [(0.437, 31, 0.71, 0.5), (0.251, 0, 0.0, 0.3)]
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "| gland | #112233 | 0.437 | 31 | 0.71 |\n| vessel | #d95f02 | 0.251 | 0 | 0.00 |\n" in readme
+    assert "Dice and F1 of objects on the training slides (of all slides as one)" in readme
+    assert "| gland | together | 0.812 | 0.250 | 41 | 17 |\n" in readme
+
+
 def test_a_bundle_holds_what_it_says_and_nothing_else(packed):
     assert sorted(files_of(packed)) == ["README.md", "bundle.json", *WEIGHTS]
     found = read_bundle(packed)

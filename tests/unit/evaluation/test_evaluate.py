@@ -136,6 +136,25 @@ def test_each_predicted_object_that_counts_has_a_row(metrics):
     ]
 
 
+def test_each_mistake_has_a_row_with_its_place(metrics):
+    """Slide b: of two glands the second is missed; slide a: the second as well, and what is ignored is no mistake."""
+    assert [list(row.values()) for row in read(metrics / "mistakes.csv")] == [
+        ["out_of_fold", "a", "gland", "missed", "20", "20", "30", "30"],
+        ["out_of_fold", "b", "gland", "missed", "20", "20", "30", "30"],
+    ]
+
+
+def test_panoptic_quality_and_the_jaccard_index_stand_beside_the_other_scores(metrics):
+    """Slide a: one of two glands is found as it is. Slide b: one is found by half, which is not more than half."""
+    gland, other = (row for row in read(metrics / "slides.csv") if row["slide"] in "ab" and row["class"] == "gland")
+    assert [gland[key] for key in ("pq", "sq", "rq", "aji")] == ["0.666667", "1.0", "0.666667", "0.5"]
+    assert [other[key] for key in ("pq", "sq", "rq", "aji")] == ["0.0", "0.0", "0.0", "0.25"]
+    found = json.loads((metrics / "summary.json").read_text())["out_of_fold"]["gland"]
+    assert (found["pq"], found["sq"], found["rq"]) == pytest.approx((1 / (1 + 1 / 2 + 3 / 2), 1, 1 / 3), abs=1e-6)
+    assert found["aji"] == pytest.approx((0.5 + 0.25) / 2)
+    assert found["recall_by_size"] == [{"from": 100, "to": 100, "objects": 4, "recall": 0.5}]
+
+
 def test_the_summary_pools_slides_and_sources(metrics):
     summary = json.loads((metrics / "summary.json").read_text())
     gland = summary["out_of_fold"]["gland"]

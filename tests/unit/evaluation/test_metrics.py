@@ -1,18 +1,14 @@
 import numpy as np
 import pytest
-from rasterio.features import rasterize
-from shapely.geometry import MultiPolygon, Point, Polygon, box
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from tilewright.evaluation.metrics import Overlap
-from tilewright.pixels import instances
-from tilewright.pixels.components import components_of
-from tilewright.pixels.grid import Window
-from tilewright.pixels.instances import Agreement, Instances, Pairs, instances_of_outlines, match, overlapping
+from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth
+from tilewright.pixels.instances import Instances, match, overlapping
 from tilewright.pixels.runs import Runs
 
 HEIGHT, WIDTH = 40, 50
-NOTHING = Runs.empty(HEIGHT, WIDTH)
-RULES = ("center", "all_touched")
 
 
 def runs(*boxes: tuple[int, int, int, int]) -> Runs:
@@ -20,15 +16,6 @@ def runs(*boxes: tuple[int, int, int, int]) -> Runs:
     for left, top, right, bottom in boxes:
         mask[top:bottom, left:right] = True
     return Runs.from_mask(mask)
-
-
-def predicted(*boxes: tuple[int, int, int, int]) -> Instances:
-    mask = runs(*boxes)
-    return Instances.of(mask, components_of(mask))
-
-
-def truth(*shapes) -> Instances:
-    return instances_of_outlines(np.array(shapes, dtype=object), Window(0, 0, WIDTH, HEIGHT))
 
 
 def test_disjoint_disks_have_no_overlap():
@@ -42,111 +29,121 @@ def test_overlap_is_that_of_pixels():
     assert (overlap.dice, overlap.iou) == (0.5, 2 / 6)
 
 
-def test_scores_of_nothing_are_one_and_of_one_side_zero():
+def test_scores_of_nothing_are_one():
     assert Overlap(0, 0, 0).dice == Overlap(0, 0, 0).iou == 1
-    nothing, missed = Agreement(0, 0, 0, 0), Agreement(3, 0, 0, 0)
-    assert (nothing.precision, nothing.recall, nothing.f1) == (1, 1, 1)
-    assert (missed.precision, missed.recall, missed.f1) == (0, 0, 0)
 
 
-def test_outlines_cover_the_pixels_that_rasterio_fills():
-    rng = np.random.default_rng(0)
-    ring = Polygon(box(3, 3, 20, 20).exterior, [box(7, 7, 12, 12).exterior])
-    shapes = [
-        ring,
-        MultiPolygon([box(1, 1, 4, 4), box(30, 30, 45, 38)]),
-        box(-9, -9, 5, 5),
-        box(45, 30, 99, 99),
-        box(2.5, 3, 8.5, 9),
+def compared(truth, predicted, ignored=None):
+    """Pairs of two label images, 0 being no object."""
+    hidden = np.zeros(truth.shape, bool) if ignored is None else ignored
+    return overlapping(*(of_labels(labels) for labels in (truth, predicted)), Runs.from_mask(hidden))
+
+
+def of_labels(labels):
+    parts = [Runs.from_mask(labels == number) for number in np.unique(labels[labels > 0])]
+    keys = [part.intervals() for part in parts]
+    starts, stops = (np.array([key for pair in keys for key in pair[side]], np.int64) for side in (0, 1))
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts]).astype(np.int64)
+    order = np.argsort(starts)
+    return Instances(starts[order], stops[order], owner[order], len(parts))
+
+
+def row(*pixels):
+    return np.array([pixels])
+
+
+def test_panoptic_quality_by_hand():
+    """Of three true objects one is found at 3/4, one is half covered, which is not enough, and one is missed."""
+    found = Panoptic.of(compared(row(1, 1, 1, 1, 0, 2, 2, 0, 3), row(1, 1, 1, 0, 0, 2, 0, 0, 0)))
+    assert (found.truth, found.predicted, found.found, found.iou) == (3, 2, 1, 0.75)
+    assert (found.segmentation, found.recognition) == (0.75, 2 / 5)
+    assert found.quality == pytest.approx(0.75 / (1 + 1 / 2 + 2 / 2))
+
+
+def test_the_aggregated_jaccard_index_by_hand():
+    """Two true objects that one predicted object covers are both laid beside it; what is in no pair counts too."""
+    found = Jaccard.of(compared(row(1, 1, 0, 2, 2, 2, 0, 3, 0, 0), row(5, 5, 5, 5, 5, 0, 0, 0, 0, 7)))
+    assert found == Jaccard(2 + 2, 5 + 6 + 1 + 1)
+    assert found.index == 4 / 13
+
+
+def test_of_two_predicted_objects_the_one_that_fits_best_is_laid_beside_a_true_one():
+    assert Jaccard.of(compared(row(1, 1, 1, 1), row(2, 3, 3, 3))) == Jaccard(3, 4 + 1)
+
+
+def test_nothing_is_perfect_and_one_side_alone_is_nothing():
+    nothing, something = row(0, 0), row(0, 1)
+    for truth, predicted, score in ((nothing, nothing, 1), (something, nothing, 0), (nothing, something, 0)):
+        pairs = compared(truth, predicted)
+        panoptic = Panoptic.of(pairs)
+        assert (panoptic.quality, panoptic.segmentation, panoptic.recognition) == (score, score, score)
+        assert Jaccard.of(pairs).index == score
+
+
+def plain_panoptic(truth, predicted):
+    """As published, over sets of pixels: pairs above one half, false positives, false negatives."""
+    true, found = ([labels == number for number in np.unique(labels) if number] for labels in (truth, predicted))
+    pairs = [(a & b).sum() / (a | b).sum() for a in true for b in found if 2 * (a & b).sum() > (a | b).sum()]
+    total = len(pairs) + (len(found) - len(pairs)) / 2 + (len(true) - len(pairs)) / 2
+    return sum(pairs) / total if total else 1.0
+
+
+def plain_aji(truth, predicted):
+    """The algorithm as published: a loop over the true objects, then what is left of the predicted ones."""
+    true, found = ([labels == number for number in np.unique(labels) if number] for labels in (truth, predicted))
+    common = either = 0
+    used = set()
+    for one in true:
+        shares = [(one & other).sum() / (one | other).sum() for other in found]
+        if not shares or max(shares) == 0:
+            either += one.sum()
+            continue
+        best = int(np.argmax(shares))
+        common += (one & found[best]).sum()
+        either += (one | found[best]).sum()
+        used.add(best)
+    either += sum(other.sum() for place, other in enumerate(found) if place not in used)
+    return common / either if either else 1.0
+
+
+@given(*[arrays(np.int64, (5, 6), elements=st.integers(0, 4), fill=st.nothing())] * 2)
+def test_the_scores_are_those_of_the_published_definitions(truth, predicted):
+    pairs = compared(truth, predicted)
+    assert Panoptic.of(pairs).quality == pytest.approx(plain_panoptic(truth, predicted))
+    assert Jaccard.of(pairs).index == pytest.approx(plain_aji(truth, predicted))
+
+
+@given(*[arrays(np.int64, (5, 6), elements=st.integers(0, 4), fill=st.nothing())] * 2, arrays(bool, (5, 6)))
+def test_ignored_pixels_are_those_of_no_object(truth, predicted, ignored):
+    pairs = compared(truth, predicted, ignored)
+    kept = []
+    for labels in (truth, predicted):
+        counts = [
+            number for number in range(1, 5) if 2 * ((labels == number) & ~ignored).sum() >= (labels == number).sum()
+        ]
+        kept.append(np.where(np.isin(labels, counts) & ~ignored, labels, 0))
+    assert Panoptic.of(pairs).quality == pytest.approx(plain_panoptic(*kept))
+    assert Jaccard.of(pairs).index == pytest.approx(plain_aji(*kept))
+
+
+def test_recall_is_told_by_quarters_of_the_areas():
+    area, found = np.array([9, 1, 2, 40, 3, 8, 7, 30]), np.array([1, 0, 0, 1, 1, 0, 1, 1], bool)
+    assert SizedTruth(area, found).by_quarter() == [
+        {"from": 1, "to": 2, "objects": 2, "recall": 0.0},
+        {"from": 3, "to": 7, "objects": 2, "recall": 1.0},
+        {"from": 8, "to": 9, "objects": 2, "recall": 0.5},
+        {"from": 30, "to": 40, "objects": 2, "recall": 1.0},
     ]
-    shapes += [Point(*rng.uniform(0, 50, 2)).buffer(rng.uniform(0.2, 9)) for _ in range(100)]
-    found = truth(*shapes)
-    for number, outline in enumerate(shapes):
-        mask = np.zeros((HEIGHT, WIDTH + 1), np.bool_)
-        for start, stop in zip(found.starts[found.owner == number], found.stops[found.owner == number], strict=True):
-            mask.ravel()[start:stop] = True
-        assert (mask[:, :-1] == rasterize([outline], (HEIGHT, WIDTH))).all()
 
 
-def test_objects_match_one_to_one_the_best_pair_first():
-    matches = match(
-        overlapping(truth(box(0, 0, 10, 10), box(0, 0, 10, 9)), predicted((0, 0, 10, 9), (30, 0, 35, 5)), NOTHING), 0.5
-    )
-    assert matches.partner.tolist() == [1, -1]
-    assert matches.best_iou.tolist() == [1, 0]
-    assert matches.found == Agreement(2, 1, 2, 1)
+def test_objects_of_one_size_are_not_divided():
+    assert SizedTruth(np.full(5, 7), np.arange(5) < 2).by_quarter() == [
+        {"from": 7, "to": 7, "objects": 5, "recall": 0.4}
+    ]
+    assert SizedTruth(np.empty(0, int), np.empty(0, bool)).by_quarter() == []
 
 
-def test_an_overlap_below_the_threshold_is_no_match():
-    matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((5, 0, 15, 10)), NOTHING), 0.5)
-    assert matches.found == Agreement(1, 0, 1, 0)
-    assert matches.best_iou[0] == pytest.approx(50 / 150)
-
-
-def test_ignored_pixels_belong_to_neither_side():
-    ignored = runs((6, 0, 20, 40))
-    matches = match(overlapping(truth(box(0, 0, 10, 10)), predicted((0, 0, 6, 10), (12, 0, 18, 9)), ignored), 0.99)
-    assert matches.found == Agreement(1, 1, 1, 1)
-    assert matches.predicted_counts.tolist() == [True, False]
-
-
-def test_an_object_counts_where_half_of_it_or_more_is_not_ignored():
-    ignored = runs((4, 0, 50, 40))
-    for right, counts in ((8, True), (9, False)):  # half of it, and less than half
-        pairs = overlapping(truth(box(0, 0, right, 1)), predicted((0, 0, right, 1)), ignored)
-        assert pairs.truth_counts.tolist() == pairs.predicted_counts.tolist() == [counts]
-        assert match(pairs, 0.5).best_iou.tolist() == [float(counts)]
-
-
-def test_no_pair_has_a_side_that_does_not_count():
-    ignored = runs((4, 0, 50, 40))
-    for one, other in (((0, 0, 4, 1), (2, 0, 20, 1)), ((2, 0, 20, 1), (0, 0, 4, 1))):
-        pairs = overlapping(truth(box(*one)), predicted(other), ignored)
-        assert sorted([*pairs.truth_counts, *pairs.predicted_counts]) == [False, True]
-        assert len(pairs.iou) == 0
-
-
-def test_a_partner_is_kept_and_no_object_is_one_twice():
-    everything = np.ones(2, bool)
-    pairs = Pairs(np.array([0, 1, 0]), np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]), everything, everything)
-    assert match(pairs, 0.5).partner.tolist() == [0, -1]
-    assert match(pairs, 0.5).best_iou.tolist() == [0.9, 0.7]
-
-
-def test_outlines_are_drawn_by_their_rule_some_at_a_time(monkeypatch):
-    shapes = [box(left + 0.6, 3.6, left + 2.4, 5.4) for left in range(0, 40, 4)]
-    whole = {rule: instances_of_outlines(np.array(shapes), Window(0, 0, WIDTH, HEIGHT), rule) for rule in RULES}
-    assert whole["center"].area().tolist() == [1] * 10
-    assert whole["all_touched"].area().tolist() == [9] * 10
-    monkeypatch.setattr(instances, "OUTLINES_AT_ONCE", 3)
-    for rule, expected in whole.items():
-        parts = instances_of_outlines(np.array(shapes), Window(0, 0, WIDTH, HEIGHT), rule)
-        assert (parts.count, parts.owner.tolist()) == (10, expected.owner.tolist())
-        assert (parts.starts.tolist(), parts.stops.tolist()) == (expected.starts.tolist(), expected.stops.tolist())
-
-
-@pytest.mark.parametrize(
-    ("boxes", "pixel"),
-    [
-        (((0, 0, 1, 1),), (0, 0)),
-        (((3, 1, 5, 3),), (2, 4)),
-        (((3, 1, 6, 4),), (2, 4)),
-        (((0, 0, 9, 1), (0, 1, 1, 9)), (2, 2)),
-        (((0, 39, 50, 40),), (39, 25)),
-    ],
-)
-def test_the_centre_of_an_object_is_a_pixel(boxes, pixel):
-    assert predicted(*boxes).centers(WIDTH).tolist() == [pixel[0] * (WIDTH + 1) + pixel[1]]
-
-
-def test_an_object_without_a_pixel_has_no_centre_and_keeps_its_number():
-    objects = predicted((0, 0, 2, 2), (9, 9, 11, 11))
-    none = objects.only(np.array([False, True]))
-    assert none.centers(WIDTH).tolist() == [-1, objects.centers(WIDTH)[1]]
-    assert (none.count, none.area().tolist()) == (2, [0, 4])
-
-
-def test_nothing_matches_nothing():
-    assert match(overlapping(truth(), predicted(), NOTHING), 0.5).found == Agreement(0, 0, 0, 0)
-    assert match(overlapping(truth(box(0, 0, 5, 5)), predicted(), NOTHING), 0.5).found == Agreement(1, 0, 0, 0)
-    assert match(overlapping(truth(), predicted((0, 0, 5, 5)), NOTHING), 0.5).found == Agreement(0, 0, 1, 0)
+def test_recall_by_size_is_that_of_the_true_objects_that_have_a_partner():
+    pairs = compared(row(1, 1, 1, 1, 0, 2, 2, 0, 3), row(1, 1, 1, 0, 0, 2, 2, 0, 0))
+    sized = SizedTruth.of(pairs, match(pairs, 0.5))
+    assert (sized.area.tolist(), sized.found.tolist()) == ([4, 2, 1], [True, True, False])

@@ -102,7 +102,8 @@ def ranked_of(correct, truth):
 )
 def test_the_surest_object_chooses_first_and_takes_what_it_overlaps_most(truth, predicted, iou, confidence, found):
     counts = np.ones(2, bool), np.ones(len(confidence), bool)
-    pairs = Pairs(np.array(truth), np.array(predicted), np.array(iou), *counts)
+    areas = np.ones(len(iou), int), np.ones(2, int), np.ones(len(confidence), int)
+    pairs = Pairs(np.array(truth), np.array(predicted), np.array(iou), *counts, *areas)
     assert chosen(pairs, np.array(confidence), 0.5).tolist() == found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tilewright.evaluation.metrics import Overlap
+from tilewright.evaluation.metrics import Jaccard, Overlap, Panoptic, SizedTruth
 from tilewright.evaluation.precision import Detections, Ranked, area_under_curve, coco_map
 from tilewright.evaluation.summary import RESAMPLES, Score, pooled, summarize
 from tilewright.pixels.instances import Agreement, Matches
@@ -20,7 +20,10 @@ def score(seed, source="one", role="train", name="gland"):
     sides = Agreement(20, int(draw.integers(21)), 18, int(draw.integers(19)))
     row = EvaluateRow(slide=f"s{seed}", shard="s", role=role, source=source, labelled=[name])
     overlap = Overlap(int(truth), int(predicted), int(draw.integers(100, 500)))
-    return Score(row, name, overlap, matches, sides, sides, Detections(draw.random(12), correct, 15), None)
+    panoptic, jaccard = Panoptic(15, 12, 9, float(draw.uniform(5, 9))), Jaccard(int(draw.integers(50, 90)), 100)
+    sized = SizedTruth(draw.integers(5, 50, 15), draw.random(15) < 0.5)
+    detections = Detections(draw.random(12), correct, 15)
+    return Score(row, name, overlap, matches, sides, sides, panoptic, jaccard, sized, detections, None, None)
 
 
 SCORES = [score(seed) for seed in range(8)]
@@ -41,6 +44,10 @@ def test_scores_are_those_of_all_slides_together():
     ranked = Ranked.of([s.detections for s in SCORES])
     assert found["ap60"] == pytest.approx(area_under_curve(ranked, 0.6), abs=1e-6)
     assert found["map"] == pytest.approx(coco_map(ranked), abs=1e-6)
+    iou = sum(s.panoptic.iou for s in SCORES)
+    assert found["pq"] == pytest.approx(iou / (9 * 8 + (3 + 6) / 2 * 8), abs=1e-6)
+    assert (found["sq"], found["rq"]) == pytest.approx((iou / (9 * 8), 2 * 9 / 27), abs=1e-6)
+    assert found["aji"] == pytest.approx(np.mean([s.jaccard.common / 100 for s in SCORES]), abs=1e-6)
 
 
 @pytest.mark.parametrize("key", ["pooled_dice", "mean_slide_iou", "map"])
@@ -75,4 +82,6 @@ def test_sets_classes_and_sources_stay_apart():
     found = summarize(scores)
     assert found["out_of_fold"]["gland"]["slides"] == 9
     assert found["out_of_fold"]["gland"]["sources"]["two"]["pooled_dice"] == pytest.approx(dice([score(20)]), abs=1e-6)
+    sized = found["out_of_fold"]["gland"]["recall_by_size"]
+    assert [len(sized), sum(each["objects"] for each in sized)] == [4, 15 * 9]
     assert found["out_of_fold"]["vessel"]["slides"] == found["test"]["gland"]["slides"] == 1

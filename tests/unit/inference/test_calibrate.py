@@ -6,15 +6,18 @@ import cv2
 import numpy as np
 import pytest
 from ordering import order_of
+from scenes import order_of_objects, scene, write_slide
 from scipy import ndimage
 
 from tilewright.inference.calibrate import calibrate, slide_histograms
+from tilewright.inference.calibration import read_bounds, read_scores
 from tilewright.inference.sizes import object_sizes
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.histograms import Histogram, bin_threshold, dice_curve
 from tilewright.pixels.rasters import create_raster
 from tilewright.project.config import Calibration
-from tilewright.project.orders import CalibrateOrder
+from tilewright.project.orders import CalibrateOrder, CalibrateRow
+from tilewright.project.project import Assignment, Bounds
 from tilewright.runtime.errors import DataError
 from tilewright.tiles.split import read_folds
 
@@ -265,3 +268,50 @@ def test_the_calibration_error_is_the_distance_of_observed_from_predicted(projec
     assert found["observed"] == pytest.approx([o for _, o, _ in bins], abs=1e-6)
     assert found["pixels"] == [n for _, _, n in bins]
     assert found["error"] == pytest.approx(sum(abs(p - o) * n for p, o, n in bins) / len(values), abs=1e-6)
+
+
+def objects_fitted(tmp_path, fold_of, **calibration):
+    """The document for slides of touching disks, each a shard and group of its own, in folds."""
+    folder = tmp_path / "s"
+    for number, name in enumerate(fold_of):
+        write_slide(folder / name, name, *scene(number))
+        (folder / "truth" / name).mkdir(parents=True)
+        (folder / "truth" / name / f"{name}.mask.tif").write_bytes((folder / name / f"{name}.tif").read_bytes())
+        (folder / "p" / name).mkdir(parents=True)
+        (folder / name / "p" / f"{name}.tif").rename(folder / "p" / name / f"{name}.tif")
+    (tmp_path / "folds.csv").write_text(
+        "\n".join(["shard,group,fold", *(f"{name},{name},{fold}" for name, fold in fold_of.items()), ""])
+    )
+    rows = [CalibrateRow(slide=name, shard=name, labelled=["cell"], source=name[0]) for name in fold_of]
+    folds = [Assignment(shard=name, group=name, fold=fold) for name, fold in fold_of.items()]
+    order = order_of_objects(*fold_of, rows=rows, folds=folds, **calibration)
+    places = {"probabilities": folder / "p", "scaled": folder / "truth", "masks": folder}
+    calibrate(order, folds=tmp_path / "folds.csv", **places, out=tmp_path / "c.json")
+    return json.loads((tmp_path / "c.json").read_text())
+
+
+def test_fitted_objects_are_told_beside_their_dice_and_few_groups_with_a_warning(tmp_path, capsys):
+    found = objects_fitted(tmp_path, {"a": 0, "b": 0, "c": 1})
+    scores = read_scores(tmp_path / "c.json")
+    assert [(one.source, one.slides) for one in scores] == [(None, 3), ("a", 1), ("b", 1), ("c", 1)]
+    assert found["objects"]["cell"] == {"fitted": found["objects"]["cell"]["fitted"], "nested": scores[0].f1}
+    assert 0.2 < scores[0].f1 < found["objects"]["cell"]["fitted"] < 1
+    assert found["dice"]["cell"]["nested"] == scores[0].dice
+    low, high = found["interval"]["cell"]
+    assert low <= found["thresholds"]["cell"] <= high
+    kinds = ("thresholds", "min_area", "min_confidence", "seed")
+    assert read_bounds(tmp_path / "c.json", ["cell"]) == {"cell": Bounds(*(found[kind]["cell"] for kind in kinds))}
+    assert "cell: 3 groups are few to fit a threshold on; for others the best would lie" in capsys.readouterr().err
+
+
+def test_sizes_and_confidences_that_few_groups_tell_are_doubted_as_well(tmp_path, capsys):
+    found = objects_fitted(tmp_path, {"a": 0, "b": 1}, threshold=0.45)
+    assert (found["thresholds"], found["interval"]) == ({"cell": 0.45}, {"cell": None})
+    assert "2 groups are few to fit a threshold on, or sizes and confidences of objects" in capsys.readouterr().err
+
+
+def test_a_document_of_pixels_says_nothing_of_objects(project, monkeypatch):
+    found = fitted(project, monkeypatch)
+    assert not {"min_confidence", "seed", "objects"} & set(found)
+    assert all("f1" not in one for one in found["scores"])
+    assert read_bounds(Path("c.json"), ["gland"])["gland"] == Bounds(found["thresholds"]["gland"], 0, 0.0, 0.5)

@@ -45,6 +45,19 @@ def test_a_bundle_says_what_was_written(bundle):
     assert bundle_file(bundle, found, WEIGHTS) == WEIGHTS.encode()
 
 
+def test_what_is_fitted_for_objects_is_said_where_it_is_and_nothing_else_is_new(tmp_path):
+    plain = read_bundle(write_bundle(tmp_path / "plain")).model_dump(mode="json")
+    assert {(*one,) for one in plain["classes"]} == {("name", "color", "threshold", "min_area")}
+    assert {(*one,) for one in plain["scores"]} == {("class_name", "source", "dice", "slides", "groups")}
+    told = {"name": "gland", "color": "#112233", "threshold": 0.4, "min_area": 3, "min_confidence": 0.7, "seed": 0.4}
+    score = {"class_name": "gland", "source": None, "dice": 0.5, "slides": 4, "groups": 2, "f1": 0.25}
+    classes = [told, {**told, "name": "vessel"}]
+    found = read_bundle(write_bundle(tmp_path / "both", content(classes=classes, scores=[score], aim="objects")))
+    assert found.classes[0].bounds == (0.4, 3, 0.7, 0.4)
+    assert found.model_dump(mode="json")["classes"] == classes
+    assert found.model_dump(mode="json")["scores"] == [score]
+
+
 def test_a_picture_may_lie_in_it(tmp_path):
     path = write_bundle(tmp_path / "both", files={"examples/a1.jpg": b"picture"})
     assert bundle_file(path, read_bundle(path), "examples/a1.jpg") == b"picture"

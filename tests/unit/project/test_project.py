@@ -89,6 +89,15 @@ def test_what_is_not_fitted_is_given_by_the_config_else_by_the_bundle(project_wi
     assert project_with(models, trained=False, calibration=calibration).bounds("all") == bounds
 
 
+def test_a_confidence_that_a_bundle_was_fitted_with_comes_with_it(project_with):
+    shutil.rmtree("kidney")
+    said = content()
+    said["classes"] = [{**one, "min_confidence": 0.6} for one in said["classes"]]
+    write_bundle(Path("kidney"), said)
+    found = project_with({"kidney": 1}, trained=False, calibration={"threshold": {"gland": 0.2}}).bounds("all")
+    assert found == {"gland": Bounds(0.2, 3, 0.6), "vessel": Bounds(0.4, 3, 0.6)}
+
+
 def test_training_slides_are_predicted_where_nothing_has_seen_them(project_with):
     threshold, found_on = {"calibration": {"threshold": 0.5}}, ["a1", "a2", "b1", "b2"]
     for models, out_of_fold, calibrated in (

@@ -46,6 +46,7 @@ def page(project, monkeypatch):
                 pass
         write_document(Path(PLACES.metrics("all"), "summary.json"), {})
         Path(PLACES.metrics("all"), "slides.csv").write_text("set,slide,source,class,dice\n")
+        Path(PLACES.metrics("all"), "mistakes.csv").write_text("set,slide,class,kind,left,top,right,bottom\n")
         order = ReportOrder.of(made)
         own = order.ensembles["all"].model_copy(update={"starts": starts or {}})
         order = order.model_copy(update={"ensembles": {"all": own}})

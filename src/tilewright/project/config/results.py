@@ -10,6 +10,7 @@ from tilewright.project.config.base import ClassName, Edge, Label, Name, Section
 BlendName = Literal["mean", "pyramid", "hann", "gaussian", "discard", "minimum"]
 Enlarging = Literal["bilinear", "bicubic"]
 ThresholdRule = Literal["best", "bootstrap", "one_se", "shrunk"]
+Aim = Literal["pooled", "slide", "objects"]
 ExportedKind = Literal["annotation", "detection"]
 Dialect = Literal["column_major", "row_major", "coco"]
 
@@ -81,11 +82,20 @@ class Calibration(Section):
         "with as many votes as there are groups, and of one half with two; one_se: the nearest to one half that is "
         "not worse by more than a standard error; bootstrap: the mean of the best for draws of groups.",
     )
-    aim: Literal["pooled", "slide"] = Field(
-        "pooled", description="Dice to maximise: of all slides as one, or the mean over slides."
+    aim: Aim = Field(
+        "pooled",
+        description="What to maximise. pooled: Dice of all slides as one; slide: the mean Dice of slides; objects: F1 "
+        "of the objects of all slides, for which threshold, least size and least confidence are fitted together.",
+    )
+    overlap: Annotated[float, Field(ge=0.5, le=1)] | Literal["mean"] = Field(
+        0.5,
+        description="With aim: objects, the intersection over union from which on an object is found; mean: the mean "
+        "F1 over 0.50, 0.55, ... 0.95, for which small objects, whose outlines are never that exact, count less.",
     )
     min_area: Annotated[int, Field(ge=0)] | Literal["fit"] = Field(
-        0, description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class."
+        0,
+        description="Smaller objects are dropped, in pixels of the slide; fit: the size that is best for each class, "
+        "as it is with aim: objects where no size is given.",
     )
 
     def fixed(self, name: str) -> float | None:
@@ -186,7 +196,11 @@ class Segmentation(Section):
         "none: the mask alone counts.",
     )
     split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
-    min_confidence: Share = Field(0.0, description="Objects with less confidence are left out.")
+    min_confidence: Share = Field(
+        0.0,
+        description="Objects with less confidence are left out; fitted for each class where an ensemble has "
+        "aim: objects and none is given here.",
+    )
     max_area: int | None = Field(None, ge=1, description="Larger objects are left out; in pixels of the slide.")
     inside: list[Label] = Field(
         [],
@@ -253,6 +267,7 @@ class Report(Section):
     overlays: int = Field(12, ge=0, description="Most slides shown with outlines of truth and prediction.")
     max_edge: int = Field(1600, ge=100, description="Longest edge of a picture, in pixels.")
     samples: int = Field(2, ge=0, description="Samples of outlines shown of each source and class.")
+    mistakes: int = Field(6, ge=0, description="Objects shown of each class and kind: merged, cut, missed, false.")
     compare: list[Name] = Field(
         [], max_length=2, description="Two ensembles that are shown side by side; none: the first two."
     )

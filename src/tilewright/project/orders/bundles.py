@@ -1,12 +1,13 @@
 """Orders of what is given away."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field
 
 from tilewright.project.bundle import FORMAT
 from tilewright.project.config import BundleText, Section, Segmentation, Slides, Tissue, Windows
+from tilewright.project.config.results import Aim
 from tilewright.project.orders.base import Order, StepRow
 from tilewright.project.orders.results import BundledModel
 from tilewright.project.orders.training import pseudo_labelled
@@ -73,7 +74,7 @@ class PackOrder(Order):
     starts: list[Path]
     weights: dict[str, float]
     fit: bool
-    aim: Literal["pooled", "slide"]
+    aim: Aim
     tissue: Tissue
     slides: Slides
     segmentation: Segmentation

@@ -175,26 +175,63 @@ class WeighOrder(_FittingOrder):
         return cls(**_fitting(project, TruthRow), models=project.members(ensemble))
 
 
+class SegmentRow(AnatomyRow):
+    """A slide that objects are found on."""
+
+
+class ObjectsOrder(Section):
+    """How objects are made and compared with outlines, where they are what is fitted.
+
+    Attributes:
+        rows: the slides, as ``segment`` is told of them.
+        segmentation: how objects are made.
+        pixel_rule: which pixels an outline covers.
+        fit_confidence: whether the least confidence is fitted.
+    """
+
+    rows: list[SegmentRow]
+    segmentation: Segmentation
+    pixel_rule: PixelRule
+    fit_confidence: bool
+
+    @classmethod
+    def of_project(cls, project: Project) -> Self:
+        """How a project makes objects of its slides with out-of-fold probabilities."""
+        spec = project.config.segmentation
+        return cls(
+            rows=[_segment_row(project, row) for row in project.validated_rows],
+            segmentation=spec.model_copy(update={"object_type": "annotation"}),  # how they are exported fits nothing
+            pixel_rule=project.config.annotations.pixel_rule,
+            fit_confidence="min_confidence" not in spec.model_fields_set,
+        )
+
+
 class CalibrateOrder(_FittingOrder):
     """Of ``calibrate``: also the slides, and what is fitted and towards which aim.
 
     Attributes:
         enlarge: as objects are made, if their sizes are fitted.
+        objects: how objects are made, if they are the aim.
     """
 
     rows: list[CalibrateRow]
     calibration: Calibration
     enlarge: Enlarging = "bilinear"
+    objects: ObjectsOrder | None = None
 
     @classmethod
     def of(cls, project: Project, ensemble: str) -> Self:
         spec = project.config.ensembles[ensemble].calibration
-        told = {"enlarge": project.config.segmentation.enlarge} if spec.min_area == "fit" else {}
+        told: dict[str, Any] = {}
+        if spec.aim == "objects":
+            told["objects"] = ObjectsOrder.of_project(project)
+            spec = spec.model_copy(update={"min_area": "fit" if spec.least is None else spec.least})
+        else:
+            # another overlap is nothing to an aim that knows none
+            spec = spec.model_copy(update={"overlap": Calibration().overlap})
+            if spec.min_area == "fit":
+                told["enlarge"] = project.config.segmentation.enlarge
         return cls(**_fitting(project, CalibrateRow), calibration=spec, **told)
-
-
-class SegmentRow(AnatomyRow):
-    """A slide that objects are found on."""
 
 
 class SegmentOrder(Order):
@@ -212,7 +249,7 @@ class SegmentOrder(Order):
     @classmethod
     def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.segmentation
-        rows = [SegmentRow.of_project(project, row, asked=bool(spec.inside)) for row in project.shard(shard)]
+        rows = [_segment_row(project, row) for row in project.shard(shard)]
         return cls(rows=rows, colors=project.colors, segmentation=spec, bounds=project.bounds(ensemble))
 
 
@@ -307,6 +344,10 @@ class EvaluateOrder(Order):
             center_min_area=spec.center_min_area,
             columns=spec.columns,
         )
+
+
+def _segment_row(project: Project, row: Row) -> SegmentRow:
+    return SegmentRow.of_project(project, row, asked=bool(project.config.segmentation.inside))
 
 
 def _names(project: Project, shard: str) -> list[str]:
