@@ -32,6 +32,7 @@ from tilewright.project.places import MISTAKES, OBJECT_SCORES, SLIDE_SCORES, SUM
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError, Problem, UserError
+from tilewright.segments.overlaps import united
 from tilewright.segments.predictions import Layer, open_prediction
 
 SLIDE_COLUMNS = (
@@ -48,7 +49,8 @@ def evaluate(order: EvaluateOrder, *, masks: Path, segments: Path, out: Path) ->
 
     Training slides are the set "out_of_fold" (each was predicted by the fold that did not see it), test slides with
     annotations the set "test"; external ones are left out. Beside the classes stands "any", their union, on slides
-    where all classes are labelled; its predicted objects are the components of the union.
+    where all classes are labelled; its predicted objects are the components of the union, or those of all classes where
+    these may share edges.
 
     Args:
         order: the slides, the classes, and the overlap at which an object counts as found.
@@ -104,26 +106,32 @@ def score_slide(row: EvaluateRow, masks: Path, segments: Path, order: EvaluateOr
     for name, truth, layer in zip(names, truths, layers, strict=True):
         yield _score(row, name, truth, layer, true_instances(outlines, [name], frame, order.pixel_rule), ignored, order)
     if names == classes:
-        whole = reduce(union, (layer.runs for layer in layers))
-        united = Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
+        whole = united(layers) if prediction.shares_edges else _connected([layer.runs for layer in layers])
         instances = true_instances(outlines, classes, frame, order.pixel_rule)
-        yield _score(row, ANY, reduce(union, truths), united, instances, ignored, order)
+        yield _score(row, ANY, reduce(union, truths), whole, instances, ignored, order)
+
+
+def _connected(masks: Sequence[Runs]) -> Layer:
+    """The components of some masks together as objects."""
+    whole = reduce(union, masks)
+    return Layer(whole, components_of(whole), np.empty(0, np.int64), np.empty(0))
 
 
 def _score(
     row: EvaluateRow, name: str, truth: Runs, layer: Layer, instances: Instances, ignored: Runs, order: EvaluateOrder
 ) -> Score:
     """The score of a class of a slide; objects of ``layer`` without confidence are not listed."""
+    mask = union(layer.runs, Runs.empty(truth.height, truth.width))  # objects may share edges, which are none of it
     predicted = Instances.of(layer.runs, layer.owner)
     pairs = overlapping(instances, predicted, ignored)
     listed, matches = name != ANY, match(pairs, order.iou)
     return Score(
         row,
         name,
-        Overlap.of(difference(truth, ignored), difference(layer.runs, ignored)),
+        Overlap.of(difference(truth, ignored), difference(mask, ignored)),
         matches,
         center_agreement(instances, predicted, pairs, truth.width, order.center_min_area),
-        boundary_agreement(truth, layer.runs, ignored, order.boundary),
+        boundary_agreement(truth, mask, ignored, order.boundary),
         Panoptic.of(pairs),
         Jaccard.of(pairs),
         SizedTruth.of(pairs, matches),

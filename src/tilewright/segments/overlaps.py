@@ -34,6 +34,21 @@ def without_overlaps(layers: Sequence[Layer]) -> list[list[Runs]]:
     return result
 
 
+def united(layers: Sequence[Layer]) -> Layer:
+    """The objects of all layers as one layer; pixels of several go to one object, as of ``without_overlaps``."""
+    confidence = np.concatenate([layer.confidence for layer in layers])
+    by_rank = np.argsort(-confidence, kind="stable")
+    starts, stops, rank = _winners(layers, np.argsort(by_rank))
+    opens = np.ones(len(starts), np.bool_)
+    opens[1:] = (starts[1:] != stops[:-1]) | (rank[1:] != rank[:-1])
+    height, width = layers[0].runs.height, layers[0].runs.width
+    row, start = np.divmod(starts[opens], width + 1)
+    stop = start + stops[np.append(opens[1:], True)] - starts[opens] if len(opens) else start
+    left, owner = np.unique(by_rank[rank[opens]], return_inverse=True)
+    number = np.concatenate([layer.number for layer in layers])
+    return Layer(Runs(row, start, stop, height, width), owner.astype(np.int64), number[left], confidence[left])
+
+
 def _winners(layers: Sequence[Layer], rank: Ints) -> tuple[Ints, Ints, Ints]:
     """Intervals in which no object begins or ends, and the best rank among the objects that cover each.
 

@@ -164,3 +164,32 @@ def test_the_summary_pools_slides_and_sources(metrics):
     assert gland["sources"]["two"]["pooled_dice"] == pytest.approx(100 / 250, abs=1e-6)
     assert summary["out_of_fold"]["any"]["slides"] == 1
     assert summary["test"]["vessel"]["f1"] == 1
+
+
+def test_objects_that_share_edges_are_scored_one_by_one(tmp_path):
+    write_document(
+        tmp_path / "c.json", {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    )
+    glands = [box(4, 4, 14, 20), box(14, 4, 24, 20), box(24, 4, 34, 20)]
+    write_slide(tmp_path, "a", {"gland": glands, "vessel": [box(30, 10, 44, 30)]}, NOTHING, [NOTHING, NOTHING])
+    masks = np.zeros((2, HEIGHT, WIDTH), np.uint8)
+    masks[0, 4:20, 4:34], masks[1, 10:30, 30:44] = 255, 230
+    between = np.zeros_like(masks)
+    between[0, 4:20, 13:15] = between[0, 4:20, 23:25] = 255
+    names = [*CLASSES, *(f"{name}:touching" for name in CLASSES)]
+    (tmp_path / "p" / "a.tif").unlink()
+    with create_raster(tmp_path / "p" / "a.tif", FRAME.size, bands=4, tags=FRAME.tags(names)) as raster:
+        raster.write(np.concatenate([masks, between]), 0, 0)
+    order = SegmentOrder(
+        rows=[SegmentRow(slide="a")], colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation()
+    )
+    segment(order, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", out=tmp_path / "again" / "a")
+    order = EvaluateOrder(rows=ROWS[:1], classes=CLASSES, iou=0.5, boundary=1)
+    for segments, found in (("again", 3), ("segments", 0)):
+        evaluate(order, masks=tmp_path / "masks", segments=tmp_path / segments, out=tmp_path / f"of-{segments}")
+        table = pd.read_csv(tmp_path / f"of-{segments}" / "slides.csv").set_index("class")
+        assert table.loc["gland", "true_positives"] == found
+    again = pd.read_csv(tmp_path / "of-again" / "slides.csv").set_index("class")
+    assert again.loc["gland", "f1"] == again.loc["gland", "boundary_f1"] == again.loc["gland", "dice"] == 1
+    assert again.loc["any", "objects_truth"] == again.loc["any", "objects_predicted"] == 4
+    assert again.loc["any", "dice"] == 1, "a pixel of two classes counts once"
