@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from tilewright.project.targets import band_names
 from tilewright.runtime.documents import write_document
 from tilewright.runtime.errors import DataError
 from tilewright.segments.encode import encode
+from tilewright.segments.overlaps import united
 from tilewright.segments.predictions import open_prediction
 from tilewright.segments.segment import segment
 from tilewright.tiles.archive import Labelled
@@ -266,3 +268,40 @@ def test_a_table_of_another_mask_is_told(tmp_path):
     (folder / "s.objects.parquet").write_bytes((other / "s.objects.parquet").read_bytes())
     with pytest.raises(DataError, match="does not hold the pixels of the table beside it"):
         open_prediction(folder, "s", CLASSES).layers()
+
+
+def test_lengths_of_seeds_are_those_of_the_probabilities(tmp_path):
+    # a bar of which the first columns are surely of one object; on its right a seed of six pixels, which is none
+    values = np.zeros((4, 40, 90), np.uint8)
+    values[0, 10:20, 5:75], values[2, 10:20, 15:75] = 255, 255
+    values[2, 14:16, 60:63] = 0
+    frame = Frame(0, 0, 270, 120, Size(270, 120), 3.0)
+    with create_raster(
+        tmp_path / "p" / "s.tif", frame.size, bands=4, tags=frame.tags(band_names(CLASSES, ["mask", "touching"]))
+    ) as raster:
+        raster.write(values, 0, 0)
+    write_document(
+        tmp_path / "c.json", {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    )
+    order = SegmentOrder(
+        rows=[SegmentRow(slide="s")], colors=dict.fromkeys(CLASSES, "#ff0000"), segmentation=Segmentation()
+    )
+    segment(order, probabilities=tmp_path / "p", calibration=tmp_path / "c.json", out=tmp_path / "segments")
+    layer = open_prediction(tmp_path / "segments", "s", CLASSES).layers()[0]
+    found = painted(layer)
+    assert len(layer.number) == 2
+    assert np.flatnonzero(found[45] == 1).max() == pytest.approx(3 * (15 + 8), abs=3)
+
+
+def test_all_classes_together_keep_whose_pixels_are_whose(tmp_path):
+    layers = open_prediction(run(tmp_path, discs(), ["touching"]), "s", CLASSES).layers()
+    unsure = [layers[0], replace(layers[1], confidence=np.linspace(0.1, 2, len(layers[1].number)))]
+    whole = united(unsure)
+    maps = [np.append(0, layer.number)[painted(layer)] for layer in unsure]
+    confidence = dict(zip(np.concatenate([each.number for each in unsure]).tolist(),
+                          np.concatenate([each.confidence for each in unsure]).tolist(), strict=True))  # fmt: skip
+    found = np.append(0, whole.number)[painted(whole)]
+    assert [confidence[number] for number in whole.number.tolist()] == whole.confidence.tolist()
+    score = np.vectorize(lambda number: confidence.get(number, -1))
+    assert (score(found) == np.maximum(*map(score, maps))).all()
+    assert ((found == maps[0]) | (found == maps[1])).all()
