@@ -52,14 +52,14 @@ def part_by_seeds(components: Components, seeds: Runs, least: float, reach: int)
 
     Args:
         components: with the ``SCORES`` of each run. A run that is parted shares its sum and its count by length.
-        seeds: pixels of seeds; those that share an edge or a corner are one seed. All lie in the components.
+        seeds: pixels of seeds; those that share an edge are one seed. All lie in the components.
         least: seeds of fewer pixels are none.
         reach: the farthest that a seed reaches, in pixels.
 
     Returns:
         The objects; their pixels are those of the components.
     """
-    whole, seed = components.runs, components_of(seeds)
+    whole, seed = components.runs, components_of(seeds, connectivity=4)
     large = np.bincount(seed, seeds.lengths())[seed] >= least if len(seed) else np.empty(0, np.bool_)
     seeds, seed = seeds.take(large), by_first(seed[large])
     count = int(seed.max(initial=-1)) + 1

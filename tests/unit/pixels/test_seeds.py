@@ -42,7 +42,7 @@ def plain(mask, seeds, least, reach):
     from scipy import ndimage
 
     component, _ = ndimage.label(mask, np.ones((3, 3)))
-    seed, count = ndimage.label(seeds, np.ones((3, 3)))
+    seed, count = ndimage.label(seeds)
     for number in range(1, count + 1):
         if (seed == number).sum() < least:
             seed[seed == number] = 0
