@@ -54,6 +54,8 @@ def draw_mistakes(
     """
     for number, name in enumerate(track(list(order.colors), f"mistakes of {ensemble}")):
         own = mistakes[mistakes["class"] == name]
+        if own.empty:
+            continue
         chosen = {kind: choose(own[own["kind"] == kind], order.report.mistakes) for kind in KINDS}
         counts = {kind: int((own["kind"] == kind).sum()) for kind in KINDS}
         if any(map(len, chosen.values())):

@@ -122,3 +122,9 @@ def test_objects_that_share_an_edge_are_drawn_each_for_itself(order, tmp_path):
             pixels = np.asarray(picture).astype(int)
         drawn.append((np.abs(pixels - FOUND).max(axis=2) < 60).sum())
     assert drawn[1] > 1.1 * drawn[0] > 0
+
+
+def test_where_nothing_was_compared_there_is_no_gallery(order, tmp_path):
+    for mistakes in (pd.DataFrame(columns=["set", "slide", "source", "class", "dice"]), table()):
+        assert list(draw_mistakes("both", order, mistakes, Places(str(tmp_path)), tmp_path)) == []
+    assert not list(tmp_path.glob("*.jpg"))
