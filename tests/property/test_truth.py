@@ -9,16 +9,16 @@ from conftest import write_image
 from shapely import Polygon
 from shapely.geometry import mapping
 
-from tilewright.evaluation.evaluate import true_instances
+from tilewright.masks.drawn import true_instances
+from tilewright.masks.outlines import recorded_outlines
 from tilewright.masks.rasterize import rasterize
 from tilewright.pixels.grid import Frame, Window
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Runs
 from tilewright.pixels.strips import runs_of_bits
 from tilewright.project.config import Annotations
-from tilewright.project.orders import EvaluateOrder, RasterizeOrder, RasterizeRow
+from tilewright.project.orders import RasterizeOrder, RasterizeRow
 from tilewright.project.rows import Region
-from tilewright.segments.predictions import read_columns
 
 CELL, ACROSS = 24, 100
 REGION = Region(37, 53, CELL * ACROSS - 60, CELL * ACROSS - 90)
@@ -89,10 +89,9 @@ def drawn_and_seen(folder, outlines, rule, region):
     rasterize(order, out=folder / "out")
 
     (drawn,) = runs_of_bits(folder / "out" / "s.tif", [0])
-    table = read_columns(folder / "out" / "s.outlines.parquet", ["class", "geometry"])
-    order = EvaluateOrder(rows=[], classes=["a"], pixel_rule=rule, iou=0.5, boundary=1)
+    table = recorded_outlines(folder / "out" / "s.outlines.parquet", ["class", "geometry"])
     with open_raster(folder / "out" / "s.tif") as raster:
-        seen = true_instances(table, ["a"], Frame.of(raster), order)
+        seen = true_instances(table, ["a"], Frame.of(raster), rule)
     return drawn, seen, Window(*(region or (0, 0, edge, edge)))
 
 
