@@ -27,3 +27,11 @@ def test_a_preset_names_what_exists_and_how_it_is_run(name):
     text = (PRESETS / f"{name}.yaml").read_text()
     assert f"--configfile config/presets/{name}.yaml --config data=DATA" in text
     assert config.layout
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_config_can_be_read_and_says_how_it_is_run(path):
+    config = read_config(path)
+    for model in config.models.values():
+        check_network(model)
+    assert path.stem == "config" or f"--configfile config/{path.name} --config data=DATA" in path.read_text()

@@ -218,6 +218,19 @@ def test_a_least_size_that_brings_next_to_nothing_is_not_taken(monkeypatch, spec
     assert best > fitter.judge(dict.fromkeys(known, Bounds(0.5, 0))).f1
 
 
+def test_groups_that_are_unlike_are_no_leave_to_keep_what_is_wrong(monkeypatch):
+    """Between 10 and 95 of 100 objects are found, so that the best F1 has a large error; specks cost a twentieth."""
+
+    def found(group, level):
+        right, specks = (95, 10, 50)[group], 15
+        return told(
+            [50] * 100 + [5] * specks, [0.9] * (100 + specks), [0.8] * right + [0] * (100 - right + specks), 100
+        )
+
+    fitter, known = fitter_of(monkeypatch, found, threshold=0.5)
+    assert fitter.fit(known).min_area == 6
+
+
 def test_of_groups_that_are_all_alike_no_worse_size_is_taken(monkeypatch):
     fitter, known = fitter_of(
         monkeypatch, lambda *_: told([50] * 200 + [5], [0.9] * 201, [0.8] * 200 + [0], 200), threshold=0.5
