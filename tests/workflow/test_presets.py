@@ -105,7 +105,7 @@ def sartorius(folder):
 
 def run(name, data, folder, *further):
     """What a newcomer types, but for smaller networks; the folder of results."""
-    preset = REPOSITORY / "config" / "presets" / f"{name}.yaml"
+    preset = REPOSITORY / "config" / ("" if name == "sartorius" else "presets") / f"{name}.yaml"
     values = yaml.safe_load(preset.read_text())
     models = {
         model: {**SHORT, **({} if spec["architecture"] in WITHOUT_ENCODER else SMALL)}
@@ -182,9 +182,10 @@ def test_the_vasculature_preset_gives_a_code_with_its_confidence_for_each_object
     assert "theirs   0.5488  ours" in lines[3]
 
 
-def test_the_sartorius_preset_gives_a_row_an_object_by_rows_without_overlaps(tmp_path):
+@pytest.mark.parametrize("name", ["sartorius-attention-unet", "sartorius"])
+def test_the_sartorius_preset_gives_a_row_an_object_by_rows_without_overlaps(tmp_path, name):
     tests = sartorius(tmp_path / "data")
-    (path,) = sorted((run("sartorius-attention-unet", tmp_path / "data", tmp_path) / "submission").glob("*.csv"))
+    (path,) = sorted((run(name, tmp_path / "data", tmp_path) / "submission").glob("*.csv"))
     rows = table(path)
     assert {row["id"] for row in rows} == set(tests)
     masks = [decode_rle(row["predicted"], 520, 704, "row_major") for row in rows]
