@@ -116,7 +116,7 @@ class ObjectFinder:
             least = self._segmentation.seeds.least * self._factor**2
             reach = math.ceil(self._seeding.reach * self._factor)
             closed = part_by_seeds(closed, self._seeds.take(closed.runs), least, reach)
-        if self._segmentation.split:
+        elif self._segmentation.split:  # it knows masks, to which objects that share edges are one
             closed, lines = split_touching(closed, self._segmentation.split)
         objects = measure(closed, use_max=self._segmentation.confidence == "max")
         kept = self._is_kept(objects)

@@ -305,3 +305,11 @@ def test_all_classes_together_keep_whose_pixels_are_whose(tmp_path):
     score = np.vectorize(lambda number: confidence.get(number, -1))
     assert (score(found) == np.maximum(*map(score, maps))).all()
     assert ((found == maps[0]) | (found == maps[1])).all()
+
+
+def test_necks_are_cut_only_where_nothing_tells_objects_apart(tmp_path):
+    labels = discs()
+    alone = run(tmp_path / "a", labels, ["touching"])
+    both = run(tmp_path / "b", labels, ["touching"], split={"distance": 6})
+    for name in ("s.objects.parquet", "s.mask.tif", "s.geojson.gz"):
+        assert (alone / name).read_bytes() == (both / name).read_bytes()

@@ -195,7 +195,10 @@ class Segmentation(Section):
         description="Tells touching objects apart by what a network says of them beside the mask (models.*.targets); "
         "none: the mask alone counts.",
     )
-    split: Split | None = Field(None, description="Cuts touching objects where they are narrow; none: they are one.")
+    split: Split | None = Field(
+        None,
+        description="Cuts touching objects where they are narrow, if no network tells them apart; none: they are one.",
+    )
     min_confidence: Share = Field(
         0.0,
         description="Objects with less confidence are left out; fitted for each class where an ensemble has "
