@@ -116,7 +116,14 @@ def _objects(
     finder = ObjectFinder(frame, bounds, spec, inside, seeding)
     thresholds = [level.threshold if each == name else NEVER for each in order.classes]
     place = order.classes.index(name)
-    strips = scored_strips(raster, frame, thresholds, enlarge=spec.enlarge, mixes=[seeding.mix] if seeding else [])
+    strips = scored_strips(
+        raster,
+        frame,
+        thresholds,
+        enlarge=spec.enlarge,
+        mixes=[seeding.mix] if seeding else [],
+        with_pixels=seeding is not None,
+    )
     return [finder.push(strip[place], strip[-1].strip.runs if seeding else None).objects for strip in strips]
 
 

@@ -83,7 +83,7 @@ class WeightedMaps:
     Attributes:
         maps: the maps.
         shares: what each counts, float32[maps]; they sum to 1.
-        classes: what the bands that all of them have stand for.
+        classes: what the bands stand for that all have whose share is not 0.
     """
 
     maps: Sequence[Raster]
@@ -95,6 +95,7 @@ class WeightedMaps:
         parts = (
             share * self._bands(each, read_probabilities(each, target, window))
             for share, each in zip(self.shares, self.maps, strict=True)
+            if share
         )
         return sum(parts, np.zeros((), np.float32))
 
@@ -121,7 +122,8 @@ def weighted_maps(
     shares = np.array(weights, np.float32) / np.float32(sum(weights))
     with ExitStack() as stack:
         maps = [stack.enter_context(open_raster(path, classes)) for path in paths]
-        wanted = [name for name in maps[0].classes if all(name in each.classes for each in maps)]
+        used = [each for each, share in zip(maps, shares, strict=True) if share]
+        wanted = [name for name in used[0].classes if all(name in each.classes for each in used)]
         if any(masks_of(each.classes) != masks_of(wanted) for each in maps):
             raise DataError(Problem(str(paths[0]), "the members of the ensemble hold different classes."))
         yield WeightedMaps(maps, shares, wanted)

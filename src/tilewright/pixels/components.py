@@ -46,6 +46,27 @@ def groups(owner: Ints) -> tuple[Ints, Ints]:
     return order, np.searchsorted(owner[order], np.arange(count)).astype(np.int64, copy=False)
 
 
+def stacked(runs: Runs, owner: Ints) -> tuple[Runs, Ints, Ints]:
+    """Objects one below the other with a free row between them, so that none touches another.
+
+    Args:
+        runs: their pixels.
+        owner: the object of each run, int64[n]; every number from 0 to the largest occurs.
+
+    Returns:
+        The runs, the place that each had, int64[n], and what brings the rows of each object back, int64[objects].
+    """
+    order, first = groups(owner)
+    row = runs.row[order]
+    if not len(first):
+        return runs, order, np.empty(0, np.int64)
+    top, bottom = row[first], row[np.append(first[1:], len(row)) - 1]
+    end = np.cumsum(bottom - top + 2)
+    down = top - (end - (bottom - top + 2))
+    moved = Runs(row - down[owner[order]], runs.start[order], runs.stop[order], int(end[-1]), runs.width)
+    return moved, order, down
+
+
 @dataclass(frozen=True)
 class Components:
     """Whole components of a mask, and nothing else of it.

@@ -13,7 +13,7 @@ from tilewright.pixels.grid import Frame
 from tilewright.pixels.holes import HoleFiller
 from tilewright.pixels.measuring import Objects, measure
 from tilewright.pixels.runs import Runs, intersection, union
-from tilewright.pixels.seeds import WaitingSeeds, part_by_seeds
+from tilewright.pixels.seeds import Waiting, part_by_seeds
 from tilewright.pixels.thresholds import SCORES, Mix, Scored
 from tilewright.pixels.touching import split_touching
 from tilewright.project.config.results import Seeds, Segmentation
@@ -100,22 +100,25 @@ class ObjectFinder:
         self._least_confidence = max(bounds.min_confidence, segmentation.min_confidence)
         self._filler = HoleFiller(frame.height, frame.width, segmentation.fill_holes)
         self._tracker = ComponentTracker(frame.height, frame.width, values=SCORES)
-        self._seeds, self._seeding, self._factor = WaitingSeeds(frame.height, frame.width), seeding, frame.factor
+        self._seeds, self._pixels = (Waiting(frame.height, frame.width) for _ in range(2))
+        self._seeding, self._factor = seeding, frame.factor
 
     def push(self, scored: Scored, seeds: Runs | None = None) -> Found:
         """Add the next strip.
 
         Args:
-            scored: the pixels of the class.
+            scored: the pixels of the class, with the value of each where there are seeds.
             seeds: pixels of seeds, if it has any.
         """
-        strip, values = self._filler.push(scored)
+        strip, values, _ = self._filler.push(scored)
         closed, lines = self._tracker.push(strip, values), Runs.empty(strip.runs.height, strip.runs.width)
         if seeds is not None and self._seeding and self._segmentation.seeds:
             self._seeds.add(intersection(seeds, scored.strip.runs))
+            self._pixels.add(scored.strip.runs, scored.pixels)
             least = self._segmentation.seeds.least * self._factor**2
             reach = math.ceil(self._seeding.reach * self._factor)
-            closed = part_by_seeds(closed, self._seeds.take(closed.runs), least, reach)
+            own, pixels = self._seeds.take(closed.runs).runs, self._pixels.take(closed.runs)
+            closed = part_by_seeds(closed, own, pixels, least, reach)
         elif self._segmentation.split:  # it knows masks, to which objects that share edges are one
             closed, lines = split_touching(closed, self._segmentation.split)
         objects = measure(closed, use_max=self._segmentation.confidence == "max")

@@ -79,7 +79,7 @@ def measure(components: Components, *, use_max: bool) -> Objects:
     value = (
         np.maximum.reduceat(values["largest"], first)
         if use_max
-        else np.add.reduceat(values["sum"], first) / np.add.reduceat(values["count"], first)
+        else np.add.reduceat(values["sum"], first) / np.maximum(np.add.reduceat(values["count"], first), 1)
     )
     return Objects(
         runs=runs,

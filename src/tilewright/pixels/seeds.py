@@ -1,26 +1,40 @@
 """Objects that touch, told apart by seeds: each pixel goes to the nearest seed of its component.
 
-A seed is a connected part of a mask that is surely of one object. Pixels of the mask farther than ``reach`` from every
-seed of their component are no object's: what is connected of them becomes an object of its own.
+A seed is a connected part of a mask that is surely of one object. Pixels of the mask that are farther than ``reach``
+from every seed of their component, or that no pixels of the same object connect with its seed, are no object's: what is
+connected of them becomes an object of its own.
 """
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.pixels.components import Components, by_first, components_of
+from tilewright.pixels.components import Components, by_first, components_of, stacked
 from tilewright.pixels.grid import Size, Window, blocks
 from tilewright.pixels.runs import Ints, Runs, spread
-from tilewright.pixels.touching import shared_values
+from tilewright.pixels.thresholds import SCORES
 
 PIECE = 1024
 Labels = NDArray[np.int32]
 
 
-class WaitingSeeds:
-    """Pixels of seeds whose components may still grow, by increasing place.
+class Pixels(NamedTuple):
+    """Pixels and their values.
+
+    Attributes:
+        runs: the pixels.
+        values: of each, run after run, uint8; empty: they have none.
+    """
+
+    runs: Runs
+    values: NDArray[np.uint8]
+
+
+class Waiting:
+    """Pixels in a mask whose components may still grow, by increasing place.
 
     Args:
         height: rows of the mask.
@@ -28,31 +42,36 @@ class WaitingSeeds:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._runs = Runs.empty(height, width)
+        self._runs, self._values = Runs.empty(height, width), np.empty(0, np.uint8)
 
-    def add(self, runs: Runs) -> None:
-        """Add those of the next rows; they lie in the mask."""
+    def add(self, runs: Runs, values: NDArray[np.uint8] | None = None) -> None:
+        """Add those of the next rows, all with values or all without; they lie in the mask."""
         self._runs = Runs.concatenate(((0, self._runs), (0, runs)), runs.height, runs.width)
+        if values is not None:
+            self._values = np.concatenate([self._values, values])
 
-    def take(self, mask: Runs) -> Runs:
+    def take(self, mask: Runs) -> Pixels:
         """Take out those that lie in whole components of the mask."""
         begins = self._runs.intervals()[0]
         starts, stops = mask.intervals()
         taken = np.zeros(len(begins), np.bool_)
         taken[spread(np.searchsorted(begins, starts), np.searchsorted(begins, stops))] = True
-        found, self._runs = self._runs.take(taken), self._runs.take(~taken)
+        own = np.repeat(taken, self._runs.lengths()) if len(self._values) else np.empty(0, np.bool_)
+        found = Pixels(self._runs.take(taken), self._values[own])
+        self._runs, self._values = self._runs.take(~taken), self._values[~own]
         return found
 
 
-def part_by_seeds(components: Components, seeds: Runs, least: float, reach: int) -> Components:
+def part_by_seeds(components: Components, seeds: Runs, pixels: Pixels, least: float, reach: int) -> Components:
     """Give each pixel of whole components to its nearest seed.
 
     Of seeds that are as near, that in the uppermost row counts, then that in the first column. Components are seen in
     blocks with a halo, which changes nothing.
 
     Args:
-        components: with the ``SCORES`` of each run. A run that is parted shares its sum and its count by length.
+        components: with the ``SCORES`` of each run.
         seeds: pixels of seeds; those that share an edge are one seed. All lie in the components.
+        pixels: those of the components that have a value, as the scores count it.
         least: seeds of fewer pixels are none.
         reach: the farthest that a seed reaches, in pixels.
 
@@ -72,18 +91,19 @@ def part_by_seeds(components: Components, seeds: Runs, least: float, reach: int)
     looked = seeded[components.owner]
     parts = list(_parts(whole.take(looked), components.owner[looked], seeds, seed, reach))
     row, start, stop, label = (np.concatenate(column) for column in zip(*parts, strict=True))
-    rest = Runs.of(row[label == 0], start[label == 0], stop[label == 0], whole.height, whole.width)
-    own = label > 0
-    plain = whole.take(~looked)
+    near, label = _joined(row, start, stop, label, whole.size)
+    own = _hold_seeds(near, label, seeds)
+    lost, plain = near.take(~own), whole.take(~looked)
+    rest = Runs.of(lost.row, lost.start, lost.stop, whole.height, whole.width)
     pieces = [
-        (row[own], start[own], stop[own], label[own]),
+        (near.row[own], near.start[own], near.stop[own], label[own]),
         (rest.row, rest.start, rest.stop, components_of(rest) + count + 1),
     ]
     after = max((int(each[3].max(initial=0)) for each in pieces), default=0) + 1
     pieces.append((plain.row, plain.start, plain.stop, components.owner[~looked] + after))
     row, start, stop, label = (np.concatenate(column) for column in zip(*pieces, strict=True))
     runs, owner = _joined(row, start, stop, label, whole.size)
-    return Components(runs, by_first(owner), shared_values(components, runs))
+    return Components(runs, by_first(owner), _scores(runs, pixels))
 
 
 def _parts(
@@ -102,6 +122,34 @@ def _parts(
         rows, columns = slice(halo, halo + core.height), slice(halo, halo + core.width)
         row, start, stop, label = _runs_of(np.where(inside[rows, columns] > 0, labels[rows, columns], -1))
         yield row + core.y, start + core.x, stop + core.x, label
+
+
+def _hold_seeds(runs: Runs, label: Ints, seeds: Runs) -> NDArray[np.bool_]:
+    """Whether each run is of the part of its object that holds the seed; others are cut off by what is not of it.
+
+    Args:
+        runs: the pixels of objects.
+        label: the object of each run; 0: none.
+        seeds: the pixels of seeds, each in a run of its object.
+    """
+    moved, order, _ = stacked(runs, np.unique(label, return_inverse=True)[1])
+    part = np.empty(len(runs), np.int64)
+    part[order] = components_of(moved)
+    inside = np.searchsorted(runs.intervals()[0], seeds.intervals()[0], side="right") - 1
+    return np.isin(part, part[inside]) & (label > 0)
+
+
+def _scores(runs: Runs, pixels: Pixels) -> NDArray[np.void]:
+    """The ``SCORES`` of runs by the values of their pixels; of a run none of which has a value, zeros."""
+    owner = np.searchsorted(runs.intervals()[0], spread(*pixels.runs.intervals()), side="right") - 1
+    found, values = np.zeros(len(runs), SCORES), pixels.values.astype(np.float64)
+    if len(owner):
+        first = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+        place = owner[first]
+        found["count"][place] = np.diff(first, append=len(owner))
+        found["sum"][place] = np.add.reduceat(values, first)
+        found["largest"][place] = np.maximum.reduceat(values, first)
+    return found
 
 
 class _Painter:

@@ -30,10 +30,12 @@ class Scored(NamedTuple):
     Attributes:
         strip: the pixels.
         values: sum, largest and number of the values of each run, ``SCORES``[runs].
+        pixels: the rounded value of each pixel, run after run, uint8; empty where nobody asks for it.
     """
 
     strip: Strip
     values: NDArray[np.void]
+    pixels: NDArray[np.uint8] = np.empty(0, np.uint8)
 
 
 class Mix(NamedTuple):
@@ -50,6 +52,7 @@ def scored_strips(
     band_pixels: int = BAND_PIXELS,
     enlarge: str = "bilinear",
     mixes: Sequence[Mix] = (),
+    with_pixels: bool = False,
 ) -> Iterator[list[Scored]]:
     """The pixels of the slide that reach the threshold of each class: strips of ``STRIP`` rows, one ``Scored`` a class.
 
@@ -65,6 +68,7 @@ def scored_strips(
         band_pixels: pixels of the slide held at a time; bounds memory, does not change the result.
         enlarge: bilinear or bicubic, which stays within 0 and 255.
         mixes: sums of bands.
+        with_pixels: give the value of each pixel of the classes, too.
     """
     wanted = [*(Mix({band: 1.0}, value) for band, value in enumerate(thresholds)), *mixes]
     cuts = [np.float32(round(255 * each.level, 6)) for each in wanted]
@@ -79,7 +83,8 @@ def scored_strips(
             rows = taps.of(first, last, raster.size.height, pixel=1, cell=frame.factor)
             for place, values in _reached(raster, frame, wanted, rows, columns, most):
                 taken = values >= cuts[place] if place < len(thresholds) else values > cuts[place]
-                parts[place].append(_scored(taken, values, first, frame))
+                kept = with_pixels and place < len(thresholds)
+                parts[place].append(_scored(taken, values, first, frame, with_pixels=kept))
         yield [_stacked(part, top, bottom, frame) for part in parts]
 
 
@@ -109,18 +114,22 @@ def _summed(bands: NDArray[Any], weights: Mapping[int, float]) -> NDArray[Any]:
     return np.maximum(sum(parts, np.zeros((), np.float32)), 0)
 
 
-def _scored(mask: NDArray[np.bool_], values: NDArray[Any], top: int, frame: Frame) -> Scored:
+def _scored(mask: NDArray[np.bool_], values: NDArray[Any], top: int, frame: Frame, *, with_pixels: bool) -> Scored:
     part = Runs.from_mask(mask)
     runs = Runs(part.row + top, part.start, part.stop, frame.height, frame.width)
-    found = np.empty(len(runs), SCORES)
+    found, pixels = np.empty(len(runs), SCORES), np.empty(0, np.uint8)
     if len(runs):
         lengths = found["count"] = part.lengths()
         chosen, first = values[mask], np.cumsum(lengths) - lengths
         found["sum"] = np.add.reduceat(chosen, first, dtype=np.float64)
         found["largest"] = np.maximum.reduceat(chosen, first)
-    return Scored(Strip(top, top + len(mask), runs), found)
+        if with_pixels:
+            pixels = np.rint(chosen).astype(np.uint8)
+    return Scored(Strip(top, top + len(mask), runs), found, pixels)
 
 
 def _stacked(parts: Sequence[Scored], top: int, bottom: int, frame: Frame) -> Scored:
     runs = Runs.concatenate(((0, part.strip.runs) for part in parts), frame.height, frame.width)
-    return Scored(Strip(top, bottom, runs), np.concatenate([np.empty(0, SCORES), *(part.values for part in parts)]))
+    values = np.concatenate([np.empty(0, SCORES), *(part.values for part in parts)])
+    pixels = np.concatenate([np.empty(0, np.uint8), *(part.pixels for part in parts)])
+    return Scored(Strip(top, bottom, runs), values, pixels)

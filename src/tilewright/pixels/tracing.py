@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tilewright.pixels.components import components_of, groups
+from tilewright.pixels.components import components_of, stacked
 from tilewright.pixels.runs import Ints, Runs
 
 
@@ -25,7 +25,8 @@ def trace(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[st
         x: added to all columns.
         y: added to all rows.
     """
-    runs, objects, down = _stacked(runs, objects)
+    runs, order, down = stacked(runs, objects)
+    objects = objects[order]
     pieces = components_of(runs, connectivity=4)
     edges = _edges(runs, pieces)
     # Edges are sorted by row, so the first ring met of a piece is its exterior.
@@ -43,24 +44,6 @@ def trace(runs: Runs, objects: Ints, x: int = 0, y: int = 0) -> Iterator[dict[st
             yield {"type": "Polygon", "coordinates": polygons[0]}
         else:
             yield {"type": "MultiPolygon", "coordinates": polygons}
-
-
-def _stacked(runs: Runs, objects: Ints) -> tuple[Runs, Ints, Ints]:
-    """The objects one below the other with a free row between them, so that none touches another.
-
-    Returns:
-        The runs, the object of each, and what brings the rows of each object back.
-    """
-    order, first = groups(objects)
-    row = runs.row[order]
-    if not len(first):
-        return runs, objects, np.empty(0, np.int64)
-    top, bottom = row[first], row[np.append(first[1:], len(row)) - 1]
-    end = np.cumsum(bottom - top + 2)
-    down = top - (end - (bottom - top + 2))
-    owner = objects[order]
-    stacked = Runs(row - down[owner], runs.start[order], runs.stop[order], int(end[-1]), runs.width)
-    return stacked, owner, down
 
 
 @dataclass(frozen=True)

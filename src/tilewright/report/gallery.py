@@ -177,11 +177,10 @@ def _draw(axes: Axes, known: _Known, box: Sequence[int], *, crop_to_bounds: bool
     axes.add_patch(frame)
     draw_shapes(axes, known.seen(window), "none", _color(TRUE))
     labels = known.labels(window)
-    x, y = window.x + np.arange(window.width) + 0.5, window.y + np.arange(window.height) + 0.5
+    x, y = window.x + np.arange(-1, window.width + 1) + 0.5, window.y + np.arange(-1, window.height + 1) + 0.5
     for number in np.unique(labels[labels > 0]).tolist():
-        own = labels == number
-        if not own.all():
-            axes.contour(x, y, own, levels=[0.5], colors=[_color(FOUND)], linewidths=1).set(path_effects=LINE)
+        own = np.pad(labels == number, 1)
+        axes.contour(x, y, own, levels=[0.5], colors=[_color(FOUND)], linewidths=1).set(path_effects=LINE)
 
 
 def around(box: Sequence[int], size: Size) -> Window:

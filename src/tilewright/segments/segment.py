@@ -82,6 +82,7 @@ def _segment_slide(
         [own.threshold for own in bounds.values()],
         enlarge=order.segmentation.enlarge,
         mixes=[seeding.mix for seeding in seeded.values()],
+        with_pixels=bool(seeded),
     )
     counts = dict.fromkeys(bounds, 0)
     export = Export(slide, frame, order.colors, order.segmentation.object_type, sharing=bool(seeded))

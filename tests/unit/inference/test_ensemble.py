@@ -78,6 +78,13 @@ def test_targets_that_all_members_have_are_averaged_each_with_its_own(tmp_path):
         assert raster.classes == ["a", "b"]
 
 
+def test_a_member_that_counts_for_nothing_takes_no_target_away(tmp_path):
+    taught = save(tmp_path / "a.tif", noise(0, 2, 30, 40), classes=("a", "a:border"))
+    paths = [taught, save(tmp_path / "b.tif", noise(1, 1, 30, 40), classes=("a",))]
+    blend(paths, [1, 0], tmp_path / "out.tif")
+    assert (load(tmp_path / "out.tif")[0] == load(taught)[0]).all()
+
+
 def test_other_targets_do_not_stand_for_classes(tmp_path):
     path = save(tmp_path / "a.tif", noise(0, 2, 30, 40), classes=("a", "b:border"))
     with pytest.raises(DataError, match=r"holds the classes a, b:border, not a, b"), open_raster(path, ["a", "b"]):

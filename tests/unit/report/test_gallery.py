@@ -128,3 +128,10 @@ def test_where_nothing_was_compared_there_is_no_gallery(order, tmp_path):
     for mistakes in (pd.DataFrame(columns=["set", "slide", "source", "class", "dice"]), table()):
         assert list(draw_mistakes("both", order, mistakes, Places(str(tmp_path)), tmp_path)) == []
     assert not list(tmp_path.glob("*.jpg"))
+
+
+def test_a_slide_of_one_row_is_drawn(order, tmp_path, monkeypatch):
+    monkeypatch.setattr("tilewright.report.gallery.around", lambda _box, _size: Window(68, 60, 48, 1))
+    assert list(
+        draw_mistakes("both", order, table(("a", "cell", "false", 70, 60, 100, 61)), Places(str(tmp_path)), tmp_path)
+    )

@@ -313,3 +313,50 @@ def test_necks_are_cut_only_where_nothing_tells_objects_apart(tmp_path):
     both = run(tmp_path / "b", labels, ["touching"], split={"distance": 6})
     for name in ("s.objects.parquet", "s.mask.tif", "s.geojson.gz"):
         assert (alone / name).read_bytes() == (both / name).read_bytes()
+
+
+def of_bands(folder, mask, touching, **segmentation):
+    """The folder of the segments of one class, whose bands are given."""
+    frame = Frame(0, 0, mask.shape[1], mask.shape[0], Size(mask.shape[1], mask.shape[0]))
+    none = np.zeros_like(mask)
+    names = band_names(CLASSES, ["mask", "touching"])
+    with create_raster(folder / "p" / "s.tif", frame.size, bands=4, tags=frame.tags(names)) as raster:
+        for top in range(0, len(mask), 512):
+            raster.write(np.stack([mask, none, touching, none])[:, top : top + 512], 0, top)
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.5), "min_area": dict.fromkeys(CLASSES, 0)}
+    write_document(folder / "c.json", limits)
+    colors = dict.fromkeys(CLASSES, "#ff0000")
+    order = SegmentOrder(
+        rows=[SegmentRow(slide="s")], colors=colors, segmentation=Segmentation.model_validate(segmentation)
+    )
+    segment(order, probabilities=folder / "p", calibration=folder / "c.json", out=folder / "all" / "s")
+    return folder / "all"
+
+
+@pytest.mark.parametrize(("confidence", "expected"), [("mean", [1, 0.6]), ("max", [1, 0.6])])
+def test_each_object_has_the_confidence_of_its_own_pixels(tmp_path, confidence, expected):
+    mask, touching = np.zeros((2, 40, 60), np.uint8)
+    mask[10:30, 10:30], mask[10:30, 30:50], touching[:, 29:31] = 255, 153, 255
+    folder = of_bands(tmp_path, mask, touching, confidence=confidence)
+    table = pq.read_table(folder / "s" / "s.objects.parquet").to_pandas()
+    assert table["confidence"].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("edge", [128, 512, 640])
+def test_what_is_left_out_does_not_leave_an_object_in_two_parts(tmp_path, edge):
+    mask = np.zeros((1536, 200), np.uint8)
+    mask[edge - 18 : edge - 1, 50:100] = mask[edge + 2 : edge + 72, 50:150] = mask[edge - 68 : edge + 72, 140:150] = 255
+    mask[edge - 68 : edge - 58, 50:150] = mask[edge - 68 : edge - 1, 50:60] = 255
+    touching = np.full_like(mask, 255)
+    touching[edge - 16 : edge - 1, 70:95] = 0
+    folder = of_bands(tmp_path, mask, touching, max_area=2000)
+    layer = open_prediction(folder / "s", "s", CLASSES).layers()[0]
+    assert len(layer.number) >= 1
+    for dialect, rows in (("row_major", "object"), ("coco", "slide")):
+        order = EncodeOrder(
+            rows=[EncodeRow(slide="s", shard="s")], classes=["cell"],
+            submission=Submission(dialect=dialect, rows=rows),
+        )  # fmt: skip
+        encode(order, segments=folder, out=tmp_path / "s.csv")
+        text = (tmp_path / "s.csv").read_text()
+        assert (len(text.splitlines()) - 1 if rows == "object" else len(text.split()) // 3) >= len(layer.number)
