@@ -3,6 +3,7 @@
 A verb's module is imported when the verb is called, so that ``tilewright --help`` and light verbs start at once.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -16,6 +17,7 @@ from tilewright.project.config import Limits
 from tilewright.project.orders import Order, read_order
 from tilewright.runtime.ending import exit_code
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
+from tilewright.runtime.kept import at_most_once
 
 VERBS = {
     "check": ("tilewright.check.check:check", "Find all problems of config, sheet, images and outlines."),
@@ -130,7 +132,21 @@ def _run(arguments: Sequence[str]) -> None:
     first = next(iter(arguments), "--help")
     if not first.startswith("-"):
         _check_verb(first)
-    app(arguments)
+    job, others = _without_job(arguments)
+    # Lightning starts the command again for each further device, while the first one computes
+    if job is None or "LOCAL_RANK" in os.environ:
+        app(others)
+    else:
+        at_most_once(job, lambda: app(others))
+
+
+def _without_job(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The file that a rule names behind ``--job``, read before any step is loaded, and the other arguments."""
+    given = list(arguments)
+    if "--job" not in given[1:-1]:
+        return None, given
+    place = given.index("--job")
+    return Path(given[place + 1]), given[:place] + given[place + 2 :]
 
 
 def _check_verb(verb: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from tilewright.project.claim import refuse_others
 from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
+from tilewright.project.jobs import write_job
 from tilewright.project.orders import (
     AdoptOrder,
     make_order,
@@ -67,6 +68,17 @@ class Graph:
             return write_order(order, lambda digest: self.places.order(rule, digest))
 
         return lambda wildcards: written(*(wildcards[name] for name in names))
+
+    def job(self, rule: str, module: str) -> Callable[..., str]:
+        """A function that writes what a job takes and gives, and gives the path of that file."""
+
+        def written(wildcards: Any, input: Sequence[str], output: Sequence[str]) -> str:  # noqa: A002 - Snakemake's names
+            given = dict(wildcards.items())
+            return write_job(
+                self.project, self.places, rule, module, wildcards=given, inputs=list(input), outputs=list(output)
+            )
+
+        return written
 
     @property
     def limits(self) -> str:

@@ -23,8 +23,9 @@ rule pack:
         weights=places.weights(),
         scaled=graph.truth_folder,
         code=code("bundles.pack"),
+        job=job("pack", "bundles.pack"),
     message:
         "Bundle of {wildcards.ensemble}"
     shell:
-        "tilewright pack --order {params.order:q} --models {params.models:q} --calibration {input.calibration:q}"
+        "tilewright pack --job {params.job:q} --order {params.order:q} --models {params.models:q} --calibration {input.calibration:q}"
         " --weights {params.weights:q} --scaled {params.scaled:q} --out {output.bundle:q} 2> {log:q}"

@@ -64,6 +64,19 @@ def order(rule):
     return path
 
 
+# Of the inputs and outputs of a job: no reason to run it again.
+def job(rule, module):
+    written = graph.job(rule, module)
+
+    def path(wildcards, input, output):
+        try:
+            return written(wildcards, input, output)
+        except TilewrightError as error:
+            raise WorkflowError(f"The job of {rule} cannot be written down.\n{error}")
+
+    return path
+
+
 def code(module):
     return code_version(module) if project.config.rerun_on_code_change else ""
 

@@ -19,10 +19,11 @@ rule predict:
         order=order("predict"),
         models=graph.networks_folders,
         code=code("inference.predict"),
+        job=job("predict", "inference.predict"),
     message:
         "Predict {wildcards.shard} with {wildcards.model}"
     shell:
-        "tilewright predict --order {params.order:q} --models {params.models:q} --scaled {input.scaled:q}"
+        "tilewright predict --job {params.job:q} --order {params.order:q} --models {params.models:q} --scaled {input.scaled:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
@@ -45,10 +46,11 @@ rule adopt:
     params:
         order=order("adopt"),
         code=code("inference.adopt"),
+        job=job("adopt", "inference.adopt"),
     message:
         "Saved predictions {wildcards.predictions} of {wildcards.shard}"
     shell:
-        "tilewright adopt --order {params.order:q} --scaled {input.scaled:q} --out {output.probabilities:q} 2> {log:q}"
+        "tilewright adopt --job {params.job:q} --order {params.order:q} --scaled {input.scaled:q} --out {output.probabilities:q} 2> {log:q}"
 
 
 rule seams:
@@ -72,10 +74,11 @@ rule seams:
         order=order("seams"),
         model=graph.seams_model,
         code=code("inference.seams"),
+        job=job("seams", "inference.seams"),
     message:
         "Seams of {wildcards.model}"
     shell:
-        "tilewright seams --order {params.order:q} --model {params.model:q} --scaled {input.scaled:q}"
+        "tilewright seams --job {params.job:q} --order {params.order:q} --model {params.model:q} --scaled {input.scaled:q}"
         " --out {output.seams:q} 2> {log:q}"
 
 
@@ -101,10 +104,11 @@ rule weigh:
         probabilities=places.all_probabilities(),
         truth=graph.truth_folder,
         code=code("inference.weigh"),
+        job=job("weigh", "inference.weigh"),
     message:
         "Weights of {wildcards.ensemble}"
     shell:
-        "tilewright weigh --order {params.order:q} --folds {input.folds:q} --probabilities {params.probabilities:q}"
+        "tilewright weigh --job {params.job:q} --order {params.order:q} --folds {input.folds:q} --probabilities {params.probabilities:q}"
         " --scaled {params.truth:q} --out {output.weights:q} 2> {log:q}"
 
 
@@ -128,10 +132,11 @@ rule ensemble:
         order=order("ensemble"),
         weights=places.weights(),
         code=code("inference.ensemble"),
+        job=job("ensemble", "inference.ensemble"),
     message:
         "Ensemble {wildcards.ensemble} of {wildcards.shard}"
     shell:
-        "tilewright ensemble --order {params.order:q} --members {input.members:q} --weights {params.weights:q}"
+        "tilewright ensemble --job {params.job:q} --order {params.order:q} --members {input.members:q} --weights {params.weights:q}"
         " --out {output.probabilities:q} 2> {log:q}"
 
 
@@ -161,9 +166,10 @@ rule calibrate:
         truth=graph.truth_folder,
         masks=folder(places.masks()),
         code=code("inference.calibrate"),
+        job=job("calibrate", "inference.calibrate"),
     message:
         "Thresholds of {wildcards.ensemble}"
     shell:
-        "tilewright calibrate --order {params.order:q} --folds {input.folds:q}"
+        "tilewright calibrate --job {params.job:q} --order {params.order:q} --folds {input.folds:q}"
         " --probabilities {params.probabilities:q} --scaled {params.truth:q} --masks {params.masks:q}"
         " --limits {resources.limits:q} --out {output.calibration:q} 2> {log:q}"

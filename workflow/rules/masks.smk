@@ -19,10 +19,11 @@ rule rasterize:
         order=order("rasterize"),
         index=places.index(),
         code=code("masks.rasterize"),
+        job=job("rasterize", "masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
     shell:
-        "tilewright rasterize --order {params.order:q} --limits {resources.limits:q} --index {params.index:q}"
+        "tilewright rasterize --job {params.job:q} --order {params.order:q} --limits {resources.limits:q} --index {params.index:q}"
         " --out {output.masks:q} 2> {log:q}"
 
 
@@ -47,8 +48,9 @@ rule downscale:
         order=order("downscale"),
         masks=places.masks(),
         code=code("scales.downscale"),
+        job=job("downscale", "scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"
     shell:
-        "tilewright downscale --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
+        "tilewright downscale --job {params.job:q} --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
         " --threads {threads} --out {output.scaled:q} 2> {log:q}"

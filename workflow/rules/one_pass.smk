@@ -22,8 +22,9 @@ rule downscale_in_one_pass:
         order=order("downscale_in_one_pass"),
         masks=places.masks(),
         code=code("scales.downscale"),
+        job=job("downscale_in_one_pass", "scales.downscale"),
     message:
         "{wildcards.shard} at several scales"
     shell:
-        "tilewright downscale --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
+        "tilewright downscale --job {params.job:q} --order {params.order:q} --masks {params.masks:q} --limits {resources.limits:q}"
         " --threads {threads} --out {output.scaled:q} 2> {log:q}"

@@ -20,10 +20,11 @@ rule segment:
         order=order("segment"),
         calibration=places.calibration(),
         code=code("segments.segment"),
+        job=job("segment", "segments.segment"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
     shell:
-        "tilewright segment --order {params.order:q} --probabilities {input.probabilities:q}"
+        "tilewright segment --job {params.job:q} --order {params.order:q} --probabilities {input.probabilities:q}"
         " --calibration {params.calibration:q} --limits {resources.limits:q} --out {output.segments:q} 2> {log:q}"
 
 
@@ -52,10 +53,11 @@ rule encode:
         order=order("encode"),
         segments=folder(places.segments()),
         code=code("segments.encode"),
+        job=job("encode", "segments.encode"),
     message:
         "Submission of {wildcards.ensemble}"
     shell:
-        "tilewright encode --order {params.order:q} --segments {params.segments:q} --out {output.submission:q} 2> {log:q}"
+        "tilewright encode --job {params.job:q} --order {params.order:q} --segments {params.segments:q} --out {output.submission:q} 2> {log:q}"
 
 
 rule measure:
@@ -82,10 +84,11 @@ rule measure:
         order=order("measure"),
         results=folder(places.slides()),
         code=code("segments.measure"),
+        job=job("measure", "segments.measure"),
     message:
         "What each class amounts to"
     shell:
-        "tilewright measure --order {params.order:q} --results {params.results:q} --out {output.slides:q} 2> {log:q}"
+        "tilewright measure --job {params.job:q} --order {params.order:q} --results {params.results:q} --out {output.slides:q} 2> {log:q}"
 
 
 rule evaluate:
@@ -109,8 +112,9 @@ rule evaluate:
         segments=folder(places.segments()),
         masks=folder(places.masks()),
         code=code("evaluation.evaluate"),
+        job=job("evaluate", "evaluation.evaluate"),
     message:
         "Metrics of {wildcards.ensemble}"
     shell:
-        "tilewright evaluate --order {params.order:q} --masks {params.masks:q} --segments {params.segments:q}"
+        "tilewright evaluate --job {params.job:q} --order {params.order:q} --masks {params.masks:q} --segments {params.segments:q}"
         " --out {output.metrics:q} 2> {log:q}"

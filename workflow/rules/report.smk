@@ -29,7 +29,8 @@ rule report:
         order=order("report"),
         results=folder(places.report()),
         code=code("report.report"),
+        job=job("report", "report.report"),
     message:
         "Report"
     shell:
-        "tilewright report --order {params.order:q} --results {params.results:q} --out {output.report:q} 2> {log:q}"
+        "tilewright report --job {params.job:q} --order {params.order:q} --results {params.results:q} --out {output.report:q} 2> {log:q}"

@@ -19,10 +19,11 @@ rule tile:
     params:
         order=order("tile"),
         code=code("tiles.tile"),
+        job=job("tile", "tiles.tile"),
     message:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
     shell:
-        "tilewright tile --order {params.order:q} --scaled {input.scaled:q} --masks {input.masks:q}"
+        "tilewright tile --job {params.job:q} --order {params.order:q} --scaled {input.scaled:q} --masks {input.masks:q}"
         " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
@@ -40,7 +41,8 @@ rule split:
     params:
         order=order("split"),
         code=code("tiles.split"),
+        job=job("split", "tiles.split"),
     message:
         "Folds"
     shell:
-        "tilewright split --order {params.order:q} --out {output.folds:q} 2> {log:q}"
+        "tilewright split --job {params.job:q} --order {params.order:q} --out {output.folds:q} 2> {log:q}"

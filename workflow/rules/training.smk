@@ -19,10 +19,11 @@ rule pseudo:
     params:
         order=order("pseudo"),
         code=code("inference.pseudo"),
+        job=job("pseudo", "inference.pseudo"),
     message:
         "Pseudo-labels of {wildcards.shard} for {wildcards.model}, {wildcards.part}"
     shell:
-        "tilewright pseudo --order {params.order:q} --members {input.members:q} --scaled {input.scaled:q}"
+        "tilewright pseudo --job {params.job:q} --order {params.order:q} --members {input.members:q} --scaled {input.scaled:q}"
         " --limits {resources.limits:q} --out {output.archive:q} 2> {log:q}"
 
 
@@ -64,10 +65,11 @@ rule train:
         pseudo=folder(places.pseudo(part="fold{fold}")),
         out=places.model(),
         code=code("training.train"),
+        job=job("train", "training.train"),
     message:
         "Train {wildcards.model}, fold {wildcards.fold}"
     shell:
-        "tilewright train --order {params.order:q} --model {wildcards.model:q} --fold {wildcards.fold}"
+        "tilewright train --job {params.job:q} --order {params.order:q} --model {wildcards.model:q} --fold {wildcards.fold}"
         " --folds {input.folds:q} --tiles {params.tiles:q} --scaled {params.scaled:q} --pseudo {params.pseudo:q}"
         " --workers {resources.workers} --out {params.out:q} 2> {log:q}"
 
@@ -111,9 +113,10 @@ rule refit:
         pseudo=folder(places.pseudo(part=FINAL)),
         out=places.model(part=FINAL),
         code=code("training.refit"),
+        job=job("refit", "training.refit"),
     message:
         "Train {wildcards.model} on all training slides"
     shell:
-        "tilewright refit --order {params.order:q} --model {wildcards.model:q} --fitted {params.fitted:q}"
+        "tilewright refit --job {params.job:q} --order {params.order:q} --model {wildcards.model:q} --fitted {params.fitted:q}"
         " --tiles {params.tiles:q} --scaled {params.scaled:q} --pseudo {params.pseudo:q}"
         " --workers {resources.workers} --out {params.out:q} 2> {log:q}"

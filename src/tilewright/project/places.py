@@ -70,6 +70,14 @@ class Places:
         """What a job works by, named by its content."""
         return f"{self.results}/.orders/{rule}/{digest}.json"
 
+    def job(self, rule: str, digest: str) -> str:
+        """What a job takes and gives, named by its content."""
+        return f"{self.results}/.orders/{rule}/{digest}.job.json"
+
+    def kept(self) -> str:
+        """Folder of what is kept of results that were made before."""
+        return f"{self.results}/.kept"
+
     def claim(self) -> str:
         """Whose results these are: the configs and the slides of the last run."""
         return f"{self.results}/.run.json"

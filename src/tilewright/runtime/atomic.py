@@ -16,7 +16,9 @@ from tilewright.runtime.errors import DataError, Problem
 
 MARK = ".tilewright"
 """A file in every folder that was written as one, which lists the others: only such a folder is replaced."""
-MARKS = (MARK, ".snakemake_timestamp")
+SNAKEMAKES_MARK = ".snakemake_timestamp"
+"""A file in folders that are outputs of Snakemake's jobs, whose time is the folder's."""
+MARKS = (MARK, SNAKEMAKES_MARK)
 """Files in folders that were written here: this project's mark, and Snakemake's in the outputs of its jobs."""
 LEAST_SPACE = 1 << 16
 """Bytes; a disk with less than this counts as full where a step fails."""
@@ -99,6 +101,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def incomplete(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """The folders below one that were written as one and lack files, each with what it lacks; marks are read alone."""
     for place, names, files in os.walk(folder):
+        names[:] = [name for name in names if not name.startswith(".")]
         if MARK in files:
             names.clear()
             listed = (Path(place) / MARK).read_text(encoding="utf-8").splitlines()

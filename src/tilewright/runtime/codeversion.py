@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 RESULTLESS = {"runtime", "project", "check", "cli", "graph"}
@@ -17,6 +18,9 @@ RESULTLESS = {"runtime", "project", "check", "cli", "graph"}
 
 Values of the config and the sheet reach the steps through parameters.
 """
+
+MESSAGES = {"note", "Problem"}
+"""Calls of which no argument can change a result; those of errors neither, and the words of ``track``."""
 
 
 def code_version(module: str) -> str:
@@ -33,8 +37,8 @@ def code_version(module: str) -> str:
 def reached_modules(module: str) -> dict[str, str]:
     """The syntax trees of a module and of the modules of this package that it imports, by their names.
 
-    Docstrings and comments do not count, nor do modules that cannot change a result. A file beside a module with the
-    same stem, such as the template of a page, counts with it.
+    Docstrings and comments do not count, nor what is said to people, nor modules that cannot change a result. A file
+    beside a module with the same stem, such as the template of a page, counts with it.
     """
     reached: dict[str, str] = {}
     waiting = [module]
@@ -55,7 +59,7 @@ def code_of(source: Path) -> tuple[str, list[str]]:
     tree = ast.parse(source.read_text(encoding="utf-8"))
     imported = _imports(tree)
     beside = (path for path in sorted(source.parent.glob(f"{source.stem}.*")) if path.suffix != ".py")
-    return ast.dump(_without_docstrings(tree)) + "".join(path.read_text("utf-8") for path in beside), imported
+    return _written(tree) + "".join(path.read_text("utf-8") for path in beside), imported
 
 
 def _source(module: str) -> Path:
@@ -76,11 +80,66 @@ def _imports(tree: ast.AST) -> list[str]:
     return found
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in [tree, *_statements(tree)]:
-        body: list[ast.stmt] = getattr(node, "body", [])
-        body[:] = [line for line in body if not _is_text(line)] or [ast.Pass()]
-    return tree
+def _written(tree: ast.Module) -> str:
+    """A tree as a text, without docstrings and without what is said to people.
+
+    Those are arguments of messages and errors, and texts with names that nothing else takes.
+    """
+    parts: list[str | tuple[set[str], str]] = []
+    used: set[str] = set()
+    _write(tree, parts, used, local=False)
+    return "".join(part if isinstance(part, str) else "" if part[0].isdisjoint(used) else part[1] for part in parts)
+
+
+def _write(value: Any, parts: list[str | tuple[set[str], str]], used: set[str], *, local: bool) -> None:
+    """Append a value of a tree, texts that a function gives to names with these, and the names that are taken."""
+    if isinstance(value, list):
+        parts.append("[")
+        for one in value:
+            _write(one, parts, used, local=local)
+        parts.append("]")
+    elif not isinstance(value, ast.AST):
+        parts.append(f"{value!r},")
+    elif isinstance(value, ast.Name):
+        if isinstance(value.ctx, ast.Load):
+            used.add(value.id)
+        parts.append(f"{value.id},")
+    elif not _is_text(value):
+        if local and isinstance(value, ast.Assign) and _says(value.value) and (names := _names(value.targets)):
+            parts.append((names, ast.dump(value)))
+            return
+        parts.append(f"{type(value).__name__}(")
+        local = isinstance(value, ast.FunctionDef) or (local and not isinstance(value, ast.ClassDef))
+        for name in value._fields:
+            _write(_argument(value, name), parts, used, local=local)
+        parts.append(")")
+
+
+def _argument(node: ast.AST, name: str) -> Any:
+    """A field of a node; of a call that says something to people, what is no part of its words."""
+    value = getattr(node, name, None)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and name in ("args", "keywords"):
+        if node.func.id in MESSAGES or node.func.id.endswith("Error"):
+            return []
+        if node.func.id == "track" and name == "args":
+            return [each for each in node.args if not _says(each)]
+    return value
+
+
+def _names(targets: list[ast.expr]) -> set[str]:
+    """The names that are given something; none if anything else is."""
+    each = [name for target in targets for name in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    names = {name.id for name in each if isinstance(name, ast.Name)}
+    return names if len(names) == len(each) else set()
+
+
+def _says(value: ast.expr) -> bool:
+    """Whether an expression is a text, or several."""
+    if isinstance(value, ast.Tuple):
+        return all(map(_says, value.elts))
+    if isinstance(value, ast.IfExp):
+        return _says(value.body) and _says(value.orelse)
+    return isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

@@ -42,6 +42,35 @@ def test_comments_docstrings_and_layout_are_no_code(package):
 
 
 @pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("training/fitting.py", 'note(f"', 'note(f"Well: '),
+        ("masks/outlines.py", "Problem(", 'Problem("" + '),
+        ("inference/predict.py", 'f"predict {name}"', 'f"now predict {name}"'),
+        ("training/start.py", 'remedy = "', 'remedy = "Please: '),
+    ],
+)
+def test_what_is_said_to_people_is_no_code(package, module, old, new):
+    before = [code_version(step) for step in (*STEPS, "bundles.pack")]
+    edit(package / module, old, new)
+    assert [code_version(step) for step in (*STEPS, "bundles.pack")] == before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("inference/predict.py", "track(corners,", "track(corners[1:],"),
+        ("training/losses.py", "def bce(", 'WORD = "one"\n\n\ndef bce('),
+        ("training/losses.py", '"""Binary cross-entropy', 'word = "a"\n    print(word)\n    """Binary'),
+    ],
+)
+def test_what_is_worked_through_and_texts_that_others_may_take_are_code(package, module, old, new):
+    before = [code_version(step) for step in STEPS]
+    edit(package / module, old, new)
+    assert [code_version(step) for step in STEPS] != before
+
+
+@pytest.mark.parametrize(
     ("module", "old", "new", "changed"),
     [
         ("training/losses.py", "(size - 1) / 2", "(size - 1) / 3", {"training.train"}),

@@ -137,7 +137,14 @@ class Config(Section):
     bundle: BundleText = Field(BundleText(), description="The bundles.")
     pathvars: dict[str, str] = Field({}, description="Snakemake's folders: results, logs, benchmarks.")
     rerun_on_code_change: bool = Field(
-        True, description="Run steps again when their code has changed; to switch it runs them all once."
+        True,
+        description="Run steps again when their code has changed; false: what other versions of the code have made is "
+        "taken. To switch it computes nothing.",
+    )
+    kept: bool | UserPath = Field(
+        True,
+        description="Where what steps have made is kept, so that nothing is computed twice: true: in .kept of the "
+        "results; a folder: there, for all checkouts and machines that name it; false: nowhere.",
     )
 
     @field_validator("classes", "scales", "tiles", "models")

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from tilewright.project.orders.base import Order, StepRow, read_order, write_order
+from tilewright.project.orders.base import Order, StepRow, read_order, settings_digest, write_named, write_order
 from tilewright.project.orders.bundles import PackMember, PackOrder, PackRow, seen_shards
 from tilewright.project.orders.data import (
     DownscaleOrder,
@@ -156,7 +156,9 @@ __all__ = [
     "read_order",
     "saved_file",
     "seen_shards",
+    "settings_digest",
     "split_rows",
     "wildcards_of",
+    "write_named",
     "write_order",
 ]  # fmt: skip

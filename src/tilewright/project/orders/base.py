@@ -8,7 +8,7 @@ content changes.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -85,7 +85,39 @@ def write_order(order: Order, place: Callable[[str], str]) -> str:
     Raises:
         DataError: it cannot be written.
     """
-    content = json.dumps(order.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+    return write_named(json.dumps(order.model_dump(mode="json"), sort_keys=True, separators=(",", ":")), place)
+
+
+def settings_digest(order: Order, named: Mapping[str, str], inputs: Collection[str]) -> str:
+    """A hash of what a job is told, without the folders in which its files lie.
+
+    Args:
+        order: what it works by.
+        named: what its command says besides.
+        inputs: paths of its inputs; where a text is one of them, its last part counts.
+    """
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): told(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [told(one) for one in value]
+        return Path(value).name if isinstance(value, Path) or (isinstance(value, str) and value in inputs) else value
+
+    return _digest(json.dumps([told(order.model_dump()), dict(named)], sort_keys=True, default=str).encode())
+
+
+def write_named(text: str, place: Callable[[str], str]) -> str:
+    """Write a text into the file that is named by its hash, if there is none, and return the path.
+
+    Args:
+        text: what the file says.
+        place: gives the path for a hash.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    content = text.encode()
     path = place(_digest(content))
     # not synced, unlike results: there are thousands, and one that a crash has cut short is written again
     if not _is_whole(path, len(content)):

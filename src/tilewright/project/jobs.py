@@ -1,0 +1,68 @@
+"""Job files: what a job takes and gives, for steps to look up whether it was made before (``runtime.kept``)."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tilewright.project.orders import make_order, settings_digest, wildcards_of, write_named
+from tilewright.project.places import Places
+from tilewright.project.project import Project
+from tilewright.runtime.codeversion import code_version
+from tilewright.runtime.kept import job_text
+
+NAMED: Mapping[str, Sequence[str]] = {"train": ("model", "fold"), "refit": ("model",)}
+"""Wildcards that the command of a rule names, besides its paths."""
+
+
+def store_of(project: Project, places: Places) -> str:
+    """Where results are kept; empty: nowhere."""
+    kept = project.config.kept
+    return kept if isinstance(kept, str) else places.kept() if kept else ""
+
+
+def write_job(
+    project: Project,
+    places: Places,
+    rule: str,
+    module: str,
+    *,
+    wildcards: Mapping[str, str],
+    inputs: Collection[str],
+    outputs: Sequence[str],
+) -> str:
+    """Write the file of a job, if there is none like it, and return its path.
+
+    Args:
+        project: config, sheet and folds.
+        places: where results lie.
+        rule: the rule of the job.
+        module: the module of its step, below ``tilewright``.
+        wildcards: those of the job.
+        inputs: files and folders that it takes.
+        outputs: files and folders that it gives.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    order = make_order(project, rule, **{name: wildcards[name] for name in wildcards_of(rule)})
+    named = {name: wildcards[name] for name in NAMED.get(rule, ())}
+    text = job_text(
+        results=places.results,
+        store=store_of(project, places),
+        any_code=not project.config.rerun_on_code_change,
+        verb=module.rpartition(".")[2],
+        code=code_version(module),
+        told=settings_digest(order, named, inputs),
+        inputs=[path for each in inputs for path in _with_companions(each)],
+        outputs=list(outputs),
+    )
+    return write_named(text, lambda digest: places.job(rule, digest))
+
+
+def _with_companions(path: str) -> Iterator[str]:
+    """A file, and the folder that holds the rest of its slide in formats of many files."""
+    yield path
+    file = Path(path)
+    if file.suffix.lower() == ".mrxs" and file.with_suffix("").is_dir():
+        yield str(file.with_suffix(""))
+    elif file.suffix.lower() in (".dcm", ".vms", ".vmu"):
+        yield str(file.parent)

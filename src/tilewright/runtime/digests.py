@@ -1,0 +1,175 @@
+"""What files and folders hold, as digests: each file is read once, and remembered by its path, size and time.
+
+The memory is a small file for each path, beside the results, without locks: whoever writes last has told the truth too.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tilewright.runtime.atomic import SNAKEMAKES_MARK
+from tilewright.runtime.hashed import file_hash
+
+SETTLED = 2_000_000_000
+"""Nanoseconds; a file that was written less long ago may be written again within one tick of its clock."""
+
+
+class Facts(NamedTuple):
+    """By what a file is known again without being read, and what it held.
+
+    Attributes:
+        size: bytes.
+        time: of the last change, in nanoseconds since 1970.
+        inode: its number on the disk.
+        digest: SHA-256 of its content; empty: not read yet.
+    """
+
+    size: int
+    time: int
+    inode: int
+    digest: str = ""
+
+    def is_of(self, other: "Facts") -> bool:
+        """Whether both are of one file that was not changed in between."""
+        return self[:3] == other[:3]
+
+
+Files = Mapping[str, Facts]
+"""The files of a folder by their names in it; of a file, itself under an empty name."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a result came to be.
+
+    Attributes:
+        verb: the step; empty: no step of this project has made it.
+        version: of the program that computed it.
+        code: hash of the code that did.
+        recipe: digest of all that it depends on; empty: nobody asked.
+        computed: when, in seconds since 1970.
+        taken: when it was taken from what was kept; None: it was computed where it lies.
+    """
+
+    verb: str = ""
+    version: str = ""
+    code: str = ""
+    recipe: str = ""
+    computed: float = 0
+    taken: float | None = None
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What is known of a path."""
+
+    made: Made = Made()
+    files: Files = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Digests:
+    """The memory of a folder of results.
+
+    Attributes:
+        results: the folder; paths in it are remembered relative to it, so that a copy of it knows them too.
+    """
+
+    results: Path
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, or of a folder as a whole.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return digest_of(self.read(path))
+
+    def read(self, path: Path) -> Files:
+        """The files of a path with their digests; those that were not changed are not read again.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        known, found = self.recall(path), facts_of(path)
+        if found.keys() == known.files.keys() and all(known.files[name].is_of(found[name]) for name in found):
+            return known.files
+        started = time.time_ns()
+        files = {
+            name: known.files[name] if name in known.files and known.files[name].is_of(facts)
+            else facts._replace(digest=file_hash(path / name if name else path))
+            for name, facts in found.items()
+        }  # fmt: skip
+        if all(facts.time < started - SETTLED for facts in files.values()):
+            self.remember(path, Remembered(known.made, files))
+        return files
+
+    def recall(self, path: Path) -> Remembered:
+        """What is known of a path, whether it is still true or not."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(self._place(path).read_text("utf-8"))
+            return Remembered(
+                Made(**content["made"]), {name: Facts(*facts) for name, facts in content["files"].items()}
+            )
+        return Remembered()
+
+    def remember(self, path: Path, known: Remembered) -> None:
+        """Write down what a path holds and how it came to be.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        place = self._place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        private = place.with_suffix(f".{os.getpid()}.partial")
+        # not synced: what a crash has cut short is no JSON, and is found out anew
+        private.write_text(json.dumps({"made": asdict(known.made), "files": known.files}), encoding="utf-8")
+        private.replace(place)
+
+    def forget(self, path: Path) -> None:
+        """Leave nothing written down of a path."""
+        self._place(path).unlink(missing_ok=True)
+
+    def _place(self, path: Path) -> Path:
+        whole, results = os.path.abspath(path), os.path.abspath(self.results)  # noqa: PTH100 - links are not followed
+        name = os.path.relpath(whole, results) if whole.startswith(results + os.sep) else whole
+        key = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return self.results / ".made" / key[:2] / f"{key}.json"
+
+
+def facts_of(path: Path) -> dict[str, Facts]:
+    """The files of a path, unread.
+
+    Raises:
+        OSError: it is not there.
+    """
+    if not path.is_dir():
+        return {"": _facts(path.stat())}
+    return dict(sorted(_below(path, "")))
+
+
+def digest_of(files: Files) -> str:
+    """The digest of files, and of their names."""
+    if files.keys() == {""}:
+        return files[""].digest
+    text = "".join(f"{facts.digest} {name}\n" for name, facts in sorted(files.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _below(folder: Path, before: str) -> Iterator[tuple[str, Facts]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _below(Path(entry.path), f"{before}{entry.name}/")
+            elif entry.name != SNAKEMAKES_MARK:
+                yield f"{before}{entry.name}", _facts(entry.stat())
+
+
+def _facts(status: os.stat_result) -> Facts:
+    return Facts(status.st_size, status.st_mtime_ns, status.st_ino)

@@ -1,0 +1,291 @@
+"""What steps have made stays reachable by what it was made of, so that nothing is computed twice.
+
+A job file of the graph says what a job takes and gives. Its recipe is the digest of step, settings and the contents of
+all inputs; a store has a folder for each recipe, and in it one for each version of the code. Nothing is locked: entries
+appear whole under their names or not at all, and of two writers of the same the first one stays.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from tilewright.runtime.atomic import MARK, atomic_path
+from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, facts_of
+from tilewright.runtime.errors import DataError
+from tilewright.runtime.hashed import file_hash
+from tilewright.runtime.progress import note
+
+RECORD = "record.json"
+"""The file of an entry that says what it is; its outputs lie beside it, by their numbers."""
+FICLONE = 0x40049409
+"""The request of Linux to let two files share their blocks until one of them is written to."""
+UNSUITABLE = (OSError, DataError)
+"""What a disk may say while something is looked up or kept: then it is computed, or not kept."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job takes and gives, as its graph writes it down.
+
+    Attributes:
+        results: the folder of the results, where digests are remembered.
+        store: where results are kept; none: nowhere.
+        any_code: whether what other versions of the code have made is taken too.
+        verb: the step.
+        code: hash of its code.
+        told: digest of all settings, without the paths.
+        inputs: files and folders that it takes, in their order.
+        outputs: files and folders that it gives.
+    """
+
+    results: Path
+    store: Path | None
+    any_code: bool
+    verb: str
+    code: str
+    told: str
+    inputs: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The job of a file."""
+        told = json.loads(path.read_text("utf-8"))
+        paths = {name: tuple(map(Path, told[name])) for name in ("inputs", "outputs")}
+        store = Path(told["store"]) if told["store"] else None
+        return cls(**told | paths | {"results": Path(told["results"]), "store": store})
+
+    @property
+    def shared(self) -> bool:
+        """Whether the store is outside of the results, where others write too."""
+        return self.store is not None and not self.store.resolve().is_relative_to(self.results.resolve())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is kept.
+
+    Attributes:
+        place: its folder.
+        made: how it was made.
+        outputs: the files of each output.
+    """
+
+    place: Path
+    made: Made
+    outputs: tuple[Files, ...]
+
+    @classmethod
+    def read(cls, place: Path) -> Self | None:
+        """The entry of a folder; None: there is none, or it cannot be read."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads((place / RECORD).read_text("utf-8"))
+            outputs = tuple({name: Facts(*facts) for name, facts in files.items()} for files in told["outputs"])
+            return cls(place, Made(**told["made"]), outputs)
+        return None
+
+    def write(self) -> None:
+        """Write its record."""
+        (self.place / RECORD).write_text(json.dumps({"made": asdict(self.made), "outputs": self.outputs}), "utf-8")
+
+    def files(self) -> Iterator[tuple[Path, Facts]]:
+        """All its files, with what they were when they were kept."""
+        for number, files in enumerate(self.outputs):
+            for name, facts in files.items():
+                yield _at(self.place / str(number), name), facts
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(facts.size for _, facts in self.files())
+
+
+def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
+    """Take the outputs of a job from what is kept, or compute and keep them.
+
+    What goes wrong with the keeping is said in the log and stops nothing.
+
+    Args:
+        job_file: the job, as ``Graph.job`` writes it.
+        compute: makes the outputs.
+    """
+    job = Job.read(job_file)
+    digests = Digests(job.results)
+    before = _contents(job, digests) if job.store else None
+    recipe = _recipe(job, before) if before is not None else ""
+    if recipe and _taken(job, recipe, digests):
+        return
+    compute()
+    made = Made(job.verb, version("tilewright"), job.code, recipe, time.time())
+    try:
+        if before is not None and before != _contents(job, digests):
+            note("An input has changed meanwhile: what was made is not kept.")
+            made, recipe = Made(**asdict(made) | {"recipe": ""}), ""
+        if recipe:
+            _keep(job, made, digests)
+        else:
+            for output in job.outputs:
+                digests.remember(output, Remembered(made))
+    except UNSUITABLE as error:
+        note(f"What was made is not kept, and the run goes on: {error}")
+
+
+def entries(store: Path) -> Iterator[Entry]:
+    """All that is kept in a store."""
+    for record in sorted(store.glob(f"*/*/*/*/{RECORD}")):
+        if not record.parent.name.startswith(".") and (entry := Entry.read(record.parent)):
+            yield entry
+
+
+def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
+    """Names and digests of the inputs; None: one cannot be read, which is for the step to say."""
+    try:
+        return [(path.name, digests.of(path)) for path in job.inputs]
+    except UNSUITABLE:
+        return None
+
+
+def _recipe(job: Job, contents: list[tuple[str, str]]) -> str:
+    text = json.dumps([job.verb, job.told, contents], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _place(job: Job, recipe: str) -> Path:
+    assert job.store, "asked for only where something is kept"
+    return job.store / job.verb / recipe[:2] / recipe
+
+
+def _taken(job: Job, recipe: str, digests: Digests) -> bool:
+    """Whether the outputs were kept, are what they were, and lie at their places now."""
+    try:
+        found = _found(job, _place(job, recipe))
+        if found is None:
+            return False
+        for number, output in enumerate(job.outputs):
+            _put(found, number, output, shared=job.shared)
+    except UNSUITABLE as error:
+        note(f"What is kept cannot be taken, and is computed: {error}")
+        return False
+    made = Made(**asdict(found.made) | {"taken": time.time()})
+    with suppress(OSError):
+        for output, files in zip(job.outputs, found.outputs, strict=True):
+            digests.remember(output, Remembered(made, _as_found(output, files)))
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.made.computed))
+    note(f"kept since {since}: nothing to compute.")
+    return True
+
+
+def _found(job: Job, place: Path) -> Entry | None:
+    """The entry of a recipe that is whole; damaged ones are dropped."""
+    with suppress(FileNotFoundError):
+        wanted = [each for each in place.iterdir() if each.name == job.code or (job.any_code and each.name[0] != ".")]
+        read = [Entry.read(each) for each in wanted]
+        known = [entry for entry in read if entry and len(entry.outputs) == len(job.outputs)]
+        for entry in sorted(known, key=lambda each: (each.made.code == job.code, each.made.computed), reverse=True):
+            if _is_whole(entry, trusted=not job.shared):
+                return entry
+            note(f"What was kept is damaged ({entry.place}), and is made again.")
+            _drop(entry.place)
+    return None
+
+
+def _is_whole(entry: Entry, *, trusted: bool) -> bool:
+    """Whether the files of an entry are what they were; those that look as they did are not read if it is trusted."""
+    try:
+        for path, facts in entry.files():
+            if not (trusted and facts.is_of(facts_of(path)[""])) and file_hash(path) != facts.digest:
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _put(entry: Entry, number: int, output: Path, *, shared: bool) -> None:
+    """Let an output be what is kept of it."""
+    with atomic_path(output) as private:
+        _copy(entry.place / str(number), private, entry.outputs[number], link=not shared)
+
+
+def _keep(job: Job, made: Made, digests: Digests) -> None:
+    """Keep the outputs of a job, and remember what they are."""
+    outputs = [digests.read(output) for output in job.outputs]
+    for output, files in zip(job.outputs, outputs, strict=True):
+        digests.remember(output, Remembered(made, files))
+    place = _place(job, made.recipe) / made.code
+    if Entry.read(place):
+        return
+    with suppress(FileExistsError), atomic_path(place) as private:
+        private.mkdir()
+        for number, (output, files) in enumerate(zip(job.outputs, outputs, strict=True)):
+            _copy(output, private / str(number), files, link=not job.shared)
+        kept = [_as_found(private / str(number), files) for number, files in enumerate(outputs)]
+        if any(kept[number].keys() != files.keys() for number, files in enumerate(outputs)):
+            raise OSError("an output has changed meanwhile")
+        Entry(private, made, tuple(kept)).write()
+        (private / MARK).touch()
+
+
+def _as_found(path: Path, files: Files) -> dict[str, Facts]:
+    """The files of a path as they lie there, with the digests that are known of them."""
+    return {name: facts._replace(digest=files[name].digest) for name, facts in facts_of(path).items() if name in files}
+
+
+def _copy(source: Path, target: Path, files: Files, *, link: bool) -> None:
+    """Copy a file or a folder, without taking space where the file system can do that.
+
+    Files of folders may be linked: they are made read-only, so that nobody writes to both. Snakemake refuses to run a
+    job again whose output is a file that cannot be written, hence files are never linked, nor is anything for root, who
+    writes to whatever is read-only.
+    """
+    for name in files:
+        path, whole = _at(target, name), _at(source, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not _cloned(whole, path):
+            if link and name and os.geteuid() != 0 and _linked(whole, path):
+                continue
+            shutil.copyfile(whole, path)
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    with source.open("rb") as read, target.open("wb") as written:
+        try:
+            fcntl.ioctl(written.fileno(), FICLONE, read.fileno())
+        except OSError:
+            return False
+    return True
+
+
+def _linked(source: Path, target: Path) -> bool:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    mode = stat.S_IMODE(source.stat().st_mode)
+    source.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    return True
+
+
+def _at(path: Path, name: str) -> Path:
+    return path / name if name else path
+
+
+def _drop(place: Path) -> None:
+    """Remove an entry; what is half removed is none."""
+    (place / RECORD).unlink(missing_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def job_text(**told: Any) -> str:
+    """What a job file says, as ``Job`` reads it."""
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
