@@ -22,6 +22,7 @@ from tilewright.runtime.kept import at_most_once
 VERBS = {
     "check": ("tilewright.check.check:check", "Find all problems of config, sheet, images and outlines."),
     "why": ("tilewright.check.why:why", "Say why results would be made again: which keys, code, inputs changed."),
+    "clean": ("tilewright.check.clean:clean", "Say what is kept and left over in the results, and remove it."),
     "sheet": ("tilewright.project.sheet:sheet", "Write the slide sheet of a folder with a known layout."),
     "plan": ("tilewright.check.plan:plan", "Write a config for the slides of a sheet, with reasons."),
     "rasterize": ("tilewright.masks.rasterize:rasterize", "Draw the outlines of a shard into masks."),

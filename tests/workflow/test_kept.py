@@ -2,10 +2,11 @@
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 
 import pytest
-from running import Graph
+from running import PROGRAMS, Graph
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -90,6 +91,68 @@ def test_an_upgrade_of_a_message_plans_nothing_and_a_switched_key_computes_nothi
     planned, computed = run()
     assert planned["train"] == computed["train"] == 4
     assert computed.keys() <= {"train", "seams", "report"}, "the same weights are of equal content"
+
+
+def clean(graph, *options):
+    command = [PROGRAMS / "python", "-m", "tilewright.cli", "clean", "--config", graph.project.config_file, *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=graph.project.folder, env={"PYTHONPATH": str(graph.code.parent)}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_large_goes_and_what_is_needed_of_it_comes_back_without_a_training(graph, run):
+    told = clean(graph, "--cold")
+    assert "Would be removed" in told
+    assert (graph.results / "scaled").is_dir()
+    assert "Removed" in clean(graph, "--cold", "--yes")
+    gone = [graph.results / name for name in ("scaled", "tiles", "probabilities")]
+    assert not any(path.exists() for path in gone)
+    assert run() == ({}, {})
+    rows = [*graph.project.rows(), graph.project.add_slide("t3", "png", 96, 96, "test", "t3", "t3", "one", "")]
+    graph.project.write_sheet(rows)
+    planned, computed = run()
+    assert planned["train"] >= 2
+    assert "train" not in computed
+    assert computed["downscale"] == planned["downscale"]
+
+
+def test_what_no_rule_makes_and_nothing_needs_is_told_and_removed_alone(graph, run):
+    assert "No rule of this config makes" not in clean(graph)
+    rated(graph, 0.02)
+    del (config := graph.project.config())["models"]["far"], config["ensembles"]["both"]["models"]["far"]
+    graph.project.write_config(config)
+    (graph.results / "notes.txt").write_text("mine")
+    assert run()[1]["train"] == 2
+    told = clean(graph)
+    for name in ("models/far", "probabilities/far", "seams/far.json", "notes.txt"):
+        assert f"  {graph.results.relative_to(graph.project.folder) / name}" in told
+    clean(graph, "--leftover", "--unneeded", "--yes")
+    assert not (graph.results / "models" / "far").exists()
+    assert (graph.results / "notes.txt").read_text() == "mine"
+    told = clean(graph)
+    assert "models/far" not in told
+    assert {line.split()[-3] for line in told.splitlines() if line.startswith("  train")} == {"KB"}
+    assert run() == ({}, {})
+    rated(graph, 0.01)
+    assert run()[1]["train"] == 2, "what nothing needed is gone"
+
+
+def test_a_pixel_that_changed_behind_equal_size_and_time_is_found_when_asked_for(graph, run):
+    image = graph.project.sheet.parent / "a2.tif"
+    assert "than when results were made of them: 0." in clean(graph, "--rehash", "--yes")
+    status, spoilt = image.stat(), bytearray(image.read_bytes())
+    spoilt[-1] ^= 255
+    image.write_bytes(spoilt)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (image.stat().st_size, run()) == (status.st_size, ({}, {}))
+    assert "slides/a2.tif" in clean(graph, "--rehash")
+    assert run() == ({}, {}), "nothing is done without --yes"
+    clean(graph, "--rehash", "--yes")
+    planned, computed = run()
+    assert computed["downscale"] == 2
+    assert planned["train"] == 4
 
 
 def test_a_result_is_kept_by_the_content_of_its_inputs(graph, run):

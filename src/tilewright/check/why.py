@@ -15,8 +15,10 @@ from typing import Any
 
 from tilewright.project.configfile import load_values, merged, overriding, parse_config
 from tilewright.project.orders import make_order, wildcards_of
+from tilewright.project.places import Places
 from tilewright.project.project import Project
 from tilewright.runtime.codeversion import PACKAGE, code_version, reached_modules
+from tilewright.runtime.digests import Digests, day_of
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, listed
 from tilewright.tiles.folding import project_of
 
@@ -94,6 +96,15 @@ def why(*arguments: str, config: Path = Path("config/config.yaml")) -> None:
             jobs.setdefault(f"{name} is gone", {})[made[name].name] = None
     lines = [f"{reason} ({listed(sorted(names), MOST)})" for reason, names in jobs.items()]
     print("\n".join(lines) or "Nothing has changed of what results were made of.")  # noqa: T201
+    if taken := _taken(wanted, made, project):
+        print(f"taken from what was kept, not computed: {listed(taken, MOST)}")  # noqa: T201
+
+
+def _taken(wanted: list[str], made: Mapping[str, Made], project: Project) -> list[str]:
+    """Jobs, with the day, whose results an earlier one of the same has computed."""
+    digests = Digests(Path(Places.of(project.config.pathvars).results))
+    known = {name: digests.recall(Path(name)).made for name in wanted if Path(name).exists()}
+    return sorted({f"{made[name].name} of {day_of(how.computed)}" for name, how in known.items() if how.taken})
 
 
 def _all_made() -> dict[str, Made]:

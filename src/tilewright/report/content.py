@@ -55,6 +55,8 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
 
     return {
         "sheet": order.sheet,
+        "taken": found.origins.taken,
+        "versions": found.origins.versions,
         "colors": order.colors,
         "roles": list(_roles(order.rows)),
         "slides": [_slide(row, set(order.colors)) for row in order.rows[:SLIDES_LISTED]],

@@ -1,5 +1,6 @@
 """What the report tells, read from the results of the other steps."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tilewright.project.places import (
 )
 from tilewright.report.analysis import Labels
 from tilewright.report.figures import Kept
+from tilewright.runtime.digests import Digests
 from tilewright.runtime.documents import read_document
 from tilewright.segments.predictions import read_columns
 
@@ -49,10 +51,34 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Origins:
+    """How the results came to be.
+
+    Attributes:
+        taken: jobs of each step of which the results were taken from what was kept.
+        versions: steps by the version of the program that computed them.
+    """
+
+    taken: Mapping[str, int]
+    versions: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, results: Path) -> "Origins":
+        """Of all results of a folder that are there."""
+        made = {known.made for path, known in Digests(results).all() if known.made.verb and path.exists()}
+        versions = sorted({(each.version, each.verb) for each in made})
+        return cls(
+            taken=Counter(verb for verb, _ in sorted({(each.verb, each.recipe) for each in made if each.taken})),
+            versions={version: [verb for one, verb in versions if one == version] for version, _ in versions},
+        )
+
+
+@dataclass(frozen=True)
 class Results:
     """The results that the report tells.
 
     Attributes:
+        origins: how the results came to be.
         histories: of each model the history of each fold that was trained.
         kept: of each model what of each trained fold is kept.
         sizes: trained parameters of the network of each model that was trained.
@@ -63,6 +89,7 @@ class Results:
         scores: of each ensemble.
     """
 
+    origins: Origins
     histories: Mapping[str, Mapping[int, pd.DataFrame]]
     kept: Mapping[str, Mapping[int, Kept]]
     sizes: Mapping[str, int]
@@ -83,6 +110,7 @@ def read_results(order: ReportOrder, places: Places) -> Results:
     seams = {model: Path(places.seams(model)) for model in order.models}
     histories = {model: _histories(places, model, folds) for model in order.models}
     return Results(
+        origins=Origins.of(Path(places.results)),
         histories=histories,
         kept={
             model: {

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from tilewright.runtime.atomic import SNAKEMAKES_MARK
 from tilewright.runtime.hashed import file_hash
 
+BELOW = "./"
+"""How the memory names what lies below the results; no other path starts so."""
 SETTLED = 2_000_000_000
 """Nanoseconds; a file that was written less long ago may be written again within one tick of its clock."""
 
@@ -112,12 +114,14 @@ class Digests:
 
     def recall(self, path: Path) -> Remembered:
         """What is known of a path, whether it is still true or not."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            content = json.loads(self._place(path).read_text("utf-8"))
-            return Remembered(
-                Made(**content["made"]), {name: Facts(*facts) for name, facts in content["files"].items()}
-            )
-        return Remembered()
+        return _told(self._place(path))[1]
+
+    def all(self) -> Iterator[tuple[Path, Remembered]]:
+        """All paths of which something is known; those below the results start with their folder."""
+        for place in sorted(self.results.glob(".made/*/*.json")):
+            name, known = _told(place)
+            if name:
+                yield self.results / name if name.startswith(BELOW) else Path(name), known
 
     def remember(self, path: Path, known: Remembered) -> None:
         """Write down what a path holds and how it came to be.
@@ -129,18 +133,27 @@ class Digests:
         place.parent.mkdir(parents=True, exist_ok=True)
         private = place.with_suffix(f".{os.getpid()}.partial")
         # not synced: what a crash has cut short is no JSON, and is found out anew
-        private.write_text(json.dumps({"made": asdict(known.made), "files": known.files}), encoding="utf-8")
+        told = {"path": self._name(path), "made": asdict(known.made), "files": known.files}
+        private.write_text(json.dumps(told), encoding="utf-8")
         private.replace(place)
 
     def forget(self, path: Path) -> None:
         """Leave nothing written down of a path."""
         self._place(path).unlink(missing_ok=True)
 
-    def _place(self, path: Path) -> Path:
+    def _name(self, path: Path) -> str:
+        """A path from the results if it lies below them; any other one as it is given."""
         whole, results = os.path.abspath(path), os.path.abspath(self.results)  # noqa: PTH100 - links are not followed
-        name = os.path.relpath(whole, results) if whole.startswith(results + os.sep) else whole
-        key = hashlib.sha256(name.encode()).hexdigest()[:32]
+        return BELOW + os.path.relpath(whole, results) if whole.startswith(results + os.sep) else str(path)
+
+    def _place(self, path: Path) -> Path:
+        key = hashlib.sha256(self._name(path).encode()).hexdigest()[:32]
         return self.results / ".made" / key[:2] / f"{key}.json"
+
+
+def day_of(seconds: float) -> str:
+    """A time since 1970 as people write it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def facts_of(path: Path) -> dict[str, Facts]:
@@ -160,6 +173,15 @@ def digest_of(files: Files) -> str:
         return files[""].digest
     text = "".join(f"{facts.digest} {name}\n" for name, facts in sorted(files.items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(place: Path) -> tuple[str, Remembered]:
+    """The path that a file of the memory is about, and what it says; empty: it cannot be read."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads(place.read_text("utf-8"))
+        files = {name: Facts(*facts) for name, facts in told["files"].items()}
+        return told["path"], Remembered(Made(**told["made"]), files)
+    return "", Remembered()
 
 
 def _below(folder: Path, before: str) -> Iterator[tuple[str, Facts]]:

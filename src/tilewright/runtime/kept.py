@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tilewright.runtime.atomic import MARK, atomic_path
-from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, facts_of
+from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, day_of, facts_of
 from tilewright.runtime.errors import DataError
 from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import note
@@ -180,8 +180,7 @@ def _taken(job: Job, recipe: str, digests: Digests) -> bool:
     with suppress(OSError):
         for output, files in zip(job.outputs, found.outputs, strict=True):
             digests.remember(output, Remembered(made, _as_found(output, files)))
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.made.computed))
-    note(f"kept since {since}: nothing to compute.")
+    note(f"kept since {day_of(found.made.computed)}: nothing to compute.")
     return True
 
 
@@ -195,7 +194,7 @@ def _found(job: Job, place: Path) -> Entry | None:
             if _is_whole(entry, trusted=not job.shared):
                 return entry
             note(f"What was kept is damaged ({entry.place}), and is made again.")
-            _drop(entry.place)
+            drop(entry.place)
     return None
 
 
@@ -280,7 +279,7 @@ def _at(path: Path, name: str) -> Path:
     return path / name if name else path
 
 
-def _drop(place: Path) -> None:
+def drop(place: Path) -> None:
     """Remove an entry; what is half removed is none."""
     (place / RECORD).unlink(missing_ok=True)
     shutil.rmtree(place, ignore_errors=True)
