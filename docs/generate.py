@@ -1,4 +1,4 @@
-"""Files that are generated: schemas, the description of every key, encoders, the picture of the house, the systems.
+"""Files that are generated: schemas, keys, encoders, the picture of the house, the systems, the README's reruns.
 
 They lie in ``workflow/schemas``, ``config`` and ``docs`` so that editors and readers find them; the code stays the one
 source. ``make docs`` writes them, ``make lint`` compares them.
@@ -18,6 +18,7 @@ from encoders import encoders
 from house import house
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
+from stories import with_stories
 from systems import page, systems
 
 import tilewright
@@ -26,6 +27,7 @@ from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import Problem
 
+TESTS = Path(__file__).parents[1] / "tests"
 HEAD = """\
 # Config and sheet
 
@@ -67,7 +69,8 @@ def documents() -> dict[Path, str]:
         Path("config/README.md"): _readme(),
         Path("docs/encoders.md"): encoders(),
         Path("docs/house.svg"): house(Path(tilewright.__file__).parent),
-        Path("docs/reference-systems.md"): page(systems(Path(__file__).parents[1] / "tests" / "reference")),
+        Path("docs/reference-systems.md"): page(systems(TESTS / "reference")),
+        Path("README.md"): with_stories((TESTS.parent / "README.md").read_text("utf-8"), TESTS / "workflow"),
     }
 
 

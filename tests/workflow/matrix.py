@@ -1,6 +1,7 @@
 """What a dry run would run again, for many configs, in children of one process that has imported snakemake.
 
-``python matrix.py ORDERS.json``: {"snakefile", "folder", "configs": {name: config file}}. Prints {name: {rule: jobs}}.
+``python matrix.py ORDERS.json``: {"snakefile", "folder", "configs": {name: config file}}. Prints {name: {rule: anew}}:
+whether a job of the rule is told something else than any that has run, so that it is computed whatever its inputs hold.
 """
 
 import collections
@@ -22,8 +23,14 @@ from snakemake.settings.types import (
 )
 
 
-def reruns(snakefile, folder, config):
-    """Jobs of each rule that would run."""
+def told(path):
+    """The step of a job file, and what it is told."""
+    job = json.loads(Path(path).read_text())
+    return job["verb"], job["told"], job["code"]
+
+
+def reruns(snakefile, folder, config, known):
+    """The rules of which jobs would run, and whether one of them is told what none has been."""
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=1),
@@ -34,7 +41,11 @@ def reruns(snakefile, folder, config):
         graph = workflow.dag(dag_settings=DAGSettings())
         graph.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
         done = workflow._workflow.dag  # after a dry run, what would have run counts as finished
-        return collections.Counter(job.rule.name for job in done.jobs if done.finished(job))
+        found = collections.defaultdict(bool)
+        for job in done.jobs:
+            if done.finished(job):
+                found[job.rule.name] |= hasattr(job.params, "job") and told(job.params.job) not in known
+        return found
 
 
 class Child:
@@ -68,9 +79,10 @@ class Child:
 def main(snakefile, folder, configs):
     """As many children at once as there are processors."""
     found, waiting = {}, dict(configs)
+    known = {told(path) for path in Path(folder).glob("results/.orders/*/*.job.json")}
     while waiting:
         names = list(waiting)[: len(os.sched_getaffinity(0))]
-        children = {name: Child(snakefile, folder, waiting.pop(name)) for name in names}
+        children = {name: Child(snakefile, folder, waiting.pop(name), known) for name in names}
         found |= {name: child.ended() for name, child in children.items()}
     return found
 
