@@ -133,7 +133,7 @@ def _run(arguments: Sequence[str]) -> None:
     first = next(iter(arguments), "--help")
     if not first.startswith("-"):
         _check_verb(first)
-    job, others = _without_job(arguments)
+    job, others = without_job(arguments)
     # Lightning starts the command again for each further device, while the first one computes
     if job is None or "LOCAL_RANK" in os.environ:
         app(others)
@@ -141,7 +141,7 @@ def _run(arguments: Sequence[str]) -> None:
         at_most_once(job, lambda: app(others))
 
 
-def _without_job(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+def without_job(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """The file that a rule names behind ``--job``, read before any step is loaded, and the other arguments."""
     given = list(arguments)
     if "--job" not in given[1:-1]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from ordering import order_of
 
-from tilewright.cli import VERBS, app, main
+from tilewright.cli import VERBS, app, main, without_job
 from tilewright.project.config import Annotations
 from tilewright.project.orders import RasterizeOrder, read_order, write_order
+from tilewright.runtime.kept import Job
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = sorted(
@@ -57,7 +58,10 @@ def test_the_command_of_a_rule_is_a_command_of_the_program(commands, rule, monke
     own = [command for command in lines if command[1] == rule]
     assert own, f"the dry run has no command of {rule}"
     for command in own[:2]:
-        function, bound, _ = app.parse_args(command[1:], exit_on_error=False, print_error=False)
+        job, others = without_job(command[1:])
+        assert job is not None
+        assert Job.read(job).verb == rule
+        function, bound, _ = app.parse_args(others, exit_on_error=False, print_error=False)
         assert function.__name__ == rule
         assert bound.arguments
 

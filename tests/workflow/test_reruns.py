@@ -2,7 +2,8 @@
 
 ``reruns.yaml`` is the table, to be read: which rules are planned, and which of them are computed whatever their inputs
 hold, as they are told something else; others are taken from what is kept where their inputs are of equal content. Where
-a change of the program makes it differ, write it anew with ``REWRITE=1 pytest tests/workflow/test_reruns.py`` and read what changed in it as carefully as the change.
+a change of the program makes it differ, write it anew with ``REWRITE=1 pytest tests/workflow/test_reruns.py`` and read
+what changed in it as carefully as the change.
 """
 
 import copy

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from tilewright.runtime.atomic import MARK, atomic_path
 from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, day_of, facts_of
-from tilewright.runtime.errors import DataError
+from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import note
 
@@ -59,11 +59,19 @@ class Job:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The job of a file."""
-        told = json.loads(path.read_text("utf-8"))
-        paths = {name: tuple(map(Path, told[name])) for name in ("inputs", "outputs")}
-        store = Path(told["store"]) if told["store"] else None
-        return cls(**told | paths | {"results": Path(told["results"]), "store": store})
+        """The job of a file.
+
+        Raises:
+            DataError: it is gone, damaged, or no job.
+        """
+        try:
+            told = json.loads(path.read_text("utf-8"))
+            paths = {name: tuple(map(Path, told[name])) for name in ("inputs", "outputs")}
+            store = Path(told["store"]) if told["store"] else None
+            return cls(**told | paths | {"results": Path(told["results"]), "store": store})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            what, remedy = f"is no file of a job ({error}).", "Run snakemake again, or leave out --job."
+            raise DataError(Problem(str(path), what, remedy)) from error
 
     @property
     def shared(self) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from tilewright.runtime import kept
 from tilewright.runtime.digests import Digests
+from tilewright.runtime.errors import DataError
 from tilewright.runtime.kept import RECORD, Job, at_most_once, entries, job_text
 
 OLD = 1_000_000_000
@@ -311,6 +312,15 @@ def test_a_lookup_among_a_hundred_thousand_takes_less_than_ten_milliseconds(benc
     found = kept._found(job, kept._place(job, entry.made.recipe))
     assert time.perf_counter() - started < 0.01
     assert found == entry
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"verb": "train"}'])
+def test_a_file_that_is_no_job_is_told(tmp_path, content):
+    path = tmp_path / "job.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=r"job\.json: is no file of a job"):
+        at_most_once(path, lambda: pytest.fail("ran"))
 
 
 def test_a_missing_input_is_for_the_step_to_say(bench):
