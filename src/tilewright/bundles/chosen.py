@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tilewright.inference.loading import load_bundled
 from tilewright.project.bundle import Bundle, BundleMember
+from tilewright.project.bundlenetworks import OnnxNetwork
 from tilewright.project.orders import BundledModel
 from tilewright.project.targets import band_names
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
@@ -39,7 +40,7 @@ def chosen_members(path: Path, bundle: Bundle, names: Sequence[str]) -> list[Cho
         names: ``MEMBER`` or ``MEMBER.PART``, such as ``unet.fold0``; none: all.
 
     Raises:
-        UserError: names that are none; all of them.
+        UserError: names that are none, all of them; or a member that is a graph of another program.
         DataError: weights are damaged.
     """
     known = [name for member in bundle.members for name in _names(member)]
@@ -59,6 +60,9 @@ def _chosen(path: Path, bundle: Bundle, member: BundleMember, names: Sequence[st
     parts = [part for part in member.parts if whole or f"{member.name}.{part}" in names]
     if not parts:
         return Chosen(member, {})
+    if isinstance(member.network, OnnxNetwork):
+        remedy = "Copy its file out of the bundle, or name other members by --members."
+        raise UserError(Problem("export", f"{member.name} is an ONNX graph, which is not written anew.", remedy))
     networks, _ = load_bundled(path, BundledModel.of(bundle, member))
     own = dict(zip(member.parts, networks, strict=True))
     return Chosen(member, {part: own[part] for part in parts})

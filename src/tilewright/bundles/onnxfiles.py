@@ -6,7 +6,6 @@ normalisation is inside. Batch, rows and columns are free. What bands stand for,
 on a pixel is of a class, stand in the metadata.
 """
 
-import importlib.util
 import json
 import logging
 import warnings
@@ -21,10 +20,10 @@ from torch import nn
 from tilewright.bundles.chosen import Chosen
 from tilewright.bundles.mean import mean_of
 from tilewright.project.bundle import Bundle
-from tilewright.runtime.errors import DataError, Problem, UserError
+from tilewright.runtime.errors import DataError, Problem
+from tilewright.runtime.extras import WRITING_ONNX, require_extra
 from tilewright.runtime.progress import note
 
-PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4
 """By how much ONNX Runtime may differ from PyTorch; of values above 1, so many times the value."""
 EDGES = (64, 96)
@@ -40,24 +39,13 @@ def write_onnx_files(bundle: Bundle, members: Sequence[Chosen], folder: Path) ->
         UserError: the packages of the extra ``onnx`` are not installed.
         DataError: a network cannot be expressed in ONNX, or gives other values there.
     """
-    require_packages()
+    require_extra("export", "onnx", WRITING_ONNX)
     for member in members:
         for part, network in member.networks.items():
             facts = _facts(bundle, member, [part])
             write_onnx(network, folder / f"{member.spec.name}.{part}.onnx", output="logits", facts=facts)
         facts = _facts(bundle, member, list(member.networks))
         write_onnx(mean_of([member]), folder / f"{member.spec.name}.onnx", output="probabilities", facts=facts)
-
-
-def require_packages() -> None:
-    """Stop where what writes and runs ONNX is not installed.
-
-    Raises:
-        UserError: names what is missing.
-    """
-    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        what = f"packages are missing: {', '.join(missing)}."
-        raise UserError(Problem("export", what, "Install tilewright with the extra onnx."))
 
 
 def write_onnx(

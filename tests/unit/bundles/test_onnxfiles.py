@@ -103,7 +103,7 @@ def test_a_network_that_onnx_cannot_express_is_told(tmp_path):
         write_onnx(Odd(), tmp_path / "model.onnx", output="logits", facts={})
 
 
-def test_missing_packages_are_named_with_the_extra(monkeypatch):
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: None)
+def test_missing_packages_are_named_with_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(UserError, match=r"(?s)packages are missing: onnx, onnxruntime, onnxscript.*extra onnx"):
-        module.require_packages()
+        write_onnx_files(None, [], tmp_path)
