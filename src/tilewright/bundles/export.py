@@ -1,32 +1,73 @@
 """A bundle left to other programs, which know nothing of tilewright."""
 
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.onnxfiles import write_onnx_files
+from tilewright.bundles.qupath import Left, write_qupath
+from tilewright.pixels.rasters import open_raster
 from tilewright.project.bundle import read_bundle
 from tilewright.runtime.atomic import atomic_directory
+from tilewright.runtime.errors import Problem, UserError, raise_all
 from tilewright.runtime.progress import note
+from tilewright.scales.downscale import downscale_image
+from tilewright.slides import open_slide
 
-Program = Literal["onnx"]
+Program = Literal["onnx", "qupath"]
+SEEN = 1024
+"""Longest edge of what is looked at of a sample, in pixels, as in QuPath."""
 
 
-def export(bundle: Path, *, to: Program, out: Path, members: list[str] | None = None) -> None:
-    """Write the networks of a bundle in a form that another program runs.
+def export(
+    bundle: Path,
+    *,
+    to: Program,
+    out: Path,
+    members: list[str] | None = None,
+    without: list[Left] | None = None,
+    mpp: float | None = None,
+    sample: Path | None = None,
+) -> None:
+    """Write a bundle in a form that another program runs.
 
     Args:
         bundle: its folder or zip.
-        to: onnx: a file for each network, and one for the mean of those of each member.
+        to: onnx: a file for each network, and one for the mean of those of each member; qupath: a folder for each
+            class, for the InstanSeg extension.
         out: the folder to write; appears whole or not at all.
         members: the members, or single networks of them (unet, or unet.fold0); all unless given.
+        without: what QuPath cannot do and may be left out: split, inside, views.
+        mpp: micrometres in a pixel of the slides, for QuPath, where the bundle does not tell.
+        sample: an image like those that QuPath will see; it tells which colours to expect.
 
     Raises:
         UserError: an option that does not go with the bundle, or a package that is not installed.
         DataError: the bundle is damaged, or a network cannot be expressed in the form.
     """
     found = read_bundle(bundle)
+    given = {"--without": without, "--mpp": mpp, "--sample": sample} if to == "onnx" else {}
+    unused = [Problem(name, f"is of no use to {to}.", "Leave it out.") for name, value in given.items() if value]
+    raise_all(UserError, unused)
     chosen = chosen_members(bundle, found, members or ())
     with atomic_directory(out) as folder:
-        write_onnx_files(found, chosen, folder)
+        if to == "onnx":
+            write_onnx_files(found, chosen, folder)
+        else:
+            pixels = _seen(sample) if sample else None
+            write_qupath(found, chosen, folder, without=without or (), mpp=mpp, sample=pixels)
     note(f"{out}: for {to}")
+
+
+def _seen(path: Path) -> NDArray[np.uint8]:
+    """A slide reduced to ``SEEN`` pixels, rows x columns x 3."""
+    with open_slide(path) as slide, TemporaryDirectory() as folder:
+        reduced = slide.frame.scaled(float(max(1, math.ceil(max(slide.size) / SEEN))))
+        downscale_image(slide, {Path(folder) / "seen.tif": reduced})
+        with open_raster(Path(folder) / "seen.tif") as raster:
+            return np.moveaxis(raster.read(), 0, -1)
