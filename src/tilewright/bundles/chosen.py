@@ -6,7 +6,9 @@ from pathlib import Path
 
 from tilewright.inference.loading import load_bundled
 from tilewright.project.bundle import Bundle, BundleMember
+from tilewright.project.bundled import BundledMember
 from tilewright.project.bundlenetworks import OnnxNetwork
+from tilewright.project.config import Scale
 from tilewright.project.orders import BundledModel
 from tilewright.project.targets import band_names
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
@@ -47,6 +49,11 @@ def chosen_members(path: Path, bundle: Bundle, names: Sequence[str]) -> list[Cho
     wrong = [Problem("--members", f'the bundle has no "{name}".', did_you_mean(name, known)) for name in names]
     raise_all(UserError, [problem for name, problem in zip(names, wrong, strict=True) if name not in known])
     return [one for member in bundle.members if (one := _chosen(path, bundle, member, names)).networks]
+
+
+def scale_of(member: Chosen) -> Scale:
+    """The scale that a member works at: a pixel size where that is known."""
+    return BundledMember("", member.spec).scale
 
 
 def _names(member: BundleMember) -> Iterator[str]:

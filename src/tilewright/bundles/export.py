@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.bundles.bioimageio import write_packages
 from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.onnxfiles import write_onnx_files
 from tilewright.bundles.qupath import Left, write_qupath
@@ -19,7 +20,13 @@ from tilewright.runtime.progress import note
 from tilewright.scales.downscale import downscale_image
 from tilewright.slides import open_slide
 
-Program = Literal["onnx", "qupath"]
+Program = Literal["onnx", "bioimageio", "qupath"]
+OPTIONS: dict[Program, set[str]] = {
+    "onnx": set(),
+    "bioimageio": {"--sample"},
+    "qupath": {"--without", "--mpp", "--sample"},
+}
+"""What each takes beside members."""
 SEEN = 1024
 """Longest edge of what is looked at of a sample, in pixels, as in QuPath."""
 
@@ -38,28 +45,31 @@ def export(
 
     Args:
         bundle: its folder or zip.
-        to: onnx: a file for each network, and one for the mean of those of each member; qupath: a folder for each
-            class, for the InstanSeg extension.
+        to: onnx: a file for each network, and one for the mean of those of each member; bioimageio: a zip for the
+            BioImage Model Zoo; qupath: a folder for each class, for the InstanSeg extension.
         out: the folder to write; appears whole or not at all.
         members: the members, or single networks of them (unet, or unet.fold0); all unless given.
         without: what QuPath cannot do and may be left out: split, inside, views.
         mpp: micrometres in a pixel of the slides, for QuPath, where the bundle does not tell.
-        sample: an image like those that QuPath will see; it tells which colours to expect.
+        sample: an image like those that QuPath will see, which tells the colours to expect; of the BioImage Model Zoo
+            the example, which is drawn without it.
 
     Raises:
         UserError: an option that does not go with the bundle, or a package that is not installed.
         DataError: the bundle is damaged, or a network cannot be expressed in the form.
     """
     found = read_bundle(bundle)
-    given = {"--without": without, "--mpp": mpp, "--sample": sample} if to == "onnx" else {}
-    unused = [Problem(name, f"is of no use to {to}.", "Leave it out.") for name, value in given.items() if value]
-    raise_all(UserError, unused)
+    given = {"--without": without, "--mpp": mpp, "--sample": sample}
+    unused = [name for name, value in given.items() if value is not None and name not in OPTIONS[to]]
+    raise_all(UserError, [Problem(name, f"is of no use to {to}.", "Leave it out.") for name in unused])
     chosen = chosen_members(bundle, found, members or ())
+    pixels = _seen(sample) if sample else None
     with atomic_directory(out) as folder:
         if to == "onnx":
             write_onnx_files(found, chosen, folder)
+        elif to == "bioimageio":
+            write_packages(found, chosen, folder, sample=pixels)
         else:
-            pixels = _seen(sample) if sample else None
             write_qupath(found, chosen, folder, without=without or (), mpp=mpp, sample=pixels)
     note(f"{out}: for {to}")
 

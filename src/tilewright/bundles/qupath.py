@@ -16,7 +16,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from tilewright.bundles.chosen import Chosen
+from tilewright.bundles.chosen import Chosen, scale_of
 from tilewright.bundles.labelling import Wanted
 from tilewright.bundles.mean import shared_bands
 from tilewright.bundles.tilescript import TileMember, TileObjects, compiled, tile_member
@@ -116,7 +116,7 @@ def _faults(
 ) -> Iterator[Problem]:
     """What stands in the way, or would be done otherwise than tilewright does it."""
     spec, first = bundle.segmentation, members[0].spec
-    if len({_place(each) for each in members}) > 1:
+    if len({scale_of(each).model_dump_json() for each in members}) > 1:
         names = ", ".join(each.spec.name for each in members)
         what = f"{names} work at several scales, and QuPath shows a file one."
         yield Problem("export", what, f"Export them one by one: --members {first.name}.")
@@ -144,11 +144,6 @@ def _faults_of_scale(bundle: Bundle, member: Chosen, mpp: float | None) -> Itera
     if member.spec.scale.factor is None and mpp is None and any((*areas, spec.fill_holes, spec.max_area)):
         what = "areas of the bundle count in pixels of slides, whose size it does not tell."
         yield Problem("export", what, "Give micrometres in a pixel of the slides: --mpp 0.25.")
-
-
-def _place(member: Chosen) -> str:
-    """The scale of a member, to be compared."""
-    return BundledMember("", member.spec).scale.model_dump_json()
 
 
 def _pixel(bundle: Bundle, member: Chosen, mpp: float | None) -> float | None:

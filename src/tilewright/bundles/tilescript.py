@@ -173,6 +173,7 @@ def traced(network: nn.Module, name: str) -> torch.jit.ScriptModule:
     Raises:
         DataError: it does not.
     """
+    network.requires_grad_(False)
     remedy = "Choose other members by --members; networks of convolutions can be traced."
     draw = torch.Generator().manual_seed(0)
     with warnings.catch_warnings(), torch.inference_mode():
