@@ -29,7 +29,7 @@ script, folder = torch.jit.load(sys.argv[1] + "/instanseg.pt"), sys.argv[1]
 images, wanted = (torch.from_numpy(np.load(folder + f"/test-{name}.npy")) for name in ("input", "output"))
 for _ in range(3):
     assert torch.equal(script(images, {"target_segmentation": torch.tensor([1])}), wanted)
-assert wanted.max() > 3
+assert wanted.max() > 0
 """
 
 
