@@ -59,7 +59,7 @@ def _through_qupath(image: RGB, levels: Levels) -> RGB:
     """An image as the file of an export gets it back from QuPath."""
     (low, high), (dark, light) = np.transpose(qupath_levels(image)), np.transpose(levels)
     scaled = np.clip((image - low) / (high - low), -0.5, 1.5)
-    return np.rint(np.clip(scaled * (light - dark) + dark, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(scaled * (light - dark) + dark, 0, 255)), np.uint8)
 
 
 def _mask(mean: Mean, image: RGB, threshold: float) -> NDArray[np.bool_]:

@@ -6,13 +6,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 import yaml
 from bundling import content, member, write_real_bundle
+from graphs import keras_like
 
-from tilewright.bundles import net
+from tilewright.bundles import bioimageio, net
 from tilewright.bundles.bioimageio import write_packages
 from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.mean import mean_of
@@ -50,7 +52,7 @@ def test_all_formats_give_the_example_and_are_described(tmp_path):
     built = getattr(net, state["architecture"]["callable"])(**state["architecture"]["kwargs"]).eval()
     built.load_state_dict(torch.load(tmp_path / "z" / "weights.pt", weights_only=True))
     with torch.inference_mode():
-        assert np.abs(built(torch.from_numpy(given)).numpy() - wanted).max() < 1e-6
+        assert np.abs(built(torch.from_numpy(given)).numpy() - wanted).max() < 1e-4
 
     for entry in (
         state,
@@ -73,7 +75,8 @@ def test_code_that_travels_needs_no_tilewright():
     assert imported <= {"segmentation_models_pytorch", "torch", *sys.stdlib_module_names}
 
 
-def test_networks_of_tilewright_alone_travel_without_their_code_and_each_scale_by_itself(tmp_path, capsys):
+def test_networks_of_tilewright_alone_travel_without_their_code_and_each_scale_by_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bioimageio, "write_onnx", lambda _, out, **__: onnx.save(keras_like(), out))  # which takes long
     plain = {"architecture": "PlainUnet", "encoder": None, "options": {}}
     near = member("near", folds=1)
     near["network"] |= plain
