@@ -44,7 +44,8 @@ def python_of(name):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """A bundle with two classes and targets, whose networks find objects in noise."""
-    said = content(members=[member("near", bands=BANDS)], segmentation={"seeds": {"touching": 0.25, "least": 4}})
+    seeds = {"seeds": {"touching": 0.25, "least": 4}}
+    said = content(members=[member("near", bands=BANDS)], segmentation=seeds, credits={})
     levels = {"gland": (0.06, 0.08), "vessel": (0.48, 0.42)}
     said["classes"] = [
         {"name": name, "color": "#112233", "min_area": 8, "threshold": threshold, "seed": seed}

@@ -173,7 +173,7 @@ def _described(
     return {
         "format_version": "0.5.3",
         "type": "model",
-        "name": re.sub(r"[^\w +()-]", " ", said.title or bundle.name)[:128],
+        "name": _named(said.title or bundle.name),
         "description": (bundle.description or f"Segments {', '.join(one.name for one in bundle.classes)}.")[:1024],
         "authors": [{"name": author} for author in said.authors or ["unknown"]],
         "cite": [{"text": said.cite or said.title or bundle.name, "url": "https://bioimage.io"}],
@@ -190,6 +190,12 @@ def _described(
         }],
         "weights": dict(weights),
     }  # fmt: skip
+
+
+def _named(title: str) -> str:
+    """A title as the zoo takes it: of 5 to 128 characters, and few kinds of them."""
+    plain = re.sub(r"[^\w +()-]", " ", title)
+    return plain[:128] if len(plain) >= 5 else f"{plain} (tilewright)"
 
 
 def _readme(bundle: Bundle, members: Sequence[Chosen], bands: Sequence[str]) -> str:
