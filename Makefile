@@ -6,13 +6,14 @@ TESTS = PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -n 2 --dist loadfile --n
 SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
 PEERS := bench bench-tiatoolbox
+JUDGES := bioimageio torch27
 SITE := .site
 
 # Steps of the graph find the environment's programs as if it were activated.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm test-apart test-gpu lint format docs lock env bench bench-quick quality site
+.PHONY: help demo test test-faults test-slurm test-apart test-exports test-gpu lint format docs lock env bench bench-quick quality site
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -20,6 +21,7 @@ help:
 	@echo "make test-faults  what happens after kills, full disks, damaged files and the like; the presets, end to end"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
 	@echo "make test-apart  both of them, around one run of the graph"
+	@echo "make test-exports  what the BioImage Model Zoo's own test and QuPath's PyTorch say of exports (a download of 4 GB)"
 	@echo "make test-gpu  what a GPU has to show, in five minutes (docs/gpu.md); without one it says so"
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
@@ -45,6 +47,9 @@ test-slurm: $(INSTALLED)
 test-apart: $(INSTALLED)
 	$(TESTS) -m "faults or slurm"
 
+test-exports: $(INSTALLED) $(JUDGES:%=.venv-%/.synced)
+	$(TESTS) -m faults tests/faults/test_exports.py
+
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest -q -s -m gpu tests/gpu
 
@@ -67,7 +72,7 @@ docs: $(INSTALLED)
 lock: $(SYNCED)
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --all-extras --group dev pyproject.toml \
 	    -o requirements.lock --python-version 3.11
-	for group in $(PEERS) site; do \
+	for group in $(PEERS) $(JUDGES) site; do \
 	    $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --group $$group \
 	        -o requirements-$$group.lock --python-version 3.11 || exit; \
 	done

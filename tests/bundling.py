@@ -4,7 +4,12 @@ import hashlib
 import json
 import zipfile
 
+import torch
+from safetensors.torch import save
+
+from tilewright.project.bundle import BundleMember
 from tilewright.runtime.documents import write_document
+from tilewright.training.architectures import build_network
 
 BANDS = [["gland", "mask"], ["vessel", "mask"]]
 
@@ -14,7 +19,8 @@ def member(name, folds=2, **changes):
     return {
         "name": name,
         "network": {
-            "architecture": "Unet", "encoder": "tu-test_resnet.r160_in1k", "options": {"encoder_depth": 3},
+            "architecture": "Unet", "encoder": "tu-test_resnet.r160_in1k",
+            "options": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]},
             "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "precision": "32",
         },
         "scale": {"factor": 2},
@@ -85,3 +91,28 @@ def zipped(folder, out):
         for path in paths:
             archive.write(path, path.relative_to(folder).as_posix())
     return out
+
+
+def drawn(said, seed=0):
+    """The weights of all members of a bundle, drawn: bytes by the name of the file.
+
+    Heads are enlarged, so that probabilities reach from 0 to 1.
+    """
+    torch.manual_seed(seed)
+    found = {}
+    for one in said["members"]:
+        read = BundleMember.model_validate(one)
+        for file in read.weights:
+            segmenter = build_network(read.network.to_build(read.targets), len(read.classes), pretrained=False)
+            state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
+            for name in state:
+                if "segmentation_head" in name and name.endswith("weight"):
+                    state[name] = state[name] * 20
+            found[file.file] = save(state)
+    return found
+
+
+def write_real_bundle(folder, said=None, seed=0):
+    """Write a bundle whose networks are there, and never saw an image."""
+    said = said or content()
+    return write_bundle(folder, said, drawn(said, seed))

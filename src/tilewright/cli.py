@@ -32,7 +32,6 @@ VERBS = {
     "pseudo": ("tilewright.inference.pseudo:pseudo", "Cut the tiles of a test shard as an ensemble labels them."),
     "train": ("tilewright.training.train:train", "Train one fold of a model."),
     "refit": ("tilewright.training.refit:refit", "Train a model on all training slides, as its folds were."),
-    "export": ("tilewright.inference.export:export", "Write a trained fold as ONNX, checked against PyTorch."),
     "predict": ("tilewright.inference.predict:predict", "Predict a shard with a model."),
     "adopt": ("tilewright.inference.adopt:adopt", "Bring saved probabilities of a shard to a scale of the project."),
     "seams": ("tilewright.inference.seams:seams", "Measure how much windows of a model differ where they end."),
@@ -46,6 +45,7 @@ VERBS = {
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
     "apply": ("tilewright.bundles.apply:apply", "Predict slides with a bundle, and nothing else."),
+    "export": ("tilewright.bundles.export:export", "Write a bundle for other programs: ONNX, bioimage.io, QuPath."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
 }
 """The verbs in the order of the chain: where the function of each is, and what it does."""

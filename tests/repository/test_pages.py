@@ -74,7 +74,7 @@ def test_a_command_of_a_code_block_is_one_that_its_program_takes(page, command):
     elif program == "python":
         assert (REPOSITORY / arguments[0]).exists()
     else:
-        assert program in {"source", "pip", "conda", "hf", "OMP_NUM_THREADS=1"}, command
+        assert program in {"source", "pip", "conda", "hf", "bioimageio", "OMP_NUM_THREADS=1"}, command
 
 
 @pytest.mark.parametrize(("page", "command"), dict.fromkeys(in_words()), ids=str)

@@ -9,9 +9,14 @@ import sys
 import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
+import pyvips
+from graphs import by_hand, expected, keras_like
 from running import PROGRAMS, REPOSITORY
 
+from tilewright.pixels.grid import Window
+from tilewright.pixels.rasters import open_raster
 from tilewright.runtime.atomic import MARKS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -101,6 +106,19 @@ def test_the_program_says_what_to_open(applied, place):
         assert (place / path).is_file()
     assert "2 slide(s) predicted" in applied
     assert "near works by factor" in applied
+
+
+def test_a_graph_that_another_framework_made_predicts_in_a_bundle_by_hand(tmp_path, finished):
+    by_hand(tmp_path / "keras", keras_like())
+    image = tmp_path / "t2.png"
+    shutil.copy(finished.project.sheet.parent / "t2.png", image)
+    run(PROGRAMS / "tilewright", "apply", "keras", image, "--out", "out", "--cores", 2, cwd=tmp_path)
+    with open_raster(tmp_path / "out" / "results" / "ensembles" / "kidney" / "t2" / "t2.tif") as raster:
+        found = raster.read(Window(0, 0, *raster.size))
+    pixels = pyvips.Image.new_from_file(str(image)).numpy()
+    wanted = expected(np.moveaxis(pixels, -1, 0)[np.newaxis] / 255)[0]
+    assert np.abs(found - 255 * wanted).max() <= 0.51
+    assert (tmp_path / "out" / "results" / "segments" / "kidney" / "t2" / "t2.objects.parquet").is_file()
 
 
 def test_a_second_run_does_nothing_and_a_new_image_is_work_for_itself_alone(applied, place):

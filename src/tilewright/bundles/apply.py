@@ -16,11 +16,13 @@ import yaml
 
 from tilewright.project.bundle import Bundle, read_bundle
 from tilewright.project.bundled import BundledMember
+from tilewright.project.bundlenetworks import OnnxNetwork
 from tilewright.project.config import Dialect
 from tilewright.project.named import named_slides, sheet_of
 from tilewright.project.rows import Row
 from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError, did_you_mean, raise_all
+from tilewright.runtime.extras import ONNX, require_extra
 from tilewright.runtime.progress import note
 from tilewright.scales.downscale import scale_factor
 from tilewright.slides import open_slide
@@ -67,6 +69,8 @@ def apply(
         raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
     found = read_bundle(bundle)
     raise_all(UserError, list(_wrong_options(found, mpp, threshold, classes or ())))
+    if any(isinstance(member.network, OnnxNetwork) for member in found.members):
+        require_extra(str(bundle), "onnx", ONNX)
     members = [BundledMember(found.name, spec) for spec in found.members]
     rows, skipped = named_slides(images)
     if skip_unreadable:

@@ -26,12 +26,12 @@ from tilewright.project.bundle import (
     BundleClass,
     BundleFile,
     BundleMember,
-    BundleNetwork,
     PixelSize,
     Weights,
     bundle_file,
     read_bundle,
 )
+from tilewright.project.bundlenetworks import BundleNetwork
 from tilewright.project.config import Credits, Scale
 from tilewright.project.orders import PackMember, PackOrder
 from tilewright.project.places import (
@@ -193,12 +193,15 @@ def _card(models: Path, model: str, part: str) -> dict[str, Any]:
 
 def _taken(one: PackMember, member: BundleMember, weight: float) -> BundleMember:
     """A model of another bundle, under its name here."""
-    files = [Weights(role=own.role, file=packed_weights(one.name, own.role)) for own in member.weights]
+    files = [
+        Weights(role=own.role, file=packed_weights(one.name, own.role, Path(own.file).suffix)) for own in member.weights
+    ]
     return member.model_copy(update={"name": one.name, "weight": weight, "weights": files})
 
 
 def _pack_network(trained: Path, member: BundleMember, out: Path) -> None:
     """Write the weights of a trained part, without the heads that only its training needed."""
+    assert isinstance(member.network, BundleNetwork), "it was built here"
     segmenter, _ = load_model(trained)
     bare = build_network(member.network.to_build(member.targets), len(member.classes), pretrained=False)
     weights = segmenter.state_dict()

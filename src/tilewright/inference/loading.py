@@ -6,7 +6,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 
+from tilewright.inference.onnxgraphs import load_onnx
 from tilewright.project.bundle import BundleMember, bundle_file, read_bundle
+from tilewright.project.bundlenetworks import OnnxNetwork
 from tilewright.project.config import Network
 from tilewright.project.orders import BundledModel
 from tilewright.project.places import CARD, NETWORK
@@ -80,7 +82,9 @@ def load_bundled(path: Path, model: BundledModel) -> tuple[list[Segmenter], list
         DataError: the bundle is damaged, or another one than the job was planned with.
     """
     member, contents = model.member, bundled_weights(path, model)
-    return [_of_bundle(content, member, path) for content in contents], band_names(member.classes, member.targets)
+    pairs = zip(contents, member.weights, strict=True)
+    networks = [_of_bundle(content, member, path, file.file) for content, file in pairs]
+    return networks, band_names(member.classes, member.targets)
 
 
 def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
@@ -96,7 +100,9 @@ def bundled_weights(path: Path, model: BundledModel) -> list[bytes]:
     return [bundle_file(path, bundle, one.file) for one in model.member.weights]
 
 
-def _of_bundle(content: bytes, member: BundleMember, path: Path) -> Segmenter:
+def _of_bundle(content: bytes, member: BundleMember, path: Path, file: str) -> Segmenter:
+    if isinstance(member.network, OnnxNetwork):
+        return load_onnx(content, member, f"{path}, {file}")
     segmenter = build_network(member.network.to_build(member.targets), len(member.classes), pretrained=False)
     try:
         load_trained(segmenter, load(content))

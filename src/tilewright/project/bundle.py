@@ -12,24 +12,25 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     ValidationError,
     model_serializer,
 )
 
 from tilewright.project.bundlefiles import REMEDY, BundleFiles, bundle_files, name_fault, quoted
+from tilewright.project.bundlenetworks import KINDS, BundleNetwork, OnnxNetwork, kind_of
 from tilewright.project.config import (
     ClassName,
     Credits,
-    Edge,
     Name,
-    Network,
     Scale,
     Section,
     Segmentation,
@@ -39,14 +40,15 @@ from tilewright.project.config import (
     Windows,
 )
 from tilewright.project.config.results import Aim
-from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD, WEIGHTS_SUFFIX
+from tilewright.project.places import BUNDLE, EXAMPLES, MODEL_CARD, ONNX_SUFFIX, WEIGHTS_SUFFIX
 from tilewright.project.targets import MASK, TARGETS, Target
 from tilewright.runtime.documents import parse_document
 from tilewright.runtime.errors import DataError, Problem, raise_all
 
 FORMAT = 1
 ROLE = re.compile(r"fold(0|[1-9][0-9]*)|final")
-SUFFIXES = (".jpg", ".md", WEIGHTS_SUFFIX)
+OF_WEIGHTS = (WEIGHTS_SUFFIX, ONNX_SUFFIX)
+SUFFIXES = (".jpg", ".md", *OF_WEIGHTS)
 """How the files beside ``bundle.json`` end. Whatever else there is could be a pickle, which would be executed."""
 MOST_BYTES = 1 << 26
 """Of ``bundle.json``; one of 100,000 training slides has a tenth."""
@@ -106,22 +108,6 @@ class Band(NamedTuple):
     target: Annotated[Target, BeforeValidator(_known_target)]
 
 
-class BundleNetwork(Section):
-    """What of a network is needed to build it again; its keys are those of the config."""
-
-    architecture: str
-    encoder: str | None
-    options: dict[str, int | float | str | bool | list[int] | None]
-    mean: list[Share] = Field(min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
-    precision: Literal["auto", "32", "16", "bf16"]
-    resize: Edge | None = None
-
-    def to_build(self, targets: Sequence[Target] = (MASK,)) -> Network:
-        """The network as ``build_network`` takes it, without weights to start from."""
-        return Network(**self.model_dump(), targets=list(targets), encoder_weights="random", tiles="none")
-
-
 class PixelSize(Section):
     """Smallest and largest pixel of the tiles that a member was trained on, in micrometres of its scale."""
 
@@ -141,7 +127,7 @@ class BundleMember(Section):
 
     Attributes:
         name: its name.
-        network: how to build it.
+        network: how to build it, or how to ask it.
         scale: the scale that it was trained at, and works at.
         mpp: pixels of its training tiles; None where no slide told.
         inference: windows, blending, views.
@@ -151,11 +137,13 @@ class BundleMember(Section):
     """
 
     name: Name
-    network: BundleNetwork
+    network: Annotated[
+        Annotated[BundleNetwork, Tag(KINDS[0])] | Annotated[OnnxNetwork, Tag(KINDS[1])], Discriminator(kind_of)
+    ]
     scale: Scale
-    mpp: PixelSize | None
-    inference: Windows
-    weight: float = Field(ge=0, allow_inf_nan=False)
+    mpp: PixelSize | None = None
+    inference: Windows = Windows()
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
     bands: list[Band] = Field(min_length=1)
     weights: list[Weights] = Field(min_length=1)
 
@@ -227,19 +215,19 @@ class Bundle(Section):
 
     format: int
     name: Name
-    credits: Credits
-    description: str
-    inside: list[Credits]
+    credits: Credits = Credits()
+    description: str = ""
+    inside: list[Credits] = Field([])
     classes: list[BundleClass] = Field(min_length=1)
     members: list[BundleMember] = Field(min_length=1)
-    tissue: Tissue
-    slides: Slides
-    segmentation: Segmentation
-    aim: Aim
-    scores: list[Score]
-    trained_on: list[Hash]
-    versions: dict[str, str]
-    code: str
+    tissue: Tissue = Tissue()
+    slides: Slides = Slides()
+    segmentation: Segmentation = Segmentation()
+    aim: Aim = "pooled"
+    scores: list[Score] = Field([])
+    trained_on: list[Hash] = Field([])
+    versions: dict[str, str] = Field({})
+    code: str = ""
     files: dict[str, BundleFile]
 
 
@@ -257,7 +245,7 @@ def read_bundle(path: Path) -> Bundle:
     if BUNDLE not in found.sizes:
         remedy = "Name the folder or the zip that holds it; a zip holds it outside of any folder."
         raise DataError(Problem(str(path), f"holds no {BUNDLE}, hence is no bundle.", remedy))
-    content = parse_document(found.read(BUNDLE, MOST_BYTES), where, REMEDY)
+    content = parse_document(found.read(BUNDLE, MOST_BYTES), where, REMEDY, sealed=False)
     _require_format(content.get("format"), where)
     try:
         bundle = Bundle.model_validate(content)
@@ -295,7 +283,7 @@ def _require_format(found: Any, where: str) -> None:
 
 
 def _problem(where: str, error: Any) -> Problem:
-    place = ".".join(map(str, error["loc"]))
+    place = ".".join(str(part) for part in error["loc"] if part not in KINDS)
     return Problem(f"{where}, {place}", f"{error['msg'].removeprefix('Value error, ')}.", REMEDY)
 
 
@@ -311,6 +299,7 @@ def _contradictions(bundle: Bundle) -> Iterator[str]:
     for member in bundle.members:
         yield from _repeated(f"role of {member.name}", [one.role for one in member.weights])
         yield from _of_bands(member, classes)
+        yield from _of_weights(member)
     for name in set(classes) - {band.class_name for member in bundle.members for band in member.bands}:
         yield f"no member finds {name}."
     for score in bundle.scores:
@@ -333,6 +322,14 @@ def _of_bands(member: BundleMember, classes: Sequence[str]) -> Iterator[str]:
         yield f"{member.name} has a band of {quoted(name)}, which is no class."
 
 
+def _of_weights(member: BundleMember) -> Iterator[str]:
+    """Files of weights of a member that end as those of another kind of network do."""
+    wanted = ONNX_SUFFIX if isinstance(member.network, OnnxNetwork) else WEIGHTS_SUFFIX
+    for one in member.weights:
+        if PurePosixPath(one.file).suffix in OF_WEIGHTS and PurePosixPath(one.file).suffix != wanted:
+            yield f"{member.name} has its weights in {quoted(one.file)}, and its network is one of {wanted} files."
+
+
 def _of_listed(name: str, weights: set[str]) -> Iterator[str]:
     """What is wrong with a file that is listed."""
     place = PurePosixPath(name)
@@ -340,7 +337,7 @@ def _of_listed(name: str, weights: set[str]) -> Iterator[str]:
         yield f"lists {quoted(name)}, which {fault}."
     elif place.suffix not in SUFFIXES:
         yield f"lists {name}: a bundle holds no files but {', '.join(SUFFIXES)}, and nothing that would be executed."
-    elif (name in weights) != (place.suffix == WEIGHTS_SUFFIX):
+    elif (name in weights) != (place.suffix in OF_WEIGHTS):
         yield f"lists {name}, which " + ("is no file of weights." if name in weights else "no member has.")
     elif name not in weights and name != MODEL_CARD and str(place.parent) != EXAMPLES:
         yield f"lists {name}, which is neither the {MODEL_CARD} nor a picture in {EXAMPLES}/."

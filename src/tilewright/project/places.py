@@ -30,8 +30,8 @@ PAGE = "index.html"
 """The page of the report, beside its pictures."""
 BUNDLE, MODEL_CARD, EXAMPLES = "bundle.json", "README.md", "examples"
 """Of a bundle: what it says of itself, the same for people, and the folder of small pictures of slides."""
-WEIGHTS_SUFFIX = ".safetensors"
-"""How files of weights end in a bundle."""
+WEIGHTS_SUFFIX, ONNX_SUFFIX = ".safetensors", ".onnx"
+"""How files of weights end in a bundle, and networks with their weights."""
 PATHVAR = re.compile(r"<(\w+)>")
 """A path that another path speaks of."""
 
@@ -234,9 +234,9 @@ def part_folder(models: Path, model: str, part: str) -> Path:
     return models / model / part
 
 
-def packed_weights(model: str, role: str) -> str:
+def packed_weights(model: str, role: str, suffix: str = WEIGHTS_SUFFIX) -> str:
     """Place in a bundle of the weights of a model, by their role, such as ``fold0``."""
-    return f"weights/{model}/{role}{WEIGHTS_SUFFIX}"
+    return f"weights/{model}/{role}{suffix}"
 
 
 def packed_example(slide: str) -> str:

@@ -36,20 +36,21 @@ def read_document(path: Path, output: Path | None = None) -> dict[str, Any]:
     return parse_document(text, str(path), remedy)
 
 
-def parse_document(text: str | bytes, where: str, remedy: str) -> dict[str, Any]:
+def parse_document(text: str | bytes, where: str, remedy: str, *, sealed: bool = True) -> dict[str, Any]:
     """The same for the text of a document, wherever it comes from.
 
     Args:
         text: the text, in UTF-8.
         where: what is named in an error.
         remedy: what is to be done about one.
+        sealed: whether there must be a checksum; a document that somebody wrote by hand has none.
 
     Raises:
         DataError: it is no JSON, or does not say what was written.
     """
     try:
         content: dict[str, Any] = json.loads(text)
-        checksum = content.pop(CHECKSUM)
+        checksum = content.pop(CHECKSUM) if sealed or CHECKSUM in content else _checksum(content)
     except (ValueError, RecursionError) as error:
         raise DataError(Problem(where, f"cannot be read ({error}).", remedy)) from error
     except (AttributeError, KeyError, TypeError) as error:

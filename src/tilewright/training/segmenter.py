@@ -107,7 +107,7 @@ class Segmenter(nn.Module):
         rows, columns = images.shape[-2:]
         if self.resize:
             images = _resized(images.float(), *self.resize[::-1])
-        elif not torch.compiler.is_compiling():  # who exports the network gives multiples
+        else:
             images = mirrored(images, *up_to_multiples(rows, columns))
         normal = (images.float() - self.mean) / self.std
         logits = self.network(normal.contiguous(memory_format=torch.channels_last))
@@ -150,14 +150,17 @@ def _resized(pixels: Tensor, rows: int, columns: int) -> Tensor:
 
 def up_to_multiples(rows: int, columns: int) -> tuple[int, int]:
     """The least multiples of 32 that are not below them."""
-    return -(-rows // MULTIPLE) * MULTIPLE, -(-columns // MULTIPLE) * MULTIPLE
+    # of numbers below 0, ONNX rounds a quotient up
+    return (rows + MULTIPLE - 1) // MULTIPLE * MULTIPLE, (columns + MULTIPLE - 1) // MULTIPLE * MULTIPLE
 
 
 def mirrored(pixels: Tensor, rows: int, columns: int) -> Tensor:
     """Pixels (... x rows x columns) up to so many; what is missing is mirrored at the border, as often as need be."""
     for axis, wanted in ((-2, rows), (-1, columns)):
         length = pixels.shape[axis]
-        if length < wanted:
-            place = torch.arange(wanted, device=pixels.device) % (2 * length)
+        # an export knows no edges, so that its graph always looks where pixels come from
+        if torch.compiler.is_exporting() or length < wanted:
+            period = torch.arange(2 * length, device=pixels.device)[-1] + 1  # ONNX divides by tensors alone
+            place = torch.arange(wanted, device=pixels.device) % period
             pixels = pixels.index_select(axis, torch.minimum(place, 2 * length - 1 - place))
     return pixels

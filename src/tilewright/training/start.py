@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tilewright.project.bundle import bundle_file, read_bundle
 from tilewright.project.bundlefiles import REMEDY
+from tilewright.project.bundlenetworks import BundleNetwork, OnnxNetwork
 from tilewright.project.config.training import Network
 from tilewright.project.places import NETWORK, weights_file
 from tilewright.runtime.errors import Problem, UserError
@@ -116,9 +117,9 @@ def read_weights(network: Network) -> tuple[dict[str, Tensor], str]:
 def _read_bundle(path: Path, network: Network) -> tuple[dict[str, Tensor], str]:
     """Weights of the first member of a bundle that is built like the network, and which they are."""
     bundle, wanted = read_bundle(path), (network.architecture.lower(), spelt_out(network).encoder)
-    alike = [one for one in bundle.members if (one.network.architecture.lower(), one.network.encoder) == wanted]
+    alike = [one for one in bundle.members if _built_as(one.network) == wanted]
     if not alike:
-        held = [f"{one.name} ({one.network.architecture}, {one.network.encoder})" for one in bundle.members]
+        held = [f"{one.name} ({one.network.told})" for one in bundle.members]
         own = f"{network.architecture} with {wanted[1] or 'no encoder'}"
         what = f"none of its members is built like the network, {own}: {listed(held)}."
         raise UserError(Problem(str(path), what, FIT))
@@ -127,6 +128,11 @@ def _read_bundle(path: Path, network: Network) -> tuple[dict[str, Tensor], str]:
         return load(bundle_file(path, bundle, file)), f"{path}, {file}"
     except SafetensorError as error:
         raise UserError(Problem(f"{path}, {file}", f"cannot be read ({error}).", REMEDY)) from error
+
+
+def _built_as(network: BundleNetwork | OnnxNetwork) -> tuple[str, str | None] | None:
+    """Architecture and encoder of a network; None: it is a graph, whose weights have names of their own."""
+    return None if isinstance(network, OnnxNetwork) else (network.architecture.lower(), network.encoder)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

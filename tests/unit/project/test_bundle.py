@@ -72,7 +72,7 @@ def test_snakemakes_stamp_is_no_file_of_it(folder):
 
 def test_a_network_is_built_from_what_is_said(folder):
     network = read_bundle(folder).members[0].network.to_build()
-    assert (network.architecture, network.options) == ("Unet", {"encoder_depth": 3})
+    assert (network.architecture, network.options) == ("Unet", {"encoder_depth": 3, "decoder_channels": [16, 8, 8]})
     assert (network.encoder_weights, network.deep_supervision, network.image_loss) == ("random", 0, 0)
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import load, load_file
 
 from tilewright.bundles.pack import _pack_network
 from tilewright.inference.loading import load_model
-from tilewright.project.bundle import Band, BundleMember, BundleNetwork
+from tilewright.project.bundle import Band, BundleMember
+from tilewright.project.bundlenetworks import BundleNetwork
 from tilewright.project.config import Network
 from tilewright.runtime.errors import UserError
 from tilewright.training.architectures import build_network, check_network, parameters

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tilewright.inference.export import export
+from tilewright.bundles.onnxfiles import write_onnx
 from tilewright.inference.loading import load_model
 from tilewright.project.config import Network
 from tilewright.training.data import Targets
@@ -75,7 +75,7 @@ def test_a_model_is_trained_so_and_predicts_and_leaves_so(trained, tmp_path):
     with torch.inference_mode():
         assert segmenter(torch.zeros(1, 3, 50, 70, dtype=torch.uint8)).shape[-2:] == (50, 70)
     assert seen == [(1, 3, 64, 96)]
-    export(tmp_path / "out", out=tmp_path / "model.onnx")
+    write_onnx(segmenter, tmp_path / "model.onnx", output="logits", facts={})
 
 
 def test_a_size_that_networks_cannot_halve_is_refused():
