@@ -86,6 +86,15 @@ def test_each_training_starts_once_and_has_a_gpu_of_its_own(whole):
             assert one.gpus != other.gpus, "two trainings had the same GPU at once"
 
 
+def test_what_was_made_before_is_taken_by_a_job_of_the_cluster(whole):
+    before = whole.graph.hashes("models/far/fold0")
+    shutil.rmtree(whole.graph.results / "models" / "far" / "fold0")
+    whole.run(TRAINED)
+    log = whole.graph.results / "logs" / "train" / "far" / "fold0.log"
+    assert log.read_text().startswith("kept since ")
+    assert whole.graph.hashes("models/far/fold0") == {path: before[path] for path in before if "tfevents" not in path}
+
+
 def test_a_training_out_of_time_goes_on_in_the_next_attempt(on_cluster, cluster, tmp_path):
     project = on_cluster(tmp_path / "limit")
     config = project.graph.project.config()

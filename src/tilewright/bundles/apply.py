@@ -158,6 +158,7 @@ def _config(bundle: Path, name: str, threshold: float | None, submission: Mappin
         "bundles": {name: {"path": str(bundle.absolute())}},
         "ensembles": {name: ensemble},
         "submission": dict(submission),
+        "kept": False,  # slides are predicted once, and what lies between takes space enough
     }
     return yaml.safe_dump(content, sort_keys=False)
 

@@ -115,8 +115,10 @@ def clean(
 
 
 def _held(store: Path, digests: Digests) -> list[Held]:
-    """All that is kept, the oldest first."""
-    present = {known.made.recipe for path, known in digests.all() if known.made.recipe and path.exists()}
+    """All that is kept, the oldest first; results of other configs beside these may need it too."""
+    beside = [Digests(place.parent) for place in store.parent.glob("*/.made")]
+    known = [each for own in (digests, *beside) for each in own.all()]
+    present = {told.made.recipe for path, told in known if told.made.recipe and path.exists()}
     found = []
     for entry in entries(store):
         status = [path.stat() for path, _ in entry.files() if path.is_file()]

@@ -48,6 +48,7 @@ def write_job(
     text = job_text(
         results=places.results,
         store=store_of(project, places),
+        shared=isinstance(project.config.kept, str),
         any_code=not project.config.rerun_on_code_change,
         verb=module.rpartition(".")[2],
         code=code_version(module),

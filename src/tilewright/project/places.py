@@ -75,8 +75,13 @@ class Places:
         return f"{self.results}/.orders/{rule}/{digest}.job.json"
 
     def kept(self) -> str:
-        """Folder of what is kept of results that were made before."""
-        return f"{self.results}/.kept"
+        """Folder of what is kept of results that were made before.
+
+        All configs whose results lie below one folder ``results`` of the working directory have it in common.
+        """
+        parts = self.results.split("/")
+        below = parts.index(type(self).results) + 1 if type(self).results in parts and parts[0] else len(parts)
+        return "/".join([*parts[:below], ".kept"])
 
     def claim(self) -> str:
         """Whose results these are: the configs and the slides of the last run."""

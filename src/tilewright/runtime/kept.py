@@ -40,6 +40,7 @@ class Job:
     Attributes:
         results: the folder of the results, where digests are remembered.
         store: where results are kept; none: nowhere.
+        shared: whether others write there too, so that nothing in it is taken without being read.
         any_code: whether what other versions of the code have made is taken too.
         verb: the step.
         code: hash of its code.
@@ -50,6 +51,7 @@ class Job:
 
     results: Path
     store: Path | None
+    shared: bool
     any_code: bool
     verb: str
     code: str
@@ -72,11 +74,6 @@ class Job:
         except (OSError, ValueError, TypeError, KeyError) as error:
             what, remedy = f"is no file of a job ({error}).", "Run snakemake again, or leave out --job."
             raise DataError(Problem(str(path), what, remedy)) from error
-
-    @property
-    def shared(self) -> bool:
-        """Whether the store is outside of the results, where others write too."""
-        return self.store is not None and not self.store.resolve().is_relative_to(self.results.resolve())
 
 
 @dataclass(frozen=True)

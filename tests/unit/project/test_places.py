@@ -35,3 +35,17 @@ def test_a_folder_that_nobody_asks_for_is_refused():
         UserError, match=r'pathvars\.result: no path is called so or speaks of it\.\n  Did you mean "results"'
     ):
         Places.of({"result": "out"})
+
+
+@pytest.mark.parametrize(
+    ("results", "kept"),
+    [
+        ("results", "results/.kept"),
+        ("results/mine", "results/.kept"),
+        ("module/results/demo", "module/results/.kept"),
+        ("out", "out/.kept"),
+        ("/scratch/results/mine", "/scratch/results/mine/.kept"),
+    ],
+)
+def test_configs_of_one_checkout_keep_in_one_folder_and_others_in_their_own(results, kept):
+    assert Places(results).kept() == kept

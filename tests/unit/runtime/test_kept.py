@@ -36,6 +36,7 @@ class Bench:
     def run(self, **changed):
         told = {
             "results": str(self.folder / "results"), "store": str(self.folder / "results" / ".kept"), "any_code": False,
+            "shared": False,
             "verb": "stretch", "code": "c0de", "told": "settings",
             "inputs": [str(self.folder / "one.bin"), str(self.folder / "raw")],
             "outputs": [str(self.folder / "results" / "x" / "file.bin"), str(self.folder / "results" / "x" / "many")],
@@ -148,7 +149,7 @@ def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage):
 
 def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_path):
     store = str(tmp_path / "shared")
-    here, there = Bench(tmp_path / "here", store=store), Bench(tmp_path / "there", store=store)
+    here, there = (Bench(tmp_path / name, store=store, shared=True) for name in ("here", "there"))
     assert here.run() == 1
     assert there.run() == 0
     assert there.outputs == MADE

@@ -143,8 +143,9 @@ class Config(Section):
     )
     kept: bool | UserPath = Field(
         True,
-        description="Where what steps have made is kept, so that nothing is computed twice: true: in .kept of the "
-        "results; a folder: there, for all checkouts and machines that name it; false: nowhere.",
+        description="Where what steps have made is kept, so that nothing is computed twice: true: in results/.kept, "
+        "or in .kept of results that lie elsewhere; a folder: there, for all checkouts and machines that name it; "
+        "false: nowhere.",
     )
 
     @field_validator("classes", "scales", "tiles", "models")
