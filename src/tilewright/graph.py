@@ -7,14 +7,14 @@ Functions that take wildcards serve as input functions. Paths stand in ``project
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from tilewright.project.claim import refuse_others
 from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
-from tilewright.project.jobs import write_job
+from tilewright.project.jobs import Step, write_job
 from tilewright.project.orders import (
     AdoptOrder,
     make_order,
@@ -25,7 +25,28 @@ from tilewright.project.orders import (
 )
 from tilewright.project.places import FINAL, Places, bundle_file, moved, parent, part_of, weights_file
 from tilewright.project.project import Project
+from tilewright.runtime.codeversion import code_version
 from tilewright.tiles.folding import project_of
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A text that is made when a job that runs asks for it: a dry run formats the commands of all.
+
+    Attributes:
+        made: makes it.
+        is_dry: whether the run is a dry one.
+    """
+
+    made: Callable[[], str]
+    is_dry: Callable[[], bool]
+
+    def __str__(self) -> str:
+        return "JOB" if self.is_dry() else self._text
+
+    @cached_property
+    def _text(self) -> str:
+        return self.made()
 
 
 @dataclass(frozen=True)
@@ -71,12 +92,11 @@ class Graph:
 
     def job(self, rule: str, module: str) -> Callable[..., str]:
         """A function that writes what a job takes and gives, and gives the path of that file."""
+        step = Step(rule, module.rpartition(".")[2], code_version(module))
 
         def written(wildcards: Any, input: Sequence[str], output: Sequence[str]) -> str:  # noqa: A002 - Snakemake's names
             given = dict(wildcards.items())
-            return write_job(
-                self.project, self.places, rule, module, wildcards=given, inputs=list(input), outputs=list(output)
-            )
+            return write_job(self.project, self.places, step, wildcards=given, inputs=list(input), outputs=list(output))
 
         return written
 

@@ -10,7 +10,6 @@ from ordering import order_of
 from tilewright.cli import VERBS, app, main, without_job
 from tilewright.project.config import Annotations
 from tilewright.project.orders import RasterizeOrder, read_order, write_order
-from tilewright.runtime.kept import Job
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = sorted(
@@ -59,8 +58,7 @@ def test_the_command_of_a_rule_is_a_command_of_the_program(commands, rule, monke
     assert own, f"the dry run has no command of {rule}"
     for command in own[:2]:
         job, others = without_job(command[1:])
-        assert job is not None
-        assert Job.read(job).verb == rule
+        assert job is not None, "no rule computes what it has made before"
         function, bound, _ = app.parse_args(others, exit_on_error=False, print_error=False)
         assert function.__name__ == rule
         assert bound.arguments

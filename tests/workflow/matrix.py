@@ -44,7 +44,7 @@ def reruns(snakefile, folder, config, known):
         found = collections.defaultdict(bool)
         for job in done.jobs:
             if done.finished(job):
-                found[job.rule.name] |= hasattr(job.params, "job") and told(job.params.job) not in known
+                found[job.rule.name] |= hasattr(job.params, "job") and told(job.params.job.made()) not in known
         return found
 
 

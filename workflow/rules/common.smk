@@ -3,7 +3,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from tilewright.graph import Graph, folder, name_pattern
+from tilewright.graph import Deferred, Graph, folder, name_pattern
 from tilewright.project.claim import claim, left_before, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
 from tilewright.project.places import FINAL, PART
@@ -74,7 +74,9 @@ def job(rule, module):
         except TilewrightError as error:
             raise WorkflowError(f"The job of {rule} cannot be written down.\n{error}")
 
-    return path
+    return lambda wildcards, input, output: Deferred(
+        lambda: path(wildcards, input, output), lambda: workflow.dryrun
+    )
 
 
 def code(module):

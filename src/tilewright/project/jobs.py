@@ -1,16 +1,31 @@
 """Job files: what a job takes and gives, for steps to look up whether it was made before (``runtime.kept``)."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tilewright.project.orders import make_order, settings_digest, wildcards_of, write_named
 from tilewright.project.places import Places
 from tilewright.project.project import Project
-from tilewright.runtime.codeversion import code_version
 from tilewright.runtime.kept import job_text
 
 NAMED: Mapping[str, Sequence[str]] = {"train": ("model", "fold"), "refit": ("model",)}
 """Wildcards that the command of a rule names, besides its paths."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rule runs.
+
+    Attributes:
+        rule: its name.
+        verb: the step.
+        code: hash of its code.
+    """
+
+    rule: str
+    verb: str
+    code: str
 
 
 def store_of(project: Project, places: Places) -> str:
@@ -22,8 +37,7 @@ def store_of(project: Project, places: Places) -> str:
 def write_job(
     project: Project,
     places: Places,
-    rule: str,
-    module: str,
+    step: Step,
     *,
     wildcards: Mapping[str, str],
     inputs: Collection[str],
@@ -34,8 +48,7 @@ def write_job(
     Args:
         project: config, sheet and folds.
         places: where results lie.
-        rule: the rule of the job.
-        module: the module of its step, below ``tilewright``.
+        step: what the rule of the job runs.
         wildcards: those of the job.
         inputs: files and folders that it takes.
         outputs: files and folders that it gives.
@@ -43,20 +56,20 @@ def write_job(
     Raises:
         DataError: it cannot be written.
     """
-    order = make_order(project, rule, **{name: wildcards[name] for name in wildcards_of(rule)})
-    named = {name: wildcards[name] for name in NAMED.get(rule, ())}
+    order = make_order(project, step.rule, **{name: wildcards[name] for name in wildcards_of(step.rule)})
+    named = {name: wildcards[name] for name in NAMED.get(step.rule, ())}
     text = job_text(
         results=places.results,
         store=store_of(project, places),
         shared=isinstance(project.config.kept, str),
         any_code=not project.config.rerun_on_code_change,
-        verb=module.rpartition(".")[2],
-        code=code_version(module),
+        verb=step.verb,
+        code=step.code,
         told=settings_digest(order, named, inputs),
         inputs=[path for each in inputs for path in _with_companions(each)],
         outputs=list(outputs),
     )
-    return write_named(text, lambda digest: places.job(rule, digest))
+    return write_named(text, lambda digest: places.job(step.rule, digest))
 
 
 def _with_companions(path: str) -> Iterator[str]:

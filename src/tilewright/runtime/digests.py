@@ -109,7 +109,8 @@ class Digests:
             for name, facts in found.items()
         }  # fmt: skip
         if all(facts.time < started - SETTLED for facts in files.values()):
-            self.remember(path, Remembered(known.made, files))
+            with suppress(OSError):  # of a full disk: it is read again then
+                self.remember(path, Remembered(known.made, files))
         return files
 
     def recall(self, path: Path) -> Remembered:

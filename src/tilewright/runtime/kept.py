@@ -72,8 +72,8 @@ class Job:
             store = Path(told["store"]) if told["store"] else None
             return cls(**told | paths | {"results": Path(told["results"]), "store": store})
         except (OSError, ValueError, TypeError, KeyError) as error:
-            what, remedy = f"is no file of a job ({error}).", "Run snakemake again, or leave out --job."
-            raise DataError(Problem(str(path), what, remedy)) from error
+            remedy = "Snakemake writes it for a job that runs; by hand, leave out --job."
+            raise DataError(Problem(str(path), f"is no file of a job ({error}).", remedy)) from error
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,6 @@ class Entry:
             for name, facts in files.items():
                 yield _at(self.place / str(number), name), facts
 
-    @property
-    def size(self) -> int:
-        """Bytes of its files."""
-        return sum(facts.size for _, facts in self.files())
-
 
 def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
     """Take the outputs of a job from what is kept, or compute and keep them.
@@ -124,7 +119,12 @@ def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
         job_file: the job, as ``Graph.job`` writes it.
         compute: makes the outputs.
     """
-    job = Job.read(job_file)
+    try:
+        job = Job.read(job_file)
+    except DataError as error:
+        note(f"Nothing is looked up or kept: {error}")
+        compute()
+        return
     digests = Digests(job.results)
     before = _contents(job, digests) if job.store else None
     recipe = _recipe(job, before) if before is not None else ""
