@@ -373,6 +373,7 @@ def test_objects_are_fitted_out_of_fold_and_told_by_bundle_and_report(graph):
 def test_a_deleted_intermediate_is_rebuilt_alone_byte_for_byte(graph):
     deleted = ("masks/t", "tiles/coarse/b.h5", "models/near/fold0/model.safetensors", "probabilities/near/b")
     stages = ("masks", "scaled", "tiles", "models", "probabilities", "folds.csv")
+    graph.project.write_config(graph.project.config() | {"kept": False})
     before = graph.hashes(*stages)
     for name in deleted:
         path = graph.results / name
