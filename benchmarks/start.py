@@ -61,7 +61,7 @@ def commands():
         [program, "-n", "-p", "--forceall", "--cores", "2"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     found = {}
-    for command in re.findall(r"\btilewright ([a-z]+ .+?) 2> ", done.stdout):
+    for command in re.findall(r"\btilewright ([a-z]+ .+?) 2> ", done.stdout.replace(" --job JOB", "")):
         words = shlex.split(command)
         found.setdefault(words[0], words)
     return found.items()

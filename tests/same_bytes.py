@@ -17,7 +17,18 @@ import numpy as np
 
 from tilewright.pixels.rasters import open_raster
 
-APART = {"logs", "benchmarks", "events", "state", ".orders", ".snakemake", ".snakemake_timestamp"}
+APART = {
+    "logs",
+    "benchmarks",
+    "events",
+    "state",
+    ".orders",
+    ".jobs",
+    ".made",
+    ".kept",
+    ".snakemake",
+    ".snakemake_timestamp",
+}
 """Files and folders that are not compared."""
 VERSIONS = ("versions", "code", "crc32")
 """Members of a document that tell of versions; the checksum follows them."""

@@ -101,7 +101,7 @@ DELETED = (
 def test_deleted_results_are_made_again_byte_for_byte(graph):
     """Any of them, here all at once."""
     graph.project.write_config(graph.project.config() | {"kept": False})
-    others = ("logs", "benchmarks", ".run.json", ".kept", ".made")
+    others = ("logs", "benchmarks", ".run.json", ".kept", ".made", ".jobs")
     places = [path.name for path in graph.results.iterdir() if path.name not in others]
     before = graph.hashes(*places)
     for place in DELETED:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def try_tilewright(arguments, project):
     if arguments[0] == "plan":
         places = {"DATA": project.sheet.parent, "config/slides.csv": project.sheet}
     (project.folder / "config").mkdir(exist_ok=True)
+    shutil.copy(project.config_file, project.folder / "config" / "config.yaml")  # what is taken where none is named
     command = [str(places.get(part, part)) for part in arguments]
     run(Path(sys.executable).parent / "tilewright", *command, folder=project.folder)
 

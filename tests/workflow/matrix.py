@@ -79,7 +79,7 @@ class Child:
 def main(snakefile, folder, configs):
     """As many children at once as there are processors."""
     found, waiting = {}, dict(configs)
-    known = {told(path) for path in Path(folder).glob("results/.orders/*/*.job.json")}
+    known = {told(path) for path in Path(folder).glob("results/.jobs/*/*.json")}
     while waiting:
         names = list(waiting)[: len(os.sched_getaffinity(0))]
         children = {name: Child(snakefile, folder, waiting.pop(name), known) for name in names}

@@ -38,7 +38,8 @@ def written(folder):
     return {
         path.relative_to(folder): path.stat().st_mtime_ns
         for path in folder.rglob("*")
-        if path.is_file() and not {".orders", ".run.json", "logs", "benchmarks", *MARKS} & set(path.parts)
+        if path.is_file()
+        and not {".orders", ".jobs", ".made", ".run.json", "logs", "benchmarks", *MARKS} & set(path.parts)
     }
 
 

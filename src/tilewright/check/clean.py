@@ -214,7 +214,7 @@ def _rehash(digests: Digests, results: Path, *, yes: bool) -> None:
 
 def _made_of(inputs: set[str], results: Path) -> Iterator[Path]:
     """Outputs that are there of jobs that take one of some files."""
-    for place in results.glob(".orders/*/*.job.json"):
+    for place in results.glob(".jobs/*/*.json"):
         job: Mapping[str, Sequence[str]] = json.loads(place.read_text("utf-8"))
         if not inputs.isdisjoint(map(_whole, job["inputs"])):
             yield from (path for path in map(Path, job["outputs"]) if path.exists())

@@ -72,7 +72,7 @@ class Places:
 
     def job(self, rule: str, digest: str) -> str:
         """What a job takes and gives, named by its content."""
-        return f"{self.results}/.orders/{rule}/{digest}.job.json"
+        return f"{self.results}/.jobs/{rule}/{digest}.json"
 
     def kept(self) -> str:
         """Folder of what is kept of results that were made before.
