@@ -46,7 +46,7 @@ def test_results_that_are_gone_or_were_never_made_are_said_where_they_are_asked_
     graph.run()
     first, taken = why(graph, "results/submission/both.csv")
     assert first == "Nothing has changed of what results were made of."
-    assert taken.startswith("taken from what was kept, not computed: encode both of 20")
+    assert taken.startswith("taken from what was kept, not computed: encode of 20")
 
 
 def test_values_of_the_command_line_count_and_a_folder_without_results_is_told(graph):
