@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes take the tests file by file, in the order of tests/conftest.py.
-TESTS = PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+TESTS = PATH="$(PATH):/usr/sbin:/sbin" $(BIN)/pytest -q --durations=25 -n 2 --dist loadfile --no-loadscope-reorder
 SYNCED := .venv/.synced
 INSTALLED := .venv/.installed
 PEERS := bench bench-tiatoolbox
