@@ -29,6 +29,7 @@ RECORD = "record.json"
 """The file of an entry that says what it is; its outputs lie beside it, by their numbers."""
 FICLONE = 0x40049409
 """The request of Linux to let two files share their blocks until one of them is written to."""
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 UNSUITABLE = (OSError, DataError)
 """What a disk may say while something is looked up or kept: then it is computed, or not kept."""
 
@@ -93,7 +94,7 @@ class Entry:
     @classmethod
     def read(cls, place: Path) -> Self | None:
         """The entry of a folder; None: there is none, or it cannot be read."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             told = json.loads((place / RECORD).read_text("utf-8"))
             outputs = tuple({name: Facts(*facts) for name, facts in files.items()} for files in told["outputs"])
             return cls(place, Made(**told["made"]), outputs)
@@ -145,11 +146,15 @@ def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
         note(f"What was made is not kept, and the run goes on: {error}")
 
 
+def everything(store: Path) -> Iterator[tuple[Path, Entry | None]]:
+    """All folders of a store with what is kept in them; None: what a step that was killed, or a bad disk, has left."""
+    for place in sorted(store.glob("*/*/*/*")):
+        yield place, None if place.name.startswith(".") else Entry.read(place)
+
+
 def entries(store: Path) -> Iterator[Entry]:
     """All that is kept in a store."""
-    for record in sorted(store.glob(f"*/*/*/*/{RECORD}")):
-        if not record.parent.name.startswith(".") and (entry := Entry.read(record.parent)):
-            yield entry
+    return (entry for _, entry in everything(store) if entry)
 
 
 def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
@@ -207,7 +212,7 @@ def _is_whole(entry: Entry, *, trusted: bool) -> bool:
     """Whether the files of an entry are what they were; those that look as they did are not read if it is trusted."""
     try:
         for path, facts in entry.files():
-            if not (trusted and facts.is_of(facts_of(path)[""])) and file_hash(path) != facts.digest:
+            if not (trusted and facts.is_of(Facts.of(path.stat()))) and file_hash(path) != facts.digest:
                 return False
     except OSError:
         return False
@@ -276,7 +281,8 @@ def _linked(source: Path, target: Path) -> bool:
     except OSError:
         return False
     mode = stat.S_IMODE(source.stat().st_mode)
-    source.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    if mode & WRITABLE:  # of another's file, which he has made read-only, the mode cannot be changed
+        source.chmod(mode & ~WRITABLE)
     return True
 
 

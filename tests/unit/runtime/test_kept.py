@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.runtime import kept
-from tilewright.runtime.digests import Digests
+from tilewright.runtime.digests import Digests, Facts
 from tilewright.runtime.kept import RECORD, Job, at_most_once, entries, job_text
 
 OLD = 1_000_000_000
@@ -91,8 +91,19 @@ def test_what_was_made_of_equal_content_is_taken_and_nothing_else(bench, capsys)
     assert bench.run() == 1
     bench.write("raw/b.bin", b"second", when=OLD + 2)
     assert bench.run() == 0
-    (bench.folder / "raw" / "b.bin").rename(bench.folder / "raw" / "e.bin")
+    (bench.folder / "raw" / ".snakemake_timestamp").touch()
+    assert bench.run() == 0
+    (bench.folder / "raw" / "b.bin").rename(bench.folder / "raw" / "a.bin")
     assert bench.run() == 1
+    (bench.folder / "one.bin").rename(bench.folder / "other.bin")
+    assert bench.run(inputs=[str(bench.folder / "other.bin"), str(bench.folder / "raw")]) == 1
+
+
+def test_the_order_of_inputs_counts(bench):
+    bench.run()
+    job = Job.read(bench.folder / "job.json")
+    contents = [("a.bin", "1"), ("a.bin", "2")]
+    assert kept._recipe(job, contents) != kept._recipe(job, contents[::-1])
 
 
 def test_other_versions_of_the_code_are_taken_where_that_is_asked_for(bench):
@@ -103,6 +114,50 @@ def test_other_versions_of_the_code_are_taken_where_that_is_asked_for(bench):
     made = bench.kept()
     assert {entry.made.code for entry in made} == {"c0de", "new"}
     assert len({entry.made.recipe for entry in made}) == 1
+
+
+def test_of_several_versions_the_own_one_is_taken(bench):
+    assert [bench.run(code=code) for code in ("own", "newer")] == [1, 1]
+    assert bench.run(code="own", any_code=True) == 0
+    assert Digests(bench.folder / "results").recall(bench.folder / "results" / "x" / "many").made.code == "own"
+
+
+def test_what_is_taken_is_remembered_with_when_and_is_as_new_as_a_result(bench, monkeypatch):
+    bench.run()
+    shutil.rmtree(bench.folder / "results" / "x")
+    time.sleep(0.02)  # a tick of the clock of files
+    bench.write("one.bin", b"alone", when=time.time())
+    assert bench.run() == 0
+    one, many = (bench.folder / "results" / "x" / name for name in ("file.bin", "many"))
+    assert one.stat().st_mtime_ns >= (bench.folder / "one.bin").stat().st_mtime_ns
+    monkeypatch.setattr("tilewright.runtime.digests.file_hash", lambda _: pytest.fail("was read"))
+    for output in (one, many):
+        known = Digests(bench.folder / "results").recall(output)
+        assert known.made.computed < known.made.taken < time.time()
+        assert Digests(bench.folder / "results").of(output)
+
+
+def test_what_looks_as_it_did_is_taken_unread(bench, monkeypatch):
+    bench.run()
+    monkeypatch.setattr(kept, "file_hash", lambda _: pytest.fail("was read"))
+    assert bench.run() == 0
+
+
+@pytest.mark.parametrize("changed", [{"size": 2}, {"time": 2}, {"inode": 2}])
+def test_a_file_is_known_again_by_size_time_and_inode(changed):
+    facts = Facts(1, 1, 1, "digest")
+    assert facts.is_of(Facts(1, 1, 1))
+    assert not facts.is_of(facts._replace(**changed))
+
+
+def test_who_made_what_is_known_of_results_that_were_touched(bench):
+    bench.run()
+    digests, many = Digests(bench.folder / "results"), bench.folder / "results" / "x" / "many"
+    for path in (many / "d.bin", many / "deep" / "c.bin"):
+        os.utime(path, (OLD, OLD))
+    assert digests.of(many)
+    assert digests.recall(many).files["d.bin"].time == OLD * 10**9
+    assert digests.recall(many).made.verb == "stretch"
 
 
 def test_inputs_are_read_once_and_again_where_size_or_time_differ(bench, monkeypatch):
@@ -129,24 +184,48 @@ def test_a_file_that_was_just_written_is_not_trusted_by_its_time(tmp_path):
     assert digests.of(path) != first
 
 
-@pytest.mark.parametrize("damage", ["bit", "gone", "record"])
+@pytest.mark.parametrize("damage", ["bit", "gone", "record", "folder", "other"])
 def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage):
     bench.run()
     (entry,) = bench.kept()
-    victim = entry.place / ("1/deep/c.bin" if damage != "record" else RECORD)
+    victim = entry.place / ("1/deep/c.bin" if damage not in ("record", "other") else RECORD)
     content = victim.read_bytes()
     victim.chmod(0o644)
-    if damage == "gone":
+    if damage in ("gone", "folder"):
         victim.unlink()
+        if damage == "folder":
+            victim.mkdir()
+    elif damage == "other":
+        victim.write_text('{"made": {"verb": "stretch"}, "outputs": [[1], [2]]}')
     else:
         victim.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     assert bench.run() == 1
-    assert ("is damaged" in capsys.readouterr().err) == (damage != "record")
+    assert ("is damaged" in capsys.readouterr().err) == (victim.name != RECORD)
     assert bench.outputs == MADE
     assert bench.run() == 0
 
 
-def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_path):
+def test_a_memory_that_is_damaged_is_none(bench):
+    bench.run()
+    for path in (bench.folder / "results" / ".made").rglob("*.json"):
+        path.write_text('{"path": "x", "made": {}, "files": []}')
+    assert [bench.run(), bench.outputs] == [0, MADE]
+
+
+def test_what_was_not_finished_or_is_half_dropped_is_never_taken(bench, monkeypatch):
+    bench.run()
+    (entry,) = bench.kept()
+    shutil.copytree(entry.place, entry.place.with_name(".c0de.host.1.partial"))
+    monkeypatch.setattr(kept.shutil, "rmtree", lambda *_, **__: None)  # killed
+    kept.drop(entry.place)
+    monkeypatch.undo()
+    assert (entry.place / "1" / "d.bin").exists()
+    assert bench.kept() == []
+    assert bench.run(any_code=True) == 1
+
+
+def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept.os, "geteuid", lambda: 1000)  # who links what is his own
     store = str(tmp_path / "shared")
     here, there = (Bench(tmp_path / name, store=store, shared=True) for name in ("here", "there"))
     assert here.run() == 1
@@ -288,7 +367,8 @@ def test_of_two_writers_the_first_one_stays(bench, monkeypatch):
     monkeypatch.setattr(kept, "_place", other_is_first)
     assert bench.run() == 1
     assert bench.outputs == MADE
-    assert len(bench.kept()) == 1
+    (entry,) = bench.kept()
+    assert entry.made.computed < Digests(bench.folder / "results").recall(bench.folder / "results/x/many").made.computed
 
 
 def test_without_a_store_nothing_is_read_and_who_made_it_is_remembered(bench, monkeypatch):
