@@ -231,6 +231,7 @@ def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_p
     assert here.run() == 1
     assert there.run() == 0
     assert there.outputs == MADE
+    assert not inodes(Path(store)) & inodes(there.folder / "results")
     (entry,) = here.kept()
     victim = entry.place / "1" / "d.bin"
     status = victim.stat()
@@ -239,8 +240,11 @@ def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_p
     shutil.rmtree(there.folder / "results")
     assert there.run() == 1
     assert there.outputs == MADE
-    inodes = {path.stat().st_ino for path in Path(store).rglob("*") if path.is_file()}
-    assert not inodes & {path.stat().st_ino for path in (there.folder / "results").rglob("*")}
+    assert not inodes(Path(store)) & inodes(there.folder / "results")
+
+
+def inodes(folder):
+    return {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_result_that_is_edited_or_touched_in_place_leaves_what_is_kept(bench):
