@@ -17,7 +17,7 @@ from tilewright.project.configfile import read_config
 from tilewright.project.jobs import store_of
 from tilewright.project.places import Places
 from tilewright.runtime.atomic import MARKS, SNAKEMAKES_MARK
-from tilewright.runtime.digests import Digests, Made, day_of
+from tilewright.runtime.digests import MEMORY, Digests, Made, day_of
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 from tilewright.runtime.kept import Entry, Job, drop, everything
 from tilewright.tiles.folding import project_of
@@ -142,7 +142,7 @@ def _held(store: Path, digests: Digests, above: Path) -> list[Held]:
 def _beside(above: Path) -> Iterator[Digests]:
     """The memories of all results below a folder; what was written as one is not gone through."""
     for place, names, files in os.walk(above):
-        if ".made" in names:
+        if MEMORY in names:
             yield Digests(Path(place))
         names[:] = [name for name in names if not name.startswith(".")] if set(MARKS).isdisjoint(files) else []
 

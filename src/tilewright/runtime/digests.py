@@ -16,6 +16,8 @@ from typing import NamedTuple
 from tilewright.runtime.atomic import SNAKEMAKES_MARK
 from tilewright.runtime.hashed import file_hash
 
+MEMORY = ".made"
+"""The folder of the memory, in each folder of results."""
 BELOW = "./"
 """How the memory names what lies below the results; no other path starts so."""
 SETTLED = 2_000_000_000
@@ -135,7 +137,7 @@ class Digests:
 
     def all(self) -> Iterator[tuple[Path, Remembered]]:
         """All paths of which something is known; those below the results start with their folder."""
-        for place in sorted(self.results.glob(".made/*/*.json")):
+        for place in sorted(self.results.glob(f"{MEMORY}/*/*.json")):
             name, known = _told(place)
             if name:
                 yield self.results / name if name.startswith(BELOW) else Path(name), known
@@ -165,7 +167,7 @@ class Digests:
 
     def _place(self, path: Path) -> Path:
         key = hashlib.sha256(self._name(path).encode()).hexdigest()[:32]
-        return self.results / ".made" / key[:2] / f"{key}.json"
+        return self.results / MEMORY / key[:2] / f"{key}.json"
 
 
 def day_of(seconds: float) -> str:

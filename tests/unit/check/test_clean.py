@@ -124,6 +124,14 @@ def test_what_was_left_by_a_step_that_was_stopped_is_counted_and_can_be_removed(
     assert [path.name for path in whole.parent.iterdir()] == ["c0de"]
 
 
+def test_results_of_another_config_are_no_leftovers(kept):
+    kept.remember("results/mine/models/near/fold0/model.json", "needed", "results/mine")
+    Path("results/old").mkdir()
+    told = kept.clean(leftover=True, yes=True)
+    assert "  results/old" in told
+    assert "results/mine" not in told
+
+
 def test_of_a_shared_folder_what_others_need_is_not_known_and_what_is_cold_of_theirs_stays(kept, tmp_path):
     store = str(tmp_path / "shared")
     kept.set(kept=store)
