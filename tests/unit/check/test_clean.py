@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tilewright.check.clean import DAY, Held, _beyond, _bytes, _matching, _size, clean
-from tilewright.runtime.digests import Digests, Made, Remembered
+from tilewright.runtime.digests import Digests, Facts, Made, Remembered
 from tilewright.runtime.errors import UserError
 from tilewright.runtime.kept import Entry, entries, job_text
 
@@ -50,6 +50,9 @@ def test_a_size_is_told_in_the_unit_that_fits(count, text):
     assert _size(count) == text
 
 
+OLD = 1_000_000_000
+
+
 class Kept:
     """Results, and what is kept of them, in the folder of a project."""
 
@@ -59,19 +62,20 @@ class Kept:
     def set(self, **keys):
         self._project.write_config(self._project.config() | keys)
 
-    def keep(self, verb, recipe, *, size=1000, store="results/.kept"):
+    def keep(self, verb, recipe, *, size=1000, store="results/.kept", when=OLD):
         """An entry, and the folder of it."""
         place = Path(store, verb, recipe[:2], recipe, "c0de")
         place.mkdir(parents=True)
         (place / "0").write_bytes(b"x" * size)
-        Entry(place, Made(verb, "1", "c0de", recipe, OLD), ({"": (size, 1, 1, "d")},)).write()
+        Entry(place, Made(verb, "1", "c0de", recipe, when), ({"": (size, 1, 1, "d")},)).write()
         return place
 
     def remember(self, path, recipe, results="results"):
         """A result that is there."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(b"y")
-        Digests(Path(results)).remember(Path(path), Remembered(Made("train", "1", "c0de", recipe, OLD)))
+        made = Made("train", "1", "c0de", recipe, OLD)
+        Digests(Path(results)).remember(Path(path), Remembered(made, {"": Facts(1, 1, 1, "d")}))
 
     def clean(self, **asked):
         clean(config=self.config, **asked)
@@ -79,9 +83,6 @@ class Kept:
 
     def left(self, store="results/.kept"):
         return sorted(entry.made.recipe for entry in entries(Path(store)))
-
-
-OLD = 1_000_000_000
 
 
 @pytest.fixture
@@ -101,6 +102,15 @@ def test_what_results_of_any_config_below_the_folder_of_results_need_stays(kept,
     Path(results, "models/near/fold0/model.json").unlink()
     kept.clean(unneeded=True, yes=True)
     assert kept.left() == []
+
+
+def test_what_results_share_is_not_freed(kept):
+    place = kept.keep("train", "one", size=2000)
+    told = [kept.clean()]
+    Path("linked").hardlink_to(place / "0")
+    told.append(kept.clean())
+    lines = [line.split()[1:6] for text in told for line in text.splitlines() if line.startswith("  train")]
+    assert lines == [["1", "2.0", "KB", "2.0", "KB"], ["1", "2.0", "KB", "0.0", "KB"]]
 
 
 def test_nothing_is_touched_without_yes(kept):
@@ -127,9 +137,14 @@ def test_what_was_left_by_a_step_that_was_stopped_is_counted_and_can_be_removed(
 def test_results_of_another_config_are_no_leftovers(kept):
     kept.remember("results/mine/models/near/fold0/model.json", "needed", "results/mine")
     Path("results/old").mkdir()
+    kept.remember("results/models/gone/fold0/model.json", "gone")
     told = kept.clean(leftover=True, yes=True)
     assert "  results/old" in told
     assert "results/mine" not in told
+    assert Path("results/old").is_dir(), "no step has written it"
+    assert not Path("results/models/gone").exists()
+    known = Digests(Path("results")).recall(Path("results/models/gone/fold0/model.json"))
+    assert known == Remembered(), "what is gone was made by nobody"
 
 
 def test_of_a_shared_folder_what_others_need_is_not_known_and_what_is_cold_of_theirs_stays(kept, tmp_path):
@@ -143,6 +158,19 @@ def test_of_a_shared_folder_what_others_need_is_not_known_and_what_is_cold_of_th
     assert kept.left(store) == ["theirs"]
     kept.set(kept=True)
     assert "What other checkouts" not in kept.clean()
+
+
+def test_the_oldest_of_a_step_go_until_little_enough_is_kept_of_all(kept):
+    for verb, name, age in (("train", "new", 2), ("train", "old", 3), ("tile", "oldest", 4)):
+        kept.keep(verb, name, when=OLD - age)
+    kept.clean(step=["train"], most="2KB", yes=True)
+    assert kept.left() == ["new", "oldest"]
+
+
+def test_a_step_of_which_nothing_is_kept_is_told_with_the_nearest(kept):
+    kept.keep("train", "one")
+    with pytest.raises(UserError, match=r'nothing is kept of "trian"\.\n  Did you mean "train"'):
+        kept.clean(step=["trian"], yes=True)
 
 
 def test_what_is_named_twice_is_removed_once_and_where_there_is_nothing_that_is_said(kept):
@@ -182,13 +210,17 @@ def job_file(**told):
 
 def test_what_was_made_of_an_input_that_changed_is_older_than_it_once_that_is_asked_for(kept):
     image, made = changed_behind_its_time(kept)
-    job_file(inputs=[str(image)], outputs=[str(made), "results/gone.tif"])
+    stamp = Path("results/scaled/.snakemake_timestamp")
+    stamp.parent.mkdir()
+    stamp.touch()
+    job_file(inputs=[str(image)], outputs=[str(made), "results/gone.tif", "results/scaled"])
     for _ in range(2):
         told = kept.clean(rehash=True)
         assert "Read again, 1 files and folders; of other content than when results were made of them: 1." in told
         assert made.stat().st_mtime > OLD
     assert "is made anew by the next run" in kept.clean(rehash=True, yes=True)
     assert made.stat().st_mtime < OLD
+    assert stamp.stat().st_mtime < OLD, "by which Snakemake knows the age of a folder"
     assert Digests(Path("results")).recall(image).files == {}, "the next step reads it"
 
 
