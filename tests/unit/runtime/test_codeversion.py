@@ -73,6 +73,15 @@ def test_what_is_worked_through_and_texts_that_others_may_take_are_code(package,
     assert [code_version(step) for step in STEPS] != before
 
 
+@pytest.mark.parametrize("word", ['WORD = "one"\n', 'def said():\n    word = "one"\n    return word\n'])
+def test_another_text_is_other_code_where_anything_takes_it(package, word):
+    losses = package / "training" / "losses.py"
+    edit(losses, "def bce(", f"{word}\n\ndef bce(")
+    before = code_version("training.train")
+    edit(losses, '"one"', '"two"')
+    assert code_version("training.train") != before
+
+
 @pytest.mark.parametrize(
     ("module", "old", "new", "changed"),
     [
