@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from tilewright.runtime.atomic import MARK, atomic_path
+from tilewright.runtime.atomic import MARK, atomic_path, private_path, settle
 from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, day_of, facts_of
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import file_hash
@@ -178,13 +178,11 @@ def _place(job: Job, recipe: str) -> Path:
 def _taken(job: Job, recipe: str, digests: Digests) -> bool:
     """Whether the outputs were kept, are what they were, and lie at their places now."""
     try:
-        found = _found(job, _place(job, recipe))
-        if found is None:
-            return False
-        for number, output in enumerate(job.outputs):
-            _put(found, number, output, shared=job.shared)
+        found = next((entry for entry in _found(job, _place(job, recipe)) if _is_put(job, entry)), None)
     except UNSUITABLE as error:
         note(f"What is kept cannot be taken, and is computed: {error}")
+        return False
+    if found is None:
         return False
     made = Made(**asdict(found.made) | {"taken": time.time()})
     with suppress(OSError):
@@ -194,35 +192,49 @@ def _taken(job: Job, recipe: str, digests: Digests) -> bool:
     return True
 
 
-def _found(job: Job, place: Path) -> Entry | None:
-    """The entry of a recipe that is whole; damaged ones are dropped."""
+def _found(job: Job, place: Path) -> list[Entry]:
+    """The entries of a recipe, that of the own code first, then the newest."""
     with suppress(FileNotFoundError):
         wanted = [each for each in place.iterdir() if each.name == job.code or (job.any_code and each.name[0] != ".")]
         read = [Entry.read(each) for each in wanted]
         known = [entry for entry in read if entry and len(entry.outputs) == len(job.outputs)]
-        for entry in sorted(known, key=lambda each: (each.made.code == job.code, each.made.computed), reverse=True):
-            if _is_whole(entry, trusted=not job.shared):
-                return entry
-            note(f"What was kept is damaged ({entry.place}), and is made again.")
-            drop(entry.place)
-    return None
+        return sorted(known, key=lambda each: (each.made.code == job.code, each.made.computed), reverse=True)
+    return []
 
 
-def _is_whole(entry: Entry, *, trusted: bool) -> bool:
-    """Whether the files of an entry are what they were; those that look as they did are not read if it is trusted."""
+def _is_put(job: Job, entry: Entry) -> bool:
+    """Let the outputs be what is kept, if that is whole; otherwise it is dropped."""
+    if (job.shared or _is_whole(entry)) and all(
+        _put(entry, number, output, shared=job.shared) for number, output in enumerate(job.outputs)
+    ):
+        return True
+    note(f"What was kept is damaged ({entry.place}), and is made again.")
+    drop(entry.place)
+    return False
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether the files of an entry are what they were; those that look as they did are not read."""
     try:
-        for path, facts in entry.files():
-            if not (trusted and facts.is_of(Facts.of(path.stat()))) and file_hash(path) != facts.digest:
-                return False
+        return all(
+            facts.is_of(Facts.of(path.stat())) or file_hash(path) == facts.digest for path, facts in entry.files()
+        )
     except OSError:
         return False
+
+
+def _put(entry: Entry, number: int, output: Path, *, shared: bool) -> bool:
+    """Let an output be what is kept of it; of a shared folder a copy, which is read: others may write meanwhile."""
+    files = entry.outputs[number]
+    with private_path(output) as private:
+        try:
+            _copy(entry.place / str(number), private, files, link=not shared)
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+        if shared and any(file_hash(_at(private, name)) != facts.digest for name, facts in files.items()):
+            return False
+        settle(private, output)
     return True
-
-
-def _put(entry: Entry, number: int, output: Path, *, shared: bool) -> None:
-    """Let an output be what is kept of it."""
-    with atomic_path(output) as private:
-        _copy(entry.place / str(number), private, entry.outputs[number], link=not shared)
 
 
 def _keep(job: Job, made: Made, digests: Digests) -> None:

@@ -184,8 +184,10 @@ def test_a_file_that_was_just_written_is_not_trusted_by_its_time(tmp_path):
     assert digests.of(path) != first
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("damage", ["bit", "gone", "record", "folder", "other"])
-def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage):
+def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage, shared):
+    bench.others["shared"] = shared
     bench.run()
     (entry,) = bench.kept()
     victim = entry.place / ("1/deep/c.bin" if damage not in ("record", "other") else RECORD)
@@ -241,6 +243,22 @@ def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_p
     assert there.run() == 1
     assert there.outputs == MADE
     assert not inodes(Path(store)) & inodes(there.folder / "results")
+
+
+def test_what_others_change_while_it_is_taken_is_not_taken(bench, monkeypatch):
+    bench.others["shared"] = True
+    bench.run()
+    copy = kept._copy
+
+    def disturbed(source, target, files, **others):
+        if target.name.startswith(".many") and source.name == "1":
+            monkeypatch.undo()
+            (source / "d.bin").write_bytes(b"e")
+        copy(source, target, files, **others)
+
+    monkeypatch.setattr(kept, "_copy", disturbed)
+    assert [bench.run(), bench.outputs] == [1, MADE]
+    assert [bench.run(), bench.outputs] == [0, MADE]
 
 
 def inodes(folder):
@@ -393,7 +411,7 @@ def test_a_lookup_among_a_hundred_thousand_takes_less_than_ten_milliseconds(benc
         (stretch / recipe[:2] / recipe).mkdir()
     job = Job.read(bench.folder / "job.json")
     started = time.perf_counter()
-    found = kept._found(job, kept._place(job, entry.made.recipe))
+    (found,) = kept._found(job, kept._place(job, entry.made.recipe))
     assert time.perf_counter() - started < 0.01
     assert found == entry
 
