@@ -169,6 +169,9 @@ def test_levels_are_the_percentiles_of_quPath(sample):  # noqa: N802
     pixels[0, 0] = 255
     assert qupath_levels(pixels) == [(0, 200), (0, 100), (0, 50)]
     assert qupath_levels(np.full((9, 9, 3), 7, np.uint8)) == [(7, 8)] * 3, "one colour has a span, too"
+    rare = np.full((50, 40, 3), 100, np.uint8)
+    rare[0, :10], rare[0, 10:20] = 20, 220  # five of a thousand
+    assert qupath_levels(rare) == [(20, 220)] * 3
 
 
 def test_what_becomes_an_object_is_told_in_pixels_of_the_tile():
