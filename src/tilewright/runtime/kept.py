@@ -152,11 +152,6 @@ def everything(store: Path) -> Iterator[tuple[Path, Entry | None]]:
         yield place, None if place.name.startswith(".") else Entry.read(place)
 
 
-def entries(store: Path) -> Iterator[Entry]:
-    """All that is kept in a store."""
-    return (entry for _, entry in everything(store) if entry)
-
-
 def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
     """Names and digests of the inputs; None: one cannot be read, which is for the step to say."""
     try:

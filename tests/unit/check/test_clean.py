@@ -9,7 +9,7 @@ import pytest
 from tilewright.check.clean import DAY, Held, _beyond, _bytes, _matching, _size, clean
 from tilewright.runtime.digests import Digests, Facts, Made, Remembered
 from tilewright.runtime.errors import UserError
-from tilewright.runtime.kept import Entry, entries, job_text
+from tilewright.runtime.kept import Entry, everything, job_text
 
 
 def held(verb, days, size, *, needed=False):
@@ -82,7 +82,7 @@ class Kept:
         return self._capsys.readouterr().out
 
     def left(self, store="results/.kept"):
-        return sorted(entry.made.recipe for entry in entries(Path(store)))
+        return sorted(entry.made.recipe for _, entry in everything(Path(store)) if entry)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from tilewright.runtime import kept
 from tilewright.runtime.digests import Digests, Facts
-from tilewright.runtime.kept import RECORD, Job, at_most_once, entries, job_text
+from tilewright.runtime.kept import RECORD, Job, at_most_once, everything, job_text
 
 OLD = 1_000_000_000
 
@@ -66,7 +66,7 @@ class Bench:
         return Path(self.others.get("store", self.folder / "results" / ".kept"))
 
     def kept(self):
-        return list(entries(self.store))
+        return [entry for _, entry in everything(self.store) if entry]
 
 
 @pytest.fixture
