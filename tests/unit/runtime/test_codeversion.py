@@ -50,6 +50,7 @@ def test_comments_docstrings_and_layout_are_no_code(package):
         ("training/start.py", 'remedy = "', 'remedy = "Please: '),
         ("pixels/runs.py", 'ValueError(f"runs', 'ValueError(f"some runs'),
         ("training/networks.py", 'ValueError(f"gate', 'ValueError("gate is none", f"gate'),
+        ("training/networks.py", 'additive or original")', 'additive or original", why="it is none")'),
     ],
 )
 def test_what_is_said_to_people_is_no_code(package, module, old, new):
