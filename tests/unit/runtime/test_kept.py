@@ -10,71 +10,16 @@ from errno import ENOSPC
 from pathlib import Path
 
 import pytest
+from keeping import MADE, OLD, Bench
 
 from tilewright.runtime import kept
 from tilewright.runtime.digests import Digests, Facts
-from tilewright.runtime.kept import RECORD, Job, at_most_once, everything, job_text
-
-OLD = 1_000_000_000
-
-
-class Bench:
-    """A job with a file and a folder as inputs, and the same as outputs."""
-
-    def __init__(self, folder, **others):
-        self.folder, self.others, self.computed = folder, others, 0
-        (folder / "raw" / "below").mkdir(parents=True)
-        self.write("raw/below/a.bin", b"first")
-        self.write("raw/b.bin", b"second")
-        self.write("one.bin", b"alone")
-
-    def write(self, name, content, when=OLD):
-        (self.folder / name).write_bytes(content)
-        os.utime(self.folder / name, (when, when))
-
-    def run(self, **changed):
-        told = {
-            "results": str(self.folder / "results"), "store": str(self.folder / "results" / ".kept"), "any_code": False,
-            "shared": False,
-            "verb": "stretch", "code": "c0de", "told": "settings",
-            "inputs": [str(self.folder / "one.bin"), str(self.folder / "raw")],
-            "outputs": [str(self.folder / "results" / "x" / "file.bin"), str(self.folder / "results" / "x" / "many")],
-        } | self.others | changed  # fmt: skip
-        path = self.folder / "job.json"
-        path.write_text(job_text(**told))
-        before = self.computed
-        at_most_once(path, lambda: self.compute(Job.read(path)))
-        return self.computed - before
-
-    def compute(self, job):
-        self.computed += 1
-        one, many = job.outputs
-        one.parent.mkdir(parents=True, exist_ok=True)
-        one.write_bytes(b"".join(sorted(path.read_bytes() for path in job.inputs[1].rglob("*") if path.is_file())))
-        shutil.rmtree(many, ignore_errors=True)
-        (many / "deep").mkdir(parents=True)
-        (many / "deep" / "c.bin").write_bytes(job.inputs[0].read_bytes() * 2)
-        (many / "d.bin").write_bytes(b"d")
-
-    @property
-    def outputs(self):
-        made = self.folder / "results" / "x"
-        return {path.relative_to(made).as_posix(): path.read_bytes() for path in made.rglob("*") if path.is_file()}
-
-    @property
-    def store(self):
-        return Path(self.others.get("store", self.folder / "results" / ".kept"))
-
-    def kept(self):
-        return [entry for _, entry in everything(self.store) if entry]
+from tilewright.runtime.kept import RECORD, Job, at_most_once
 
 
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path / "here")
-
-
-MADE = {"file.bin": b"firstsecond", "many/deep/c.bin": b"alonealone", "many/d.bin": b"d"}
 
 
 def test_what_was_made_of_equal_content_is_taken_and_nothing_else(bench, capsys):
@@ -285,7 +230,7 @@ def test_files_of_folders_share_their_bytes_and_are_read_only_for_those_who_obey
 import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
-from test_kept import Bench, MADE
+from keeping import Bench, MADE
 from tilewright.runtime import kept
 kept._cloned = lambda source, target: target.touch() or False
 kept.version("tilewright")
@@ -342,7 +287,7 @@ def test_a_kill_in_the_middle_leaves_no_entry(tmp_path):
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
-from test_kept import Bench
+from keeping import Bench
 from tilewright.runtime import kept
 whole = kept._copy
 def halfway(source, target, files, **others):
