@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_a_deleted_scaled_folder_costs_no_training_when_a_test_slide_is_added(gr
 
 def test_a_copied_folder_computes_nothing(graph, run, tmp_path):
     shutil.copytree(graph.folder, tmp_path / "elsewhere", copy_function=shutil.copyfile)
+    # which file is newer than which is up to the order of folders on a disk: the first by name is the newest here
+    for place, path in enumerate(sorted(path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file())):
+        os.utime(path, (time.time() - place / 100,) * 2)
     copy = Graph(tmp_path / "elsewhere", type(graph.project)(tmp_path / "elsewhere" / "project"))
     planned, computed = run(of=copy)
     assert len(planned) > 5

@@ -3,12 +3,12 @@
 In: a config file; what steps have kept and written down. Out: tables of what is there, and with ``yes`` a freed disk.
 """
 
-import json
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from tilewright.project.configfile import read_config
 from tilewright.project.jobs import store_of
 from tilewright.project.places import Places
 from tilewright.runtime.atomic import MARKS, SNAKEMAKES_MARK
-from tilewright.runtime.digests import Digests, day_of
-from tilewright.runtime.errors import Problem, UserError, did_you_mean
-from tilewright.runtime.kept import Entry, drop, entries
+from tilewright.runtime.digests import MEMORY, Digests, Made, day_of
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
+from tilewright.runtime.kept import Entry, Job, drop, everything
 from tilewright.tiles.folding import project_of
 
 COLD = {"downscale": "scaled", "tile": "tiles", "predict": "probabilities"}
@@ -38,12 +38,14 @@ class Held:
         needed: whether there is such a result.
         bytes: those of its files.
         freed: those that no result shares, so that removing it frees them.
+        ours: whether results of this checkout are or were made of the same.
     """
 
     entry: Entry
     needed: bool
     bytes: int
     freed: int
+    ours: bool = True
 
     @property
     def verb(self) -> str:
@@ -88,46 +90,64 @@ def clean(
     Raises:
         UserError: everything that is wrong with the config; a step or a size that is none.
     """
+    if older is not None and not older >= 0:
+        raise UserError(Problem("--older", f'"{older:g}" is no number of days.', "Write it as 30."))
     project = project_of(read_config(config))
-    places = Places.of(project.config.pathvars)
-    digests, store = Digests(Path(places.results)), store_of(project, places)
-    held = _held(Path(store), digests) if store else []
+    places, store = Places.of(project.config.pathvars), store_of(project, Places.of(project.config.pathvars))
+    digests, shared = Digests(Path(places.results)), isinstance(project.config.kept, str)
+    held = _held(Path(store), digests, Path(places.kept()).parent) if store else []
     _require_steps(step, held)
-    _say(_table(held, store))
+    _say(_table(held, store, shared=shared))
     others = leftovers(project, places)
     if others:
         _say(["", "No rule of this config makes:", *(f"  {path}" for path in others)])
     if rehash:
         _rehash(digests, Path(places.results), yes=yes)
-    chosen = []
-    if step or older is not None or most is not None or unneeded:
+    chosen, paths = [], []
+    if by_use := step or older is not None or most is not None or unneeded:
         left = _matching(held, step, older, unneeded=unneeded)
         chosen += _beyond(left, held, _bytes(most)) if most is not None else left
-    paths = []
     if cold:
-        chosen += [each for each in held if each.verb in COLD and each not in chosen]
+        named = {each.entry.place for each in chosen}
+        own = [each for each in held if each.verb in COLD and (each.ours or not shared)]
+        chosen += [each for each in own if each.entry.place not in named]
         paths += [path for name in COLD.values() if (path := Path(places.results, name)).is_dir()]
     if leftover:
         made = {path for path, known in digests.all() if known.made.verb}
         paths += [path for path in others if path not in paths and _is_ours(path, made)]
     if chosen or paths:
         _remove(chosen, paths, digests, yes=yes)
+    elif by_use or cold or leftover:
+        _say(["", "There is nothing of that to remove."])
 
 
-def _held(store: Path, digests: Digests) -> list[Held]:
-    """All that is kept, the oldest first; results of other configs beside these may need it too."""
-    beside = [Digests(place.parent) for place in store.parent.glob("*/.made")]
-    known = [each for own in (digests, *beside) for each in own.all()]
-    present = {told.made.recipe for path, told in known if told.made.recipe and path.exists()}
+def _held(store: Path, digests: Digests, above: Path) -> list[Held]:
+    """All that is kept, the oldest first; results of other configs below the folder of all results may need it too."""
+    known = [each for own in (digests, *_beside(above)) for each in own.all() if each[1].made.recipe]
+    ours = {told.made.recipe for _, told in known}
+    present = {told.made.recipe for path, told in known if path.exists()}
     found = []
-    for entry in entries(store):
-        status = [path.stat() for path, _ in entry.files() if path.is_file()]
-        freed = sum(each.st_size for each in status if each.st_nlink == 1)
-        found.append(Held(entry, entry.made.recipe in present, sum(each.st_size for each in status), freed))
+    for place, entry in everything(store):
+        with suppress(FileNotFoundError):  # a step that runs has finished it, or dropped it
+            since = place.stat().st_mtime
+            told = entry or Entry(place, Made(verb=place.parts[-4], computed=since), ())
+            files = [path for path, _ in told.files()] if entry else place.rglob("*")
+            status = [path.stat() for path in files if path.is_file()]
+            freed = sum(each.st_size for each in status if each.st_nlink == 1)
+            size, recipe = sum(each.st_size for each in status), told.made.recipe
+            found.append(Held(told, recipe in present, size, freed, recipe in ours))
     return sorted(found, key=lambda each: each.since)
 
 
-def _table(held: Sequence[Held], store: str) -> Iterator[str]:
+def _beside(above: Path) -> Iterator[Digests]:
+    """The memories of all results below a folder; what was written as one is not gone through."""
+    for place, names, files in os.walk(above):
+        if MEMORY in names:
+            yield Digests(Path(place))
+        names[:] = [name for name in names if not name.startswith(".")] if set(MARKS).isdisjoint(files) else []
+
+
+def _table(held: Sequence[Held], store: str, *, shared: bool) -> Iterator[str]:
     """A line for each step."""
     if not store:
         yield "Nothing is kept (kept: false)."
@@ -140,6 +160,11 @@ def _table(held: Sequence[Held], store: str) -> Iterator[str]:
         spare = sum(each.bytes for each in own if not each.needed)
         sizes = _size(sum(each.bytes for each in own)), _size(sum(each.freed for each in own)), _size(spare)
         yield f"  {verb:<12}{len(own):>8}{sizes[0]:>10}{sizes[1]:>10}{sizes[2]:>12}  {day_of(own[0].since)}"
+    if broken := [each for each in held if not each.entry.outputs]:
+        size = _size(sum(each.bytes for each in broken))
+        yield f"{len(broken)} of these ({size}) are no results: left by steps that were stopped, or damaged."
+    if shared:
+        yield "What other checkouts and machines need that keep here too is not known, and counts as not needed."
 
 
 def _matching(held: Sequence[Held], step: Sequence[str], older: float | None, *, unneeded: bool) -> list[Held]:
@@ -194,30 +219,34 @@ def _size_of(top: Path) -> int:
 
 def _rehash(digests: Digests, results: Path, *, yes: bool) -> None:
     """Read all inputs of users again; results that were made of others are told, and marked as older."""
-    changed = []
-    for path, known in digests.all():
-        if not known.made.verb and known.files and path.exists():
-            digests.forget(path)
-            if {name: each.digest for name, each in digests.read(path).items()} != {
-                name: each.digest for name, each in known.files.items()
-            }:
-                changed.append(path)
-            if not yes:
-                digests.remember(path, known)
-    _say(["", f"Read again; of other content than when results were made of them: {len(changed)}."])
-    _say(f"  {path}" for path in changed)
-    if yes and changed:
-        for output in _made_of(set(map(_whole, changed)), results):
+    inputs = [(path, known) for path, known in digests.all() if not known.made.verb and known.files and path.exists()]
+    changed = {_whole(path): path for path, known in inputs if digests.has_changed(path, known)}
+    count = f"{len(inputs)} files and folders" if inputs else "which are none, as nothing was kept that was made of any"
+    _say(["", f"Read again, {count}; of other content than when results were made of them: {len(changed)}."])
+    _say(f"  {path}" for path in changed.values())
+    if not yes or not changed:
+        return
+    outputs = _made_of(set(changed), results)
+    for whole, path in changed.items():
+        for output in outputs[whole]:
             _set_back(output)
+        if outputs[whole]:
+            digests.forget(path)
+        else:
+            _say([f"What was made of {path} is written down nowhere (.jobs): touch it, and it is made anew."])
+    if any(outputs.values()):
         _say(["What was made of them is made anew by the next run."])
 
 
-def _made_of(inputs: set[str], results: Path) -> Iterator[Path]:
-    """Outputs that are there of jobs that take one of some files."""
+def _made_of(inputs: set[str], results: Path) -> dict[str, set[Path]]:
+    """Of each of some files the outputs that are there of jobs that took it."""
+    found: dict[str, set[Path]] = {path: set() for path in inputs}
     for place in results.glob(".jobs/*/*.json"):
-        job: Mapping[str, Sequence[str]] = json.loads(place.read_text("utf-8"))
-        if not inputs.isdisjoint(map(_whole, job["inputs"])):
-            yield from (path for path in map(Path, job["outputs"]) if path.exists())
+        with suppress(DataError):
+            job = Job.read(place)
+            for path in inputs.intersection(map(_whole, job.inputs)):
+                found[path].update(output for output in job.outputs if output.exists())
+    return found
 
 
 def _set_back(output: Path) -> None:

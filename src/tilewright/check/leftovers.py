@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tilewright.project.places import Places
 from tilewright.project.project import Project
+from tilewright.runtime.digests import MEMORY
 
 
 def leftovers(project: Project, places: Places) -> list[Path]:
-    """Files and folders below the results that the rules of a config do not make, hidden ones left out."""
+    """What lies below the results and no rule of a config makes; what is hidden or of another config is left out."""
     made = {Path(path) for path in _made(project, places)}
     above = {parent for path in made for parent in path.parents}
     elsewhere = {Path(places.logs), Path(places.benchmarks)}
@@ -20,7 +21,7 @@ def _others(folder: Path, made: set[Path], above: set[Path]) -> Iterator[Path]:
         for path in folder.iterdir():
             if path in above:
                 yield from _others(path, made, above)
-            elif path not in made and not path.name.startswith("."):
+            elif path not in made and not path.name.startswith(".") and not (path / MEMORY).is_dir():
                 yield path
 
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from tilewright.runtime.atomic import SNAKEMAKES_MARK
 from tilewright.runtime.hashed import file_hash
 
+MEMORY = ".made"
+"""The folder of the memory, in each folder of results."""
 BELOW = "./"
 """How the memory names what lies below the results; no other path starts so."""
 SETTLED = 2_000_000_000
@@ -36,6 +38,11 @@ class Facts(NamedTuple):
     time: int
     inode: int
     digest: str = ""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Facts":
+        """Those of a file that was not read."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
     def is_of(self, other: "Facts") -> bool:
         """Whether both are of one file that was not changed in between."""
@@ -104,14 +111,25 @@ class Digests:
             return known.files
         started = time.time_ns()
         files = {
-            name: known.files[name] if name in known.files and known.files[name].is_of(facts)
-            else facts._replace(digest=file_hash(path / name if name else path))
+            name: known.files[name]
+            if name in known.files and known.files[name].is_of(facts)
+            else _read(path, name, facts)
             for name, facts in found.items()
-        }  # fmt: skip
+        }
         if all(facts.time < started - SETTLED for facts in files.values()):
             with suppress(OSError):  # of a full disk: it is read again then
                 self.remember(path, Remembered(known.made, files))
         return files
+
+    def has_changed(self, path: Path, known: Remembered) -> bool:
+        """Whether a path, read now, holds anything else than what is known of it, whatever its times say.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return digest_of({name: _read(path, name, facts) for name, facts in facts_of(path).items()}) != digest_of(
+            known.files
+        )
 
     def recall(self, path: Path) -> Remembered:
         """What is known of a path, whether it is still true or not."""
@@ -119,7 +137,7 @@ class Digests:
 
     def all(self) -> Iterator[tuple[Path, Remembered]]:
         """All paths of which something is known; those below the results start with their folder."""
-        for place in sorted(self.results.glob(".made/*/*.json")):
+        for place in sorted(self.results.glob(f"{MEMORY}/*/*.json")):
             name, known = _told(place)
             if name:
                 yield self.results / name if name.startswith(BELOW) else Path(name), known
@@ -149,7 +167,7 @@ class Digests:
 
     def _place(self, path: Path) -> Path:
         key = hashlib.sha256(self._name(path).encode()).hexdigest()[:32]
-        return self.results / ".made" / key[:2] / f"{key}.json"
+        return self.results / MEMORY / key[:2] / f"{key}.json"
 
 
 def day_of(seconds: float) -> str:
@@ -164,8 +182,12 @@ def facts_of(path: Path) -> dict[str, Facts]:
         OSError: it is not there.
     """
     if not path.is_dir():
-        return {"": _facts(path.stat())}
+        return {"": Facts.of(path.stat())}
     return dict(sorted(_below(path, "")))
+
+
+def _read(path: Path, name: str, facts: Facts) -> Facts:
+    return facts._replace(digest=file_hash(path / name if name else path))
 
 
 def digest_of(files: Files) -> str:
@@ -178,7 +200,7 @@ def digest_of(files: Files) -> str:
 
 def _told(place: Path) -> tuple[str, Remembered]:
     """The path that a file of the memory is about, and what it says; empty: it cannot be read."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         told = json.loads(place.read_text("utf-8"))
         files = {name: Facts(*facts) for name, facts in told["files"].items()}
         return told["path"], Remembered(Made(**told["made"]), files)
@@ -191,8 +213,4 @@ def _below(folder: Path, before: str) -> Iterator[tuple[str, Facts]]:
             if entry.is_dir():
                 yield from _below(Path(entry.path), f"{before}{entry.name}/")
             elif entry.name != SNAKEMAKES_MARK:
-                yield f"{before}{entry.name}", _facts(entry.stat())
-
-
-def _facts(status: os.stat_result) -> Facts:
-    return Facts(status.st_size, status.st_mtime_ns, status.st_ino)
+                yield f"{before}{entry.name}", Facts.of(entry.stat())

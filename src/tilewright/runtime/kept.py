@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from tilewright.runtime.atomic import MARK, atomic_path
+from tilewright.runtime.atomic import MARK, atomic_path, private_path, settle
 from tilewright.runtime.digests import Digests, Facts, Files, Made, Remembered, day_of, facts_of
 from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import file_hash
@@ -29,6 +29,7 @@ RECORD = "record.json"
 """The file of an entry that says what it is; its outputs lie beside it, by their numbers."""
 FICLONE = 0x40049409
 """The request of Linux to let two files share their blocks until one of them is written to."""
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 UNSUITABLE = (OSError, DataError)
 """What a disk may say while something is looked up or kept: then it is computed, or not kept."""
 
@@ -93,7 +94,7 @@ class Entry:
     @classmethod
     def read(cls, place: Path) -> Self | None:
         """The entry of a folder; None: there is none, or it cannot be read."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             told = json.loads((place / RECORD).read_text("utf-8"))
             outputs = tuple({name: Facts(*facts) for name, facts in files.items()} for files in told["outputs"])
             return cls(place, Made(**told["made"]), outputs)
@@ -145,11 +146,10 @@ def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
         note(f"What was made is not kept, and the run goes on: {error}")
 
 
-def entries(store: Path) -> Iterator[Entry]:
-    """All that is kept in a store."""
-    for record in sorted(store.glob(f"*/*/*/*/{RECORD}")):
-        if not record.parent.name.startswith(".") and (entry := Entry.read(record.parent)):
-            yield entry
+def everything(store: Path) -> Iterator[tuple[Path, Entry | None]]:
+    """All folders of a store with what is kept in them; None: what a step that was killed, or a bad disk, has left."""
+    for place in sorted(store.glob("*/*/*/*")):
+        yield place, None if place.name.startswith(".") else Entry.read(place)
 
 
 def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
@@ -173,13 +173,11 @@ def _place(job: Job, recipe: str) -> Path:
 def _taken(job: Job, recipe: str, digests: Digests) -> bool:
     """Whether the outputs were kept, are what they were, and lie at their places now."""
     try:
-        found = _found(job, _place(job, recipe))
-        if found is None:
-            return False
-        for number, output in enumerate(job.outputs):
-            _put(found, number, output, shared=job.shared)
+        found = next((entry for entry in _found(job, _place(job, recipe)) if _is_put(job, entry)), None)
     except UNSUITABLE as error:
         note(f"What is kept cannot be taken, and is computed: {error}")
+        return False
+    if found is None:
         return False
     made = Made(**asdict(found.made) | {"taken": time.time()})
     with suppress(OSError):
@@ -189,35 +187,49 @@ def _taken(job: Job, recipe: str, digests: Digests) -> bool:
     return True
 
 
-def _found(job: Job, place: Path) -> Entry | None:
-    """The entry of a recipe that is whole; damaged ones are dropped."""
+def _found(job: Job, place: Path) -> list[Entry]:
+    """The entries of a recipe, that of the own code first, then the newest."""
     with suppress(FileNotFoundError):
         wanted = [each for each in place.iterdir() if each.name == job.code or (job.any_code and each.name[0] != ".")]
         read = [Entry.read(each) for each in wanted]
         known = [entry for entry in read if entry and len(entry.outputs) == len(job.outputs)]
-        for entry in sorted(known, key=lambda each: (each.made.code == job.code, each.made.computed), reverse=True):
-            if _is_whole(entry, trusted=not job.shared):
-                return entry
-            note(f"What was kept is damaged ({entry.place}), and is made again.")
-            drop(entry.place)
-    return None
+        return sorted(known, key=lambda each: (each.made.code == job.code, each.made.computed), reverse=True)
+    return []
 
 
-def _is_whole(entry: Entry, *, trusted: bool) -> bool:
-    """Whether the files of an entry are what they were; those that look as they did are not read if it is trusted."""
+def _is_put(job: Job, entry: Entry) -> bool:
+    """Let the outputs be what is kept, if that is whole; otherwise it is dropped."""
+    if (job.shared or _is_whole(entry)) and all(
+        _put(entry, number, output, shared=job.shared) for number, output in enumerate(job.outputs)
+    ):
+        return True
+    note(f"What was kept is damaged ({entry.place}), and is made again.")
+    drop(entry.place)
+    return False
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether the files of an entry are what they were; those that look as they did are not read."""
     try:
-        for path, facts in entry.files():
-            if not (trusted and facts.is_of(facts_of(path)[""])) and file_hash(path) != facts.digest:
-                return False
+        return all(
+            facts.is_of(Facts.of(path.stat())) or file_hash(path) == facts.digest for path, facts in entry.files()
+        )
     except OSError:
         return False
+
+
+def _put(entry: Entry, number: int, output: Path, *, shared: bool) -> bool:
+    """Let an output be what is kept of it; of a shared folder a copy, which is read: others may write meanwhile."""
+    files = entry.outputs[number]
+    with private_path(output) as private:
+        try:
+            _copy(entry.place / str(number), private, files, link=not shared)
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+        if shared and any(file_hash(_at(private, name)) != facts.digest for name, facts in files.items()):
+            return False
+        settle(private, output)
     return True
-
-
-def _put(entry: Entry, number: int, output: Path, *, shared: bool) -> None:
-    """Let an output be what is kept of it."""
-    with atomic_path(output) as private:
-        _copy(entry.place / str(number), private, entry.outputs[number], link=not shared)
 
 
 def _keep(job: Job, made: Made, digests: Digests) -> None:
@@ -276,7 +288,8 @@ def _linked(source: Path, target: Path) -> bool:
     except OSError:
         return False
     mode = stat.S_IMODE(source.stat().st_mode)
-    source.chmod(mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    if mode & WRITABLE:  # of another's file, which he has made read-only, the mode cannot be changed
+        source.chmod(mode & ~WRITABLE)
     return True
 
 

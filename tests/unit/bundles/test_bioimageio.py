@@ -15,7 +15,7 @@ from bundling import content, member, write_real_bundle
 from graphs import keras_like
 
 from tilewright.bundles import bioimageio, net
-from tilewright.bundles.bioimageio import write_packages
+from tilewright.bundles.bioimageio import _named, write_packages
 from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.mean import mean_of
 from tilewright.project.bundle import read_bundle
@@ -67,6 +67,14 @@ def test_all_formats_give_the_example_and_are_described(tmp_path):
     assert said["outputs"][0]["axes"][1]["channel_names"] == ["gland", "vessel", "gland_distance", "vessel_distance"]
     assert [axis.get("scale") for axis in said["inputs"][0]["axes"]] == [None, None, 0.5, 0.5]
     assert "\n# Validation\n" in (tmp_path / "z" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("Cap", "Cap (tilewright)"), ("Glands: H&E, 2 µm", "Glands  H E  2 µm"), ("x" * 200, "x" * 128)],
+)
+def test_a_title_is_brought_to_what_the_zoo_takes(title, name):
+    assert _named(title) == name
 
 
 def test_code_that_travels_needs_no_tilewright():

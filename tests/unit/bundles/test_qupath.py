@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from tilewise import labels_of, same_partition
 
 from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.export import export
-from tilewright.bundles.qupath import qupath_levels
+from tilewright.bundles.labelling import Wanted
+from tilewright.bundles.qupath import WHOLE, _pixel, _tile, qupath_levels
+from tilewright.bundles.tilescript import TileObjects
 from tilewright.inference.predict import group_means
-from tilewright.project.bundle import read_bundle
-from tilewright.project.config import Inference
+from tilewright.project.bundle import Bundle, read_bundle
+from tilewright.project.config import Inference, Segmentation
 from tilewright.project.project import Bounds
 from tilewright.runtime.errors import UserError
 
@@ -166,6 +169,41 @@ def test_levels_are_the_percentiles_of_quPath(sample):  # noqa: N802
     pixels[0, 0] = 255
     assert qupath_levels(pixels) == [(0, 200), (0, 100), (0, 50)]
     assert qupath_levels(np.full((9, 9, 3), 7, np.uint8)) == [(7, 8)] * 3, "one colour has a span, too"
+    rare = np.full((50, 40, 3), 100, np.uint8)
+    rare[0, :10], rare[0, 10:20] = 20, 220  # five of a thousand
+    assert qupath_levels(rare) == [(20, 220)] * 3
+
+
+def test_what_becomes_an_object_is_told_in_pixels_of_the_tile():
+    segmentation = {"fill_holes": 43, "max_area": 200, "confidence": "max", "min_confidence": 0.3}
+    said = Bundle(**content(segmentation=segmentation), files={})
+    found = [
+        _tile(said.model_copy(update=changed), one, [], [], WHOLE, ["gland", "vessel"], 2.0).wanted
+        for changed in ({}, {"segmentation": Segmentation()})
+        for one in (said.classes[0], said.classes[1].model_copy(update={"min_confidence": 0.6, "threshold": 0.6}))
+    ]
+    assert found == [
+        Wanted(102.0, 10, 0.75, 50.0, 0.3, True, 8, 1),
+        Wanted(153.0, 10, 0.75, 50.0, 0.6, True, 8, 1),
+        Wanted(102.0, 0, 0.75, -1.0, 0.0, False, 8, 1),
+        Wanted(153.0, 0, 0.75, -1.0, 0.6, False, 8, 1),
+    ]
+
+
+def test_seeds_are_what_exceeds_their_level():
+    tile = TileObjects([], [], WHOLE, 0, {0: 1.0, 1: -0.5}, 100.0, Wanted(10.0, 0, 0.0, -1.0, 0.0, False, 1, 5))
+    values = torch.full((2, 1, 5), 100.0)
+    values[1] = torch.tensor([[0.0, 200, 200, 200, 0]])  # what is between two seeds
+    values[0, 0, 0] = 101
+    assert tile.labelled(values).tolist() == [[1, 1, 1, 1, 1]], "the right one only reaches the level"
+    values[0, 0, 4] = 101
+    assert len(tile.labelled(values).unique()) == 2
+
+
+def test_a_pixel_is_as_large_as_bundle_or_person_says():
+    said = Bundle(**content(members=[member("near")]), files={})
+    chosen = SimpleNamespace(spec=said.members[0])
+    assert [_pixel(said, chosen, mpp) for mpp in (None, 0.25)] == [1.0, 0.5]
 
 
 def test_what_a_file_cannot_do_is_told_at_once_with_what_leaves_it_out(tmp_path):

@@ -77,8 +77,11 @@ def test_a_graph_of_bytes_gets_bytes(tmp_path):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     images = drawn()
-    found = probabilities(loaded(by_hand(tmp_path / "b", model, {"format": "onnx"})), images)
-    assert np.abs(found - images[:, [0, 2]] / 255).max() < 1e-6
+    network = loaded(by_hand(tmp_path / "b", model, {"format": "onnx"}))
+    assert np.abs(probabilities(network, images) - images[:, [0, 2]] / 255).max() < 1e-6
+    for value, nearest in ((100.6, 101), (-3, 0), (300, 255)):  # as views of other sizes have them
+        found = probabilities(network, np.full((1, 3, 64, 64), value, np.float32))
+        assert np.abs(found - nearest / 255).max() < 1e-6
 
 
 @pytest.mark.parametrize(

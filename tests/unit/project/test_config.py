@@ -1,5 +1,6 @@
 import pytest
 import yaml
+from snakemake.cli import parse_config as snakemakes_values
 
 from tilewright.project.config import TileSet, width_and_height
 from tilewright.project.configfile import parse_config, read_config
@@ -175,3 +176,14 @@ def test_targets_that_cannot_be_learnt_are_refused(tmp_path, keys, said):
     with pytest.raises(UserError) as error:
         network(tmp_path, keys)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("false", False), ("False", False), ("0", False), ("off", False), ("true", True), ("~/kept", "/home/me/kept")],
+)
+def test_what_is_kept_can_be_said_to_snakemake_and_in_a_profile(tmp_path, monkeypatch, given, kept):
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    assert parse_config(yaml.safe_load(CONFIG) | snakemakes_values([f"kept={given}"]), [path]).kept == kept

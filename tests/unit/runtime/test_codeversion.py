@@ -48,6 +48,9 @@ def test_comments_docstrings_and_layout_are_no_code(package):
         ("masks/outlines.py", "Problem(", 'Problem("" + '),
         ("inference/predict.py", 'f"predict {name}"', 'f"now predict {name}"'),
         ("training/start.py", 'remedy = "', 'remedy = "Please: '),
+        ("pixels/runs.py", 'ValueError(f"runs', 'ValueError(f"some runs'),
+        ("training/networks.py", 'ValueError(f"gate', 'ValueError("gate is none", f"gate'),
+        ("training/networks.py", 'additive or original")', 'additive or original", why="it is none")'),
     ],
 )
 def test_what_is_said_to_people_is_no_code(package, module, old, new):
@@ -62,12 +65,22 @@ def test_what_is_said_to_people_is_no_code(package, module, old, new):
         ("inference/predict.py", "track(corners,", "track(corners[1:],"),
         ("training/losses.py", "def bce(", 'WORD = "one"\n\n\ndef bce('),
         ("training/losses.py", '"""Binary cross-entropy', 'word = "a"\n    print(word)\n    """Binary'),
+        ("pixels/runs.py", "raise ValueError(f", "raise TypeError(f"),
     ],
 )
 def test_what_is_worked_through_and_texts_that_others_may_take_are_code(package, module, old, new):
     before = [code_version(step) for step in STEPS]
     edit(package / module, old, new)
     assert [code_version(step) for step in STEPS] != before
+
+
+@pytest.mark.parametrize("word", ['WORD = "one"\n', 'def said():\n    word = "one"\n    return word\n'])
+def test_another_text_is_other_code_where_anything_takes_it(package, word):
+    losses = package / "training" / "losses.py"
+    edit(losses, "def bce(", f"{word}\n\ndef bce(")
+    before = code_version("training.train")
+    edit(losses, '"one"', '"two"')
+    assert code_version("training.train") != before
 
 
 @pytest.mark.parametrize(

@@ -10,71 +10,16 @@ from errno import ENOSPC
 from pathlib import Path
 
 import pytest
+from keeping import MADE, OLD, Bench
 
 from tilewright.runtime import kept
-from tilewright.runtime.digests import Digests
-from tilewright.runtime.kept import RECORD, Job, at_most_once, entries, job_text
-
-OLD = 1_000_000_000
-
-
-class Bench:
-    """A job with a file and a folder as inputs, and the same as outputs."""
-
-    def __init__(self, folder, **others):
-        self.folder, self.others, self.computed = folder, others, 0
-        (folder / "raw" / "below").mkdir(parents=True)
-        self.write("raw/below/a.bin", b"first")
-        self.write("raw/b.bin", b"second")
-        self.write("one.bin", b"alone")
-
-    def write(self, name, content, when=OLD):
-        (self.folder / name).write_bytes(content)
-        os.utime(self.folder / name, (when, when))
-
-    def run(self, **changed):
-        told = {
-            "results": str(self.folder / "results"), "store": str(self.folder / "results" / ".kept"), "any_code": False,
-            "shared": False,
-            "verb": "stretch", "code": "c0de", "told": "settings",
-            "inputs": [str(self.folder / "one.bin"), str(self.folder / "raw")],
-            "outputs": [str(self.folder / "results" / "x" / "file.bin"), str(self.folder / "results" / "x" / "many")],
-        } | self.others | changed  # fmt: skip
-        path = self.folder / "job.json"
-        path.write_text(job_text(**told))
-        before = self.computed
-        at_most_once(path, lambda: self.compute(Job.read(path)))
-        return self.computed - before
-
-    def compute(self, job):
-        self.computed += 1
-        one, many = job.outputs
-        one.parent.mkdir(parents=True, exist_ok=True)
-        one.write_bytes(b"".join(sorted(path.read_bytes() for path in job.inputs[1].rglob("*") if path.is_file())))
-        shutil.rmtree(many, ignore_errors=True)
-        (many / "deep").mkdir(parents=True)
-        (many / "deep" / "c.bin").write_bytes(job.inputs[0].read_bytes() * 2)
-        (many / "d.bin").write_bytes(b"d")
-
-    @property
-    def outputs(self):
-        made = self.folder / "results" / "x"
-        return {path.relative_to(made).as_posix(): path.read_bytes() for path in made.rglob("*") if path.is_file()}
-
-    @property
-    def store(self):
-        return Path(self.others.get("store", self.folder / "results" / ".kept"))
-
-    def kept(self):
-        return list(entries(self.store))
+from tilewright.runtime.digests import Digests, Facts
+from tilewright.runtime.kept import RECORD, Job, at_most_once
 
 
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path / "here")
-
-
-MADE = {"file.bin": b"firstsecond", "many/deep/c.bin": b"alonealone", "many/d.bin": b"d"}
 
 
 def test_what_was_made_of_equal_content_is_taken_and_nothing_else(bench, capsys):
@@ -91,8 +36,19 @@ def test_what_was_made_of_equal_content_is_taken_and_nothing_else(bench, capsys)
     assert bench.run() == 1
     bench.write("raw/b.bin", b"second", when=OLD + 2)
     assert bench.run() == 0
-    (bench.folder / "raw" / "b.bin").rename(bench.folder / "raw" / "e.bin")
+    (bench.folder / "raw" / ".snakemake_timestamp").touch()
+    assert bench.run() == 0
+    (bench.folder / "raw" / "b.bin").rename(bench.folder / "raw" / "a.bin")
     assert bench.run() == 1
+    (bench.folder / "one.bin").rename(bench.folder / "other.bin")
+    assert bench.run(inputs=[str(bench.folder / "other.bin"), str(bench.folder / "raw")]) == 1
+
+
+def test_the_order_of_inputs_counts(bench):
+    bench.run()
+    job = Job.read(bench.folder / "job.json")
+    contents = [("a.bin", "1"), ("a.bin", "2")]
+    assert kept._recipe(job, contents) != kept._recipe(job, contents[::-1])
 
 
 def test_other_versions_of_the_code_are_taken_where_that_is_asked_for(bench):
@@ -103,6 +59,50 @@ def test_other_versions_of_the_code_are_taken_where_that_is_asked_for(bench):
     made = bench.kept()
     assert {entry.made.code for entry in made} == {"c0de", "new"}
     assert len({entry.made.recipe for entry in made}) == 1
+
+
+def test_of_several_versions_the_own_one_is_taken(bench):
+    assert [bench.run(code=code) for code in ("own", "newer")] == [1, 1]
+    assert bench.run(code="own", any_code=True) == 0
+    assert Digests(bench.folder / "results").recall(bench.folder / "results" / "x" / "many").made.code == "own"
+
+
+def test_what_is_taken_is_remembered_with_when_and_is_as_new_as_a_result(bench, monkeypatch):
+    bench.run()
+    shutil.rmtree(bench.folder / "results" / "x")
+    time.sleep(0.02)  # a tick of the clock of files
+    bench.write("one.bin", b"alone", when=time.time())
+    assert bench.run() == 0
+    one, many = (bench.folder / "results" / "x" / name for name in ("file.bin", "many"))
+    assert one.stat().st_mtime_ns >= (bench.folder / "one.bin").stat().st_mtime_ns
+    monkeypatch.setattr("tilewright.runtime.digests.file_hash", lambda _: pytest.fail("was read"))
+    for output in (one, many):
+        known = Digests(bench.folder / "results").recall(output)
+        assert known.made.computed < known.made.taken < time.time()
+        assert Digests(bench.folder / "results").of(output)
+
+
+def test_what_looks_as_it_did_is_taken_unread(bench, monkeypatch):
+    bench.run()
+    monkeypatch.setattr(kept, "file_hash", lambda _: pytest.fail("was read"))
+    assert bench.run() == 0
+
+
+@pytest.mark.parametrize("changed", [{"size": 2}, {"time": 2}, {"inode": 2}])
+def test_a_file_is_known_again_by_size_time_and_inode(changed):
+    facts = Facts(1, 1, 1, "digest")
+    assert facts.is_of(Facts(1, 1, 1))
+    assert not facts.is_of(facts._replace(**changed))
+
+
+def test_who_made_what_is_known_of_results_that_were_touched(bench):
+    bench.run()
+    digests, many = Digests(bench.folder / "results"), bench.folder / "results" / "x" / "many"
+    for path in (many / "d.bin", many / "deep" / "c.bin"):
+        os.utime(path, (OLD, OLD))
+    assert digests.of(many)
+    assert digests.recall(many).files["d.bin"].time == OLD * 10**9
+    assert digests.recall(many).made.verb == "stretch"
 
 
 def test_inputs_are_read_once_and_again_where_size_or_time_differ(bench, monkeypatch):
@@ -129,29 +129,56 @@ def test_a_file_that_was_just_written_is_not_trusted_by_its_time(tmp_path):
     assert digests.of(path) != first
 
 
-@pytest.mark.parametrize("damage", ["bit", "gone", "record"])
-def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage):
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("damage", ["bit", "gone", "record", "folder", "other"])
+def test_what_is_damaged_is_dropped_and_made_again(bench, capsys, damage, shared):
+    bench.others["shared"] = shared
     bench.run()
     (entry,) = bench.kept()
-    victim = entry.place / ("1/deep/c.bin" if damage != "record" else RECORD)
+    victim = entry.place / ("1/deep/c.bin" if damage not in ("record", "other") else RECORD)
     content = victim.read_bytes()
     victim.chmod(0o644)
-    if damage == "gone":
+    if damage in ("gone", "folder"):
         victim.unlink()
+        if damage == "folder":
+            victim.mkdir()
+    elif damage == "other":
+        victim.write_text('{"made": {"verb": "stretch"}, "outputs": [[1], [2]]}')
     else:
         victim.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     assert bench.run() == 1
-    assert ("is damaged" in capsys.readouterr().err) == (damage != "record")
+    assert ("is damaged" in capsys.readouterr().err) == (victim.name != RECORD)
     assert bench.outputs == MADE
     assert bench.run() == 0
 
 
-def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_path):
+def test_a_memory_that_is_damaged_is_none(bench):
+    bench.run()
+    for path in (bench.folder / "results" / ".made").rglob("*.json"):
+        path.write_text('{"path": "x", "made": {}, "files": []}')
+    assert [bench.run(), bench.outputs] == [0, MADE]
+
+
+def test_what_was_not_finished_or_is_half_dropped_is_never_taken(bench, monkeypatch):
+    bench.run()
+    (entry,) = bench.kept()
+    shutil.copytree(entry.place, entry.place.with_name(".c0de.host.1.partial"))
+    monkeypatch.setattr(kept.shutil, "rmtree", lambda *_, **__: None)  # killed
+    kept.drop(entry.place)
+    monkeypatch.undo()
+    assert (entry.place / "1" / "d.bin").exists()
+    assert bench.kept() == []
+    assert bench.run(any_code=True) == 1
+
+
+def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept.os, "geteuid", lambda: 1000)  # who links what is his own
     store = str(tmp_path / "shared")
     here, there = (Bench(tmp_path / name, store=store, shared=True) for name in ("here", "there"))
     assert here.run() == 1
     assert there.run() == 0
     assert there.outputs == MADE
+    assert not inodes(Path(store)) & inodes(there.folder / "results")
     (entry,) = here.kept()
     victim = entry.place / "1" / "d.bin"
     status = victim.stat()
@@ -160,8 +187,27 @@ def test_what_is_kept_elsewhere_is_read_through_even_if_it_looks_as_it_did(tmp_p
     shutil.rmtree(there.folder / "results")
     assert there.run() == 1
     assert there.outputs == MADE
-    inodes = {path.stat().st_ino for path in Path(store).rglob("*") if path.is_file()}
-    assert not inodes & {path.stat().st_ino for path in (there.folder / "results").rglob("*")}
+    assert not inodes(Path(store)) & inodes(there.folder / "results")
+
+
+def test_what_others_change_while_it_is_taken_is_not_taken(bench, monkeypatch):
+    bench.others["shared"] = True
+    bench.run()
+    copy = kept._copy
+
+    def disturbed(source, target, files, **others):
+        if target.name.startswith(".many") and source.name == "1":
+            monkeypatch.undo()
+            (source / "d.bin").write_bytes(b"e")
+        copy(source, target, files, **others)
+
+    monkeypatch.setattr(kept, "_copy", disturbed)
+    assert [bench.run(), bench.outputs] == [1, MADE]
+    assert [bench.run(), bench.outputs] == [0, MADE]
+
+
+def inodes(folder):
+    return {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_result_that_is_edited_or_touched_in_place_leaves_what_is_kept(bench):
@@ -184,7 +230,7 @@ def test_files_of_folders_share_their_bytes_and_are_read_only_for_those_who_obey
 import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
-from test_kept import Bench, MADE
+from keeping import Bench, MADE
 from tilewright.runtime import kept
 kept._cloned = lambda source, target: target.touch() or False
 kept.version("tilewright")
@@ -241,7 +287,7 @@ def test_a_kill_in_the_middle_leaves_no_entry(tmp_path):
 import os, signal, sys
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
-from test_kept import Bench
+from keeping import Bench
 from tilewright.runtime import kept
 whole = kept._copy
 def halfway(source, target, files, **others):
@@ -288,7 +334,8 @@ def test_of_two_writers_the_first_one_stays(bench, monkeypatch):
     monkeypatch.setattr(kept, "_place", other_is_first)
     assert bench.run() == 1
     assert bench.outputs == MADE
-    assert len(bench.kept()) == 1
+    (entry,) = bench.kept()
+    assert entry.made.computed < Digests(bench.folder / "results").recall(bench.folder / "results/x/many").made.computed
 
 
 def test_without_a_store_nothing_is_read_and_who_made_it_is_remembered(bench, monkeypatch):
@@ -309,7 +356,7 @@ def test_a_lookup_among_a_hundred_thousand_takes_less_than_ten_milliseconds(benc
         (stretch / recipe[:2] / recipe).mkdir()
     job = Job.read(bench.folder / "job.json")
     started = time.perf_counter()
-    found = kept._found(job, kept._place(job, entry.made.recipe))
+    (found,) = kept._found(job, kept._place(job, entry.made.recipe))
     assert time.perf_counter() - started < 0.01
     assert found == entry
 

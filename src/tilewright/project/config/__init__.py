@@ -148,6 +148,13 @@ class Config(Section):
         "false: nowhere.",
     )
 
+    @field_validator("kept", mode="before")
+    @classmethod
+    def _switch(cls, kept: Any) -> Any:
+        """Snakemake gives ``kept=false`` of ``--config`` or a profile as a text, which would be a folder so named."""
+        known = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
+        return known.get(kept.strip().lower(), kept) if isinstance(kept, str) else kept
+
     @field_validator("classes", "scales", "tiles", "models")
     @classmethod
     def _needed(cls, section: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:

@@ -91,18 +91,23 @@ def write_order(order: Order, place: Callable[[str], str]) -> str:
 def settings_digest(order: Order, named: Mapping[str, str], inputs: Collection[str]) -> str:
     """A hash of what a job is told, without the folders in which its files lie.
 
+    Inputs are listed once, however many slides have them, so that which of them are the same counts too.
+
     Args:
         order: what it works by.
         named: what its command says besides.
         inputs: paths of its inputs; where a text is one of them, its last part counts.
     """
+    seen: dict[str, int] = {}
 
     def told(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(name): told(one) for name, one in value.items()}
+            return {str(name): told(value[name]) for name in sorted(value, key=str)}
         if isinstance(value, list | tuple):
             return [told(one) for one in value]
-        return Path(value).name if isinstance(value, Path) or (isinstance(value, str) and value in inputs) else value
+        if isinstance(value, Path) or (isinstance(value, str) and value in inputs):
+            return [Path(value).name, seen.setdefault(str(value), len(seen))]
+        return value
 
     return _digest(json.dumps([told(order.model_dump()), dict(named)], sort_keys=True, default=str).encode())
 
