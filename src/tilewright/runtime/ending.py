@@ -35,7 +35,7 @@ def exit_code(work: Callable[[], object]) -> int:
     except TilewrightError as error:
         return _ended(error.exit_code, str(error))
     except _Stopped as stopped:
-        remedy = "The same command goes on from what is finished."
+        remedy = "Run the same command again: what is finished stays."
         return _ended(INTERRUPTED, str(Problem("", f"Stopped by {stopped}.", remedy)))
     except MemoryError:
         remedy = "Give the step more (mem_mb on a cluster), or run fewer at once (--cores)."

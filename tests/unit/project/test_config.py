@@ -187,3 +187,10 @@ def test_what_is_kept_can_be_said_to_snakemake_and_in_a_profile(tmp_path, monkey
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
     assert parse_config(yaml.safe_load(CONFIG) | snakemakes_values([f"kept={given}"]), [path]).kept == kept
+
+
+def test_what_is_kept_lies_in_a_folder(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    with pytest.raises(UserError, match=r'kept: "s3://lab/kept" is no folder'):
+        parse_config(yaml.safe_load(CONFIG) | {"kept": "s3://lab/kept"}, [path])

@@ -152,6 +152,8 @@ class Config(Section):
     @classmethod
     def _switch(cls, kept: Any) -> Any:
         """Snakemake gives ``kept=false`` of ``--config`` or a profile as a text, which would be a folder so named."""
+        if isinstance(kept, str) and "://" in kept:
+            raise ValueError(f'"{kept}" is no folder: results are kept in one that this machine sees')
         known = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
         return known.get(kept.strip().lower(), kept) if isinstance(kept, str) else kept
 
