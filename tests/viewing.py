@@ -86,11 +86,12 @@ class Viewer:
 
     Attributes:
         address: of its page.
+        place: what it begins with, behind the #.
         process: its process.
     """
 
     def __init__(self, process, address):
-        self.process, self.address = process, address
+        self.process, self.address, _, self.place = process, *address.partition("#")
         parts = urlsplit(address)
         self.port, self.prefix = parts.port, parts.path
 

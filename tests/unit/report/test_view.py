@@ -218,6 +218,13 @@ def test_results_that_are_none_are_refused(tmp_path, capsys):
     assert "holds no results of a run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("at", "place"), [("", ""), ("t1", "slide=t1"), ("#slide=t1&zoom=2", "slide=t1&zoom=2")])
+def test_it_begins_where_it_is_asked_to(results, tmp_path, at, place):
+    with viewer(results, "--at", at, log=tmp_path / "log") as own:
+        assert own.place == place
+        assert own.ask("")[0] == 200
+
+
 def test_indexes_are_removed_at_the_end(results, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with viewer(results, log=tmp_path / "log") as own:

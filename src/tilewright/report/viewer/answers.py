@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.inference.calibrate import slide_histograms
-from tilewright.pixels.grid import Frame
+from tilewright.pixels.grid import BLOCK, Frame
 from tilewright.pixels.histograms import dice_curve
 from tilewright.pixels.rasters import masks_of
 from tilewright.project.config import Config
@@ -58,7 +58,7 @@ class Answers:
         return {"runs": [self._run(run) for run in self._runs]}
 
     def _run(self, run: Run) -> dict[str, Any]:
-        ensembles = [*run.order.ensembles, *run.added]
+        ensembles = list(run.order.ensembles)
         return {
             "name": str(run.folder),
             "colors": run.order.colors,
@@ -131,16 +131,12 @@ class Answers:
         """Mistakes from the largest on, and objects from the least sure on, some at a time."""
         asked, start = self._asked(path, query), int(_number(query, "start", 0))
         name = asked.shown.name if asked.shown else ""
-        mistakes = [
-            one
-            for one in asked.run.mistakes.get(name, {}).get(asked.row.slide, [])
-            if asked.class_name in (None, one["class"])
-        ]
-        if query.get("order") == "unsure" or not mistakes:
-            found, count = self._objects.unsure(asked, start)
-            return {"objects": found, "count": count, "order": "unsure", "mistakes": len(mistakes)}
-        some = mistakes[start : start + LISTED]
-        return {"objects": some, "count": len(mistakes), "order": "mistakes", "mistakes": len(mistakes)}
+        known = asked.run.mistakes.get(name, {}).get(asked.row.slide)
+        found, mistakes = known.listed(asked.class_name, start, LISTED) if known else ([], 0)
+        if query.get("order") != "unsure" and mistakes:
+            return {"objects": found, "count": mistakes, "order": "mistakes", "mistakes": mistakes}
+        found, count = self._objects.unsure(asked, start)
+        return {"objects": found, "count": count, "order": "unsure", "mistakes": mistakes}
 
     def dice(self, path: Path_, query: Query) -> dict[str, Any]:
         """Dice of a slide at each of 256 thresholds, by class, as far as its truth is known."""
@@ -154,7 +150,7 @@ class Answers:
         labelled = asked.row.labelled
 
         def counted() -> dict[str, list[float]]:
-            histograms = slide_histograms(labelled, map_, mask, masks_of(classes_of(map_)))
+            histograms = slide_histograms(labelled, map_, mask, masks_of(classes_of(map_)), BLOCK)
             return {
                 name: [round(value, 4) for value in dice_curve([one], "pooled").tolist()]
                 for name, one in histograms.items()

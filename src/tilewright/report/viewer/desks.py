@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST = 8
+MOST = 16
 """Desks that are kept; each holds what is open of a slide."""
 
 

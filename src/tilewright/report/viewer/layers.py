@@ -66,7 +66,7 @@ class Layers:
         """The slide as small as one tile, as JPEG."""
         place = cells_of(size, 0, 0, 0)
         assert place
-        pixels = self._desks.run((*asked.key, "slide"), lambda desk: _planes(desk, asked).cut(*place))
+        pixels = self._desks.run((*asked.key, "slide"), lambda desk: _planes(desk, asked).small(*place))
         return encode_jpeg(pixels)
 
     def values(self, layer: str, asked: Asked, zoom: int, x: int, y: int, size: Size) -> bytes | None:
@@ -82,7 +82,7 @@ class Layers:
             raise UserError(Problem("view", f'there is no layer "{layer}".', did_you_mean(layer, DRAWN)))
         if place is None:
             return None
-        found = self._desks.run((*asked.key, "rasters"), lambda desk: drawn(_Cut(desk, self._extracts, *place), asked))
+        found = self._desks.run((*asked.key, layer), lambda desk: drawn(_Cut(desk, self._extracts, *place), asked))
         return None if found is None else encode_png(padded(found))
 
 

@@ -5,6 +5,7 @@ ranges of rows of files that are mapped, not read. Boxes wider or higher than a 
 Beside the boxes lie bytes for each object (its outline), which are read for those that are found alone.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,12 @@ class ObjectIndex:
     def build(cls, batches: Iterable[Batch], folder: Path) -> "ObjectIndex":
         """Write the index of some objects into a folder that is there, and open it."""
         parts: list[Batch] = []
-        lengths: list[int] = []
+        lengths = array("i")
         with (folder / "payload").open("wb") as stream:
             for batch in batches:
                 parts.append(Batch(batch.boxes, batch.numbers, []))
                 stream.writelines(batch.payloads)
-                lengths += map(len, batch.payloads)
+                lengths.extend(map(len, batch.payloads))
         boxes = np.concatenate([np.empty((0, 4), np.float32), *(part.boxes for part in parts)])
         columns = parts[0].numbers.shape[1] if parts else 0
         numbers = np.concatenate([np.empty((0, columns), np.float32), *(part.numbers for part in parts)])

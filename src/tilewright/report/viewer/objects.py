@@ -5,19 +5,20 @@ objects of its table that lie there. Coordinates are pixels of the slide, x befo
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from tilewright.masks.outlines import TOGETHER, outline_batches
 from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
 from tilewright.pixels.rasters import Raster, open_raster
@@ -28,6 +29,7 @@ from tilewright.report.viewer.desks import Desk, Desks
 from tilewright.report.viewer.layers import Asked
 from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts
+from tilewright.runtime.errors import DataError, Problem
 from tilewright.segments.predictions import RUNS
 
 MOST = 3000
@@ -36,6 +38,9 @@ WIDEST = 4096
 """Edge of the largest part of a slide in which outlines are traced, in pixels."""
 AROUND = 512
 """Pixels by which objects may reach beyond it, at least, and are still traced whole."""
+SIDES = ("left", "top", "width", "height")
+TOGETHER, BUFFER = 4096, 1 << 18
+"""Rows of a table that are read at a time, and bytes of each of its columns."""
 LISTED = 200
 """Objects of a list that are sent at a time."""
 Box = tuple[float, float, float, float]
@@ -109,7 +114,9 @@ class Objects:
         chosen = [place for place in places.tolist() if asked.class_name in (None, names[int(index.numbers[place, 0])])]
         if not index.payload[1][-1]:
             mask = segment_file(segments, slide)
-            return self._desks.run((*asked.key, "rasters"), lambda desk: _traced(desk, mask, index, names, chosen, box))
+            return self._desks.run(
+                (*asked.key, "outlines"), lambda desk: _traced(desk, mask, index, names, chosen, box)
+            )
         return [_of_runs(index, names, place) for place in chosen]
 
     def at(self, asked: Asked, x: float, y: float) -> dict[str, Any]:
@@ -203,27 +210,47 @@ def _of_runs(index: ObjectIndex, names: list[str], place: int) -> Found:
 
 def true_batches(path: Path, names: list[str]) -> Iterator[Batch]:
     """The outlines of a table: of each the number of its class in ``names``, which is filled, and its area."""
-    for table in outline_batches(path, ["class", "left", "top", "width", "height", "area", "geometry"]):
-        left, top, width, height, area = (
-            table[name].to_numpy(np.float32) for name in ("left", "top", "width", "height", "area")
-        )
-        numbers = np.stack([_codes(table["class"].tolist(), names), area], axis=1)
-        payloads = shapely.to_wkb(table["geometry"].to_numpy()).tolist()
-        yield Batch(np.stack([left, top, left + width, top + height], axis=1), numbers, payloads)
+    for part in _parts(path, ["class", *SIDES, "area", "geometry"]):
+        numbers = np.stack([_codes(part["class"].to_pylist(), names), _floats(part, "area")], axis=1)
+        yield Batch(_boxes(part), numbers, part["geometry"].to_pylist())
 
 
 def predicted_batches(path: Path, names: list[str]) -> Iterator[Batch]:
     """The objects of a table: of each the number of its class, area, confidence, and its first pixel (row, column)."""
-    sharing = RUNS in pq.read_schema(path).names
-    columns = ["class", "left", "top", "first_x", "width", "height", "area", "confidence", *([RUNS] if sharing else [])]
-    with pq.ParquetFile(path, page_checksum_verification=True) as table:
-        for part in table.iter_batches(TOGETHER, columns=columns):
-            values = {name: part[name].to_numpy(zero_copy_only=False) for name in columns}
-            left, top, width, height = (values[name].astype(np.float32) for name in ("left", "top", "width", "height"))
-            told = [values[name].astype(np.float32) for name in ("area", "confidence", "top", "first_x")]
-            payloads = [np.asarray(one, np.int32).tobytes() for one in values[RUNS]] if sharing else [b""] * len(part)
-            numbers = np.stack([_codes(values["class"].tolist(), names), *told], axis=1)
-            yield Batch(np.stack([left, top, left + width, top + height], axis=1), numbers, payloads)
+    with _reading(path):
+        sharing = [RUNS] if RUNS in pq.read_schema(path).names else []
+    for part in _parts(path, ["class", *SIDES, "first_x", "area", "confidence", *sharing]):
+        told = [_floats(part, name) for name in ("area", "confidence", "top", "first_x")]
+        numbers = np.stack([_codes(part["class"].to_pylist(), names), *told], axis=1)
+        runs = [np.asarray(one, np.int32).tobytes() for one in part[RUNS].to_pylist()] if sharing else []
+        yield Batch(_boxes(part), numbers, runs or [b""] * len(part))
+
+
+def _parts(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Some rows of a table at a time; it is not read ahead, so that memory does not grow with it."""
+    with _reading(path), pq.ParquetFile(
+        path, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER
+    ) as table:  # fmt: skip
+        yield from table.iter_batches(TOGETHER, columns=columns)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the table where reading it fails."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        what = f"cannot be read ({error})."
+        raise DataError(Problem(str(path), what, "Delete the folder and run the same command again.")) from error
+
+
+def _floats(part: pa.RecordBatch, name: str) -> NDArray[np.float32]:
+    return np.asarray(part[name].to_numpy(zero_copy_only=False), np.float32)
+
+
+def _boxes(part: pa.RecordBatch) -> NDArray[np.float32]:
+    left, top, width, height = (_floats(part, side) for side in SIDES)
+    return np.stack([left, top, left + width, top + height], axis=1)
 
 
 def _codes(classes: list[str], names: list[str]) -> NDArray[np.float32]:

@@ -5,16 +5,18 @@ its used part. Of a slide the cells are means over the level that fits; of other
 Where a raster is so large that a coarse tile would read all of it, every ``STEP``-th value is kept beside, once.
 """
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tilewright.pixels.grid import WINDOW, Frame, Size, Window, blocks
@@ -29,6 +31,8 @@ STEP = 8
 """Pixels of a raster in one of a tile, along an edge, up to which it is read itself."""
 COMPARED = 16.0
 """The largest factor up to which levels are compared with the slide: for larger ones much of it would be read."""
+STRIP = 128
+"""Rows of a raster that are read at a time where all of it is."""
 SMALL = 2**24
 """Pixels up to which a raster is read whole at any time."""
 
@@ -82,7 +86,16 @@ class Planes:
         """
         if factor not in self._planes:
             self._planes[factor] = self._plane(factor)
-        plane = self._planes[factor]
+        return self._cut(self._planes[factor], cells, factor)
+
+    def small(self, cells: Window, factor: float) -> RGB:
+        """The same, by the coarsest level, which is believed, as far as there is one."""
+        level = next(reversed(self._slide.levels()), None)
+        if level is None or level.factor > factor * (1 + FINER):
+            return self.cut(cells, factor)
+        return self._cut(_level_plane(self._slide, level), cells, factor)
+
+    def _cut(self, plane: Plane, cells: Window, factor: float) -> RGB:
         ratio = factor / plane.factor
         source = plane.under(cells, ratio)
         return average_image(plane.read(source), cells, ratio, source, plane.corner)
@@ -149,7 +162,7 @@ class Extracts:
         """
         with self._lock:
             if key not in self._made:
-                self._made[key] = self._thread.submit(make)
+                self._made[key] = self._thread.submit(_tidily, make)
             future = self._made[key]
         if not future.done():
             raise NotYet
@@ -163,21 +176,30 @@ class Extracts:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _make(self, path: Path) -> list[NDArray[Any]]:
-        with NamedTemporaryFile(suffix=".npy", dir=self._folder, delete=False) as file, open_raster(path) as raster:
-            shape = (raster.bands, *(-(-edge // STEP) for edge in (raster.size.height, raster.size.width)))
-            kept = open_memmap(file.name, "w+", raster.dtype, shape)
-            for window in blocks(raster.size, WINDOW):
-                pixels = raster.read(window)
-                rows, columns = (nearest(0, -(-edge // STEP), STEP, edge) for edge in pixels.shape[1:])
-                place = (slice(window.y // STEP, None), slice(window.x // STEP, None))
-                part = pixels[:, rows[:, np.newaxis], columns]
-                kept[(slice(None), *place)][:, : len(rows), : len(columns)] = part
-        found: list[NDArray[Any]] = [kept]
+        with NamedTemporaryFile(dir=self._folder, delete=False) as file, open_raster(path) as raster:
+            columns = nearest(0, -(-raster.size.width // STEP), STEP, raster.size.width)
+            for window in blocks(raster.size, (raster.size.width, STRIP)):
+                rows = nearest(0, -(-window.height // STEP), STEP, window.height)
+                kept = raster.read(window)[:, rows[:, np.newaxis], columns]
+                file.write(np.moveaxis(kept, 1, 0).tobytes())
+            shape, kind = (-(-raster.size.height // STEP), raster.bands, len(columns)), raster.dtype
+        # mapped: it takes memory only where it is read
+        found: list[NDArray[Any]] = [np.moveaxis(np.memmap(file.name, kind, "r", shape=shape), 1, 0)]
         while max(found[-1].shape[1:]) > WINDOW:
             last = found[-1]
             rows, columns = (nearest(0, -(-edge // STEP), STEP, edge) for edge in last.shape[1:])
             found.append(np.ascontiguousarray(last[:, rows[:, np.newaxis], columns]))
         return found
+
+
+def _tidily(make: Callable[[], Any]) -> Any:
+    """Make something, and give back the memory that it took meanwhile, where the system's library knows how."""
+    try:
+        return make()
+    finally:
+        pa.default_memory_pool().release_unused()
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def sample(raster: Raster, path: Path, cells: Window, factor: float, extracts: Extracts) -> NDArray[Any]:

@@ -5,12 +5,16 @@ What the run was told stands in the newest order of the report among the results
 
 import csv
 import json
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster, read_tags
@@ -22,7 +26,6 @@ from tilewright.project.places import (
     Places,
     image_file,
     mask_file,
-    objects_file,
     outlines_file,
     probability_file,
     scaled_mask_file,
@@ -39,7 +42,7 @@ MISTAKE_COLUMNS = ("left", "top", "right", "bottom")
 
 @dataclass(frozen=True)
 class Shown:
-    """A set of predictions of a slide: of an ensemble, of a model, or of a submission.
+    """A set of predictions of a slide: of an ensemble, or of a model.
 
     Attributes:
         name: of the set.
@@ -62,13 +65,11 @@ class Run:
         folder: the folder of all results.
         root: the folder that paths of the sheet count from.
         order: slides, classes with their colours, models, ensembles.
-        added: folders of further sets by their names, each with a folder for each shard, as ``segment`` writes it.
     """
 
     folder: Path
     root: Path
     order: ReportOrder
-    added: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
     def places(self) -> Places:
@@ -96,17 +97,9 @@ class Run:
         return found
 
     @cached_property
-    def mistakes(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """What is wrong with objects by ensemble and slide, the largest first."""
-        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for name in self.order.ensembles:
-            for row in _records(Path(self.places.metrics(name)) / MISTAKES):
-                box = [int(row[side]) for side in MISTAKE_COLUMNS]
-                one = {"class": row["class"], "kind": row["kind"], "box": box}
-                found.setdefault(name, {}).setdefault(row["slide"], []).append(one)
-            for own in found.get(name, {}).values():
-                own.sort(key=lambda one: -_area(one["box"]))
-        return found
+    def mistakes(self) -> dict[str, dict[str, "Mistakes"]]:
+        """What is wrong with objects by ensemble and slide."""
+        return {name: Mistakes.read(Path(self.places.metrics(name)) / MISTAKES) for name in self.order.ensembles}
 
     def row(self, slide: str) -> ReportRow:
         """A slide.
@@ -151,12 +144,8 @@ class Run:
         return path if row.annotated and path.is_file() else None
 
     def sets(self, row: ReportRow) -> dict[str, Shown]:
-        """The sets of predictions of a slide that are there: of ensembles, added ones, of models."""
+        """The sets of predictions of a slide that are there: of ensembles, then of models."""
         found = [self._of_ensemble(name, row) for name in self.order.ensembles]
-        found += [
-            Shown(name, None, _if_file(folder / row.shard, objects_file(folder / row.shard, row.slide)))
-            for name, folder in self.added.items()
-        ]
         for folder in sorted(Path(self.places.all_probabilities()).glob("*/")):
             path = probability_file(Path(self.places.probabilities(folder.name, row.shard)), row.slide)
             found.append(Shown(f"model {folder.name}", _if_file(path, path), None))
@@ -189,6 +178,45 @@ class Run:
                 return frame_of(path).scaled(1.0)
         with open_slide(row.image, region=row.region, mpp=row.mpp, white=row.white) as slide:
             return slide.frame
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What is wrong with objects of a slide, the largest first: there may be as many as objects.
+
+    Attributes:
+        kinds: class and kind, of which each is one.
+        kind: place in ``kinds``, int64[n].
+        box: left, top, right and bottom in pixels of the slide, int32[n, 4].
+    """
+
+    kinds: list[tuple[str, str]]
+    kind: NDArray[np.int64]
+    box: NDArray[np.int32]
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, "Mistakes"]:
+        """Those that ``evaluate`` has listed, by slide."""
+        kinds: dict[tuple[str, str], int] = {}
+        found: dict[str, array[int]] = {}
+        for row in _records(path):
+            kind = kinds.setdefault((row["class"], row["kind"]), len(kinds))
+            own = found.setdefault(row["slide"], array("i"))
+            own.extend((kind, *(int(row[side]) for side in MISTAKE_COLUMNS)))
+        return {slide: cls._sorted(list(kinds), np.array(own, np.int32).reshape(-1, 5)) for slide, own in found.items()}
+
+    @classmethod
+    def _sorted(cls, kinds: list[tuple[str, str]], rows: NDArray[np.int32]) -> "Mistakes":
+        area = (rows[:, 3] - rows[:, 1]).astype(np.int64) * (rows[:, 4] - rows[:, 2])
+        rows = rows[np.argsort(-area, kind="stable")]
+        return cls(kinds, rows[:, 0].astype(np.int64), rows[:, 1:])
+
+    def listed(self, class_name: str | None, start: int, most: int) -> tuple[list[dict[str, Any]], int]:
+        """Some of them, of a class or all, from a place on; and how many they are."""
+        wanted = [place for place, (name, _) in enumerate(self.kinds) if class_name in (None, name)]
+        own = np.flatnonzero(np.isin(self.kind, wanted))
+        some = [(*self.kinds[self.kind[place]], self.box[place].tolist()) for place in own[start : start + most]]
+        return [{"class": name, "kind": kind, "box": box} for name, kind, box in some], len(own)
 
 
 def frame_of(raster: Path) -> Frame:
@@ -258,11 +286,6 @@ def _records(path: Path) -> Iterator[dict[str, str]]:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as stream:
             yield from csv.DictReader(stream)
-
-
-def _area(box: list[int]) -> int:
-    left, top, right, bottom = box
-    return (right - left) * (bottom - top)
 
 
 def _if_file(path: Path, file: Path) -> Path | None:

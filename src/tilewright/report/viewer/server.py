@@ -39,6 +39,8 @@ HEADERS = {
 }
 BODY = 0
 """Bytes of the largest body that is taken: the viewer is asked, and told nothing."""
+HEARD = 2**24
+"""Bytes of a body that are passed over before the answer."""
 LONGEST = 4096
 """Bytes of the longest address."""
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -81,6 +83,7 @@ class Gate:
         refused = self._refusal(scope)
         told = send_with_headers(send)
         if refused:
+            await _pass_over(receive)
             await refused(scope, receive, told)
             return
         prefix = f"/{self._token}"
@@ -104,6 +107,15 @@ class Gate:
         if not secrets.compare_digest(token.encode(), self._token.encode()):
             return told(403, "this is not the token of the viewer.", "Open the address that it printed at its start.")
         return None
+
+
+async def _pass_over(receive: Receive) -> None:
+    """Take a body and forget it, so that whoever sends it reads the answer; ``HEARD`` bytes of it at most."""
+    heard, more = 0, True
+    while more and heard < HEARD:
+        message = await receive()
+        heard += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def send_with_headers(send: Send) -> Send:

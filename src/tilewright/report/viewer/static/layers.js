@@ -37,7 +37,7 @@ function isEdge(grey, place) {
 
 const PAINTERS = {
   truth(pixels, grey, { colors }) {
-    grey.forEach((value, place) => value && put(pixels, place, value === IGNORED ? GREY : colors[value - 1], 150));
+    grey.forEach((value, place) => value && put(pixels, place, value === IGNORED ? GREY : colors[value - 1], 170));
   },
   prediction(pixels, grey, { colors }) {
     grey.forEach((value, place) => {

@@ -18,7 +18,7 @@ export function read() {
 }
 
 export function text(link) {
-  const layers = Object.entries(link.layers ?? {}).map(([name, opacity]) => `${name}:${opacity}`).join(",");
+  const layers = link.layers && Object.entries(link.layers).map(([name, opacity]) => `${name}:${opacity}`).join(",");
   const kept = Object.entries({ ...link, layers }).filter(([, value]) => value !== undefined && value !== null);
   return `#${new URLSearchParams(kept)}`;
 }

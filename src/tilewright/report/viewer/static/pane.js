@@ -144,7 +144,7 @@ export class Pane {
     const { objects, many } = await json(`${this.base}/outlines.json`, asked, signal);
     this.vectors[name].clearLayers();
     this.outlined = { ...this.outlined, [name]: many ? null : objects.length };
-    this.layers[name]?.setOpacity(many ? this.state.layers[name] : name === "truth" ? this.state.layers[name] / 2 : 0);
+    this.layers[name]?.setOpacity(many ? this.state.layers[name] : name === "truth" ? 0.75 * this.state.layers[name] : 0);
     for (const { rings, ...object } of objects) {
       const color = this.about.colors[object.class] ?? "#666666";
       const style = name === "truth"
