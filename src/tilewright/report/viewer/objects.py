@@ -240,8 +240,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        what = f"cannot be read ({error})."
-        raise DataError(Problem(str(path), what, "Delete the folder and run the same command again.")) from error
+        remedy = "Delete the folder and run the same command again."
+        raise DataError(Problem(str(path), f"is no table that can be read ({error}).", remedy)) from error
 
 
 def _floats(part: pa.RecordBatch, name: str) -> NDArray[np.float32]:

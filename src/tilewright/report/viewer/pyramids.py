@@ -183,12 +183,16 @@ class Extracts:
                 kept = raster.read(window)[:, rows[:, np.newaxis], columns]
                 file.write(np.moveaxis(kept, 1, 0).tobytes())
             shape, kind = (-(-raster.size.height // STEP), raster.bands, len(columns)), raster.dtype
-        # mapped: it takes memory only where it is read
-        found: list[NDArray[Any]] = [np.moveaxis(np.memmap(file.name, kind, "r", shape=shape), 1, 0)]
+
+        def mapped() -> NDArray[Any]:  # it takes memory only where it is read
+            return np.moveaxis(np.memmap(file.name, kind, "r", shape=shape), 1, 0)
+
+        found = [mapped()]
         while max(found[-1].shape[1:]) > WINDOW:
             last = found[-1]
             rows, columns = (nearest(0, -(-edge // STEP), STEP, edge) for edge in last.shape[1:])
             found.append(np.ascontiguousarray(last[:, rows[:, np.newaxis], columns]))
+        found[0] = mapped()
         return found
 
 

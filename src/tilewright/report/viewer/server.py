@@ -9,6 +9,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -39,6 +40,8 @@ HEADERS = {
 }
 BODY = 0
 """Bytes of the largest body that is taken: the viewer is asked, and told nothing."""
+TOGETHER = 8
+"""Questions that are answered at a time; each holds what it reads."""
 HEARD = 2**24
 """Bytes of a body that are passed over before the answer."""
 LONGEST = 4096
@@ -80,6 +83,7 @@ class Gate:
         """Answer a request."""
         if scope["type"] != "http":
             return
+        current_default_thread_limiter().total_tokens = TOGETHER
         refused = self._refusal(scope)
         told = send_with_headers(send)
         if refused:
