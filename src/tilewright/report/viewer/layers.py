@@ -1,7 +1,7 @@
 """The layers of a slide as tiles: pictures as JPEG, everything else as grey PNG whose values the page colours.
 
 Truth and prediction hold the number of the class from 1 (of several the last), ``IGNORED`` where pixels do not count;
-the difference ``HIT``, ``MISSED`` or ``WRONG``; tissue 1; probabilities and spread 0 to 255.
+the difference ``HIT``, ``MISSED`` or ``WRONG``; tissue 1; probabilities 0 to 255.
 """
 
 from collections.abc import Sequence

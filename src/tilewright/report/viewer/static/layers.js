@@ -67,9 +67,6 @@ const PAINTERS = {
       }
     });
   },
-  spread(pixels, grey) {
-    grey.forEach((value, place) => value && put(pixels, place, HEATS[Math.min(255, 2 * value)], 200));
-  },
 };
 export const PAINTED = Object.keys(PAINTERS);
 

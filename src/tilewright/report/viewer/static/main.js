@@ -8,7 +8,7 @@ import { SlidePage } from "./slide.js";
 const element = (id) => document.getElementById(id);
 const KEYS = [
   ["t p d h", "truth, prediction, difference, probability"],
-  ["u i", "uncertainty, tissue"],
+  ["i", "tissue"],
   ["w b f", "windows of the model, borders of tiles, folds"],
   ["[ ]", "lower and raise the threshold"],
   ["n N", "to the next object of the list, and back"],

@@ -66,7 +66,6 @@ export class Pane {
       set?.segments && ["prediction", "Prediction", "p"],
       set?.probabilities && ["probability", "Probability", "h"],
       about.truth && set?.segments && ["difference", "Difference", "d"],
-      set?.spread && ["spread", "Uncertainty", "u"],
       about.tissue && ["tissue", "Tissue", "i"],
       about.windows.length && ["windows", "Windows (seams)", "w"],
       about.tiles.length && ["tiles", "Tile borders", "b"],
