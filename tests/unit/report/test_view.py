@@ -15,6 +15,7 @@ from tilewright.cli import main
 from tilewright.pixels.grid import Frame, Size, Window
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.places import mask_file, outlines_file, probability_file, segment_file
+from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts, NotYet, cells_of, deepest, sample
 from tilewright.slides import open_slide
 
@@ -223,6 +224,32 @@ def test_it_begins_where_it_is_asked_to(results, tmp_path, at, place):
     with viewer(results, "--at", at, log=tmp_path / "log") as own:
         assert own.place == place
         assert own.ask("")[0] == 200
+
+
+def test_the_index_finds_what_all_boxes_tell(tmp_path):
+    draw = np.random.default_rng(3)
+    corner = draw.uniform(0, 4000, (3000, 2))
+    size = np.where(draw.uniform(size=(3000, 1)) < 0.01, 900, 200) * draw.uniform(0.1, 1, (3000, 2))
+    boxes = np.hstack([corner, corner + size]).astype(np.float32)
+    numbers = np.arange(3000, dtype=np.float32)[:, None]
+    batches = [
+        Batch(boxes[i : i + 700], numbers[i : i + 700], [b"%d" % n for n in range(i, min(i + 700, 3000))])
+        for i in range(0, 3000, 700)
+    ]
+    index = ObjectIndex.build(batches, tmp_path)
+    for left, top in draw.uniform(-200, 4100, (60, 2)):
+        box = (left, top, left + 300, top + 150)
+        places = index.near(box, 3000)
+        meets = (boxes[:, 0] < box[2]) & (boxes[:, 2] > left) & (boxes[:, 1] < box[3]) & (boxes[:, 3] > top)
+        assert sorted(index.numbers[places, 0]) == np.flatnonzero(meets).tolist()
+        assert [index.payload_of(place) for place in places] == [b"%d" % n for n in index.numbers[places, 0]]
+    assert isinstance(index.near((0, 0, 4000, 4000), 50), int)
+
+
+def test_the_folder_above_results_serves_as_well(results, tmp_path):
+    """As ``apply`` leaves it."""
+    with viewer(results.parent, log=tmp_path / "log") as own:
+        assert len(own.json("runs.json")["runs"][0]["slides"]) == 7
 
 
 def test_indexes_are_removed_at_the_end(results, tmp_path, monkeypatch):
