@@ -13,7 +13,7 @@ SITE := .site
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm test-apart test-exports test-gpu lint format docs lock env bench bench-quick quality site
+.PHONY: help demo test test-faults test-slurm test-apart test-exports test-gpu test-browser lint format docs lock env bench bench-quick quality site
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-apart  both of them, around one run of the graph"
 	@echo "make test-exports  what the BioImage Model Zoo's own test and QuPath's PyTorch say of exports (a download of 4 GB)"
 	@echo "make test-gpu  what a GPU has to show, in five minutes (docs/gpu.md); without one it says so"
+	@echo "make test-browser  the viewer as a person meets it, in headless Chromium (Debian's chromium)"
 	@echo "make lint    check style, types, workflow and generated files"
 	@echo "make format  format Python and Snakemake files"
 	@echo "make docs    write schemas and config/README.md anew"
@@ -52,6 +53,9 @@ test-exports: $(INSTALLED) $(JUDGES:%=.venv-%/.synced)
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest -q -s -m gpu tests/gpu
+
+test-browser: $(INSTALLED)
+	$(BIN)/pytest -q -m browser tests/browser
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

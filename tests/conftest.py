@@ -163,6 +163,7 @@ APART = {
     "faults": "does the faults of tests/README.md; make test-faults",
     "slurm": "starts a SLURM cluster; make test-slurm",
     "gpu": "needs a GPU; make test-gpu",
+    "browser": "looks at pages in Chromium; make test-browser",
 }
 """Markers of tests that run only where they are asked for, and what is said where they are not."""
 

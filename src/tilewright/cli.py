@@ -47,6 +47,7 @@ VERBS = {
     "apply": ("tilewright.bundles.apply:apply", "Predict slides with a bundle, and nothing else."),
     "export": ("tilewright.bundles.export:export", "Write a bundle for other programs: ONNX, bioimage.io, QuPath."),
     "report": ("tilewright.report.report:report", "Draw overlays and tables into one page."),
+    "view": ("tilewright.report.viewer.view:view", "Look at slides and results in a browser, down to a pixel."),
 }
 """The verbs in the order of the chain: where the function of each is, and what it does."""
 

@@ -171,12 +171,15 @@ def _rounded(judged: Judged) -> Judged:
 
 
 def slide_histograms(
-    labelled: Collection[str], probability: Path, mask: Path, classes: list[str]
+    labelled: Collection[str], probability: Path, mask: Path, classes: list[str], edge: int = WINDOW
 ) -> dict[str, Histogram]:
-    """Count the probabilities of a slide, for the classes that are labelled in it; ignored pixels do not count."""
+    """Count the probabilities of a slide, for the classes that are labelled in it; ignored pixels do not count.
+
+    Pixels of a window of an edge are held at a time, eight bytes for each, several times.
+    """
     counts = {name: np.zeros((2, BINS), np.int64) for name in classes if name in labelled}
     with open_raster(probability, classes) as values, open_raster(mask, classes) as bits:
-        for window in blocks(values.size, WINDOW):
+        for window in blocks(values.size, edge):
             pixels, truth = values.read(window), bits.read(window)[0]
             valid = ((truth >> len(classes)) & 1) == 0
             for name, count in counts.items():

@@ -9,6 +9,8 @@ ONNX = ("onnx", "onnxruntime")
 """What runs ONNX."""
 WRITING_ONNX = (*ONNX, "onnxscript")
 """What writes it, and runs it to compare."""
+VIEWING = ("starlette", "uvicorn", "xstatic")
+"""What serves pages, and shows maps on them."""
 
 
 def require_extra(where: str, extra: str, packages: Sequence[str]) -> None:

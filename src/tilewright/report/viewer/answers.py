@@ -1,0 +1,220 @@
+"""The answers to what the page asks, as plain values. All coordinates are pixels of the slide, x before y."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tilewright.inference.calibrate import slide_histograms
+from tilewright.pixels.grid import BLOCK, Frame
+from tilewright.pixels.histograms import dice_curve
+from tilewright.pixels.rasters import masks_of
+from tilewright.project.config import Config
+from tilewright.project.places import segment_file
+from tilewright.report.viewer.borders import config_of, folds_of, inside, tile_sets, tiles_of, windowed, windows_of
+from tilewright.report.viewer.desks import Desks
+from tilewright.report.viewer.layers import Asked, Layers
+from tilewright.report.viewer.objects import LISTED, WIDEST, Objects
+from tilewright.report.viewer.pyramids import Extracts, deepest
+from tilewright.report.viewer.runs import Run, Shown, classes_of
+from tilewright.runtime.errors import Problem, UserError, did_you_mean
+
+Path_ = Mapping[str, Any]
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a slide before anything of it is drawn."""
+
+    frame: Frame
+    classes: list[str]
+
+
+class Answers:
+    """Answers questions about some runs.
+
+    Args:
+        runs: the runs, the one to begin with first.
+        folder: a folder for indexes, outside of all results.
+    """
+
+    def __init__(self, runs: Sequence[Run], folder: Path) -> None:
+        self._runs = runs
+        self._desks, self._extracts = Desks(), Extracts(folder)
+        self._layers = Layers(self._desks, self._extracts)
+        self._objects = Objects(self._desks, self._extracts, folder)
+        self._configs: list[Config | None] = [config_of(run) for run in runs]
+        self._known = lru_cache(maxsize=4096)(self._look)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._extracts.clear()
+        self._desks.clear()
+
+    def runs(self) -> dict[str, Any]:
+        """All runs with their slides."""
+        return {"runs": [self._run(run) for run in self._runs]}
+
+    def _run(self, run: Run) -> dict[str, Any]:
+        ensembles = list(run.order.ensembles)
+        return {
+            "name": str(run.folder),
+            "colors": run.order.colors,
+            "ensembles": ensembles,
+            "slides": [
+                {
+                    "slide": row.slide,
+                    "role": row.role,
+                    "source": row.source,
+                    "group": row.group,
+                    "fold": run.folds.get(row.shard),
+                    "annotated": row.annotated,
+                    "dice": {name: score for name in ensembles if (score := run.overall(name, row.slide)) is not None},
+                }
+                for row in run.rows.values()
+            ],
+        }
+
+    def about(self, path: Path_) -> dict[str, Any]:
+        """What there is of a slide."""
+        run, config = self._runs[self._number(path)], self._configs[self._number(path)]
+        row = run.row(path["slide"])
+        known = self._known(self._number(path), row.slide)
+        size, sets = known.frame.size, run.sets(row)
+        return {
+            "slide": row.slide, "role": row.role, "source": row.source, "group": row.group,
+            "fold": run.folds.get(row.shard), "labelled": list(row.labelled), "classes": known.classes,
+            "colors": run.order.colors, "width": size.width, "height": size.height, "mpp": known.frame.mpp,
+            "zoom": deepest(size), "truth": run.truth(row) is not None, "tissue": run.tissue(row) is not None,
+            "tiles": tile_sets(run, row, config), "windows": windowed(run, row, config), "folds": folds_of(run, row),
+            "sets": [
+                {
+                    "name": one.name, "segments": one.segments is not None,
+                    "probabilities": one.probabilities is not None, "thresholds": one.thresholds,
+                    "dice": run.scores.get(one.name, {}).get(row.slide, {}),
+                }
+                for one in sets.values()
+            ],
+        }  # fmt: skip
+
+    def thumbnail(self, path: Path_, _query: Query) -> bytes:
+        """The slide as a small JPEG."""
+        asked = self._asked(path, {})
+        return self._layers.thumbnail(asked, self._size(path))
+
+    def picture(self, path: Path_, _query: Query) -> bytes | None:
+        """A tile of the slide itself as JPEG."""
+        place = (path["zoom"], path["x"], path["y"])
+        return self._layers.picture(self._asked(path, {}), *place, self._size(path))
+
+    def values(self, path: Path_, query: Query) -> bytes | None:
+        """A tile of a layer as grey PNG."""
+        place = (path["zoom"], path["x"], path["y"])
+        return self._layers.values(path["layer"], self._asked(path, query), *place, self._size(path))
+
+    def outlines(self, path: Path_, query: Query) -> dict[str, Any]:
+        """The outlines of true or predicted objects in a box, or how many there are, where they are too many."""
+        asked, box = self._asked(path, query), _box(query)
+        if max(box[2] - box[0], box[3] - box[1]) > WIDEST:
+            return {"objects": [], "many": True}
+        found = (self._objects.true if query.get("kind") == "true" else self._objects.predicted)(asked, box)
+        many = isinstance(found, int)
+        return {"objects": [] if isinstance(found, int) else [one.told() for one in found], "many": many}
+
+    def at(self, path: Path_, query: Query) -> dict[str, Any]:
+        """What is at a point."""
+        return self._objects.at(self._asked(path, query), _number(query, "x"), _number(query, "y"))
+
+    def listed(self, path: Path_, query: Query) -> dict[str, Any]:
+        """Mistakes from the largest on, and objects from the least sure on, some at a time."""
+        asked, start = self._asked(path, query), int(_number(query, "start", 0))
+        name = asked.shown.name if asked.shown else ""
+        known = asked.run.mistakes.get(name, {}).get(asked.row.slide)
+        found, mistakes = known.listed(asked.class_name, start, LISTED) if known else ([], 0)
+        if query.get("order") != "unsure" and mistakes:
+            return {"objects": found, "count": mistakes, "order": "mistakes", "mistakes": mistakes}
+        found, count = self._objects.unsure(asked, start)
+        return {"objects": found, "count": count, "order": "unsure", "mistakes": mistakes}
+
+    def dice(self, path: Path_, query: Query) -> dict[str, Any]:
+        """Dice of a slide at each of 256 thresholds, by class, as far as its truth is known."""
+        asked = self._asked(path, query)
+        shown = asked.shown
+        if shown is None or shown.probabilities is None or shown.name not in asked.run.order.ensembles:
+            return {"dice": {}}
+        mask, map_ = asked.run.scaled_mask(asked.row, shown.name), shown.probabilities
+        if mask is None:
+            return {"dice": {}}
+        labelled = asked.row.labelled
+
+        def counted() -> dict[str, list[float]]:
+            histograms = slide_histograms(labelled, map_, mask, masks_of(classes_of(map_)), BLOCK)
+            return {
+                name: [round(value, 4) for value in dice_curve([one], "pooled").tolist()]
+                for name, one in histograms.items()
+            }
+
+        return {"dice": self._extracts.work(("dice", map_), counted)}
+
+    def borders(self, path: Path_, query: Query) -> dict[str, Any]:
+        """Borders of the tiles of a set, or of the windows of a model, in a box."""
+        number = self._number(path)
+        run, config = self._runs[number], self._configs[number]
+        row, name = run.row(path["slide"]), query.get("name", "")
+        kinds = {"tiles": (tile_sets, tiles_of), "windows": (windowed, windows_of)}
+        listed, boxes = kinds.get(query.get("kind", ""), kinds["tiles"])
+        if config is None or name not in (known := listed(run, row, config)):
+            remedy = "" if config is None else did_you_mean(name, known)
+            raise UserError(Problem("view", f'nothing is known of the borders of "{name}".', remedy))
+        found = inside(boxes(run, row, config, name), _box(query))
+        return {"boxes": [] if isinstance(found, int) else found, "many": isinstance(found, int)}
+
+    def _number(self, path: Path_) -> int:
+        number = int(path["run"])
+        if not 0 <= number < len(self._runs):
+            raise UserError(Problem("view", f"there is no run {number}.", f"There are {len(self._runs)}."))
+        return number
+
+    def _asked(self, path: Path_, query: Query) -> Asked:
+        run = self._runs[self._number(path)]
+        row = run.row(path["slide"])
+        shown: Shown | None = None
+        if name := query.get("set"):
+            sets = run.sets(row)
+            if name not in sets:
+                raise UserError(
+                    Problem("view", f'{row.slide} has no predictions of "{name}".', did_you_mean(name, sets))
+                )
+            shown = sets[name]
+        return Asked(run, row, shown, query.get("class") or None)
+
+    def _size(self, path: Path_) -> Any:
+        return self._known(self._number(path), path["slide"]).frame.size
+
+    def _look(self, number: int, slide: str) -> Known:
+        run = self._runs[number]
+        row = run.row(slide)
+        rasters = [run.truth(row)]
+        for one in run.sets(row).values():
+            rasters += [segment_file(one.segments, slide) if one.segments else None, one.probabilities]
+        known = next((path for path in rasters if path and path.is_file()), None)
+        classes = masks_of(classes_of(known)) if known else list(run.order.colors)
+        return Known(run.frame(row), classes)
+
+
+def _number(query: Query, name: str, default: float | None = None) -> float:
+    try:
+        return float(query[name]) if default is None or name in query else default
+    except (KeyError, ValueError):
+        raise UserError(Problem(f"view, {name}", f'"{query.get(name, "")}" is no number.')) from None
+
+
+def _box(query: Query) -> tuple[float, float, float, float]:
+    try:
+        left, top, right, bottom = (float(part) for part in query.get("box", "").split(","))
+    except ValueError:
+        what = f'"{query.get("box", "")}" is no box.'
+        raise UserError(Problem("view, box", what, "Give left,top,right,bottom.")) from None
+    return left, top, right, bottom

@@ -1,0 +1,286 @@
+"""The viewer's answers, asked of a real one: what it shows is what lies on disk, and it tells what it cannot."""
+
+import contextlib
+import hashlib
+import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from viewing import ENSEMBLE, THRESHOLD, make_results, viewer
+
+from tilewright.cli import main
+from tilewright.pixels.grid import Frame, Size, Window
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.places import mask_file, outlines_file, probability_file, segment_file
+from tilewright.report.viewer.objectindex import Batch, ObjectIndex
+from tilewright.report.viewer.pyramids import Extracts, NotYet, cells_of, deepest, sample
+from tilewright.slides import open_slide
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, new_project):
+    return make_results(new_project(tmp_path_factory.mktemp("view") / "project"))
+
+
+@pytest.fixture(scope="module")
+def seen(results, tmp_path_factory):
+    with viewer(results, log=tmp_path_factory.mktemp("log") / "view.log") as found:
+        yield found
+
+
+def told(folder):
+    """What lies in a folder: every file with its content and its time."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path: (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_the_gallery_knows_roles_folds_and_scores(seen):
+    (run,) = seen.json("runs.json")["runs"]
+    slides = {slide["slide"]: slide for slide in run["slides"]}
+    assert {name: slide["role"] for name, slide in slides.items()}["t1"] == "test"
+    assert slides["t1"]["source"] == "one"
+    assert 0.5 < slides["t1"]["dice"][ENSEMBLE] < 1
+    assert slides["a1"]["dice"] == {}
+
+
+def test_a_tile_of_the_picture_is_the_slide(seen, results):
+    about = seen.json("0/t1/about.json")
+    assert (about["width"], about["height"], about["zoom"]) == (144, 112, 0)
+    _, kind, content = seen.ask("0/t1/image/0/0/0.jpg")
+    assert kind["content-type"] == "image/jpeg"
+    shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
+    assert shown.shape == (256, 256, 3)
+    with open_slide(results.parent / "slides" / "t1.tif") as slide:
+        differ = shown[:112, :144] - slide.read(Window(0, 0, 144, 112))
+    assert np.abs(differ).mean() < 9
+    assert np.abs(differ.mean(axis=(0, 1))).max() < 1.5
+    assert (shown[120:, 150:] > 250).all()
+
+
+def test_tiles_of_masks_hold_the_number_of_the_class(seen, results):
+    classes = seen.json("0/t1/about.json")["classes"]
+    with open_raster(mask_file(results / "masks" / "t", "t1")) as raster:
+        truth, size = raster.read()[0], raster.size
+        assert raster.classes == classes
+    with open_raster(segment_file(results / "segments" / ENSEMBLE / "t", "t1")) as raster:
+        found = raster.read()[0]
+    for layer, bits in (("truth", truth), ("prediction", found)):
+        tile = seen.grey(f"0/t1/{layer}/0/0/0.png?set={ENSEMBLE}")[: size.height, : size.width]
+        for number, name in enumerate(classes, 1):
+            assert ((tile == number) == (bits == 1 << number - 1)).all()
+            alone = seen.grey(f"0/t1/{layer}/0/0/0.png?set={ENSEMBLE}&class={name}")[: size.height, : size.width]
+            assert ((alone > 0) == (bits >> number - 1 & 1 > 0)).all()
+    tile = seen.grey(f"0/t1/difference/0/0/0.png?set={ENSEMBLE}&class=gland")[: size.height, : size.width]
+    own, other = (bits >> classes.index("gland") & 1 > 0 for bits in (truth, found))
+    assert ((tile == 1) == (own & other)).all()
+    assert ((tile == 2) == (own & ~other)).all()
+    assert ((tile == 3) == (other & ~own)).all()
+    assert all((tile == value).any() for value in (1, 2, 3))
+
+
+def test_probabilities_reach_the_threshold_where_the_mask_is(seen, results):
+    """What the slider draws at the threshold of the run is what ``segment`` found, up to rounding to 256 values."""
+    tile = seen.grey(f"0/t1/probability/0/0/0.png?set={ENSEMBLE}&class=gland")[:112, :144]
+    with open_raster(segment_file(results / "segments" / ENSEMBLE / "t", "t1")) as raster:
+        found = raster.read()[0] >> raster.classes.index("gland") & 1
+    assert tile.max() > 200
+    differ = (tile >= np.ceil(255 * THRESHOLD)) != (found > 0)
+    assert differ.mean() < 0.005
+
+
+def test_dice_at_the_threshold_is_that_of_the_pixels(seen, results):
+    curve = seen.json(f"0/t1/dice.json?set={ENSEMBLE}")["dice"]["gland"]
+    with open_raster(probability_file(results / "ensembles" / ENSEMBLE / "t", "t1")) as raster:
+        values = raster.read()[raster.classes.index("gland")]
+    with open_raster(results / "scaled" / "half" / "t" / "t1.mask.tif") as raster:
+        truth = raster.read()[0] >> raster.classes.index("gland") & 1 > 0
+    for level in (40, 128, 200):
+        taken = values >= level
+        assert curve[level] == pytest.approx(2 * (taken & truth).sum() / (taken.sum() + truth.sum()), abs=1e-4)
+
+
+def test_outlines_and_a_click_tell_the_same_object(seen, results):
+    box = "0,0,144,112"
+    true = seen.json(f"0/t1/outlines.json?box={box}&kind=true&set={ENSEMBLE}")
+    found = seen.json(f"0/t1/outlines.json?box={box}&kind=predicted&set={ENSEMBLE}")
+    assert len(true["objects"]) > 3
+    assert not true["many"]
+    table = outlines_file(results / "masks" / "t", "t1")
+    assert table.is_file()
+    largest = max(found["objects"], key=lambda one: one["area"])
+    left, top, right, bottom = largest["box"]
+    here = seen.json(f"0/t1/at.json?x={(left + right) / 2}&y={(top + bottom) / 2}&set={ENSEMBLE}")
+    assert here["predicted"] == largest
+    assert here["true"]["class"] == largest["class"]
+    assert 0.4 < here["overlap"]["iou"] < 1
+    assert seen.json(f"0/t1/at.json?x=1&y=1&set={ENSEMBLE}") == {"predicted": None, "true": None}
+    assert seen.json(f"0/t1/outlines.json?box=-5,-5,-1,-1&kind=predicted&set={ENSEMBLE}")["objects"] == []
+
+
+def test_the_list_leads_from_the_largest_mistake_on_and_then_from_the_least_sure(seen):
+    listed = seen.json(f"0/t1/listed.json?set={ENSEMBLE}")
+    assert listed["order"] == ("mistakes" if listed["mistakes"] else "unsure")
+    unsure = seen.json(f"0/t1/listed.json?set={ENSEMBLE}&order=unsure")
+    confidence = [one["confidence"] for one in unsure["objects"]]
+    assert confidence == sorted(confidence)
+    assert unsure["count"] == len(confidence) > 3
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("0/nobody/about.json", 404, 'no slide "nobody"'),
+        ("7/t1/about.json", 404, "no run 7"),
+        ("0/t1/colours/0/0/0.png", 404, 'no layer "colours"'),
+        ("0/t1/truth/0/9/9.png", 404, "no such tile"),
+        ("0/t1/truth/44/0/0.png", 404, "no such tile"),
+        ("0/t1/prediction/0/0/0.png?set=none", 404, "no predictions"),
+        ("0/t1/probability/0/0/0.png?set=saved&class=bone", 404, 'no class "bone"'),
+        ("0/t1/outlines.json?box=1,2", 404, "no box"),
+        ("0/t1/at.json?x=one&y=1", 404, "no number"),
+        ("static/../../../runs.py", 404, "nothing at"),
+        ("static/%2e%2e%2fruns.py", 404, "nothing at"),
+        ("0/..%2f..%2fsecret/about.json", 404, "nothing at"),
+        ("static/" + "a" * 5000, 414, "too long"),
+    ],
+)
+def test_what_cannot_be_answered_is_told(seen, path, status, words):
+    found, text = seen.refusal(path)
+    assert (found, words in text) == (status, True), text
+
+
+def test_only_the_token_opens_and_only_from_this_machine(seen):
+    assert seen.refusal("/", whole=True)[0] == 403
+    assert seen.refusal("/" + "x" * 32 + "/runs.json", whole=True)[0] == 403
+    assert seen.refusal("runs.json", headers={"Host": "evil.example"})[0] == 421
+    status, text = seen.refusal("runs.json", method="POST", body=b"x" * 2_000_000)
+    assert (status, "only reads" in text) == (413, True)
+    assert seen.refusal("runs.json", method="DELETE")[0] == 405
+    assert seen.refusal("runs.json", body=b"x" * 100)[0] == 413
+
+
+def test_the_page_may_ask_nobody_else(seen):
+    _, headers, content = seen.ask("")
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'")
+    assert "http" not in policy
+    assert "unsafe" not in policy
+    assert b"http" not in content.replace(b"http-equiv", b"")
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_fifty_questions_at_once_are_answered_and_nothing_is_written(seen, results):
+    before = told(results.parent)
+    paths = [
+        f"0/{slide}/{layer}/0/0/0.png?set={ENSEMBLE}" for slide in ("t1", "t2") for layer in ("truth", "probability")
+    ]
+    paths += [f"0/{slide}/image/0/0/0.jpg" for slide in ("a1", "a2", "b1", "b2", "x1", "t1", "t2")]
+    paths = (paths * 5)[:50]
+    with ThreadPoolExecutor(50) as pool:
+        found = list(pool.map(seen.ask, paths))
+    expected = [404 if path.startswith("0/t2/truth") else 200 for path in paths]
+    assert [status for status, _, _ in found] == expected
+    assert told(results.parent) == before
+
+
+def test_a_slide_that_is_gone_and_a_damaged_raster_are_told_without_a_traceback(results, tmp_path):
+    shutil.copytree(results.parent, tmp_path / "copy")
+    copy = tmp_path / "copy"
+    (copy / "slides" / "t1.tif").unlink()
+    damaged = probability_file(copy / "results" / "ensembles" / ENSEMBLE / "t", "t1")
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 255
+    damaged.write_bytes(content)
+    (copy / "results" / "masks" / "t" / "t1.outlines.parquet").write_bytes(b"PAR1 nothing")
+    with contextlib.chdir(copy), viewer("results", log=tmp_path / "log") as own:
+        before = told(copy)
+        status, text = own.refusal("0/t1/image/0/0/0.jpg")
+        assert (status, "t1.tif" in text) == (422, True), text
+        status, text = own.refusal(f"0/t1/probability/0/0/0.png?set={ENSEMBLE}")
+        assert (status, "damaged" in text) == (422, True), text
+        outlines = f"0/t1/outlines.json?box=0,0,9,9&kind=true&set={ENSEMBLE}"
+        status = 202
+        while status == 202:
+            status, _, content = own.ask(outlines)
+        assert (status, b"outlines.parquet" in content) == (422, True)
+        assert own.json("0/t2/about.json")["slide"] == "t2"
+        assert told(copy) == before
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert own.process.returncode == 0
+
+
+def test_results_that_are_none_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["view", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "holds no results of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("at", "place"), [("", ""), ("t1", "slide=t1"), ("#slide=t1&zoom=2", "slide=t1&zoom=2")])
+def test_it_begins_where_it_is_asked_to(results, tmp_path, at, place):
+    with viewer(results, "--at", at, log=tmp_path / "log") as own:
+        assert own.place == place
+        assert own.ask("")[0] == 200
+
+
+def test_the_index_finds_what_all_boxes_tell(tmp_path):
+    draw = np.random.default_rng(3)
+    corner = draw.uniform(0, 4000, (3000, 2))
+    size = np.where(draw.uniform(size=(3000, 1)) < 0.01, 900, 200) * draw.uniform(0.1, 1, (3000, 2))
+    boxes = np.hstack([corner, corner + size]).astype(np.float32)
+    numbers = np.arange(3000, dtype=np.float32)[:, None]
+    batches = [
+        Batch(boxes[i : i + 700], numbers[i : i + 700], [b"%d" % n for n in range(i, min(i + 700, 3000))])
+        for i in range(0, 3000, 700)
+    ]
+    index = ObjectIndex.build(batches, tmp_path)
+    for left, top in draw.uniform(-200, 4100, (60, 2)):
+        box = (left, top, left + 300, top + 150)
+        places = index.near(box, 3000)
+        meets = (boxes[:, 0] < box[2]) & (boxes[:, 2] > left) & (boxes[:, 1] < box[3]) & (boxes[:, 3] > top)
+        assert sorted(index.numbers[places, 0]) == np.flatnonzero(meets).tolist()
+        assert [index.payload_of(place) for place in places] == [b"%d" % n for n in index.numbers[places, 0]]
+    assert isinstance(index.near((0, 0, 4000, 4000), 50), int)
+
+
+def test_the_folder_above_results_serves_as_well(results, tmp_path):
+    """As ``apply`` leaves it."""
+    with viewer(results.parent, log=tmp_path / "log") as own:
+        assert len(own.json("runs.json")["runs"][0]["slides"]) == 7
+
+
+def test_indexes_are_removed_at_the_end(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with viewer(results, log=tmp_path / "log") as own:
+        own.json(f"0/t1/outlines.json?box=0,0,99,99&kind=true&set={ENSEMBLE}")
+        assert list(tmp_path.glob("tilewright-view-*/*"))
+        own.process.send_signal(signal.SIGTERM)
+        own.process.wait(30)
+    assert not list(tmp_path.glob("tilewright-view-*"))
+
+
+def test_a_coarse_tile_of_a_large_raster_is_every_nth_value(tmp_path, monkeypatch):
+    monkeypatch.setattr("tilewright.report.viewer.pyramids.SMALL", 1)
+    size = Size(1000, 3000)
+    pixels = np.random.default_rng(1).integers(0, 4, (size.height, size.width)).astype(np.uint8)
+    path = tmp_path / "mask.tif"
+    with create_raster(path, size, tags=Frame(0, 0, *size, image=size).tags(["one"])) as raster:
+        raster.write(pixels, 0, 0)
+    extracts = Extracts(tmp_path)
+    with open_raster(path) as raster:
+        cells, factor = cells_of(size, deepest(size) - 4, 0, 0)
+        assert factor == 16
+        with pytest.raises(NotYet):
+            sample(raster, path, cells, factor, extracts)
+        extracts.clear()
+        extracts._thread.shutdown(wait=True)
+        found = sample(raster, path, cells, factor, extracts)[0]
+    # of each eighth pixel, the second one of two
+    rows, columns = (
+        np.minimum((np.arange(n) * 2 + 1) * 8 + 4, e - 1) for n, e in zip(found.shape, pixels.shape, strict=True)
+    )
+    assert found.shape == (188, 63)
+    assert (found[:-1, :-1] == pixels[rows[:, None], columns][:-1, :-1]).all()

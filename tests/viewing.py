@@ -1,0 +1,142 @@
+"""Results to look at, made in seconds: the tiny project with saved probabilities in place of networks; and a viewer."""
+
+import contextlib
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from tilewright import make_order, read_project, run_step
+from tilewright.pixels.grid import Frame
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.claim import claim
+from tilewright.project.orders import write_order
+from tilewright.project.places import Places, probability_file, scaled_mask_file
+
+ENSEMBLE, THRESHOLD = "saved", 0.5
+PROGRAM = Path(sys.executable).parent / "tilewright"
+
+
+def make_results(project):
+    """Results of the tiny project, in which saved probabilities take the place of networks; gives their folder.
+
+    What is found is what is true, moved by two pixels to the right, without its upper ten rows.
+    """
+    config = project.config()
+    for key in ("models", "folds"):
+        del config[key]
+    config["predictions"] = {ENSEMBLE: {"folder": "saved", "scale": "half", "out_of_fold": False}}
+    config["ensembles"] = {ENSEMBLE: {"models": {ENSEMBLE: 1}, "calibration": {"threshold": THRESHOLD}}}
+    del config["tiles"]
+    project.write_config(config)
+    with contextlib.chdir(project.folder):
+        read, places = read_project("config.yaml"), Places()
+        claim(places, ["config.yaml"], read.sheet)
+        shards = sorted({row.shard for row in read.sheet})
+        for shard in shards:
+            _of_shard(read, places, shard)
+        for shard in read.predicted(ENSEMBLE):
+            run_step("segment", make_order(read, "segment", shard=shard, ensemble=ENSEMBLE),
+                     probabilities=places.ensembles(ENSEMBLE, shard), calibration="none",
+                     out=places.segments(ENSEMBLE, shard))  # fmt: skip
+        order = make_order(read, "evaluate", ensemble=ENSEMBLE)
+        run_step("evaluate", order, masks="results/masks", segments=f"results/segments/{ENSEMBLE}",
+                 out=places.metrics(ENSEMBLE))  # fmt: skip
+        write_order(make_order(read, "report"), lambda digest: places.order("report", digest))
+    return project.folder / "results"
+
+
+def _of_shard(read, places, shard):
+    """Masks, scaled rasters and probabilities of a shard."""
+    run_step("rasterize", make_order(read, "rasterize", shard=shard), out=places.masks(shard))
+    for scale in read.scales:
+        order = make_order(read, "downscale", shard=shard, scale=scale)
+        run_step("downscale", order, masks=places.masks(shard), out=[places.scaled(scale, shard)])
+    for row in read.shard(shard):
+        source = scaled_mask_file(Path(places.scaled("half", shard)), row.slide)
+        for folder in (places.ensembles(ENSEMBLE, shard), places.probabilities(ENSEMBLE, shard)):
+            _save_map(source, probability_file(Path(folder), row.slide))
+
+
+def _save_map(source, out):
+    """Probabilities that are the truth, moved and blurred."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if source.exists():
+        with open_raster(source) as raster:
+            bits, frame, classes = raster.read()[0], Frame.of(raster), raster.classes
+    else:
+        with open_raster(source.with_name(source.name.replace(".mask.", ".image."))) as raster:
+            bits, frame, classes = np.zeros(raster.read().shape[1:], np.uint8), Frame.of(raster), ["gland", "vessel"]
+    moved = np.roll(bits, 1, axis=1)
+    moved[:5] = 0
+    bands = [cv2.GaussianBlur((moved >> k & 1) * np.uint8(230), (0, 0), 0.8) for k in range(len(classes))]
+    with create_raster(out, frame.size, bands=len(bands), tags=frame.tags(classes)) as raster:
+        raster.write(np.stack(bands), 0, 0)
+
+
+class Viewer:
+    """A viewer that runs, and how it is asked.
+
+    Attributes:
+        address: of its page.
+        place: what it begins with, behind the #.
+        process: its process.
+    """
+
+    def __init__(self, process, address):
+        self.process, self.address, _, self.place = process, *address.partition("#")
+        parts = urlsplit(address)
+        self.port, self.prefix = parts.port, parts.path
+
+    def ask(self, path, *, method="GET", body=None, headers=(), whole=False):
+        """The status, the headers and the bytes of an answer; the path counts from the token unless it is whole."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path if whole else self.prefix + path, body, dict(headers))
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def json(self, path):
+        """An answer that is JSON, once it is there."""
+        status, content = 202, b""
+        while status == 202:
+            status, _, content = self.ask(path)
+        assert status == 200, content
+        return json.loads(content)
+
+    def refusal(self, path, **options):
+        """The status of an answer that says what is wrong, and what it says."""
+        status, _, content = self.ask(path, **options)
+        told = json.loads(content)
+        assert status >= 400
+        assert set(told) == {"where", "what", "remedy"}
+        return status, " ".join(told.values())
+
+    def grey(self, path):
+        """The values of a tile."""
+        status, kind, content = self.ask(path)
+        assert (status, kind["content-type"]) == (200, "image/png"), content
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+@contextlib.contextmanager
+def viewer(*arguments, log):
+    """A viewer of some results in a process of its own; what it says lies in a log."""
+    with Path(log).open("w") as stream:
+        process = subprocess.Popen([PROGRAM, "view", *map(str, arguments)], stderr=stream)
+    try:
+        while not (found := re.search(r"http://\S+", Path(log).read_text())):
+            assert process.poll() is None, Path(log).read_text()
+        yield Viewer(process, found[0])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
