@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from bundling import content, write_bundle, zipped
 
-from tilewright.graph import Graph, name_pattern
+from tilewright.graph import Graph
 from tilewright.project.orders import ORDERS
 from tilewright.runtime.errors import UserError
 
@@ -385,7 +385,3 @@ def test_problems_of_config_and_sheet_are_users_errors(graph, project):
     Path(project.sheet).write_text("slide\n")
     with pytest.raises(UserError, match="image"):
         graph()
-
-
-def test_names_are_matched_whole():
-    assert name_pattern(["a.b", "c"]) == r"a\.b|c"
