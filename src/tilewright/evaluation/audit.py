@@ -24,6 +24,8 @@ from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.progress import note, track
 from tilewright.segments.geojson import feature_writer, object_id, path_object
 
+SURELY_SAME = 0.5
+"""From this intersection over union on, an outline and a predicted object are of one thing alone."""
 SUSPECT_COLUMNS = ("slide", "source", "class", "kind", "score", "instead", *PLACE, "right", "down", "object")
 
 
@@ -83,7 +85,7 @@ def _look(row: CalibrateRow, order: AuditOrder, masks: Path, probabilities: Path
     slide = Slide.read(row, list(order.colors), masks, segments)
     with open_raster(probability_file(probabilities, row.slide), list(order.colors)) as raster:
         outlined, unclaimed = outline_table(slide, raster, order.pixel_rule), unclaimed_table(slide, raster)
-    files = out / f"{row.slide}.outlines.parquet", out / f"{row.slide}.objects.parquet"
+    files = out / f"{row.slide}.outlined", out / f"{row.slide}.unclaimed"
     for table, file in zip((outlined, unclaimed), files, strict=True):
         table.to_parquet(file)
     beliefs = {
@@ -91,7 +93,7 @@ def _look(row: CalibrateRow, order: AuditOrder, masks: Path, probabilities: Path
         for name in slide.classes
         if len(own := outlined[outlined["class"] == name])
     }
-    matched = outlined[outlined["object"] > 0]
+    matched = outlined[outlined["overlap"] >= SURELY_SAME]
     pairs = pd.DataFrame(
         {
             "source": row.source, "class": matched["class"], "right": matched["apart_right"],
@@ -117,17 +119,20 @@ def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str,
     beside = outlines["beside"].to_numpy()
     kinds = shape_kinds(outlines["area"].to_numpy(), outlines["object_area"].to_numpy(), beside)
     kinds[named > place] = KINDS.index("other class")
+    twice = outlines["twice"].to_numpy()
+    kinds[twice > 0] = KINDS.index("duplicate")
     moves = np.isin(kinds, [KINDS.index("shifted")])
     wrong = outlines.assign(
         kind=np.array(KINDS)[kinds],
-        score=np.maximum(named, place),
-        instead=np.where(named > place, np.array(names)[instead], ""),
+        score=np.where(twice > 0, twice, np.maximum(named, place)),
+        instead=np.where(kinds == KINDS.index("other class"), np.array(names)[instead], ""),
         right=outlines["right"].where(moves),
         down=outlines["down"].where(moves),
         outline=outlines.index,
         object=0,
     )
-    missing = objects.assign(kind="not outlined", instead="", right=np.nan, down=np.nan, outline=-1)
+    alone = objects[~objects["object"].isin(outlines["object"])]
+    missing = alone.assign(kind="not outlined", instead="", right=np.nan, down=np.nan, outline=-1)
     columns = [name for name in (*SUSPECT_COLUMNS, "outline") if name not in ("slide", "source")]
     return pd.concat([wrong[columns], missing[columns]], ignore_index=True)
 

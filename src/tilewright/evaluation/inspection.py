@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from shapely.geometry import mapping
 
 from tilewright.evaluation.suspects import Counterparts, look, unclaimed
@@ -28,6 +29,8 @@ from tilewright.segments.predictions import Layer, open_prediction, read_columns
 
 TOGETHER = 20_000
 """Outlines that are looked at together."""
+SAME = 0.8
+"""From this intersection over union on, two outlines are one that was drawn twice."""
 APART = 0.1
 """Classes of which less than this share of the smaller one lies in the other exclude each other."""
 PLACE = ("x", "y", "left", "top", "width", "height", "area")
@@ -93,6 +96,25 @@ class Slide:
         shapes = trace(layer.runs.take(held), place[layer.owner[held]], self.frame.x, self.frame.y)
         return {-int(number): shape for number, shape in zip(layer.number[chosen], shapes, strict=True)}
 
+    def twice(self) -> dict[int, float]:
+        """The outlines that repeat an earlier one of their class, by their place in the table, and the overlap."""
+        shapes = self.outlines["geometry"].to_numpy(dtype=object)
+        later, earlier = shapely.STRtree(shapes).query(shapes)
+        places = self.outlines.index.to_numpy()
+        classes = self.outlines["class"].to_numpy()
+        chosen = (places[earlier] < places[later]) & (classes[earlier] == classes[later])
+        later, earlier = later[chosen], earlier[chosen]
+        boxes, areas = shapely.box(*shapely.bounds(shapes).T), shapely.area(shapes)
+        for areas_of, of in ((shapely.area(boxes), boxes), (areas, shapes)):  # boxes first, which cost nothing
+            common = shapely.area(shapely.intersection(of[later], of[earlier]))
+            overlap = common / np.maximum(areas_of[later] + areas_of[earlier] - common, 1e-9)
+            same = overlap >= SAME
+            later, earlier, overlap = later[same], earlier[same], overlap[same]
+        found: dict[int, float] = {}
+        for place, value in zip(places[later].tolist(), overlap.tolist(), strict=True):
+            found[place] = max(value, found.get(place, 0.0))
+        return found
+
     def claimed(self, place: int) -> Runs:
         """Pixels where no object of a class can be missing: of the class, of its alternatives, and ignored ones."""
         return reduce(union, [self.masks[one] for one in self.alternatives(place)], self.ignored)
@@ -104,6 +126,7 @@ class Slide:
         return table.assign(
             object=number,
             object_area=found.area,
+            overlap=found.overlap,
             apart_right=table["x"].to_numpy() - centers["x"].to_numpy(),
             apart_down=table["y"].to_numpy() - centers["y"].to_numpy(),
         )
@@ -141,11 +164,13 @@ def outline_table(slide: Slide, raster: Raster, rule: PixelRule) -> pd.DataFrame
 
     Returns:
         Indexed by the place in the table of outlines; columns class, ``PLACE``; ``seen CLASS`` for each class of the
-        slide, without a value where that is no alternative; beside, right, down; object (0: none), its object_area, and
+        slide, without a value where that is no alternative; beside, right, down; twice: the overlap with an earlier
+        outline that it repeats, else 0; object (0: none), its object_area, their overlap, and
         apart_right, apart_down: from its centre to that of the outline.
     """
     parts = [part for place in range(len(slide.classes)) for part in _looked(slide, place, raster, rule)]
-    return pd.concat(parts) if parts else pd.DataFrame()
+    table = pd.concat(parts)
+    return table.assign(twice=table.index.map(slide.twice()).fillna(0.0))
 
 
 def _looked(slide: Slide, place: int, raster: Raster, rule: PixelRule) -> Iterator[pd.DataFrame]:

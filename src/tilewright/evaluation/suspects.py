@@ -136,10 +136,12 @@ class Counterparts:
     Attributes:
         object: its place, int64[n]; -1: none from ``COUNTERPART`` on.
         area: its pixels, int64[n]; 0: none.
+        overlap: their intersection over union, float64[n]; 0: none.
     """
 
     object: Ints
     area: Ints
+    overlap: Floats
 
     @classmethod
     def of(cls, outlined: Instances, predicted: Instances) -> "Counterparts":
@@ -154,6 +156,6 @@ class Counterparts:
         overlap = common / (outlined.area()[one] + areas[other] - common)
         order = np.argsort(overlap, kind="stable")
         order = order[overlap[order] >= COUNTERPART]
-        found = np.full(outlined.count, -1)
-        found[one[order]] = other[order]  # the last one counts, which is that of the largest overlap
-        return cls(found, np.where(found >= 0, areas[found] if len(areas) else 0, 0))
+        found, best = np.full(outlined.count, -1), np.zeros(outlined.count)
+        found[one[order]], best[one[order]] = other[order], overlap[order]  # the last one counts, which is the largest
+        return cls(found, np.append(areas, 0)[found], best)

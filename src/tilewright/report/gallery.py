@@ -55,6 +55,8 @@ def draw_mistakes(
     """
     for number, name in enumerate(track(list(order.colors), f"mistakes of {ensemble}")):
         own = mistakes[mistakes["class"] == name]
+        if own.empty:
+            continue
         chosen = {kind: choose(own[own["kind"] == kind], order.report.mistakes) for kind in KINDS}
         if any(map(len, chosen.values())):
             out = folder / f"mistakes-{ensemble}-{number}.jpg"
@@ -75,6 +77,8 @@ def draw_suspects(
     """
     for number, name in enumerate(track(list(order.colors), f"suspects of {ensemble}")):
         own = suspects[suspects["class"] == name]
+        if own.empty:
+            continue
         chosen = {kind: own[own["kind"] == kind].head(order.report.mistakes) for kind in SUSPECT_KINDS}
         if any(map(len, chosen.values())):
             out = folder / f"suspects-{ensemble}-{number}.jpg"
