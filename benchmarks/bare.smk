@@ -30,6 +30,7 @@ rule all:
     input:
         expand("results/submission/{ensemble}.csv", ensemble=MEMBERS),
         expand("results/metrics/{ensemble}", ensemble=MEMBERS),
+        expand("results/audit/{ensemble}", ensemble=MEMBERS),
         expand("results/bundles/{ensemble}", ensemble=MEMBERS),
         "results/slides.csv",
         "results/report",
@@ -177,12 +178,24 @@ rule evaluate:
         "true"
 
 
+rule audit:
+    input:
+        expand("results/segments/{{ensemble}}/{shard}", shard=FOLD),
+        expand("results/ensembles/{{ensemble}}/{shard}", shard=FOLD),
+        expand("results/masks/{shard}", shard=FOLD),
+    output:
+        directory("results/audit/{ensemble}"),
+    shell:
+        "true"
+
+
 rule report:
     input:
         expand("results/models/{model}/fold{fold}/curves.png", model=MODELS, fold=range(5)),
         expand("results/seams/{model}.json", model=MODELS),
         expand("results/segments/{ensemble}/{shard}", ensemble=MEMBERS, shard=SHARDS),
         expand("results/metrics/{ensemble}", ensemble=MEMBERS),
+        expand("results/audit/{ensemble}", ensemble=MEMBERS),
         expand("results/calibration/{ensemble}.json", ensemble=MEMBERS),
         expand("results/scaled/{shard}", shard=SHARDS),
         expand("results/masks/{shard}", shard=SHARDS),

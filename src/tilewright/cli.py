@@ -43,6 +43,7 @@ VERBS = {
     "truth": ("tilewright.segments.truth:truth", "Write the outlines as run lengths, at any scale."),
     "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
+    "audit": ("tilewright.evaluation.audit:audit", "Rank the outlines that networks contradict."),
     "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
     "apply": ("tilewright.bundles.apply:apply", "Predict slides with a bundle, and nothing else."),
     "export": ("tilewright.bundles.export:export", "Write a bundle for other programs: ONNX, bioimage.io, QuPath."),

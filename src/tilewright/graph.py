@@ -190,6 +190,16 @@ class Graph:
         """Their masks."""
         return [self.places.masks(shard) for shard in self.project.evaluated(wildcards.ensemble)]
 
+    def audited(self, place: Callable[[str, str], str]) -> Callable[[Any], list[str]]:
+        """A function that gives what an ensemble has at a place of the shards that its networks have not seen."""
+        return lambda wildcards: [
+            place(wildcards.ensemble, shard) for shard in self.project.audited(wildcards.ensemble)
+        ]
+
+    def audited_masks(self, wildcards: Any) -> list[str]:
+        """Masks of those shards."""
+        return [self.places.masks(shard) for shard in self.project.audited(wildcards.ensemble)]
+
     def scaled_for_tiles(self, wildcards: Any) -> str:
         """The scaled shard that a tile set is cut from."""
         return self.places.scaled(self.project.config.tiles[wildcards.tiles].scale, wildcards.shard)
@@ -359,6 +369,11 @@ class Graph:
         return [self.places.metrics(name) for name in self.project.config.ensembles if self.project.evaluated(name)]
 
     @property
+    def all_audits(self) -> list[str]:
+        """Audits of the outlines by all ensembles that can make one."""
+        return [self.places.audit(name) for name in self.project.config.ensembles if self.project.audited(name)]
+
+    @property
     def all_bundles(self) -> list[str]:
         """Bundles of all ensembles of which one can be made."""
         return [self.places.bundle(name) for name in self.project.config.ensembles if self.project.is_packed(name)]
@@ -383,13 +398,3 @@ def _part(wildcards: Any) -> str:
     """The part of a model that a training gives: a fold, or what is trained on all slides."""
     fold = getattr(wildcards, "fold", None)
     return FINAL if fold is None else part_of(fold)
-
-
-def folder(pattern: str) -> Callable[[Any], str]:
-    """A function that gives the folder of a path with wildcards."""
-    return lambda wildcards: parent(pattern).format(**dict(wildcards.items()))
-
-
-def name_pattern(names: Iterable[str]) -> str:
-    """A regular expression that matches these names and nothing else."""
-    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"

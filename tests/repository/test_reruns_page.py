@@ -14,6 +14,7 @@ WRITTEN = {
     "submission": "encode",
     "slides.csv": "measure",
     "metrics": "evaluate",
+    "audit": "audit",
     "bundles": "pack",
     "report": "report",
 }
@@ -49,7 +50,7 @@ def test_deleted_results_cost_what_the_table_says(graph):
         for name in there(graph, names):
             jobs = planned_without(graph, name)
             if name == "segments":
-                assert jobs.keys() == {"segment", "encode", "measure", "evaluate", "report"}
+                assert jobs.keys() == {"segment", "encode", "measure", "evaluate", "audit", "report"}
             elif first.startswith("makes it again"):
                 assert jobs.keys() - {"report"} == {WRITTEN[name]} - {"report"}, name
             else:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from bundling import content, write_bundle, zipped
 
-from tilewright.graph import Graph, name_pattern
+from tilewright.graph import Graph
 from tilewright.project.orders import ORDERS
 from tilewright.runtime.errors import UserError
 
@@ -53,7 +53,7 @@ def orders(graph):
         ("tiles__fine__scattered", 3, {"tile"}),
         ("tiles__coarse__overlap", 0.25, set()),
         ("folds__seed", 1, {"split", "train", "refit", "predict", "weigh", "calibrate", "report", "seams"}),
-        ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "measure", "pack", "report"}),
+        ("folds__selected", [0], {"weigh", "calibrate", "evaluate", "audit", "measure", "pack", "report"}),
         ("models__near__learning_rate", 0.5, {"train", "refit"}),
         ("models__near__optimizer_options", {"eps": 1e-7}, {"train", "refit"}),
         ("models__near__ema_warmup", True, {"train", "refit"}),
@@ -75,12 +75,13 @@ def orders(graph):
         ("segmentation__confidence", "max", {"segment", "pack"}),
         ("segmentation__fill_holes", 50, {"segment", "pack"}),
         ("evaluation__boundary", 5, {"evaluate"}),
+        ("evaluation__suspect", 0.9, {"audit"}),
         ("evaluation__center_min_area", 100, {"evaluate"}),
         ("evaluation__columns", ["group"], {"evaluate", "report"}),
         ("submission__dialect", "coco", {"encode"}),
         ("submission__sample", "sample.csv", {"encode"}),
         ("report__overlays", 1, {"report"}),
-        ("classes__gland__color", "#000000", {"segment", "pack", "report"}),
+        ("classes__gland__color", "#000000", {"segment", "audit", "pack", "report"}),
         ("bundle__licence", "CC0", {"pack"}),
         ("sheet", "slides/slides.csv", set()),
         ("data", "slides", set()),
@@ -106,7 +107,7 @@ def test_fitted_sizes_are_those_of_objects_as_they_are_made(graph):
         ("segmentation__confidence", "max", {"calibrate", "segment", "pack"}),
         ("segmentation__min_confidence", 0, {"calibrate"}),
         ("segmentation__object_type", "detection", {"segment", "pack"}),
-        ("annotations__pixel_rule", "all_touched", {"rasterize", "evaluate", "calibrate"}),
+        ("annotations__pixel_rule", "all_touched", {"rasterize", "evaluate", "audit", "calibrate"}),
     ],
 )
 def test_what_objects_are_made_and_judged_by_reaches_their_calibration(graph, key, value, steps):
@@ -149,8 +150,8 @@ def test_what_is_compared_reaches_the_report_alone(graph):
 COLUMNS = {
     "image": ("b1.png", {"rasterize", "downscale", "report"}),
     "annotations": ("b1.geojson", {"rasterize"}),
-    "source": ("three", {"tile", "calibrate", "evaluate", "report"}),
-    "labelled": ("vessel", {"tile", "weigh", "calibrate", "evaluate", "report"}),
+    "source": ("three", {"tile", "calibrate", "evaluate", "audit", "report"}),
+    "labelled": ("vessel", {"tile", "weigh", "calibrate", "evaluate", "audit", "report"}),
     "mpp": ("0.5", {"rasterize", "downscale", "report"}),
     "white": ("200", {"downscale", "report"}),
     "region": ("0,0,50,50", {"rasterize", "downscale", "report"}),
@@ -385,7 +386,3 @@ def test_problems_of_config_and_sheet_are_users_errors(graph, project):
     Path(project.sheet).write_text("slide\n")
     with pytest.raises(UserError, match="image"):
         graph()
-
-
-def test_names_are_matched_whole():
-    assert name_pattern(["a.b", "c"]) == r"a\.b|c"

@@ -118,3 +118,34 @@ rule evaluate:
     shell:
         "tilewright evaluate --job {params.job:q} --order {params.order:q} --masks {params.masks:q} --segments {params.segments:q}"
         " --out {output.metrics:q} 2> {log:q}"
+
+
+rule audit:
+    input:
+        segments=graph.audited(places.segments),
+        probabilities=graph.audited(places.ensembles),
+        masks=graph.audited_masks,
+    output:
+        audit=directory(places.audit()),
+    log:
+        places.log("audit/{ensemble}"),
+    benchmark:
+        places.benchmark("audit/{ensemble}")
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        order=order("audit"),
+        segments=folder(places.segments()),
+        probabilities=folder(places.ensembles()),
+        masks=folder(places.masks()),
+        code=code("evaluation.audit"),
+        job=job("audit", "evaluation.audit"),
+    message:
+        "Outlines that {wildcards.ensemble} contradicts"
+    shell:
+        "tilewright audit --job {params.job:q} --order {params.order:q} --masks {params.masks:q} --probabilities {params.probabilities:q}"
+        " --segments {params.segments:q} --out {output.audit:q} 2> {log:q}"

@@ -5,6 +5,7 @@ rule report:
         weights=graph.all_weights,
         segments=graph.all_segments,
         metrics=graph.all_metrics,
+        audits=graph.all_audits,
         calibrations=graph.all_calibrations,
         scaled=graph.all_scaled,
         masks=graph.all_evaluated_masks,

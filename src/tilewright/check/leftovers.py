@@ -45,4 +45,4 @@ def _made(project: Project, places: Places) -> Iterator[str]:
             yield from (places.pseudo(model, part, shard) for shard in shards if spec.pseudo)
     for name in config.ensembles:
         yield from (places.weights(name), places.calibration(name), places.submission(name))
-        yield from (places.metrics(name), places.bundle(name))
+        yield from (places.metrics(name), places.audit(name), places.bundle(name))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.pixels.grid import Window
+from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.runs import Ints, Runs, overlaps
 from tilewright.pixels.scanline import Edges, covered
 from tilewright.project.config import PixelRule
@@ -100,6 +100,23 @@ class Instances:
         """The same objects, of which those that are not chosen have no pixel."""
         kept = chosen[self.owner]
         return Instances(self.starts[kept], self.stops[kept], self.owner[kept], self.count)
+
+    def moved(self, right: Ints, down: Ints, size: Size) -> "Instances":
+        """The objects moved; what leaves the mask is cut off.
+
+        Args:
+            right: columns by which each object moves, int64[count].
+            down: rows by which each object moves, int64[count].
+            size: of the mask.
+        """
+        line = size.width + 1
+        row, start = np.divmod(self.starts, line)
+        stop = start + self.stops - self.starts + right[self.owner]
+        row, start = row + down[self.owner], start + right[self.owner]
+        start, stop = np.clip(start, 0, size.width), np.clip(stop, 0, size.width)
+        kept = (row >= 0) & (row < size.height) & (start < stop)
+        base = (row * line)[kept]
+        return Instances(base + start[kept], base + stop[kept], self.owner[kept], self.count)
 
     def outside(self, mask: Runs) -> "Instances":
         """The parts of the objects that do not lie in ``mask``."""
@@ -193,7 +210,8 @@ def overlapping(truth: Instances, predicted: Instances, ignored: Runs) -> Pairs:
     truth_seen, predicted_seen = truth.outside(ignored), predicted.outside(ignored)
     truth_area, predicted_area = truth_seen.area(), predicted_seen.area()
     counts = _mostly(truth_area, truth.area()), _mostly(predicted_area, predicted.area())
-    one, other, common = _common_areas(truth_seen, predicted_seen)
+    one, other, shared = intersections(truth_seen, predicted_seen)
+    common = shared.area()
     both = counts[0][one] & counts[1][other]
     one, other, common = one[both], other[both], common[both]
     overlap = common / (truth_area[one] + predicted_area[other] - common)
@@ -224,15 +242,21 @@ def _mostly(seen: Ints, whole: Ints) -> NDArray[np.bool_]:
     return (whole > 0) & (2 * seen >= whole)
 
 
-def _common_areas(truth: Instances, predicted: Instances) -> tuple[Ints, Ints, Ints]:
-    """True object, predicted object and common pixels of every pair that has some."""
+def intersections(truth: Instances, predicted: Instances) -> tuple[Ints, Ints, Instances]:
+    """The pixels that objects of two sides have in common.
+
+    Args:
+        truth: objects that may overlap.
+        predicted: objects whose intervals are increasing and disjoint.
+
+    Returns:
+        Object of the one and of the other side of each pair that has such pixels, int64[pairs], and those pixels.
+    """
     one, other = overlaps(truth.starts, truth.stops, predicted.starts, predicted.stops)
-    common = np.minimum(truth.stops[one], predicted.stops[other]) - np.maximum(
-        truth.starts[one], predicted.starts[other]
-    )
+    starts = np.maximum(truth.starts[one], predicted.starts[other])
+    stops = np.minimum(truth.stops[one], predicted.stops[other])
     pairs, place = np.unique(truth.owner[one] * predicted.count + predicted.owner[other], return_inverse=True)
-    areas = np.bincount(place, common, minlength=len(pairs)).astype(np.int64)
-    return *np.divmod(pairs, max(predicted.count, 1)), areas
+    return *np.divmod(pairs, max(predicted.count, 1)), Instances(starts, stops, place, len(pairs))
 
 
 def ratio(part: float, whole: float, *, empty: bool) -> float:

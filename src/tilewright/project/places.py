@@ -7,10 +7,10 @@ files of a slide in the folder of its shard, the constants those of a model and 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tilewright.project.storage import expanded
 from tilewright.runtime.errors import Problem, UserError, did_you_mean, raise_all
@@ -26,6 +26,8 @@ WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
 """How files end that a training may start from; a zip is a bundle."""
 SLIDE_SCORES, OBJECT_SCORES, MISTAKES, SUMMARY = "slides.csv", "objects.csv", "mistakes.csv", "summary.json"
 """Files of an ensemble's scores."""
+SUSPECTS, SOURCES = "suspects.csv", "sources.csv"
+"""Files of what an ensemble contradicts of the outlines."""
 PAGE = "index.html"
 """The page of the report, beside its pictures."""
 BUNDLE, MODEL_CARD, EXAMPLES = "bundle.json", "README.md", "examples"
@@ -187,6 +189,10 @@ class Places:
         """Folder of ``evaluate``."""
         return f"{self.results}/metrics/{ensemble}"
 
+    def audit(self, ensemble: str = "{ensemble}") -> str:
+        """Folder of ``audit``."""
+        return f"{self.results}/audit/{ensemble}"
+
     def bundle(self, ensemble: str = "{ensemble}") -> str:
         """Folder of ``pack``: all that a prediction by an ensemble needs."""
         return f"{self.results}/bundles/{ensemble}"
@@ -322,3 +328,13 @@ def objects_file(segments: Path, slide: str) -> Path:
 def features_file(segments: Path, slide: str) -> Path:
     """Their outlines for QuPath."""
     return segments / f"{slide}.geojson.gz"
+
+
+def folder(pattern: str) -> Callable[[Any], str]:
+    """A function that gives the folder of a path with wildcards."""
+    return lambda wildcards: parent(pattern).format(**dict(wildcards.items()))
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """A regular expression that matches these names and nothing else."""
+    return "|".join(name.replace(".", r"\.") for name in names) or "(?!)"

@@ -163,6 +163,15 @@ class Project:
         """Shards with outlines and a prediction that may be compared with them."""
         return [shard for shard in self.predicted(ensemble) if self.is_annotated(shard)]
 
+    def audited(self, ensemble: str) -> list[str]:
+        """Shards with outlines that an ensemble has predicted by networks that have not seen them."""
+        return [shard for shard in self.evaluated(ensemble) if shard in self.folds]
+
+    def audited_rows(self, ensemble: str) -> list[Row]:
+        """Slides with outlines in those shards, in the order of the sheet."""
+        shards = set(self.audited(ensemble))
+        return [row for row in self.evaluated_rows(ensemble) if row.shard in shards]
+
     def evaluated_rows(self, ensemble: str) -> list[Row]:
         """Slides with outlines and a prediction that may be compared with them, in the order of the sheet.
 

@@ -29,6 +29,7 @@ class Pictures:
         figures: all figures.
         overlays: what is said of each overlay, by ensemble.
         mistakes: what is said of the mistakes of each class, by ensemble.
+        suspects: what is said of the outlines of each class that it contradicts, by ensemble.
         samples: the samples of each class.
         compared: the two ensembles that are shown side by side, if any are.
     """
@@ -36,6 +37,7 @@ class Pictures:
     figures: Collection[str]
     overlays: Mapping[str, Sequence[Mapping[str, Any]]]
     mistakes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    suspects: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     samples: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[str, str] | None = None
 
@@ -88,10 +90,19 @@ def page_content(order: ReportOrder, found: Results, pictures: Pictures) -> dict
                 "by_source": figure(f"figures/sources-{name}.png"),
                 "overlays": pictures.overlays[name],
                 "mistakes": pictures.mistakes.get(name, ()),
+                "suspects": pictures.suspects.get(name, ()),
+                "offsets": list(_offsets(found.scores[name])),
             }
             for name, spec in order.ensembles.items()
         ],
     }
+
+
+def _offsets(scores: Scores) -> Iterator[str]:
+    """A sentence for each source and class of which outlines differ all together from what the networks see."""
+    for row in scores.offsets.to_dict("records"):
+        if row["verdict"]:
+            yield f"{row['source']}, {row['class']}: outlines {row['verdict']} ({row['pairs']} objects)."
 
 
 def _roles(rows: Sequence[ReportRow]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A gallery of what is wrong with objects: of each kind some, with the outlines of truth and prediction.
+"""A gallery of what is wrong with objects, or with outlines: of each kind some, beside what is predicted.
 
 In: the mistakes that ``evaluate`` has listed, slides, outlines, predicted masks. Out: a picture for each class, a row
 for each kind. At most ``EDGE`` pixels square of a slide are read at a time.
@@ -21,6 +21,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from tilewright.evaluation.mistakes import KINDS
+from tilewright.evaluation.suspects import KINDS as SUSPECT_KINDS
 from tilewright.pixels.grid import Size, Window
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.orders import ReportOrder, ReportRow
@@ -57,13 +58,44 @@ def draw_mistakes(
         if own.empty:
             continue
         chosen = {kind: choose(own[own["kind"] == kind], order.report.mistakes) for kind in KINDS}
-        counts = {kind: int((own["kind"] == kind).sum()) for kind in KINDS}
         if any(map(len, chosen.values())):
-            shown = {kind: some for kind, some in chosen.items() if len(some)}
-            write_jpeg(
-                _picture(ensemble, order, name, shown, places), folder / (file := f"mistakes-{ensemble}-{number}.jpg")
-            )
-            yield {"name": name, "picture": f"figures/{file}", "counts": counts}
+            out = folder / f"mistakes-{ensemble}-{number}.jpg"
+            yield _drawn(ensemble, order, name, chosen, places, out) | {"counts": _counts(own, KINDS)}
+
+
+def draw_suspects(
+    ensemble: str, order: ReportOrder, suspects: pd.DataFrame, places: Places, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Draw the most contradicted outlines of each kind, and yield what the page says about them, by class.
+
+    Args:
+        ensemble: the name of the ensemble that contradicts them.
+        order: slides, classes with their colours, and how many are shown.
+        suspects: columns slide, class, kind, left, top, right, bottom, the most contradicted first.
+        places: where outlines and segments are.
+        folder: where the pictures are written.
+    """
+    for number, name in enumerate(track(list(order.colors), f"suspects of {ensemble}")):
+        own = suspects[suspects["class"] == name]
+        if own.empty:
+            continue
+        chosen = {kind: own[own["kind"] == kind].head(order.report.mistakes) for kind in SUSPECT_KINDS}
+        if any(map(len, chosen.values())):
+            out = folder / f"suspects-{ensemble}-{number}.jpg"
+            yield _drawn(ensemble, order, name, chosen, places, out) | {"counts": _counts(own, SUSPECT_KINDS)}
+
+
+def _counts(table: pd.DataFrame, kinds: Sequence[str]) -> dict[str, int]:
+    return {kind: int((table["kind"] == kind).sum()) for kind in kinds}
+
+
+def _drawn(
+    ensemble: str, order: ReportOrder, name: str, chosen: dict[str, pd.DataFrame], places: Places, out: Path
+) -> dict[str, Any]:
+    """Draw a row for each kind of which there is something, and say where."""
+    shown = {kind: some for kind, some in chosen.items() if len(some)}
+    write_jpeg(_picture(ensemble, order, name, shown, places), out)
+    return {"name": name, "picture": f"figures/{out.name}"}
 
 
 def choose(mistakes: pd.DataFrame, most: int) -> pd.DataFrame:

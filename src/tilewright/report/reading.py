@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import shapely
 
@@ -15,7 +16,9 @@ from tilewright.project.places import (
     FINAL,
     MISTAKES,
     SLIDE_SCORES,
+    SOURCES,
     SUMMARY,
+    SUSPECTS,
     Places,
     image_file,
     mask_file,
@@ -37,6 +40,8 @@ class Scores:
         summary: pooled scores by set, class and source, as ``evaluate`` writes them; empty where there is no truth.
         slides: columns set, source, slide, class, dice and others, one row a slide and class.
         mistakes: columns slide, class, kind, left, top, right, bottom, one row a mistake.
+        suspects: the same columns, and score, the most contradicted outlines first, as ``audit`` writes them.
+        offsets: how the outlines of a source differ all together, as ``audit`` writes it.
         calibration: as ``calibrate`` writes it; None: nothing was fitted.
         weighed: as ``weigh`` writes it; None: the weights are given.
         seen: of each bundle the slides that it was trained on and is judged by here.
@@ -45,6 +50,8 @@ class Scores:
     summary: Mapping[str, Any]
     slides: pd.DataFrame
     mistakes: pd.DataFrame
+    suspects: pd.DataFrame
+    offsets: pd.DataFrame
     calibration: Mapping[str, Any] | None
     weighed: Mapping[str, Any] | None
     seen: Mapping[str, Sequence[str]]
@@ -161,21 +168,30 @@ def labels_of(rows: Iterable[ReportRow], places: Places, classes: Iterable[str])
 
 
 def _scores(places: Places, name: str, ensemble: ReportEnsemble, order: ReportOrder) -> Scores:
-    metrics, weights = Path(places.metrics(name)), Path(places.weights(name))
+    metrics, weights, audit = (Path(place(name)) for place in (places.metrics, places.weights, places.audit))
     none = pd.DataFrame(columns=["set", "slide", "source", "class", "dice"])
     return Scores(
         summary=read_document(metrics / SUMMARY, metrics) if ensemble.evaluated else {},
         slides=read_slide_scores(metrics / SLIDE_SCORES, order.columns) if ensemble.evaluated else none,
-        mistakes=_mistakes(metrics / MISTAKES) if ensemble.evaluated else none,
+        mistakes=_table(metrics / MISTAKES) if ensemble.evaluated else none,
+        suspects=_suspects(audit / SUSPECTS) if ensemble.audited else none,
+        offsets=_table(audit / SOURCES) if ensemble.audited else none,
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if ensemble.fit else None,
         seen=_seen(places, ensemble, order.rows),
     )
 
 
-def _mistakes(path: Path) -> pd.DataFrame:
-    texts = dict.fromkeys(("set", "slide", "class", "kind"), str)
+def _table(path: Path) -> pd.DataFrame:
+    texts = dict.fromkeys(("set", "slide", "source", "class", "kind", "verdict"), str)
     return pd.read_csv(path, dtype=texts, keep_default_na=False)
+
+
+def _suspects(path: Path) -> pd.DataFrame:
+    """With the box of each, by whole pixels."""
+    table = _table(path)
+    right, down = (np.ceil(table[low] + table[size]) for low, size in (("left", "width"), ("top", "height")))
+    return table.assign(right=right, bottom=down)
 
 
 def read_slide_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:

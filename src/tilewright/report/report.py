@@ -21,7 +21,7 @@ from tilewright.report.comparison import chosen_slides, compared, draw_compariso
 from tilewright.report.content import Pictures, page_content
 from tilewright.report.distributions import draw_iou, draw_objects
 from tilewright.report.figures import class_lines, draw_dice, draw_model
-from tilewright.report.gallery import draw_mistakes
+from tilewright.report.gallery import draw_mistakes, draw_suspects
 from tilewright.report.reading import Results, Scores, read_results
 from tilewright.report.samples import draw_samples
 from tilewright.report.shown import draw_overlays
@@ -54,6 +54,10 @@ def report(order: ReportOrder, *, results: Path, out: Path) -> None:
             },
             mistakes={
                 name: list(draw_mistakes(name, order, scores.mistakes, places, folder / "figures"))
+                for name, scores in found.scores.items()
+            },
+            suspects={
+                name: list(draw_suspects(name, order, scores.suspects, places, folder / "figures"))
                 for name, scores in found.scores.items()
             },
             samples={name: f"figures/{file}" for name, file in draw_samples(order, places, folder / "figures")},

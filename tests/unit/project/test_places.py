@@ -1,6 +1,6 @@
 import pytest
 
-from tilewright.project.places import Places
+from tilewright.project.places import Places, name_pattern
 from tilewright.runtime.errors import UserError
 
 
@@ -49,3 +49,7 @@ def test_a_folder_that_nobody_asks_for_is_refused():
 )
 def test_configs_of_one_checkout_keep_in_one_folder_and_others_in_their_own(results, kept):
     assert Places(results).kept() == kept
+
+
+def test_names_are_matched_whole():
+    assert name_pattern(["a.b", "c"]) == r"a\.b|c"

@@ -232,6 +232,13 @@ class Evaluation(Section):
         description="Columns of the sheet that stand beside the scores of each slide in slides.csv, such as age or "
         "sex of the donor, for an analysis of errors.",
     )
+    suspect: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="From this contradiction on, by networks that have not seen its slide, audit lists an outline, or "
+        "an object that nobody has outlined.",
+    )
     boundary: int = Field(3, ge=0, description="Largest distance of boundaries that agree, in pixels of the slide.")
 
 

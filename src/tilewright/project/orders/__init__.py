@@ -26,6 +26,7 @@ from tilewright.project.orders.reporting import ReportBundle, ReportEnsemble, Re
 from tilewright.project.orders.results import (
     AdoptOrder,
     AdoptRow,
+    AuditOrder,
     BundledModel,
     CalibrateOrder,
     CalibrateRow,
@@ -66,6 +67,7 @@ ORDERS: Mapping[str, Callable[..., Order]] = {
     "encode": EncodeOrder.of,
     "measure": MeasureOrder.of,
     "evaluate": EvaluateOrder.of,
+    "audit": AuditOrder.of,
     "pack": PackOrder.of,
     "report": ReportOrder.of,
 }
@@ -115,6 +117,7 @@ __all__ = [
     "ORDERS",
     "AdoptOrder",
     "AdoptRow",
+    "AuditOrder",
     "BundledModel",
     "CalibrateOrder",
     "CalibrateRow",

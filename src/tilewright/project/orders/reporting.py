@@ -73,6 +73,7 @@ class ReportEnsemble(Section):
         scale: name of its scale.
         bounds: what becomes an object of each class, where nothing was fitted; None: ``calibrate`` has fitted it.
         evaluated: slides that are compared with outlines, those that something was fitted on among them.
+        audited: whether outlines were compared with networks that have not seen them.
         fit: whether weights were fitted.
         bundles: the bundles in it, by name.
         starts: the bundles that its trainings started from, by path.
@@ -83,6 +84,7 @@ class ReportEnsemble(Section):
     scale: str
     bounds: dict[str, Bounds] | None
     evaluated: list[str]
+    audited: bool
     fit: bool
     bundles: dict[str, ReportBundle]
     starts: dict[str, ReportBundle]
@@ -95,6 +97,7 @@ class ReportEnsemble(Section):
         bundles = {each: bundle for each, bundle in project.bundled.bundles.items() if each in members}
         return cls(
             weights=project.weights(name),
+            audited=bool(project.audited(name)),
             scale=project.grid_scale(name),
             bounds=bounds,
             evaluated=[row.slide for row in project.evaluated_rows(name)],

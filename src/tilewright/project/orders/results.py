@@ -346,6 +346,24 @@ class EvaluateOrder(Order):
         )
 
 
+class AuditOrder(Order):
+    """Of ``audit``: slides with out-of-fold probabilities, classes with their colours, and what is suspect."""
+
+    rows: list[CalibrateRow]
+    colors: dict[str, str]
+    pixel_rule: PixelRule = "center"
+    score: float
+
+    @classmethod
+    def of(cls, project: Project, ensemble: str) -> Self:
+        return cls(
+            rows=[CalibrateRow.of(row) for row in project.audited_rows(ensemble)],
+            colors=project.colors,
+            pixel_rule=project.config.annotations.pixel_rule,
+            score=project.config.evaluation.suspect,
+        )
+
+
 def _segment_row(project: Project, row: Row) -> SegmentRow:
     return SegmentRow.of_project(project, row, asked=bool(project.config.segmentation.inside))
 

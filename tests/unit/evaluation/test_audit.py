@@ -1,0 +1,181 @@
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+from shapely.affinity import translate
+
+from tilewright.annotations import Annotation
+from tilewright.evaluation.audit import audit
+from tilewright.masks.outlines import outline_writer
+from tilewright.pixels.grid import Frame, Size, Window
+from tilewright.pixels.instances import instances_of_outlines
+from tilewright.pixels.rasters import create_raster
+from tilewright.pixels.runs import Runs, merged
+from tilewright.project.config import Segmentation
+from tilewright.project.orders import AuditOrder, CalibrateRow, SegmentOrder, SegmentRow
+from tilewright.runtime.documents import write_document
+from tilewright.segments.segment import segment
+
+CLASSES = ["round", "oval"]
+COLORS = {"round": "#00ff00", "oval": "#ff0000"}
+EDGE, PITCH, RADIUS = 480, 60, 12
+FRAME = Frame(100, 50, EDGE, EDGE, Size(800, 700), factor=2)
+DOUBT = 0.85
+
+
+def centers():
+    """Places of objects, by rows; every other one is oval."""
+    return [(x, y) for y in range(30, EDGE, PITCH) for x in range(30, EDGE, PITCH)]
+
+
+def shape_at(place, radius=RADIUS):
+    x, y = centers()[place]
+    disk = shapely.Point(x, y).buffer(radius)
+    return shapely.affinity.scale(disk, 1.5, 0.7) if place % 2 else disk
+
+
+def name_at(place):
+    return CLASSES[place % 2]
+
+
+def keys(shapes):
+    window = Window(0, 0, EDGE, EDGE)
+    found = instances_of_outlines(np.array(shapes, dtype=object), window)
+    return Runs._of_keys(*merged(found.starts, found.stops), EDGE, EDGE).to_mask()
+
+
+def write_slide(folder, slide, drawn, seen=None, labelled=CLASSES):
+    """Write a slide of which ``drawn`` is outlined, (class, shape), and all that is there is seen."""
+    seen = seen or [(name_at(place), shape_at(place)) for place in range(len(centers()))]
+    layers = {name: keys([shape for own, shape in drawn if own == name] or [shapely.Point()]) for name in CLASSES}
+    masks = folder / "masks" / slide
+    frame = FRAME.scaled(1)
+    with create_raster(masks / f"{slide}.tif", frame.size, tags=frame.tags(CLASSES)) as raster:
+        raster.write(sum(part.astype(np.uint8) << bit for bit, part in enumerate(layers.values())), 0, 0)
+    with outline_writer(masks / f"{slide}.outlines.parquet", frame, {name: [name] for name in CLASSES}) as writer:
+        writer.write([Annotation(name, translate(shape, FRAME.x, FRAME.y)) for name, shape in drawn])
+    fine = np.stack([keys([shape for own, shape in seen if own == name] or [shapely.Point()]) for name in CLASSES])
+    coarse = fine.reshape(2, EDGE // 2, 2, EDGE // 2, 2).mean((2, 4)) * DOUBT * 255
+    with create_raster(folder / "p" / slide / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags(CLASSES)) as raster:
+        raster.write(coarse.astype(np.uint8), 0, 0)
+    limits = {"thresholds": dict.fromkeys(CLASSES, 0.4), "min_area": dict.fromkeys(CLASSES, 0)}
+    write_document(folder / "c.json", limits)
+    order = SegmentOrder(rows=[SegmentRow(slide=slide)], colors=COLORS, segmentation=Segmentation())
+    segment(order, probabilities=folder / "p" / slide, calibration=folder / "c.json", out=folder / "segments" / slide)
+    return CalibrateRow(slide=slide, shard=slide, labelled=labelled, source="one")
+
+
+def audited(folder, rows, score=0.5):
+    order = AuditOrder(rows=rows, colors=COLORS, score=score)
+    places = {name: folder / name for name in ("masks", "segments")}
+    audit(order, **places, probabilities=folder / "p", out=folder / "audit")
+    return pd.read_csv(folder / "audit" / "suspects.csv", keep_default_na=False)
+
+
+def right_ones():
+    return [(name_at(place), shape_at(place)) for place in range(len(centers()))]
+
+
+SPOILT = {
+    "shifted": (10, lambda name, shape: (name, translate(shape, RADIUS, 0))),
+    "other class": (11, lambda name, shape: (CLASSES[1 - CLASSES.index(name)], shape)),
+    "too large": (20, lambda name, shape: (name, shapely.affinity.scale(shape, 2, 2))),
+    "too small": (30, lambda name, shape: (name, shapely.affinity.scale(shape, 0.5, 0.5))),
+    "improbable": (40, lambda name, shape: (name, translate(shape, PITCH / 2, PITCH / 2))),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_an_outline_that_is_wrong_stands_first_and_says_how(tmp_path, kind):
+    place, spoil = SPOILT[kind]
+    drawn = right_ones()
+    drawn[place] = spoil(*drawn[place])
+    table = audited(tmp_path, [write_slide(tmp_path, "s", drawn)], score=0.25)
+    own = table[table["kind"] != "not outlined"]
+    first = own.iloc[0]
+    assert first["kind"] == kind
+    wrong = drawn[place][1]
+    assert (first["x"], first["y"]) == pytest.approx((wrong.centroid.x, wrong.centroid.y), abs=1e-6)
+    assert first["class"] == drawn[place][0]
+    assert first["instead"] == (name_at(place) if kind == "other class" else "")
+    if kind == "shifted":
+        assert float(first["right"]) == pytest.approx(-RADIUS, abs=1)
+        assert float(first["down"]) == pytest.approx(0, abs=1)
+        assert len(table) == 1, "what it belongs to is outlined, if beside it"
+    if kind == "improbable":
+        assert table["kind"].tolist()[:2] == ["improbable", "not outlined"]
+    assert len(own) == 1
+
+
+def test_what_is_right_is_no_suspect_and_what_nobody_outlined_is_one(tmp_path):
+    drawn = right_ones()
+    rows = [write_slide(tmp_path, "right", drawn), write_slide(tmp_path, "lacking", drawn[:20] + drawn[21:])]
+    table = audited(tmp_path, rows)
+    (one,) = table.to_dict("records")
+    assert (one["slide"], one["kind"], one["class"]) == ("lacking", "not outlined", "round")
+    assert (one["x"], one["y"]) == pytest.approx(centers()[20], abs=1)
+    with gzip.open(tmp_path / "audit" / "lacking.geojson.gz", "rt") as stream:
+        (feature,) = json.load(stream)["features"]
+    x, y = shapely.geometry.shape(feature["geometry"]).centroid.coords[0]
+    assert (x, y) == pytest.approx((centers()[20][0] + FRAME.x, centers()[20][1] + FRAME.y), abs=1)
+    assert feature["properties"]["classification"]["name"] == "not outlined: round"
+    assert feature["properties"]["measurements"] == {"suspicion": round(one["score"], 3)}
+    with gzip.open(tmp_path / "audit" / "right.geojson.gz", "rt") as stream:
+        assert json.load(stream)["features"] == []
+
+
+def test_an_outline_that_was_drawn_twice_is_one(tmp_path):
+    drawn = right_ones()
+    again = translate(drawn[7][1], 0.5, 0)
+    table = audited(
+        tmp_path, [write_slide(tmp_path, "s", [*drawn, ("oval", again), ("round", drawn[8][1].buffer(-9))])]
+    )
+    (one,) = table[table["kind"] == "duplicate"].to_dict("records")
+    assert one["x"] == pytest.approx(again.centroid.x)
+    assert one["score"] > 0.9
+
+
+def test_classes_that_are_not_completely_outlined_are_left_out(tmp_path):
+    drawn = [one for one in right_ones() if one[0] == "round"]
+    row = write_slide(tmp_path, "s", drawn, labelled=["round"])
+    assert audited(tmp_path, [row]).empty
+    assert set(audited(tmp_path, [row.model_copy(update={"labelled": tuple(CLASSES)})])["kind"]) == {"not outlined"}
+
+
+def test_objects_in_a_structure_are_no_alternatives_to_it(tmp_path):
+    tissue = shapely.box(0, 0, EDGE, EDGE)
+    nuclei = [shape_at(place) for place in range(0, len(centers()), 2)]
+    seen = [("oval", tissue), *(("round", shape) for shape in nuclei)]
+    drawn = [("oval", tissue), *(("round", shape) for shape in nuclei[1:])]
+    (one,) = audited(tmp_path, [write_slide(tmp_path, "s", drawn, seen)]).to_dict("records")
+    assert (one["kind"], one["class"]) == ("not outlined", "round")
+
+
+def test_a_source_whose_outlines_are_moved_or_larger_is_told(tmp_path):
+    moved = [(name, translate(shape, 4, -3)) for name, shape in right_ones()]
+    larger = [(name, shapely.affinity.scale(shape, 1.2, 1.2)) for name, shape in right_ones()]
+    rows = [
+        write_slide(tmp_path, name, drawn).model_copy(update={"source": name})
+        for name, drawn in (("moved", moved), ("larger", larger), ("right", right_ones()))
+    ]
+    audited(tmp_path, rows)
+    table = pd.read_csv(tmp_path / "audit" / "sources.csv", keep_default_na=False).set_index(["source", "class"])
+    assert table.loc[("moved", "round"), "verdict"] == (
+        "lie 4.0 pixels to the right of and 3.0 pixels above what the networks see"
+    )
+    assert table.loc[("moved", "round"), ["right", "down"]].tolist() == pytest.approx([4, -3], abs=0.3)
+    assert table.loc[("larger", "oval"), "verdict"].startswith("have 1.4")
+    assert table.loc[("right", "round"), "verdict"] == ""
+
+
+def test_the_same_gives_the_same_bytes(tmp_path):
+    rows = [write_slide(tmp_path, "s", right_ones()[1:])]
+    audited(tmp_path, rows)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "audit").iterdir()}
+    assert len(files) == 4
+    (tmp_path / "audit").rename(tmp_path / "before")
+    audited(tmp_path, rows)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "audit").iterdir()} == files
