@@ -46,11 +46,11 @@ def try_tilewright(arguments, project):
     """Really run, on the tiny project.
 
     A competition's folder is not at hand, so its commands are only parsed; ``apply`` runs in
-    tests/workflow/test_apply.py.
+    tests/workflow/test_apply.py, and ``view``, which does not end, in tests/browser.
     """
     function, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert function.__module__.startswith("tilewright.")
-    if arguments[0] == "apply" or any("vasculature" in part for part in arguments):
+    if arguments[0] in ("apply", "view") or any("vasculature" in part for part in arguments):
         return
     places = {"DATA": project.sheet.parent, "config/mine.yaml": project.config_file}
     if arguments[0] == "plan":
@@ -122,6 +122,6 @@ def test_links_lead_somewhere(page):
 
 def test_the_table_of_the_chain_names_the_file_of_each_step():
     rows = re.findall(r"^\| `(\w+)` \|.*\| `([\w/.]+)` \|$", README, re.MULTILINE)
-    assert len(rows) == 19
+    assert len(rows) == 20
     for verb, file in rows:
         assert VERBS[verb][0] == f"tilewright.{file.removesuffix('.py').replace('/', '.')}:{verb}"
