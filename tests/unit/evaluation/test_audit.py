@@ -9,10 +9,12 @@ from shapely.affinity import translate
 
 from tilewright.annotations import Annotation
 from tilewright.evaluation.audit import audit
+from tilewright.evaluation.offsets import source_offsets
+from tilewright.evaluation.suspects import misnamed, unclaimed
 from tilewright.masks.outlines import outline_writer
 from tilewright.pixels.grid import Frame, Size, Window
-from tilewright.pixels.instances import instances_of_outlines
-from tilewright.pixels.rasters import create_raster
+from tilewright.pixels.instances import Instances, instances_of_outlines
+from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.pixels.runs import Runs, merged
 from tilewright.project.config import Segmentation
 from tilewright.project.orders import AuditOrder, CalibrateRow, SegmentOrder, SegmentRow
@@ -47,10 +49,11 @@ def keys(shapes):
     return Runs._of_keys(*merged(found.starts, found.stops), EDGE, EDGE).to_mask()
 
 
-def write_slide(folder, slide, drawn, seen=None, labelled=CLASSES):
+def write_slide(folder, slide, drawn, seen=None, labelled=CLASSES, ignored=()):
     """Write a slide of which ``drawn`` is outlined, (class, shape), and all that is there is seen."""
     seen = seen or [(name_at(place), shape_at(place)) for place in range(len(centers()))]
     layers = {name: keys([shape for own, shape in drawn if own == name] or [shapely.Point()]) for name in CLASSES}
+    layers["ignored"] = keys(list(ignored) or [shapely.Point()])
     masks = folder / "masks" / slide
     frame = FRAME.scaled(1)
     with create_raster(masks / f"{slide}.tif", frame.size, tags=frame.tags(CLASSES)) as raster:
@@ -131,7 +134,12 @@ def test_an_outline_that_was_drawn_twice_is_one(tmp_path):
     drawn = right_ones()
     again = translate(drawn[7][1], 0.5, 0)
     table = audited(
-        tmp_path, [write_slide(tmp_path, "s", [*drawn, ("oval", again), ("round", drawn[8][1].buffer(-9))])]
+        tmp_path,
+        [
+            write_slide(
+                tmp_path, "s", [*drawn, ("oval", again), ("round", drawn[7][1]), ("round", drawn[8][1].buffer(-9))]
+            )
+        ],
     )
     (one,) = table[table["kind"] == "duplicate"].to_dict("records")
     assert one["x"] == pytest.approx(again.centroid.x)
@@ -179,3 +187,61 @@ def test_the_same_gives_the_same_bytes(tmp_path):
     (tmp_path / "audit").rename(tmp_path / "before")
     audited(tmp_path, rows)
     assert {path.name: path.read_bytes() for path in (tmp_path / "audit").iterdir()} == files
+
+
+def test_ignored_pixels_neither_contradict_nor_lack_an_outline(tmp_path):
+    drawn = right_ones()
+    drawn[10] = ("round", translate(drawn[10][1], PITCH / 2, PITCH / 2))
+    ignored = [drawn[10][1].buffer(2), shape_at(10).buffer(2)]
+    assert audited(tmp_path, [write_slide(tmp_path, "s", drawn, ignored=ignored)]).empty
+
+
+def test_crumbs_are_no_objects_that_somebody_forgot(tmp_path):
+    seen = [*right_ones(), ("round", shapely.Point(60, 60).buffer(5))]
+    row = write_slide(tmp_path, "s", right_ones(), seen)
+    assert audited(tmp_path, [row]).empty
+    table = audited(tmp_path, [row], score=0.1)
+    (one,) = table[table["kind"] == "not outlined"].to_dict("records")
+    assert one["score"] == pytest.approx(DOUBT * 25 / RADIUS**2, rel=0.15)
+
+
+def test_what_is_less_suspect_than_the_config_asks_for_is_left_out(tmp_path):
+    row = write_slide(tmp_path, "s", right_ones()[1:])
+    assert len(audited(tmp_path, [row], score=0.7)) == 1
+    assert audited(tmp_path, [row], score=0.9).empty
+
+
+def test_beliefs_count_in_units_of_what_is_usual_for_a_class():
+    seen, usual = np.array([[0.3, 0.2], [0.3, 0.2]]), np.array([0.9, 0.2])
+    score, instead = misnamed(seen, np.array([0, 1]), usual)
+    assert score.tolist() == pytest.approx([1 / (1 + 1 / 3), (1 / 3) / (1 + 1 / 3)])
+    assert instead.tolist() == [1, 0]
+    assert misnamed(np.zeros((1, 2)), np.array([0]), usual)[0].tolist() == [0]
+
+
+def test_an_object_of_which_half_is_outlined_is_outlined(tmp_path):
+    with create_raster(tmp_path / "p.tif", Size(10, 10), tags=Frame(0, 0, 10, 10, Size(10, 10)).tags(["a"])) as raster:
+        raster.write(np.full((10, 10), 255, np.uint8), 0, 0)
+    whole = Runs.from_mask(np.ones((10, 10), np.bool_))
+    predicted = Instances.of(whole, np.zeros(10, np.int64))
+    with open_raster(tmp_path / "p.tif") as raster:
+        for rows, score in ((4, 0.6), (5, 0.5), (6, 0.0)):
+            claimed = Runs.from_mask(np.arange(100).reshape(10, 10) < 10 * rows)
+            assert unclaimed(raster, [0], predicted, claimed, 50.0).tolist() == [score]
+
+
+@pytest.mark.parametrize(
+    ("count", "moves", "told"),
+    [
+        (20, [4.0], True),
+        (19, [4.0], False),
+        (20, [0.9], False),
+        (60, [-90, 4.0, 98], False),
+        (60, [3.5, 4.0, 4.5], True),
+    ],
+)
+def test_an_offset_is_told_where_it_is_sure_and_matters(count, moves, told):
+    right = np.resize(moves, count)
+    pairs = {"source": "one", "class": "round", "right": right, "down": 0.0, "outlined": 100.0, "predicted": 100}
+    (verdict,) = source_offsets(pd.DataFrame(pairs))["verdict"]
+    assert bool(verdict) == told
