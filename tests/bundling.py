@@ -93,7 +93,7 @@ def zipped(folder, out):
     return out
 
 
-def drawn(said, seed=0):
+def drawn(said, seed=0, heads=20):
     """The weights of all members of a bundle, drawn: bytes by the name of the file.
 
     Heads are enlarged, so that probabilities reach from 0 to 1.
@@ -107,12 +107,12 @@ def drawn(said, seed=0):
             state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
             for name in state:
                 if "segmentation_head" in name and name.endswith("weight"):
-                    state[name] = state[name] * 20
+                    state[name] = state[name] * heads
             found[file.file] = save(state)
     return found
 
 
-def write_real_bundle(folder, said=None, seed=0):
+def write_real_bundle(folder, said=None, seed=0, heads=20):
     """Write a bundle whose networks are there, and never saw an image."""
     said = said or content()
-    return write_bundle(folder, said, drawn(said, seed))
+    return write_bundle(folder, said, drawn(said, seed, heads))

@@ -5,11 +5,17 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+import yaml
 from bundling import content, member, write_real_bundle
 from running import REPOSITORY
 
+from tilewright.bundles.chosen import chosen_members
 from tilewright.bundles.export import export
+from tilewright.project.bundle import read_bundle
+from tilewright.project.config import Model
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 BANDS = [[name, target] for target in ("mask", "touching") for name in ("gland", "vessel")]
@@ -41,8 +47,7 @@ def python_of(name):
     return path
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def with_targets(folder):
     """A bundle with two classes and targets, whose networks find objects in noise."""
     seeds = {"seeds": {"touching": 0.25, "least": 4}}
     said = content(members=[member("near", bands=BANDS)], segmentation=seeds, credits={})
@@ -51,7 +56,37 @@ def bundle(tmp_path_factory):
         {"name": name, "color": "#112233", "min_area": 8, "threshold": threshold, "seed": seed}
         for name, (threshold, seed) in levels.items()
     ]
-    return write_real_bundle(tmp_path_factory.mktemp("bundle"), said)
+    return write_real_bundle(folder, said)
+
+
+def as_configured(folder, file):
+    """A bundle with the networks, classes and views of a config, whose weights never saw an image."""
+    values = yaml.safe_load((REPOSITORY / "config" / file).read_text())
+    classes = [
+        {"name": name, "color": own.get("color", "#112233"), "threshold": 0.5, "min_area": 8}
+        for name, own in values["classes"].items()
+    ]
+    members = []
+    for name, spec in values["models"].items():
+        encoder = Model(**spec).encoder
+        told = {key: spec[key] for key in ("architecture", "options") if key in spec}
+        views = {key: spec["inference"][key] for key in ("window", "tta", "overlap") if key in spec["inference"]}
+        made = member(name, bands=[[one["name"], "mask"] for one in classes], inference=views)
+        members.append(made | {"network": made["network"] | {"encoder": encoder, "options": {}} | told})
+    return write_real_bundle(folder, content(members=members, classes=classes, credits={}, scores=[]), heads=2)
+
+
+BUNDLES = {
+    "targets": with_targets,
+    "demo": lambda folder: as_configured(folder, "config.yaml"),
+    "vasculature": lambda folder: as_configured(folder, "hubmap-vasculature.yaml"),
+}
+
+
+@pytest.fixture(scope="module", params=BUNDLES)
+def bundle(request, tmp_path_factory):
+    python_of("bioimageio")  # exports of whole networks take minutes, for those who have asked for it
+    return BUNDLES[request.param](tmp_path_factory.mktemp("bundle"))
 
 
 def run(*command, **environment):
@@ -66,19 +101,28 @@ def run(*command, **environment):
 def test_the_tool_of_the_model_zoo_passes_all_three_formats_without_a_network(bundle, tmp_path):
     export(bundle, to="bioimageio", out=tmp_path / "out")
     own = {"HOME": str(tmp_path), "BIOIMAGEIO_CACHE_PATH": str(tmp_path / "cache"), "COLUMNS": "200"}
-    said = run(
-        python_of("bioimageio"),
-        "-c",
-        ZOO,
-        sysconfig.get_paths()["purelib"],
-        "test",
-        tmp_path / "out" / "both.zip",
-        **own,
-    )
-    assert "passed" in said
-    for name in ("onnx", "pytorch_state_dict", "torchscript"):
-        assert f"Reproduce test outputs from test inputs ({name})" in said
-        assert f"Run {name} inference for inputs with batch_size: 2 and size parameter n: 2" in said
+    packages = sorted((tmp_path / "out").glob("*.zip"))
+    assert packages
+    for package in packages:
+        said = run(python_of("bioimageio"), "-c", ZOO, sysconfig.get_paths()["purelib"], "test", package, **own)
+        assert "passed" in said
+        for name in ("onnx", "pytorch_state_dict", "torchscript"):
+            assert f"Reproduce test outputs from test inputs ({name})" in said
+            assert f"Run {name} inference for inputs with batch_size: 2 and size parameter n: 2" in said
+
+
+def test_onnx_gives_the_logits_of_pytorch(bundle, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export(bundle, to="onnx", out=tmp_path / "out")
+    images = np.random.default_rng(3).integers(0, 256, (2, 3, 96, 160), np.uint8)
+    for one in chosen_members(bundle, read_bundle(bundle), []):
+        for part, network in one.networks.items():
+            file = tmp_path / "out" / f"{one.spec.name}.{part}.onnx"
+            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            with torch.inference_mode():
+                expected = network(torch.from_numpy(images)).numpy()
+            assert np.abs(session.run(["logits"], {"images": images})[0] - expected).max() < 1e-4
+        assert (tmp_path / "out" / f"{one.spec.name}.onnx").exists()
 
 
 def test_the_pytorch_of_quPath_finds_the_same_objects(bundle, tmp_path):  # noqa: N802

@@ -26,6 +26,7 @@ from tilewright.bundles.tilescript import traced
 from tilewright.project.bundle import Bundle
 from tilewright.project.bundled import BundledMember
 from tilewright.project.bundlenetworks import BundleNetwork
+from tilewright.project.config.training import ENCODER
 from tilewright.runtime.errors import TilewrightError
 from tilewright.runtime.extras import WRITING_ONNX, require_extra
 from tilewright.runtime.hashed import file_hash
@@ -119,9 +120,9 @@ def _arguments(member: Chosen) -> dict[str, Any] | None:
     spec = member.spec.network
     assert isinstance(spec, BundleNetwork), "graphs were refused"
     own = {name.lower() for name in NETWORKS}
-    if spec.architecture.lower() in own or not spec.encoder or spec.resize or not _is_plain(member):
+    if spec.architecture.lower() in own or spec.resize or not _is_plain(member):
         return None
-    named = {"architecture": spec.architecture, "encoder": spec.encoder, "options": spec.options}
+    named = {"architecture": spec.architecture, "encoder": spec.encoder or ENCODER, "options": spec.options}
     return {**named, "channels": len(member.bands)}
 
 

@@ -98,3 +98,16 @@ def test_networks_of_tilewright_alone_travel_without_their_code_and_each_scale_b
         given = np.load(io.BytesIO(archive.read("input.npy")))
     assert (given[0] == np.moveaxis(sample[36:164, 54:246], -1, 0)).all()
     assert "networks are built by tilewright alone" in capsys.readouterr().err
+
+
+def test_a_network_whose_encoder_is_the_default_travels_with_its_code(tmp_path):
+    near = member("near", folds=1)
+    near["network"] |= {"encoder": None, "options": {}}
+    folder = write_real_bundle(tmp_path / "bundle", content(members=[near]))
+    (chosen,) = chosen_members(folder, read_bundle(folder), [])
+    arguments = bioimageio._arguments(chosen)
+    (own,) = chosen.networks.values()
+    built = net.Normalised(**arguments)
+    assert {name: value.shape for name, value in built.network.state_dict().items()} == {
+        name: value.shape for name, value in own.network.state_dict().items()
+    }
