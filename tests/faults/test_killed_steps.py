@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 KILLER = Path(__file__).with_name("killer.py")
 VERBS = (
     "rasterize", "downscale", "tile", "split", "predict", "seams", "ensemble", "calibrate", "pack", "segment", "encode",
-    "measure", "evaluate", "report",
+    "measure", "evaluate", "audit", "report",
 )  # fmt: skip
 POINTS = 16
 

@@ -184,6 +184,8 @@ def command_of(project):
         ("probabilities/far/a/a1.tif", "ensemble", flipped),
         ("ensembles/both/a/a1.tif", "segment", flipped),
         ("segments/both/b/b1.mask.tif", "evaluate", flipped),
+        ("ensembles/both/b/b1.tif", "audit", flipped),
+        ("masks/b/b1.outlines.parquet", "audit", flipped),
         ("segments/both/b/b1.objects.parquet", "evaluate", flipped),
     ],
 )
@@ -238,6 +240,7 @@ TARGETS = {
     "pack": ["results/bundles/both"],
     "segment": ["results/segments/both/a"],
     "evaluate": ["results/metrics/both"],
+    "audit": ["results/audit/both"],
     "ensemble": ["results/ensembles/both/a"],
     "report": ["results/report"],
 }

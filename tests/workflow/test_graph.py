@@ -27,6 +27,7 @@ FOLLOWS = {
     "encode": 1,
     "measure": 1,
     "evaluate": 1,
+    "audit": 1,
     "pack": 1,
     "report": 1,
 }
@@ -200,7 +201,7 @@ def test_selected_folds_alone_are_trained_and_predict_the_tests(graph):
     assert "fold0" not in printed
     # what is there serves: the other fold is left out of account, and what it had a part in is made anew
     anew = {"predict": 2, "seams": 2, "ensemble": 1, "calibrate": 1, "segment": 2, "encode": 1, "measure": 1}
-    assert graph.jobs() == {**anew, "evaluate": 1, "pack": 1, "report": 1}
+    assert graph.jobs() == {**anew, "evaluate": 1, "audit": 1, "pack": 1, "report": 1}
 
 
 def test_a_model_that_is_left_out_reruns_the_ensemble_and_what_follows(graph):
