@@ -159,6 +159,12 @@ def _opset(path: Path) -> int:
     return int(next(own))
 
 
+def _title(bundle: Bundle, members: Sequence[Chosen]) -> str:
+    """That of the bundle, and of which members of it a package is, if not of all."""
+    title, names = bundle.credits.title or bundle.name, [one.spec.name for one in members]
+    return title if len(names) == len(bundle.members) else f"{title} ({' and '.join(names)})"
+
+
 def _described(
     bundle: Bundle, members: Sequence[Chosen], bands: Sequence[str], folder: Path, weights: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def _described(
     return {
         "format_version": "0.5.3",
         "type": "model",
-        "name": _named(said.title or bundle.name),
+        "name": _named(_title(bundle, members)),
         "description": (bundle.description or f"Segments {', '.join(one.name for one in bundle.classes)}.")[:1024],
         "authors": [{"name": author} for author in said.authors or ["unknown"]],
         "cite": [{"text": said.cite or said.title or bundle.name, "url": "https://bioimage.io"}],

@@ -96,6 +96,7 @@ def test_networks_of_tilewright_alone_travel_without_their_code_and_each_scale_b
     with zipfile.ZipFile(out / "both-far.zip") as archive:
         assert "net.py" not in archive.namelist()
         given = np.load(io.BytesIO(archive.read("input.npy")))
+        assert yaml.safe_load(archive.read("rdf.yaml"))["name"] == "Glands (far)"
     assert (given[0] == np.moveaxis(sample[36:164, 54:246], -1, 0)).all()
     assert "networks are built by tilewright alone" in capsys.readouterr().err
 
