@@ -13,13 +13,14 @@ SITE := .site
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help demo test test-faults test-slurm test-apart test-exports test-gpu test-browser lint format docs lock env bench bench-quick quality site
+.PHONY: help demo test test-faults test-slurm test-apart test-long test-exports test-gpu test-browser lint format docs lock env bench bench-quick quality site
 
 help:
 	@echo "make demo    run the whole chain on the bundled images"
 	@echo "make test    run the tests, fast ones first"
 	@echo "make test-faults  what happens after kills, full disks, damaged files and the like; the presets, end to end"
 	@echo "make test-slurm  the tests that start a SLURM cluster on this machine (root; Debian's slurm-wlm and munge)"
+	@echo "make test-long  stories of several runs, all benchmarks without peers; not in .ci/run"
 	@echo "make test-apart  both of them, around one run of the graph"
 	@echo "make test-exports  what the BioImage Model Zoo's own test and QuPath's PyTorch say of exports (a download of 4 GB)"
 	@echo "make test-gpu  what a GPU has to show, in five minutes (docs/gpu.md); without one it says so"
@@ -44,6 +45,9 @@ test-faults: $(INSTALLED)
 
 test-slurm: $(INSTALLED)
 	$(TESTS) -m slurm tests/slurm
+
+test-long: $(INSTALLED)
+	$(TESTS) -m long
 
 test-apart: $(INSTALLED)
 	$(TESTS) -m "faults or slurm"

@@ -161,6 +161,7 @@ settings.load_profile("tilewright")
 
 APART = {
     "faults": "does the faults of tests/README.md; make test-faults",
+    "long": "takes minutes; make test-long",
     "slurm": "starts a SLURM cluster; make test-slurm",
     "gpu": "needs a GPU; make test-gpu",
     "browser": "looks at pages in Chromium; make test-browser",

@@ -77,6 +77,7 @@ def test_a_folder_that_is_absent_skips_its_row(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_row_runs_without_peers(tmp_path):
     rows = (
         "rasterize",

@@ -154,6 +154,7 @@ def clean(graph, *options):
     return done.stdout
 
 
+@pytest.mark.long
 def test_what_is_large_goes_and_what_is_needed_of_it_comes_back_without_a_training(graph, run):
     told = clean(graph, "--cold")
     assert "Would be removed" in told
@@ -172,6 +173,7 @@ def test_what_is_large_goes_and_what_is_needed_of_it_comes_back_without_a_traini
     tell("a_new_test_slide_after_that", planned, computed)
 
 
+@pytest.mark.long
 def test_what_no_rule_makes_and_nothing_needs_is_told_and_removed_alone(graph, run):
     assert "No rule of this config makes" not in clean(graph)
     rated(graph, 0.02)
@@ -193,6 +195,7 @@ def test_what_no_rule_makes_and_nothing_needs_is_told_and_removed_alone(graph, r
     assert run()[1]["train"] == 2, "what nothing needed is gone"
 
 
+@pytest.mark.long
 def test_a_pixel_that_changed_behind_equal_size_and_time_is_found_when_asked_for(graph, run):
     image = graph.project.sheet.parent / "a2.tif"
     assert "than when results were made of them: 0." in clean(graph, "--rehash", "--yes")
