@@ -7,7 +7,6 @@ under the ROC curve of the removed ones against predicted objects that are neith
 """
 
 import argparse
-import csv
 import gzip
 import json
 import subprocess
@@ -20,7 +19,7 @@ import numpy as np
 import shapely
 import yaml
 from numpy.typing import NDArray
-from sets import REPOSITORY
+from sets import REPOSITORY, read_sheet, write_sheet
 from shapely.affinity import translate
 from shapely.geometry import mapping
 
@@ -80,7 +79,7 @@ def _measured(options: argparse.Namespace, way: str, out: Path) -> dict[str, Any
         _write(file, spoilt[row["annotations"]])
         row |= {"image": str(data / row["image"]), "annotations": str(file)}
     values |= {
-        "sheet": _sheet(out / "slides.csv", rows), "layout": None, "pathvars": {"results": str(out / "results")},
+        "sheet": write_sheet(out / "slides.csv", rows), "layout": None, "pathvars": {"results": str(out / "results")},
         "evaluation": {"suspect": 0.001}, "annotations": {},
     }  # fmt: skip
     (model, spec), *_ = values["models"].items()
@@ -171,16 +170,7 @@ def _rows(name: str, data: Path, out: Path) -> tuple[list[dict[str, str]], Path]
     else:
         sheet, folder = out / "listed.csv", data / "dsb2018"
         _run("tilewright", "sheet", "dsb2018", folder, "--out", sheet)
-    with sheet.open(newline="", encoding="utf-8-sig") as stream:
-        return [row for row in csv.DictReader(stream) if row["role"] == "train"], folder
-
-
-def _sheet(path: Path, rows: Sequence[dict[str, str]]) -> str:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return str(path)
+    return [row for row in read_sheet(sheet) if row["role"] == "train"], folder
 
 
 def _write(path: Path, outlines: Spoilt) -> None:

@@ -76,12 +76,12 @@ def dsb2018(data: Path, folder: Path) -> DataSet:
             "slide": row["id"][:12], "image": f"images/{row['id']}.png", "annotations": f"labels/{row['id']}.png",
             "source": row["group"],
         }
-        for row in _rows(source / "meta.csv")
+        for row in read_sheet(source / "meta.csv")
     ]  # fmt: skip
     _divide(rows, 2)
     config = {
         "data": str(source),
-        "sheet": _write(folder / "dsb2018.csv", rows),
+        "sheet": write_sheet(folder / "dsb2018.csv", rows),
         "classes": {"nucleus": {}},
         "annotations": {"unlabelled": "nucleus"},
         "scales": {"scale": {"factor": 1}},
@@ -104,7 +104,7 @@ SETS = {
 def _vasculature(data: Path, folder: Path, *, by_slide: bool, parts: int = 2) -> DataSet:
     source, listed = data / "hubmap-vasculature", folder / "listed.csv"
     subprocess.run(["tilewright", "sheet", "vasculature", source, "--out", listed], check=True)
-    rows = [row for row in _rows(listed) if row["role"] == "train"]
+    rows = [row for row in read_sheet(listed) if row["role"] == "train"]
     for row in rows:
         row["labelled"] = ""
     if not by_slide:
@@ -112,7 +112,7 @@ def _vasculature(data: Path, folder: Path, *, by_slide: bool, parts: int = 2) ->
     name = "vasculature-slides" if by_slide else "vasculature"
     config = {
         "data": str(source),
-        "sheet": _write(folder / f"{name}.csv", rows),
+        "sheet": write_sheet(folder / f"{name}.csv", rows),
         "classes": {"blood_vessel": {"labels": ["blood_vessel", "blood_vessel_or_unsure"]}},
         "annotations": {"pixel_rule": "all_touched", "ignore": ["unsure"], "discard": ["glomerulus"]},
         "scales": {"scale": {"factor": 2}},
@@ -130,12 +130,14 @@ def _divide(rows: list[dict[str, str]], parts: int) -> None:
             row["group"] = row["shard"] = f"{source}-{number % parts}"
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_sheet(path: Path) -> list[dict[str, str]]:
+    """The rows of a sheet, or of another table."""
     with path.open(newline="", encoding="utf-8-sig") as stream:
         return list(csv.DictReader(stream))
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> str:
+def write_sheet(path: Path, rows: list[dict[str, str]]) -> str:
+    """Write the rows of a sheet; its path."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -7,9 +7,10 @@ of level 0, x before y; tables count from the corner of the used part of a slide
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,9 @@ def audit(order: AuditOrder, *, masks: Path, probabilities: Path, segments: Path
             suspects = _suspects(pd.read_parquet(each.outlines), pd.read_parquet(each.objects), usual)
             suspects = suspects[suspects["score"] >= order.score].assign(slide=row.slide, source=row.source)
             slide = Slide.read(row, list(order.colors), masks / row.shard, segments / row.shard)
-            _write_features(suspects, slide, order.colors, features_file(folder, row.slide))
+            with feature_writer(features_file(folder, row.slide)) as writer:
+                for feature in _features(suspects, slide, order.colors):
+                    writer.write(feature)
             found.append(suspects[list(SUSPECT_COLUMNS)])
         table = pd.concat(found).sort_values("score", ascending=False, kind="stable")
         table.round(3).to_csv(folder / SUSPECTS, index=False)
@@ -121,7 +124,7 @@ def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str,
     kinds[named > place] = KINDS.index("other class")
     twice = outlines["twice"].to_numpy()
     kinds[twice > 0] = KINDS.index("duplicate")
-    moves = np.isin(kinds, [KINDS.index("shifted")])
+    moves = kinds == KINDS.index("shifted")
     wrong = outlines.assign(
         kind=np.array(KINDS)[kinds],
         score=np.where(twice > 0, twice, np.maximum(named, place)),
@@ -137,19 +140,18 @@ def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str,
     return pd.concat([wrong[columns], missing[columns]], ignore_index=True)
 
 
-def _write_features(suspects: pd.DataFrame, slide: Slide, colors: Mapping[str, str], out: Path) -> None:
-    """Write the suspects of a slide for QuPath: outlines as they were drawn, objects as they were predicted."""
+def _features(suspects: pd.DataFrame, slide: Slide, colors: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The suspects of a slide for QuPath: outlines as they were drawn, objects as they were predicted."""
     frame = slide.frame
-    with feature_writer(out) as writer:
-        for name in slide.classes:
-            own = suspects[suspects["class"] == name]
-            shapes = {
-                **slide.drawn(own.loc[own["outline"] >= 0, "outline"]),
-                **slide.traced(name, own.loc[own["outline"] < 0, "object"]),
-            }
-            columns = (own[each].tolist() for each in ("outline", "object", "kind", "score", "left", "top"))
-            for outline, number, kind, score, left, top in zip(*columns, strict=True):
-                shape = shapes[outline if outline >= 0 else -number]
-                identity = object_id(slide.name, f"{kind}: {name}", int(left) + frame.x, int(top) + frame.y)
-                told = {"suspicion": round(score, 3)}
-                writer.write(path_object("annotation", identity, shape, f"{kind}: {name}", colors[name], told))
+    for name in slide.classes:
+        own = suspects[suspects["class"] == name]
+        drawn, seen = own[own["outline"] >= 0], own[own["outline"] < 0]
+        for rows, column, shapes in (
+            (drawn, "outline", slide.drawn(drawn["outline"].tolist())),
+            (seen, "object", slide.traced(name, seen["object"].tolist())),
+        ):
+            columns = (rows[each].tolist() for each in (column, "kind", "score", "left", "top"))
+            for number, kind, score, left, top in zip(*columns, strict=True):
+                said, corner = f"{kind}: {name}", (int(left) + frame.x, int(top) + frame.y)
+                identity, told = object_id(slide.name, said, *corner), {"suspicion": round(score, 3)}
+                yield path_object("annotation", identity, shapes[number], said, colors[name], told)

@@ -3,7 +3,7 @@
 Outlines go through some thousands at a time, from top to bottom, so that what is held does not grow with their number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -82,19 +82,19 @@ class Slide:
         others = (other for other in range(len(self.classes)) if other != place)
         return [place, *(other for other in others if _exclude(own, self.masks[other]))]
 
-    def drawn(self, chosen: Iterable[int]) -> dict[int, dict[str, Any]]:
+    def drawn(self, chosen: Sequence[int]) -> dict[int, dict[str, Any]]:
         """The geometry of some outlines as GeoJSON, in pixels of the image, by their place in the table."""
         rows = self.outlines.loc[list(chosen), "geometry"]
         shapes = in_image(rows.to_numpy(dtype=object), self.frame)
         return {int(place): mapping(shape) for place, shape in zip(rows.index, shapes, strict=True)}
 
-    def traced(self, name: str, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
-        """The geometry of some predicted objects of a class likewise, by their numbers, which are made negative."""
+    def traced(self, name: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The geometry of some predicted objects of a class likewise, by their numbers."""
         layer = self.layers[self.classes.index(name)]
         chosen = np.isin(layer.number, list(numbers))
         place, held = np.cumsum(chosen) - 1, chosen[layer.owner]
         shapes = trace(layer.runs.take(held), place[layer.owner[held]], self.frame.x, self.frame.y)
-        return {-int(number): shape for number, shape in zip(layer.number[chosen], shapes, strict=True)}
+        return {int(number): shape for number, shape in zip(layer.number[chosen], shapes, strict=True)}
 
     def twice(self) -> dict[int, float]:
         """The outlines that repeat an earlier one of their class, by their place in the table, and the overlap."""
@@ -180,7 +180,7 @@ def _looked(slide: Slide, place: int, raster: Raster, rule: PixelRule) -> Iterat
     bands = [raster.classes.index(slide.classes[one]) for one in chosen]
     predicted = Instances.of(slide.layers[place].runs, slide.layers[place].owner)
     own = slide.outlines[slide.outlines["class"] == name]
-    for first in range(0, len(own), TOGETHER):
+    for first in range(0, max(len(own), 1), TOGETHER):  # a table without a row has the same columns
         rows = own.iloc[first : first + TOGETHER]
         shapes = in_image(rows["geometry"].to_numpy(dtype=object), frame)
         outlined = instances_of_outlines(shapes, window, rule)

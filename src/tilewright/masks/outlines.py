@@ -17,10 +17,9 @@ import shapely
 from numpy.typing import NDArray
 
 from tilewright.pixels.grid import Frame
+from tilewright.pixels.tables import reading_table
 from tilewright.project.config import IGNORE
 from tilewright.runtime.atomic import atomic_path
-from tilewright.runtime.errors import DataError, Problem
-from tilewright.runtime.failures import remedy_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +117,7 @@ def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
 
 def outline_batches(path: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
     """The same as ``recorded_outlines``, some rows at a time, so that memory does not grow with the table."""
-    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
+    with reading_table(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
         for batch in table.iter_batches(TOGETHER, columns=list(columns)):
             yield _with_shapes(batch.to_pandas())
 
@@ -133,20 +132,9 @@ def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.
     Raises:
         DataError: the file is missing or damaged.
     """
-    with _reading(path):
+    with reading_table(path):
         table = pq.read_table(path, columns=list(columns), page_checksum_verification=True).to_pandas()
     return _with_shapes(table)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Name the table where reading it fails."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        what = f"cannot be read ({error})."
-        remedy = remedy_for(error, f"Delete {path.parent} and run the same command again.", path)
-        raise DataError(Problem(str(path), what, remedy)) from error
 
 
 def _with_shapes(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -164,13 +164,12 @@ class Project:
         return [shard for shard in self.predicted(ensemble) if self.is_annotated(shard)]
 
     def audited(self, ensemble: str) -> list[str]:
-        """Shards with outlines that an ensemble has predicted by networks that have not seen them."""
-        return [shard for shard in self.evaluated(ensemble) if shard in self.folds]
+        """The shards of ``audited_rows``."""
+        return list(dict.fromkeys(row.shard for row in self.audited_rows(ensemble)))
 
     def audited_rows(self, ensemble: str) -> list[Row]:
-        """Slides with outlines in those shards, in the order of the sheet."""
-        shards = set(self.audited(ensemble))
-        return [row for row in self.evaluated_rows(ensemble) if row.shard in shards]
+        """Slides with a class that is outlined, predicted by networks of an ensemble that have not seen them."""
+        return [row for row in self.evaluated_rows(ensemble) if row.shard in self.folds and row.labelled]
 
     def evaluated_rows(self, ensemble: str) -> list[Row]:
         """Slides with outlines and a prediction that may be compared with them, in the order of the sheet.

@@ -4,7 +4,7 @@ In: the mistakes that ``evaluate`` has listed, slides, outlines, predicted masks
 for each kind. At most ``EDGE`` pixels square of a slide are read at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,14 +53,7 @@ def draw_mistakes(
         places: where outlines and segments are.
         folder: where the pictures are written.
     """
-    for number, name in enumerate(track(list(order.colors), f"mistakes of {ensemble}")):
-        own = mistakes[mistakes["class"] == name]
-        if own.empty:
-            continue
-        chosen = {kind: choose(own[own["kind"] == kind], order.report.mistakes) for kind in KINDS}
-        if any(map(len, chosen.values())):
-            out = folder / f"mistakes-{ensemble}-{number}.jpg"
-            yield _drawn(ensemble, order, name, chosen, places, out) | {"counts": _counts(own, KINDS)}
+    yield from _drawn("mistakes", KINDS, choose, ensemble, order, mistakes, places, folder)
 
 
 def draw_suspects(
@@ -75,27 +68,32 @@ def draw_suspects(
         places: where outlines and segments are.
         folder: where the pictures are written.
     """
-    for number, name in enumerate(track(list(order.colors), f"suspects of {ensemble}")):
-        own = suspects[suspects["class"] == name]
-        if own.empty:
-            continue
-        chosen = {kind: own[own["kind"] == kind].head(order.report.mistakes) for kind in SUSPECT_KINDS}
-        if any(map(len, chosen.values())):
-            out = folder / f"suspects-{ensemble}-{number}.jpg"
-            yield _drawn(ensemble, order, name, chosen, places, out) | {"counts": _counts(own, SUSPECT_KINDS)}
-
-
-def _counts(table: pd.DataFrame, kinds: Sequence[str]) -> dict[str, int]:
-    return {kind: int((table["kind"] == kind).sum()) for kind in kinds}
+    yield from _drawn("suspects", SUSPECT_KINDS, pd.DataFrame.head, ensemble, order, suspects, places, folder)
 
 
 def _drawn(
-    ensemble: str, order: ReportOrder, name: str, chosen: dict[str, pd.DataFrame], places: Places, out: Path
-) -> dict[str, Any]:
-    """Draw a row for each kind of which there is something, and say where."""
-    shown = {kind: some for kind, some in chosen.items() if len(some)}
-    write_jpeg(_picture(ensemble, order, name, shown, places), out)
-    return {"name": name, "picture": f"figures/{out.name}"}
+    what: str,
+    kinds: Sequence[str],
+    choose_some: Callable[[pd.DataFrame, int], pd.DataFrame],
+    ensemble: str,
+    order: ReportOrder,
+    table: pd.DataFrame,
+    places: Places,
+    folder: Path,
+) -> Iterator[dict[str, Any]]:
+    """Draw a row for each kind of which there is something, a picture a class, and yield what there is."""
+    for number, name in enumerate(track(list(order.colors), f"{what} of {ensemble}")):
+        own = table[table["class"] == name]
+        if own.empty:
+            continue
+        chosen = {kind: choose_some(own[own["kind"] == kind], order.report.mistakes) for kind in kinds}
+        shown = {kind: some for kind, some in chosen.items() if len(some)}
+        if shown:
+            write_jpeg(
+                _picture(ensemble, order, name, shown, places), folder / (file := f"{what}-{ensemble}-{number}.jpg")
+            )
+            counts = {kind: int((own["kind"] == kind).sum()) for kind in kinds}
+            yield {"name": name, "picture": f"figures/{file}", "counts": counts}
 
 
 def choose(mistakes: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -1,13 +1,11 @@
 """What ``segment`` wrote of a slide, read back: masks as runs, with the objects that they belong to."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -16,9 +14,9 @@ from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Ints, Runs, intersection_area, spread, union
 from tilewright.pixels.strips import Strip, runs_of_bits, strips_of_bits
+from tilewright.pixels.tables import reading_table
 from tilewright.project.places import objects_file, segment_file
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
-from tilewright.runtime.failures import remedy_for
 
 REMEDY = "Delete the folder and run the same command again."
 RUNS = "runs"
@@ -187,7 +185,7 @@ class Prediction:
         """How much there is of each class, read in parts of the table."""
         counts, pixels = dict.fromkeys(self.classes, 0), dict.fromkeys(self.classes, 0)
         path = objects_file(self.folder, self.slide)
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
+        with reading_table(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
             for part in table.iter_batches(columns=["class", "area"]):
                 names, areas = (column.to_numpy(zero_copy_only=False) for column in part.columns)
                 for name in self.classes:
@@ -200,7 +198,7 @@ class Prediction:
     def shares_edges(self) -> bool:
         """Whether objects of a class may share edges, so that they are no components of its mask."""
         path = objects_file(self.folder, self.slide)
-        with _readable(path):
+        with reading_table(path):
             return RUNS in pq.read_schema(path).names
 
     def _layer(self, runs: Runs, listed: _Listed) -> Layer:
@@ -266,7 +264,7 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     Raises:
         DataError: the file is missing or damaged.
     """
-    with _readable(path):
+    with reading_table(path):
         table = pq.read_table(path, columns=columns and list(columns), page_checksum_verification=True)
     frame = table.to_pandas(strings_to_categorical=True)
     return {name: np.asarray(frame[name]) for name in frame.columns}
@@ -274,20 +272,10 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
 
 def _read_runs(path: Path) -> tuple[Ints, NDArray[np.int32]]:
     """Where the values of each object begin, and the values: three for each run."""
-    with _readable(path):
+    with reading_table(path):
         column = pq.read_table(path, columns=[RUNS], page_checksum_verification=True)[RUNS].combine_chunks()
     offsets, values = column.offsets.to_numpy().astype(np.int64), column.values.to_numpy()
     return offsets, values
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Say of a table that cannot be read that it is so."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        remedy = remedy_for(error, REMEDY, path)
-        raise DataError(Problem(str(path), f"cannot be read ({error}).", remedy)) from error
 
 
 def covered_by(mask: Runs, keys: Ints) -> NDArray[np.bool_]:

@@ -245,3 +245,16 @@ def test_an_offset_is_told_where_it_is_sure_and_matters(count, moves, told):
     pairs = {"source": "one", "class": "round", "right": right, "down": 0.0, "outlined": 100.0, "predicted": 100}
     (verdict,) = source_offsets(pd.DataFrame(pairs))["verdict"]
     assert bool(verdict) == told
+
+
+def test_a_slide_on_which_nothing_is_outlined_lacks_all(tmp_path):
+    rows = [write_slide(tmp_path, "empty", []), write_slide(tmp_path, "full", right_ones())]
+    table = audited(tmp_path, rows, score=0.1)
+    assert set(table.loc[table["slide"] == "empty", "kind"]) == {"not outlined"}
+    assert (table["slide"] == "empty").sum() == len(right_ones())
+
+
+def test_a_slide_on_which_nothing_is_outlined_nor_seen_is_no_suspect(tmp_path):
+    nothing = [("round", shapely.Point(500, 500).buffer(1))]
+    assert audited(tmp_path, [write_slide(tmp_path, "empty", [], nothing)]).empty
+    assert (tmp_path / "audit" / "sources.csv").read_text().startswith("source,class,")

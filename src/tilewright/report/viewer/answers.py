@@ -20,7 +20,8 @@ from tilewright.report.viewer.pyramids import Extracts, deepest
 from tilewright.report.viewer.runs import Run, Shown, classes_of
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
-Path_ = Mapping[str, Any]
+Parts = Mapping[str, Any]
+"""Of the path of a request: run, slide, and so on."""
 Query = Mapping[str, str]
 
 
@@ -77,7 +78,7 @@ class Answers:
             ],
         }
 
-    def about(self, path: Path_) -> dict[str, Any]:
+    def about(self, path: Parts) -> dict[str, Any]:
         """What there is of a slide."""
         run, config = self._runs[self._number(path)], self._configs[self._number(path)]
         row = run.row(path["slide"])
@@ -99,22 +100,22 @@ class Answers:
             ],
         }  # fmt: skip
 
-    def thumbnail(self, path: Path_, _query: Query) -> bytes:
+    def thumbnail(self, path: Parts, _query: Query) -> bytes:
         """The slide as a small JPEG."""
         asked = self._asked(path, {})
         return self._layers.thumbnail(asked, self._size(path))
 
-    def picture(self, path: Path_, _query: Query) -> bytes | None:
+    def picture(self, path: Parts, _query: Query) -> bytes | None:
         """A tile of the slide itself as JPEG."""
         place = (path["zoom"], path["x"], path["y"])
         return self._layers.picture(self._asked(path, {}), *place, self._size(path))
 
-    def values(self, path: Path_, query: Query) -> bytes | None:
+    def values(self, path: Parts, query: Query) -> bytes | None:
         """A tile of a layer as grey PNG."""
         place = (path["zoom"], path["x"], path["y"])
         return self._layers.values(path["layer"], self._asked(path, query), *place, self._size(path))
 
-    def outlines(self, path: Path_, query: Query) -> dict[str, Any]:
+    def outlines(self, path: Parts, query: Query) -> dict[str, Any]:
         """The outlines of true or predicted objects in a box, or how many there are, where they are too many."""
         asked, box = self._asked(path, query), _box(query)
         if max(box[2] - box[0], box[3] - box[1]) > WIDEST:
@@ -123,11 +124,11 @@ class Answers:
         many = isinstance(found, int)
         return {"objects": [] if isinstance(found, int) else [one.told() for one in found], "many": many}
 
-    def at(self, path: Path_, query: Query) -> dict[str, Any]:
+    def at(self, path: Parts, query: Query) -> dict[str, Any]:
         """What is at a point."""
         return self._objects.at(self._asked(path, query), _number(query, "x"), _number(query, "y"))
 
-    def listed(self, path: Path_, query: Query) -> dict[str, Any]:
+    def listed(self, path: Parts, query: Query) -> dict[str, Any]:
         """Mistakes from the largest on, and objects from the least sure on, some at a time."""
         asked, start = self._asked(path, query), int(_number(query, "start", 0))
         name = asked.shown.name if asked.shown else ""
@@ -138,7 +139,7 @@ class Answers:
         found, count = self._objects.unsure(asked, start)
         return {"objects": found, "count": count, "order": "unsure", "mistakes": mistakes}
 
-    def dice(self, path: Path_, query: Query) -> dict[str, Any]:
+    def dice(self, path: Parts, query: Query) -> dict[str, Any]:
         """Dice of a slide at each of 256 thresholds, by class, as far as its truth is known."""
         asked = self._asked(path, query)
         shown = asked.shown
@@ -158,7 +159,7 @@ class Answers:
 
         return {"dice": self._extracts.work(("dice", map_), counted)}
 
-    def borders(self, path: Path_, query: Query) -> dict[str, Any]:
+    def borders(self, path: Parts, query: Query) -> dict[str, Any]:
         """Borders of the tiles of a set, or of the windows of a model, in a box."""
         number = self._number(path)
         run, config = self._runs[number], self._configs[number]
@@ -171,13 +172,13 @@ class Answers:
         found = inside(boxes(run, row, config, name), _box(query))
         return {"boxes": [] if isinstance(found, int) else found, "many": isinstance(found, int)}
 
-    def _number(self, path: Path_) -> int:
+    def _number(self, path: Parts) -> int:
         number = int(path["run"])
         if not 0 <= number < len(self._runs):
             raise UserError(Problem("view", f"there is no run {number}.", f"There are {len(self._runs)}."))
         return number
 
-    def _asked(self, path: Path_, query: Query) -> Asked:
+    def _asked(self, path: Parts, query: Query) -> Asked:
         run = self._runs[self._number(path)]
         row = run.row(path["slide"])
         shown: Shown | None = None
@@ -190,7 +191,7 @@ class Answers:
             shown = sets[name]
         return Asked(run, row, shown, query.get("class") or None)
 
-    def _size(self, path: Path_) -> Any:
+    def _size(self, path: Parts) -> Any:
         return self._known(self._number(path), path["slide"]).frame.size
 
     def _look(self, number: int, slide: str) -> Known:

@@ -5,7 +5,6 @@ objects of its table that lie there. Coordinates are pixels of the slide, x befo
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,13 +22,13 @@ from tilewright.pixels.components import components_of
 from tilewright.pixels.grid import Window
 from tilewright.pixels.rasters import Raster, open_raster
 from tilewright.pixels.runs import Runs
+from tilewright.pixels.tables import reading_table
 from tilewright.pixels.tracing import trace
 from tilewright.project.places import objects_file, segment_file
 from tilewright.report.viewer.desks import Desk, Desks
 from tilewright.report.viewer.layers import Asked
 from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts
-from tilewright.runtime.errors import DataError, Problem
 from tilewright.segments.predictions import RUNS
 
 MOST = 3000
@@ -217,7 +216,7 @@ def true_batches(path: Path, names: list[str]) -> Iterator[Batch]:
 
 def predicted_batches(path: Path, names: list[str]) -> Iterator[Batch]:
     """The objects of a table: of each the number of its class, area, confidence, and its first pixel (row, column)."""
-    with _reading(path):
+    with reading_table(path):
         sharing = [RUNS] if RUNS in pq.read_schema(path).names else []
     for part in _parts(path, ["class", *SIDES, "first_x", "area", "confidence", *sharing]):
         told = [_floats(part, name) for name in ("area", "confidence", "top", "first_x")]
@@ -228,20 +227,10 @@ def predicted_batches(path: Path, names: list[str]) -> Iterator[Batch]:
 
 def _parts(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Some rows of a table at a time; it is not read ahead, so that memory does not grow with it."""
-    with _reading(path), pq.ParquetFile(
+    with reading_table(path), pq.ParquetFile(
         path, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER
     ) as table:  # fmt: skip
         yield from table.iter_batches(TOGETHER, columns=columns)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Name the table where reading it fails."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        remedy = "Delete the folder and run the same command again."
-        raise DataError(Problem(str(path), f"is no table that can be read ({error}).", remedy)) from error
 
 
 def _floats(part: pa.RecordBatch, name: str) -> NDArray[np.float32]:

@@ -228,8 +228,7 @@ def frame_of(raster: Path) -> Frame:
     tags = read_tags(raster)
     if "frame" not in tags:
         raise DataError(Problem(str(raster), "does not say where it lies.", "Delete it and run again."))
-    values = json.loads(tags["frame"])
-    return Frame.of(_Tagged({"frame": json.dumps(values)}))
+    return Frame.of(_Tagged(tags))
 
 
 @dataclass(frozen=True)
