@@ -93,10 +93,11 @@ def zipped(folder, out):
     return out
 
 
-def drawn(said, seed=0, heads=20):
+def drawn(said, seed=0, settled=False):
     """The weights of all members of a bundle, drawn: bytes by the name of the file.
 
-    Heads are enlarged, so that probabilities reach from 0 to 1.
+    Heads are enlarged, so that probabilities reach from 0 to 1; or statistics are settled, so that deep networks have
+    values of the size that trained ones have.
     """
     torch.manual_seed(seed)
     found = {}
@@ -104,15 +105,28 @@ def drawn(said, seed=0, heads=20):
         read = BundleMember.model_validate(one)
         for file in read.weights:
             segmenter = build_network(read.network.to_build(read.targets), len(read.classes), pretrained=False)
+            if settled:
+                _settle(segmenter)
             state = {name: value.contiguous() for name, value in segmenter.state_dict().items()}
             for name in state:
-                if "segmentation_head" in name and name.endswith("weight"):
-                    state[name] = state[name] * heads
+                if not settled and "segmentation_head" in name and name.endswith("weight"):
+                    state[name] = state[name] * 20
             found[file.file] = save(state)
     return found
 
 
-def write_real_bundle(folder, said=None, seed=0, heads=20):
-    """Write a bundle whose networks are there, and never saw an image."""
+def _settle(segmenter):
+    """Let normalisations take the statistics of blots of colour."""
+    for module in segmenter.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean of all that is seen
+            module.reset_running_stats()
+    blots = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        segmenter.train()(blots.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3))
+
+
+def write_real_bundle(folder, said=None, seed=0, settled=False):
+    """Write a bundle whose networks are there, and never saw an outline."""
     said = said or content()
-    return write_bundle(folder, said, drawn(said, seed, heads))
+    return write_bundle(folder, said, drawn(said, seed, settled))

@@ -60,7 +60,7 @@ def with_targets(folder):
 
 
 def as_configured(folder, file):
-    """A bundle with the networks, classes and views of a config, whose weights never saw an image."""
+    """A bundle with the networks, classes and views of a config, whose networks never saw an outline."""
     values = yaml.safe_load((REPOSITORY / "config" / file).read_text())
     classes = [
         {"name": name, "color": own.get("color", "#112233"), "threshold": 0.5, "min_area": 8}
@@ -73,7 +73,7 @@ def as_configured(folder, file):
         views = {key: spec["inference"][key] for key in ("window", "tta", "overlap") if key in spec["inference"]}
         made = member(name, bands=[[one["name"], "mask"] for one in classes], inference=views)
         members.append(made | {"network": made["network"] | {"encoder": encoder, "options": {}} | told})
-    return write_real_bundle(folder, content(members=members, classes=classes, credits={}, scores=[]), heads=2)
+    return write_real_bundle(folder, content(members=members, classes=classes, credits={}, scores=[]), settled=True)
 
 
 BUNDLES = {

@@ -92,7 +92,8 @@ def misnamed(seen: Floats, own: Ints, usual: Floats) -> tuple[Floats, Ints]:
     instead = units.argmax(axis=1)
     other = units[rows, instead]
     total = mine + other
-    return np.divide(other, total, out=np.zeros(len(own)), where=total > 0), instead
+    beyond = np.divide(other - mine, total, out=np.zeros(len(own)), where=total > 0)
+    return np.maximum(beyond, 0), instead
 
 
 def unclaimed(raster: Raster, bands: list[int], predicted: Instances, claimed: Runs, usual: float) -> Floats:
@@ -109,7 +110,8 @@ def unclaimed(raster: Raster, bands: list[int], predicted: Instances, claimed: R
     bare = predicted.outside(claimed)
     free = bare.area()
     believing = np.minimum(believed(raster, bare, bands).sum(axis=0), free)
-    return np.where(2 * free >= area, believing / np.maximum(area, max(usual, 1)), 0.0)
+    # the geometric mean of what is believed of its pixels and of how near its area comes to the usual one
+    return np.where(2 * free >= area, np.sqrt(believing / np.maximum(area, max(usual, 1))), 0.0)
 
 
 def shape_kinds(outlined: Ints, predicted: Ints, beside: Floats) -> Ints:
