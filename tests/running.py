@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +79,16 @@ class Graph:
             return {}
         counts = {name: int(count) for name, count in (line.split() for line in table[1].splitlines())}
         return {name: count for name, count in counts.items() if name not in ("all", "default")}
+
+    def unseen(self):
+        """Files of users that jobs took, by Snakemake's records, without being told when those are others."""
+        found = []
+        for path in (self.project.folder / ".snakemake" / "metadata").rglob("*"):
+            record = json.loads(path.read_text()) if path.is_file() else {"input": []}
+            seen = [json.loads(literal_eval(text)) for text in record.get("params", ()) if text.startswith("'{")]
+            users = [name for name in record["input"] if not name.startswith("results/")]
+            found += [(record["rule"], name) for name in users if not any(name in told for told in seen)]
+        return found
 
     def edit(self, module, old, new):
         path = self.code / module

@@ -157,7 +157,7 @@ class Graph:
         return [self.project.config.submission.sample] if self.project.config.submission.sample else []
 
     def _files(self, shard: str, column: str) -> list[str]:
-        """Files of a shard that are there: where one is not, the job of its slide says so."""
+        """Files of a shard, whether they are there or not."""
         return self.project.sheet.files(self.project.shard(shard), column)
 
     def _weights(self, ensembles: Iterable[str]) -> list[str]:

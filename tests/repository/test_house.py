@@ -72,6 +72,19 @@ def test_every_stage_is_a_verb_and_a_rule():
     assert CHAIN.keys() <= RULES.keys()
 
 
+def test_rules_look_at_every_file_of_users_that_they_take():
+    text = (SOURCE / "graph.py").read_text()
+    named = re.findall(r"def ([a-z]\w+)", text[text.index("# files of the user") : text.index("# results that a job")])
+    of_users = {*named, "saved", "networks", "bundles"}
+    rules = [rule for path in {*RULES.values()} for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)]
+    for rule in rules[1:]:
+        taken, rest = rule.partition("    output:\n")[::2]
+        told = re.search(r"seen=seen\((.*)\)", rest)
+        assert {*re.findall(r"graph\.(\w+)", taken)} & of_users == {
+            *re.findall(r"graph\.(\w+)", told[1] if told else "")
+        }
+
+
 def test_the_package_has_at_most_18_entries():
     entries = [path.name for path in SOURCE.iterdir() if path.name not in {"__pycache__", "py.typed"}]
     assert len(entries) <= 18

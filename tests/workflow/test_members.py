@@ -111,6 +111,10 @@ def test_a_model_a_bundle_and_saved_predictions_make_one_ensemble(finished, mixe
             assert (adopted.read() == saved.read()).all()
 
 
+def test_files_of_users_are_looked_at_wherever_they_are_taken(mixed):
+    assert mixed.unseen() == []
+
+
 def test_the_report_tells_what_comes_from_elsewhere(mixed):
     mixed.run()
     assert not (mixed.results / "bundles" / "all").exists()

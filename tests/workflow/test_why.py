@@ -39,6 +39,25 @@ def test_each_key_module_and_file_that_changed_is_a_line_with_its_jobs(graph):
     assert any(line.startswith("network.epochs: ") for line in why(graph, "results/segments/both/t"))
 
 
+def test_two_images_that_changed_names_are_others_though_they_are_old(graph):
+    slides = graph.project.sheet.parent
+    exchange(slides / "a2.tif", slides / "t1.tif")
+    assert {"downscale", "tile", "train", "predict"} <= graph.jobs().keys()
+    (line,) = (line for line in why(graph) if "slides/t1.tif" in line)
+    assert line.startswith("slides/t1.tif is another file than the one that was read, by its size or time (downscale ")
+    exchange(slides / "a2.tif", slides / "t1.tif")
+    assert graph.jobs() == {}
+    assert why(graph) == ["Nothing has changed of what results were made of."]
+
+
+def exchange(one, other):
+    """Give two files each other's name; their times stay."""
+    between = one.with_suffix(".between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
 def test_results_that_are_gone_or_were_never_made_are_said_where_they_are_asked_for(graph):
     (graph.results / "submission" / "both.csv").unlink()
     assert why(graph, "results/submission/both.csv") == ["results/submission/both.csv is gone (encode)"]

@@ -6,6 +6,7 @@ from snakemake.logging import logger
 from tilewright.graph import Deferred, Graph
 from tilewright.project.claim import claim, left_before, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
+from tilewright.project.jobs import seen_files
 from tilewright.project.places import FINAL, PART, folder, name_pattern
 from tilewright.project.storage import url_of
 from tilewright.runtime.attempts import grown, let_grow
@@ -42,6 +43,7 @@ if "CONDA" in {
     shell.prefix(step_prefix(Path(".snakemake") / "package"))
 
 project = graph.project
+absent = project.sheet.absent
 PROFILE = workflow.resource_settings.overwrite_resources
 places = graph.places
 ENSEMBLES = list(project.config.ensembles)
@@ -79,6 +81,15 @@ def job(rule, module):
     )
 
 
+# Users' files among the inputs of a job: a reason to run it again, also where they are older than the outputs.
+def seen(*files):
+    def text(wildcards):
+        paths = (each(wildcards) if callable(each) else each for each in files)
+        return seen_files([path for some in paths for path in some], places)
+
+    return text
+
+
 def code(module):
     return code_version(module) if project.config.rerun_on_code_change else ""
 
@@ -88,9 +99,10 @@ def stored(path):
     return workflow.storage_registry(url, keep_local=True) if url else path
 
 
+# A file that is not there stops the job of its slide alone, which says so.
 def fetched(files):
     def paths(wildcards):
-        return [stored(path) for path in files(wildcards)]
+        return [stored(path) for path in files(wildcards) if path not in absent]
 
     return paths
 

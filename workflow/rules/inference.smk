@@ -19,6 +19,7 @@ rule predict:
         order=order("predict"),
         models=graph.networks_folders,
         code=code("inference.predict"),
+        seen=seen(graph.networks),
         job=job("predict", "inference.predict"),
     message:
         "Predict {wildcards.shard} with {wildcards.model}"
@@ -46,6 +47,7 @@ rule adopt:
     params:
         order=order("adopt"),
         code=code("inference.adopt"),
+        seen=seen(graph.saved),
         job=job("adopt", "inference.adopt"),
     message:
         "Saved predictions {wildcards.predictions} of {wildcards.shard}"
@@ -166,6 +168,7 @@ rule calibrate:
         truth=graph.truth_folder,
         masks=folder(places.masks()),
         code=code("inference.calibrate"),
+        seen=seen(graph.anatomy_of_fitted_objects),
         job=job("calibrate", "inference.calibrate"),
     message:
         "Thresholds of {wildcards.ensemble}"

@@ -19,6 +19,7 @@ rule rasterize:
         order=order("rasterize"),
         index=places.index(),
         code=code("masks.rasterize"),
+        seen=seen(graph.images, graph.annotations),
         job=job("rasterize", "masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
@@ -48,6 +49,7 @@ rule downscale:
         order=order("downscale"),
         masks=places.masks(),
         code=code("scales.downscale"),
+        seen=seen(graph.images),
         job=job("downscale", "scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"

@@ -18,10 +18,13 @@ from tilewright.project.jobs import store_of
 from tilewright.project.places import Places
 from tilewright.runtime.atomic import MARKS, SNAKEMAKES_MARK
 from tilewright.runtime.digests import MEMORY, Digests, Made, day_of
-from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
-from tilewright.runtime.kept import Entry, Job, drop, everything
+from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean, listed
+from tilewright.runtime.kept import Entry, Job, drop, everything, recipe_of
 from tilewright.tiles.folding import project_of
 
+LOCKS = Path(".snakemake/locks")
+MOST = 3
+"""Inputs that are named."""
 COLD = {"downscale": "scaled", "tile": "tiles", "predict": "probabilities"}
 """Steps whose results are large and only needed on the way, with the folders of these."""
 DAY = 24 * 3600
@@ -88,11 +91,13 @@ def clean(
         yes: do it.
 
     Raises:
-        UserError: everything that is wrong with the config; a step or a size that is none.
+        UserError: everything that is wrong with the config; a step or a size that is none; with --yes, a run goes on.
     """
     if older is not None and not older >= 0:
         raise UserError(Problem("--older", f'"{older:g}" is no number of days.', "Write it as 30."))
     project = project_of(read_config(config))
+    if yes:
+        _require_quiet()
     places, store = Places.of(project.config.pathvars), store_of(project, Places.of(project.config.pathvars))
     digests, shared = Digests(Path(places.results)), isinstance(project.config.kept, str)
     held = _held(Path(store), digests, Path(places.kept()).parent) if store else []
@@ -109,7 +114,7 @@ def clean(
         chosen += _beyond(left, held, _bytes(most)) if most is not None else left
     if cold:
         named = {each.entry.place for each in chosen}
-        own = [each for each in held if each.verb in COLD and (each.ours or not shared)]
+        own = [each for each in held if each.verb in COLD and each.ours]
         chosen += [each for each in own if each.entry.place not in named]
         paths += [path for name in COLD.values() if (path := Path(places.results, name)).is_dir()]
     if leftover:
@@ -140,8 +145,14 @@ def _held(store: Path, digests: Digests, above: Path) -> list[Held]:
 
 
 def _beside(above: Path) -> Iterator[Digests]:
-    """The memories of all results below a folder; what was written as one is not gone through."""
-    for place, names, files in os.walk(above):
+    """The memories of all results below a folder, also behind links; what was written as one is not gone through."""
+    seen: set[str] = set()
+    for place, names, files in os.walk(above, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
         if MEMORY in names:
             yield Digests(Path(place))
         names[:] = [name for name in names if not name.startswith(".")] if set(MARKS).isdisjoint(files) else []
@@ -165,6 +176,17 @@ def _table(held: Sequence[Held], store: str, *, shared: bool) -> Iterator[str]:
         yield f"{len(broken)} of these ({size}) are no results: left by steps that were stopped, or damaged."
     if shared:
         yield "What other checkouts and machines need that keep here too is not known, and counts as not needed."
+
+
+def _require_quiet() -> None:
+    """Refuse to take anything from under a run.
+
+    Raises:
+        UserError: Snakemake has locked this folder.
+    """
+    if any(LOCKS.glob("*")):
+        remedy = "Wait until it ends; if none runs any more, `snakemake --unlock`. Then run the same command again."
+        raise UserError(Problem(str(LOCKS), "a run goes on in this folder, or was killed.", remedy))
 
 
 def _matching(held: Sequence[Held], step: Sequence[str], older: float | None, *, unneeded: bool) -> list[Held]:
@@ -219,34 +241,32 @@ def _size_of(top: Path) -> int:
 
 def _rehash(digests: Digests, results: Path, *, yes: bool) -> None:
     """Read all inputs of users again; results that were made of others are told, and marked as older."""
-    inputs = [(path, known) for path, known in digests.all() if not known.made.verb and known.files and path.exists()]
-    changed = {_whole(path): path for path, known in inputs if digests.has_changed(path, known)}
-    count = f"{len(inputs)} files and folders" if inputs else "which are none, as nothing was kept that was made of any"
-    _say(["", f"Read again, {count}; of other content than when results were made of them: {len(changed)}."])
-    _say(f"  {path}" for path in changed.values())
-    if not yes or not changed:
-        return
-    outputs = _made_of(set(changed), results)
-    for whole, path in changed.items():
-        for output in outputs[whole]:
-            _set_back(output)
-        if outputs[whole]:
-            digests.forget(path)
-        else:
-            _say([f"What was made of {path} is written down nowhere (.jobs): touch it, and it is made anew."])
-    if any(outputs.values()):
-        _say(["What was made of them is made anew by the next run."])
-
-
-def _made_of(inputs: set[str], results: Path) -> dict[str, set[Path]]:
-    """Of each of some files the outputs that are there of jobs that took it."""
-    found: dict[str, set[Path]] = {path: set() for path in inputs}
+    anew: dict[str, str] = {}
+    recipes: dict[Path, set[str]] = {}
+    theirs: dict[Path, list[Path]] = {}
     for place in results.glob(".jobs/*/*.json"):
-        with suppress(DataError):
+        with suppress(DataError, OSError):  # a job, or an input, that is gone
             job = Job.read(place)
-            for path in inputs.intersection(map(_whole, job.inputs)):
-                found[path].update(output for output in job.outputs if output.exists())
-    return found
+            users = [path for path in job.inputs if not digests.recall(path).made.verb]
+            for path in users:
+                if _whole(path) not in anew:
+                    anew[_whole(path)] = digests.read_anew(path)
+            contents = [(path.name, anew.get(_whole(path)) or digests.of(path)) for path in job.inputs]
+            for output in job.outputs if users else ():
+                recipes.setdefault(output, set()).add(recipe_of(job, contents))
+                theirs[output] = users
+    made = {output: digests.recall(output).made.recipe for output in recipes if output.exists()}
+    stale = sorted(output for output, recipe in made.items() if recipe and recipe not in recipes[output])
+    _say(["", f"Read again, {len(anew)} files and folders; results that were made of other content: {len(stale)}."])
+    _say(f"  {output} (of {listed([str(path) for path in theirs[output]], MOST)})" for output in stale)
+    if unknown := sum(not recipe for recipe in made.values()) if anew else "all":
+        _say([f"Of {unknown} results nobody knows what they were made of; touch what you doubt to make them anew."])
+    if yes and stale:
+        for output in stale:
+            _set_back(output)
+            for path in theirs[output]:
+                digests.forget(path)
+        _say(["They are made anew by the next run."])
 
 
 def _set_back(output: Path) -> None:

@@ -7,6 +7,7 @@ line for each key, module or input that changed, with the jobs that it concerns.
 import hashlib
 import json
 import re
+from ast import literal_eval
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.project.configfile import load_values, merged, overriding, parse_config
+from tilewright.project.jobs import seen_files
 from tilewright.project.orders import make_order, wildcards_of
 from tilewright.project.places import Places
 from tilewright.project.project import Project
@@ -161,10 +163,20 @@ def _reasons(made: Made, project: Project) -> Iterator[str]:
     (module,) = (".".join(each.with_suffix("").parts[-2:]) for each in PACKAGE.glob(f"*/{made.verb}.py"))
     if project.config.rerun_on_code_change and repr(code_version(module)) not in made.params:
         yield f"code of {listed(_edited(module, made.ended) or [module], MOST)}"
+    put_back = _put_back(made, Places.of(project.config.pathvars))
     for name, known in made.inputs.items():
         file = Path(name)
         if file.is_file() and file.stat().st_mtime > made.ended and not (known and known == _hash(file)):
             yield f"{name} is newer"
+        elif name in put_back:
+            yield f"{name} is another file than the one that was read, by its size or time"
+
+
+def _put_back(made: Made, places: Places) -> set[str]:
+    """Inputs of users that are others than they were when the job ran, newer or not."""
+    texts = [literal_eval(text) for text in made.params if text.startswith("'{")]
+    before: Mapping[str, Any] = next(map(json.loads, texts), {})
+    return {name for name, now in json.loads(seen_files(made.inputs, places)).items() if now != before.get(name, now)}
 
 
 def _hash(file: Path) -> str:

@@ -1,5 +1,7 @@
 """Job files: what a job takes and gives, for steps to look up whether it was made before (``runtime.kept``)."""
 
+import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 from tilewright.project.orders import make_order, settings_digest, wildcards_of, write_named
 from tilewright.project.places import Places
 from tilewright.project.project import Project
+from tilewright.project.storage import url_of
+from tilewright.runtime.digests import Digests
 from tilewright.runtime.kept import job_text
 
 NAMED: Mapping[str, Sequence[str]] = {"train": ("model", "fold"), "refit": ("model",)}
@@ -70,6 +74,29 @@ def write_job(
         outputs=list(outputs),
     )
     return write_named(text, lambda digest: places.job(step.rule, digest))
+
+
+def seen_files(inputs: Collection[str], places: Places) -> str:
+    """What each file of a user among the inputs of a job is, as JSON; nothing of results and of storage.
+
+    Snakemake makes a result anew of inputs that are newer than it. As a parameter of the job, this tells those too that
+    are older and others: a copy that was put back, two files that changed names. A small file is told by its content,
+    as a newer one of equal content is no reason to Snakemake either; a large one by its size and time.
+    """
+    users = (path for path in inputs if not (_is_below(path, places.results) or url_of(path)))
+    digests = Digests(Path(places.results))
+    return json.dumps({path: _seen(Path(path), digests) for path in users})
+
+
+def _seen(path: Path, digests: Digests) -> Sequence[int | str]:
+    try:
+        return digests.glance(path)
+    except OSError:  # the job of its slide says so
+        return ()
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 - links are not followed
 
 
 def _with_companions(path: str) -> Iterator[str]:

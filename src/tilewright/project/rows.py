@@ -6,9 +6,10 @@ because the Snakefile reads it.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -261,9 +262,14 @@ class Sheet:
         return row_place(self.path, row.number, row.slide)
 
     def files(self, rows: Iterable[Row], column: str) -> list[str]:
-        """The files that a column of some rows names, each once; those that were not found are left out."""
-        found = ((row, getattr(row, column)) for row in rows if column not in self.missing.get(row.slide, ()))
-        return list(dict.fromkeys(str(path) for _, path in found if path is not None))
+        """The files that a column of some rows names, each once, whether they were found or not."""
+        named = (getattr(row, column) for row in rows)
+        return list(dict.fromkeys(str(path) for path in named if path is not None))
+
+    @cached_property
+    def absent(self) -> Set[str]:
+        """All files that were not found."""
+        return {str(getattr(row, column)) for row in self.rows for column in self.missing.get(row.slide, ())}
 
     def is_away(self, row: Row) -> bool:
         """Whether a file of a slide lies on object storage and has not been fetched."""

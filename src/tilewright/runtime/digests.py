@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ MEMORY = ".made"
 """The folder of the memory, in each folder of results."""
 BELOW = "./"
 """How the memory names what lies below the results; no other path starts so."""
+LARGE = 1_000_000
+"""Bytes from which on files are told by their times; Snakemake's own bound (--max-checksum-file-size)."""
 SETTLED = 2_000_000_000
 """Nanoseconds; a file that was written less long ago may be written again within one tick of its clock."""
 
@@ -107,29 +109,47 @@ class Digests:
             OSError: one cannot be read.
         """
         known, found = self.recall(path), facts_of(path)
-        if found.keys() == known.files.keys() and all(known.files[name].is_of(found[name]) for name in found):
+        same = {name: each for name, each in known.files.items() if name in found and each.is_of(found[name])}
+        read = {name: each for name, each in same.items() if each.digest}
+        if found.keys() == known.files.keys() == read.keys():
             return known.files
         started = time.time_ns()
-        files = {
-            name: known.files[name]
-            if name in known.files and known.files[name].is_of(facts)
-            else _read(path, name, facts)
-            for name, facts in found.items()
-        }
+        files = {name: read[name] if name in read else _read(path, name, facts) for name, facts in found.items()}
         if all(facts.time < started - SETTLED for facts in files.values()):
             with suppress(OSError):  # of a full disk: it is read again then
                 self.remember(path, Remembered(known.made, files))
         return files
 
-    def has_changed(self, path: Path, known: Remembered) -> bool:
-        """Whether a path, read now, holds anything else than what is known of it, whatever its times say.
+    def read_anew(self, path: Path) -> str:
+        """The digest of what a path holds now, whatever is remembered of it.
 
         Raises:
             OSError: it cannot be read.
         """
-        return digest_of({name: _read(path, name, facts) for name, facts in facts_of(path).items()}) != digest_of(
-            known.files
-        )
+        return digest_of({name: _read(path, name, facts) for name, facts in facts_of(path).items()})
+
+    def glance(self, path: Path) -> Sequence[int | str]:
+        """By what a file is told from others: a small one by its content, a large one by its size and time.
+
+        Of a file that is gone it is what it was when it was last looked at; of one that never was, and of a folder,
+        nothing.
+
+        Raises:
+            OSError: a small one cannot be read.
+        """
+        known = self.recall(path)
+        if path.is_file():
+            facts = Facts.of(path.stat())
+            if facts.size < LARGE:
+                facts = self.read(path)[""]
+            elif not ("" in known.files and known.files[""].is_of(facts)):
+                with suppress(OSError):
+                    self.remember(path, Remembered(known.made, {"": facts}))
+        elif "" in known.files:
+            facts = known.files[""]
+        else:
+            return ()
+        return (facts.digest,) if facts.size < LARGE else (facts.size, facts.time)
 
     def recall(self, path: Path) -> Remembered:
         """What is known of a path, whether it is still true or not."""

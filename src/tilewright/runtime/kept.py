@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -25,6 +26,7 @@ from tilewright.runtime.errors import DataError, Problem
 from tilewright.runtime.hashed import file_hash
 from tilewright.runtime.progress import note
 
+RECIPE = re.compile(r"[0-9a-f]{64}")
 RECORD = "record.json"
 """The file of an entry that says what it is; its outputs lie beside it, by their numbers."""
 FICLONE = 0x40049409
@@ -128,7 +130,7 @@ def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
         return
     digests = Digests(job.results)
     before = _contents(job, digests) if job.store else None
-    recipe = _recipe(job, before) if before is not None else ""
+    recipe = recipe_of(job, before) if before is not None else ""
     if recipe and _taken(job, recipe, digests):
         return
     compute()
@@ -147,9 +149,14 @@ def at_most_once(job_file: Path, compute: Callable[[], object]) -> None:
 
 
 def everything(store: Path) -> Iterator[tuple[Path, Entry | None]]:
-    """All folders of a store with what is kept in them; None: what a step that was killed, or a bad disk, has left."""
+    """All folders of a store with what is kept in them; None: what a step that was killed, or a bad disk, has left.
+
+    What others have put into the folder is none of it.
+    """
     for place in sorted(store.glob("*/*/*/*")):
-        yield place, None if place.name.startswith(".") else Entry.read(place)
+        recipe = place.parent
+        if RECIPE.fullmatch(recipe.name) and recipe.parent.name == recipe.name[:2] and place.is_dir():
+            yield place, None if place.name.startswith(".") else Entry.read(place)
 
 
 def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
@@ -160,7 +167,8 @@ def _contents(job: Job, digests: Digests) -> list[tuple[str, str]] | None:
         return None
 
 
-def _recipe(job: Job, contents: list[tuple[str, str]]) -> str:
+def recipe_of(job: Job, contents: list[tuple[str, str]]) -> str:
+    """The digest of what a job makes, by the names and digests of its inputs."""
     text = json.dumps([job.verb, job.told, contents], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,5 +1,6 @@
 """Sizes, and which of what is kept is chosen; what ``clean`` does to real results: tests/workflow/test_kept.py."""
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tilewright.check.clean import DAY, Held, _beyond, _bytes, _matching, _size, clean
 from tilewright.runtime.digests import Digests, Facts, Made, Remembered
 from tilewright.runtime.errors import UserError
-from tilewright.runtime.kept import Entry, everything, job_text
+from tilewright.runtime.kept import Entry, Job, everything, job_text, recipe_of
 
 
 def held(verb, days, size, *, needed=False):
@@ -53,36 +54,57 @@ def test_a_size_is_told_in_the_unit_that_fits(count, text):
 OLD = 1_000_000_000
 
 
+def recipe_named(name):
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 class Kept:
     """Results, and what is kept of them, in the folder of a project."""
 
     def __init__(self, project, capsys):
-        self.config, self._project, self._capsys = project.config_file, project, capsys
+        self.config, self._project, self._capsys, self._names = project.config_file, project, capsys, {}
 
     def set(self, **keys):
         self._project.write_config(self._project.config() | keys)
 
-    def keep(self, verb, recipe, *, size=1000, store="results/.kept", when=OLD):
+    def keep(self, verb, name, *, size=1000, store="results/.kept", when=OLD):
         """An entry, and the folder of it."""
+        recipe = recipe_named(name)
+        self._names[recipe] = name
         place = Path(store, verb, recipe[:2], recipe, "c0de")
         place.mkdir(parents=True)
         (place / "0").write_bytes(b"x" * size)
         Entry(place, Made(verb, "1", "c0de", recipe, when), ({"": (size, 1, 1, "d")},)).write()
         return place
 
-    def remember(self, path, recipe, results="results"):
+    def remember(self, path, name, results="results"):
         """A result that is there."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(b"y")
-        made = Made("train", "1", "c0de", recipe, OLD)
+        made = Made("train", "1", "c0de", recipe_named(name), OLD)
         Digests(Path(results)).remember(Path(path), Remembered(made, {"": Facts(1, 1, 1, "d")}))
+
+    def make(self, outputs, image="slides/a1.png", told="", job="job"):
+        """Results of a job that takes an image, of which the recipe is known."""
+        path = Path(f"results/.jobs/rasterize/{job}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fixed = {"results": "results", "store": "", "shared": False, "any_code": False, "verb": "rasterize", "code": ""}
+        path.write_text(job_text(**fixed, told=told, inputs=[image], outputs=outputs))
+        os.utime(image, (OLD, OLD))
+        read = Job.read(path)
+        recipe = recipe_of(read, [(Path(image).name, Digests(Path("results")).of(Path(image)))])
+        for output in read.outputs:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_bytes(b"y")
+            known = Remembered(Made("rasterize", recipe=recipe), {"": Facts(1, 1, 1, "d")})
+            Digests(Path("results")).remember(output, known)
 
     def clean(self, **asked):
         clean(config=self.config, **asked)
         return self._capsys.readouterr().out
 
     def left(self, store="results/.kept"):
-        return sorted(entry.made.recipe for _, entry in everything(Path(store)) if entry)
+        return sorted(self._names[entry.made.recipe] for _, entry in everything(Path(store)) if entry)
 
 
 @pytest.fixture
@@ -188,50 +210,121 @@ def test_days_that_are_none_are_refused(kept, older):
     assert kept.left() == ["one"]
 
 
-def changed_behind_its_time(kept):
-    """An image that a step has read, with other content since; and a result of that step."""
-    image, made, digests = Path("slides/a1.png"), Path("results/masks/a.tif"), Digests(Path("results"))
-    os.utime(image, (OLD, OLD))
-    digests.of(image)
-    kept.remember(made, "recipe")
-    content = image.read_bytes()
-    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    os.utime(image, (OLD, OLD))
-    return image, made
+MASK, STAMPED = Path("results/masks/a.tif"), Path("results/scaled/.snakemake_timestamp")
 
 
-def job_file(**told):
-    path = Path("results/.jobs/rasterize/job.json")
-    path.parent.mkdir(parents=True)
-    (path.parent / "cut.json").write_text("{")
-    told |= {"results": "results", "store": "", "shared": False, "any_code": False, "verb": "", "code": "", "told": ""}
-    path.write_text(job_text(**told))
+def changed_behind_its_time(image="slides/a1.png"):
+    """Other content under the same size and time."""
+    content = Path(image).read_bytes()
+    Path(image).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(image, (OLD, OLD))
 
 
 def test_what_was_made_of_an_input_that_changed_is_older_than_it_once_that_is_asked_for(kept):
-    image, made = changed_behind_its_time(kept)
-    stamp = Path("results/scaled/.snakemake_timestamp")
-    stamp.parent.mkdir()
-    stamp.touch()
-    job_file(inputs=[str(image)], outputs=[str(made), "results/gone.tif", "results/scaled"])
+    kept.make([str(MASK), "results/gone.tif"])
+    Path("results/gone.tif").unlink()
+    kept.make(["results/masks/b.tif"], "slides/b1.png", job="other")
+    Path("results/.jobs/rasterize/cut.json").write_text("{")
+    changed_behind_its_time()
     for _ in range(2):
         told = kept.clean(rehash=True)
-        assert "Read again, 1 files and folders; of other content than when results were made of them: 1." in told
-        assert made.stat().st_mtime > OLD
-    assert "is made anew by the next run" in kept.clean(rehash=True, yes=True)
-    assert made.stat().st_mtime < OLD
-    assert stamp.stat().st_mtime < OLD, "by which Snakemake knows the age of a folder"
-    assert Digests(Path("results")).recall(image).files == {}, "the next step reads it"
+        assert "Read again, 2 files and folders; results that were made of other content: 1." in told
+        assert f"\n  {MASK} (of slides/a1.png)\n" in told
+        assert "nobody knows" not in told
+        assert MASK.stat().st_mtime > OLD
+    assert "They are made anew by the next run" in kept.clean(rehash=True, yes=True)
+    assert MASK.stat().st_mtime < OLD < Path("results/masks/b.tif").stat().st_mtime
+    known = Digests(Path("results"))
+    assert known.recall(Path("slides/a1.png")).files == {}, "the next step reads it"
+    assert known.recall(Path("slides/b1.png")).files
 
 
-def test_where_nobody_knows_what_was_made_of_an_input_that_is_said_each_time(kept):
-    image, made = changed_behind_its_time(kept)
-    for _ in range(2):
-        told = kept.clean(rehash=True, yes=True)
-        assert f"What was made of {image} is written down nowhere (.jobs): touch it" in told
-        assert "by the next run" not in told
-    assert made.stat().st_mtime > OLD
+def test_snakemakes_stamp_of_a_folder_is_set_back_as_it_tells_the_age(kept):
+    STAMPED.parent.mkdir(parents=True)
+    STAMPED.touch()
+    kept.make([f"{STAMPED.parent}/x"])
+    recipe = Digests(Path("results")).recall(STAMPED.parent / "x").made.recipe
+    Digests(Path("results")).remember(STAMPED.parent, Remembered(Made("rasterize", recipe=recipe)))
+    job = Path("results/.jobs/rasterize/job.json")
+    job.write_text(job.read_text().replace(f"{STAMPED.parent}/x", str(STAMPED.parent)))
+    changed_behind_its_time()
+    kept.clean(rehash=True, yes=True)
+    assert STAMPED.stat().st_mtime < OLD
 
 
-def test_where_nothing_is_known_of_inputs_nothing_is_vouched_for(kept):
-    assert "Read again, which are none, as nothing was kept that was made of any;" in kept.clean(rehash=True)
+def test_files_that_changed_names_are_found_also_where_the_memory_knows_the_new_ones(kept):
+    for name in "ab":
+        kept.make([f"results/masks/{name}.tif"], f"slides/{name}1.png", job=name)
+    Path("slides/a1.png").rename("slides/c.png")
+    Path("slides/b1.png").rename("slides/a1.png")
+    Path("slides/c.png").rename("slides/b1.png")
+    for name in "ab":
+        Digests(Path("results")).of(Path(f"slides/{name}1.png"))
+    assert "of other content: 2." in kept.clean(rehash=True)
+
+
+def test_a_result_of_any_job_that_is_written_down_is_no_older(kept):
+    kept.make([str(MASK)], told="now")
+    made = Digests(Path("results")).recall(MASK)
+    kept.make([str(MASK)], told="before", job="before")
+    Digests(Path("results")).remember(MASK, made)
+    assert "of other content: 0." in kept.clean(rehash=True)
+
+
+def test_where_nobody_knows_what_results_were_made_of_nothing_is_vouched_for(kept):
+    assert "Of all results nobody knows what they were made of; touch what you doubt" in kept.clean(rehash=True)
+    kept.make([str(MASK)])
+    Digests(Path("results")).forget(MASK)
+    changed_behind_its_time()
+    told = kept.clean(rehash=True, yes=True)
+    assert "Read again, 1 files and folders; results that were made of other content: 0." in told
+    assert "Of 1 results nobody knows what they were made of; touch what you doubt" in told
+    assert MASK.stat().st_mtime > OLD
+
+
+def test_what_others_have_put_into_the_folder_stays(kept):
+    """``kept: FOLDER`` may be one that is not only for it."""
+    kept.keep("train", "mine")
+    theirs = [Path("results/.kept", *parts) for parts in (("a", "b", "c", "paper.tif"), ("train", "on", "it", "x.csv"))]
+    for path in theirs:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"z" * 7000)
+    odd = Path("results/.kept/train", recipe_named("mine")[:2], recipe_named("mine"), "notes.txt")
+    odd.touch()
+    assert "Kept in results/.kept: 1.0 KB" in kept.clean()
+    kept.clean(unneeded=True, yes=True)
+    assert kept.left() == []
+    assert all(path.is_file() for path in [*theirs, odd])
+
+
+def test_nothing_is_removed_or_set_back_while_a_run_goes_on(kept):
+    kept.keep("predict", "one")
+    lock = Path(".snakemake/locks/0.output.lock")
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    for asked in ({"unneeded": True}, {"cold": True}, {"rehash": True}):
+        kept.clean(**asked)
+        with pytest.raises(UserError, match="a run goes on in this folder"):
+            kept.clean(**asked, yes=True)
+    assert kept.left() == ["one"]
+    lock.unlink()
+    kept.clean(unneeded=True, yes=True)
+    assert kept.left() == []
+
+
+def test_cold_results_of_another_config_below_the_same_folder_stay(kept):
+    kept.keep("predict", "theirs")
+    kept.clean(cold=True, yes=True)
+    assert kept.left() == ["theirs"]
+
+
+def test_results_that_moved_to_another_disk_need_what_they_needed(kept, tmp_path_factory):
+    kept.set(pathvars={"results": "results/this"})
+    kept.keep("train", "needed")
+    kept.remember("results/far/models/near/fold0/model.json", "needed", "results/far")
+    disk = tmp_path_factory.mktemp("disk")
+    Path("results/far").rename(disk / "far")
+    Path("results/far").symlink_to(disk / "far")
+    (disk / "far" / "round").symlink_to(disk / "far")
+    kept.clean(unneeded=True, yes=True)
+    assert kept.left() == ["needed"]

@@ -1,13 +1,15 @@
 """What the file of a job says: equal where the same is made of equal content, other wherever it is not."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tilewright.project.jobs import Step, write_job
+from tilewright.project.jobs import Step, seen_files, write_job
 from tilewright.project.places import Places
+from tilewright.runtime.digests import LARGE
 from tilewright.tiles.folding import read_project
 
 
@@ -94,3 +96,31 @@ def test_slides_of_many_files_are_read_with_all_of_them(project, job_of, image, 
     (project.folder / (further or "a")).mkdir(exist_ok=True)
     path.touch()
     assert job_of(inputs=[str(path)])["inputs"] == [str(path), *([str(project.folder / further)] if further else [])]
+
+
+def test_a_large_file_is_seen_by_size_and_time_and_a_small_one_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small, large, seen = Path("small.json"), Path("large.tif"), []
+    for content, when in ((b"a", 1), (b"a", 2), (b"b", 3)):
+        for path, size in ((small, 1), (large, LARGE)):
+            path.write_bytes(content * size)
+            os.utime(path, ns=(when, when))
+        seen.append(json.loads(seen_files([str(small), str(large)], Places())))
+    assert [seen[0][name] == seen[1][name] for name in seen[0]] == [True, False]
+    assert seen[1]["small.json"] != seen[2]["small.json"]
+    assert seen[2]["large.tif"] == [LARGE, 3]
+
+
+def test_results_and_storage_are_not_seen_and_what_is_not_there_is_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = [
+        "results/masks/a",
+        str(tmp_path / "results/b"),
+        ".snakemake/storage/s3/bucket/a.tif",
+        "gone.tif",
+        "resultsets",
+    ]
+    Path("resultsets").mkdir()
+    seen = json.loads(seen_files(inputs, Places()))
+    assert seen.keys() == {"gone.tif", "resultsets"}
+    assert seen["gone.tif"] == []

@@ -153,8 +153,8 @@ def test_missing_files_are_told_and_stop_no_other_row(folder):
     (folder / "slides.csv").write_text("slide,image,annotations,role\na,a.png,none.geojson,train\nb,none.png,,test\n")
     sheet = read_sheet(folder / "slides.csv", [folder / "data", folder], CLASSES)
     first, second = sheet
-    assert sheet.files([first, second], "image") == [str(folder / "a.png")]
-    assert sheet.files([first, second], "annotations") == []
+    assert sheet.files([first, second], "image") == [str(folder / "a.png"), str(folder / "none.png")]
+    assert sheet.absent == {str(folder / "none.png"), str(folder / "none.geojson")}
     assert second.image == folder / "none.png", "where the other images lie"
     assert first.annotations == folder / "none.geojson"
     told = [str(problem) for problem in missing_files(sheet, [folder / "data", folder])]

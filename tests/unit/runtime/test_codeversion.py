@@ -45,7 +45,7 @@ def test_comments_docstrings_and_layout_are_no_code(package):
     ("module", "old", "new"),
     [
         ("training/fitting.py", 'note(f"', 'note(f"Well: '),
-        ("masks/outlines.py", "Problem(", 'Problem("" + '),
+        ("pixels/tables.py", "Problem(", 'Problem("" + '),
         ("inference/predict.py", 'f"predict {name}"', 'f"now predict {name}"'),
         ("training/start.py", 'remedy = "', 'remedy = "Please: '),
         ("pixels/runs.py", 'ValueError(f"runs', 'ValueError(f"some runs'),

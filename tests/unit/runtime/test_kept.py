@@ -48,7 +48,7 @@ def test_the_order_of_inputs_counts(bench):
     bench.run()
     job = Job.read(bench.folder / "job.json")
     contents = [("a.bin", "1"), ("a.bin", "2")]
-    assert kept._recipe(job, contents) != kept._recipe(job, contents[::-1])
+    assert kept.recipe_of(job, contents) != kept.recipe_of(job, contents[::-1])
 
 
 def test_other_versions_of_the_code_are_taken_where_that_is_asked_for(bench):
