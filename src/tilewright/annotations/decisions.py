@@ -23,7 +23,7 @@ from tilewright.runtime.atomic import write_text
 from tilewright.runtime.errors import AnnotationError, Problem, did_you_mean, raise_all
 
 DecisionKind = Literal["accept", "reject", "redraw", "rename", "ignore", "draw"]
-"""What becomes of an outline: it stays, is taken out, gets another shape or class, or counts for nothing; or a new one."""
+"""An outline stays, is taken out, gets another shape or class, or counts for nothing; or there is a new one."""
 KINDS: tuple[DecisionKind, ...] = get_args(DecisionKind)
 IGNORED = "ignored by a correction"
 """The label of areas that count for nothing because a person said so."""
@@ -120,10 +120,9 @@ def _decision(feature: Any, where: str, problems: list[Problem]) -> Decision | N
     if built.area is None:
         problems.append(Problem(where, f"its outline {built.notes[0]}.", "Draw it again."))
         return None
-    return Decision(
-        identity, kind, IGNORED if kind == "ignore" else label, built.area, said["author"], said["date"], said["reason"],
-        said["replaces id"], said["replaces hash"],
-    )  # fmt: skip
+    then = IGNORED if kind == "ignore" else label
+    others = (said[name] for name in SAID[1:])
+    return Decision(identity, kind, then, built.area, *others)
 
 
 def write_decisions(path: Path, decisions: Iterable[Decision]) -> None:
