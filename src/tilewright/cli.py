@@ -44,6 +44,7 @@ VERBS = {
     "measure": ("tilewright.segments.measure:measure", "Write area, share and density of each class on each slide."),
     "evaluate": ("tilewright.evaluation.evaluate:evaluate", "Compare masks and objects with the outlines."),
     "audit": ("tilewright.evaluation.audit:audit", "Rank the outlines that networks contradict."),
+    "corrections": ("tilewright.evaluation.corrections:corrections", "Tell what people have decided about outlines."),
     "pack": ("tilewright.bundles.pack:pack", "Write all that a prediction by an ensemble needs, to be given away."),
     "apply": ("tilewright.bundles.apply:apply", "Predict slides with a bundle, and nothing else."),
     "export": ("tilewright.bundles.export:export", "Write a bundle for other programs: ONNX, bioimage.io, QuPath."),

@@ -7,13 +7,14 @@ Functions that take wildcards serve as input functions. Paths stand in ``project
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tilewright.project.claim import refuse_others
 from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
+from tilewright.project.corrected import corrected_files
 from tilewright.project.jobs import Step, write_job
 from tilewright.project.orders import (
     AdoptOrder,
@@ -27,26 +28,6 @@ from tilewright.project.places import FINAL, Places, bundle_file, moved, parent,
 from tilewright.project.project import Project
 from tilewright.runtime.codeversion import code_version
 from tilewright.tiles.folding import project_of
-
-
-@dataclass(frozen=True)
-class Deferred:
-    """A text that is made when a job that runs asks for it: a dry run formats the commands of all.
-
-    Attributes:
-        made: makes it.
-        is_dry: whether the run is a dry one.
-    """
-
-    made: Callable[[], str]
-    is_dry: Callable[[], bool]
-
-    def __str__(self) -> str:
-        return "JOB" if self.is_dry() else self._text
-
-    @cached_property
-    def _text(self) -> str:
-        return self.made()
 
 
 @dataclass(frozen=True)
@@ -114,6 +95,10 @@ class Graph:
     def annotations(self, wildcards: Any) -> list[str]:
         """Files of outlines of a shard."""
         return self._files(wildcards.shard, "annotations")
+
+    def corrections(self, wildcards: Any) -> list[str]:
+        """Files of corrections of the outlines of a shard, as far as there are any."""
+        return [str(path) for path in corrected_files(self.project, wildcards.shard)]
 
     def anatomy_of_objects(self, wildcards: Any) -> list[str]:
         """Files of larger structures of a shard, if objects must lie in them."""

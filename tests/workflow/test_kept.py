@@ -16,6 +16,9 @@ import yaml
 from filelock import FileLock
 from running import PROGRAMS, Graph, ended
 
+from tilewright.annotations.decisions import Decision, outline_hash, write_decisions
+from tilewright.masks.outlines import recorded_outlines
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 KEPT = "kept since "
@@ -145,8 +148,8 @@ def test_two_runs_at_once_share_a_folder_and_a_third_takes_from_it(finished, tmp
     assert len({path.stat().st_ino for path in made}) == 3
 
 
-def clean(graph, *options):
-    command = [PROGRAMS / "python", "-m", "tilewright.cli", "clean", "--config", graph.project.config_file, *options]
+def asked(verb, graph, *options):
+    command = [PROGRAMS / "python", "-m", "tilewright.cli", verb, "--config", graph.project.config_file, *options]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=graph.project.folder, env={"PYTHONPATH": str(graph.code.parent)}
     )
@@ -156,10 +159,10 @@ def clean(graph, *options):
 
 @pytest.mark.long
 def test_what_is_large_goes_and_what_is_needed_of_it_comes_back_without_a_training(graph, run):
-    told = clean(graph, "--cold")
+    told = asked("clean", graph, "--cold")
     assert "Would be removed" in told
     assert (graph.results / "scaled").is_dir()
-    assert "Removed" in clean(graph, "--cold", "--yes")
+    assert "Removed" in asked("clean", graph, "--cold", "--yes")
     gone = [graph.results / name for name in ("scaled", "tiles", "probabilities")]
     assert not any(path.exists() for path in gone)
     assert run() == ({}, {})
@@ -175,19 +178,19 @@ def test_what_is_large_goes_and_what_is_needed_of_it_comes_back_without_a_traini
 
 @pytest.mark.long
 def test_what_no_rule_makes_and_nothing_needs_is_told_and_removed_alone(graph, run):
-    assert "No rule of this config makes" not in clean(graph)
+    assert "No rule of this config makes" not in asked("clean", graph)
     rated(graph, 0.02)
     del (config := graph.project.config())["models"]["far"], config["ensembles"]["both"]["models"]["far"]
     graph.project.write_config(config)
     (graph.results / "notes.txt").write_text("mine")
     assert run()[1]["train"] == 2
-    told = clean(graph)
+    told = asked("clean", graph)
     for name in ("models/far", "probabilities/far", "seams/far.json", "notes.txt"):
         assert f"  {graph.results.relative_to(graph.project.folder) / name}" in told
-    clean(graph, "--leftover", "--unneeded", "--yes")
+    asked("clean", graph, "--leftover", "--unneeded", "--yes")
     assert not (graph.results / "models" / "far").exists()
     assert (graph.results / "notes.txt").read_text() == "mine"
-    told = clean(graph)
+    told = asked("clean", graph)
     assert "models/far" not in told
     assert {line.split()[-3] for line in told.splitlines() if line.startswith("  train")} == {"KB"}
     assert run() == ({}, {})
@@ -196,21 +199,28 @@ def test_what_no_rule_makes_and_nothing_needs_is_told_and_removed_alone(graph, r
 
 
 @pytest.mark.long
-def test_a_pixel_that_changed_behind_equal_size_and_time_is_found_when_asked_for(graph, run):
+def test_a_pixel_of_a_large_image_that_changed_behind_its_time_is_found_when_asked_for(graph, run):
     image = graph.project.sheet.parent / "a2.tif"
-    assert "of other content: 0." in clean(graph, "--rehash", "--yes")
-    assert run() == ({}, {}), "which knows each file of the copy now"
-    status, spoilt = image.stat(), bytearray(image.read_bytes())
-    spoilt[-1] ^= 255
-    image.write_bytes(spoilt)
-    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert (image.stat().st_size, run()) == (status.st_size, ({}, {}))
-    assert "slides/a2.tif" in clean(graph, "--rehash")
+    image.write_bytes(image.read_bytes() + bytes(1_000_000))
+    run()
+    assert "of other content: 0." in asked("clean", graph, "--rehash", "--yes")
+    change_behind_its_time(image)
+    assert run() == ({}, {})
+    assert "(of slides/a1.png, slides/a2.tif" in asked("clean", graph, "--rehash")
     assert run() == ({}, {}), "nothing is done without --yes"
-    clean(graph, "--rehash", "--yes")
+    asked("clean", graph, "--rehash", "--yes")
+    assert "was made of other content than there is now" in asked("why", graph)
     planned, computed = run()
     assert computed["downscale"] == 2
     assert planned["train"] == 4
+
+
+def change_behind_its_time(image):
+    """Another last byte of the pixels, under the same size and time."""
+    status, spoilt = image.stat(), bytearray(image.read_bytes())
+    spoilt[-1_000_001] ^= 255
+    image.write_bytes(spoilt)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_a_result_is_kept_by_the_content_of_its_inputs(graph, run):
@@ -227,3 +237,19 @@ def test_a_result_is_kept_by_the_content_of_its_inputs(graph, run):
     assert planned["downscale"] == 2
     assert computed == {}
     tell("a_pixel_changed_back", planned, computed)
+
+
+def test_a_corrected_outline_draws_its_shard_anew_and_nothing_of_another(graph, run):
+    originals = {path: path.read_bytes() for path in graph.project.sheet.parent.iterdir() if path.is_file()}
+    untouched = graph.hashes("masks/b", "masks/t", "scaled/half/b", "tiles/fine/b.zip")
+    outlines = recorded_outlines(graph.results / "masks" / "a" / "a1.outlines.parquet")
+    label, shape = outlines["label"][0], outlines["geometry"][0]
+    gone = Decision("d1", "reject", label, shape, "me", replaces_hash=outline_hash(label, shape))
+    write_decisions(graph.project.sheet.parent / "corrections" / "a1.geojson", [gone])
+    planned, computed = run()
+    for verb, jobs in (("rasterize", 1), ("downscale", 2), ("tile", 2), ("train", 4)):
+        assert planned[verb] == computed[verb] == jobs, verb
+    tell("a_corrected_outline", planned, computed)
+    assert len(recorded_outlines(graph.results / "masks" / "a" / "a1.outlines.parquet")) == len(outlines) - 1
+    assert graph.hashes("masks/b", "masks/t", "scaled/half/b", "tiles/fine/b.zip") == untouched
+    assert {path: path.read_bytes() for path in originals} == originals

@@ -3,10 +3,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from tilewright.graph import Deferred, Graph
+from tilewright.graph import Graph
 from tilewright.project.claim import claim, left_before, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
-from tilewright.project.jobs import seen_files
+from tilewright.project.jobs import Deferred, seen_files
 from tilewright.project.places import FINAL, PART, folder, name_pattern
 from tilewright.project.storage import url_of
 from tilewright.runtime.attempts import grown, let_grow

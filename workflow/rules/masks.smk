@@ -2,6 +2,7 @@ rule rasterize:
     input:
         images=fetched(graph.images),
         annotations=fetched(graph.annotations),
+        corrections=graph.corrections,
     output:
         masks=directory(places.masks()),
     log:
@@ -19,7 +20,7 @@ rule rasterize:
         order=order("rasterize"),
         index=places.index(),
         code=code("masks.rasterize"),
-        seen=seen(graph.images, graph.annotations),
+        seen=seen(graph.images, graph.annotations, graph.corrections),
         job=job("rasterize", "masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"

@@ -64,6 +64,11 @@ class Decision:
         """The hash of the outline that is there from then on; empty: there is none."""
         return "" if self.kind == "reject" else outline_hash(self.label, self.geometry)
 
+    @property
+    def outline(self) -> Annotation:
+        """What is there from then on."""
+        return Annotation(self.label, self.geometry, f"correction {self.id}")
+
 
 def outline_hash(label: str, geometry: Area) -> str:
     """By what an outline is known again: 16 digits of a hash of its label, its rings and their corners."""
@@ -179,7 +184,12 @@ class Corrections:
         for batch in batches:
             kept = tuple(new for one in batch.annotations if (new := self._after(one)))
             yield Outlines(kept, batch.findings, batch.left_out)
-        yield Outlines(tuple(map(_annotation, self.added)), ())
+        yield Outlines(tuple(one.outline for one in self.added), ())
+
+    @property
+    def given(self) -> list[Decision]:
+        """Those that give an outline, and do not only take one out."""
+        return [one for one in (*self.changes.values(), *self.added) if one.result]
 
     @property
     def unmatched(self) -> list[Decision]:
@@ -193,13 +203,9 @@ class Corrections:
         return {kind: count for kind in KINDS if (count := sum(one.kind == kind for one in done))}
 
     def _after(self, one: Annotation) -> Annotation | None:
-        known = outline_hash(one.label, one.geometry)
+        known = outline_hash(one.label, one.geometry) if self.changes else ""
         change = self.changes.get(known)
         if change is None:
             return one
         self.matched.add(known)
-        return None if change.kind == "reject" else _annotation(change)
-
-
-def _annotation(one: Decision) -> Annotation:
-    return Annotation(one.label, one.geometry, f"correction {one.id}")
+        return None if change.kind == "reject" else change.outline

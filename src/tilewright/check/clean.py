@@ -17,7 +17,7 @@ from tilewright.project.configfile import read_config
 from tilewright.project.jobs import store_of
 from tilewright.project.places import Places
 from tilewright.runtime.atomic import MARKS, SNAKEMAKES_MARK
-from tilewright.runtime.digests import MEMORY, Digests, Made, day_of
+from tilewright.runtime.digests import MEMORY, SET_BACK, Digests, Made, day_of
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean, listed
 from tilewright.runtime.kept import Entry, Job, drop, everything, recipe_of
 from tilewright.tiles.folding import project_of
@@ -226,7 +226,10 @@ def _remove(kept: Sequence[Held], paths: Sequence[Path], digests: Digests, *, ye
     if not yes:
         return
     for path in (*(each.entry.place for each in kept), *paths):
-        if path.is_dir():
+        if path.is_symlink() and path.is_dir():  # to another disk, on which what comes next shall lie too
+            for below in path.iterdir():
+                drop(below) if below.is_dir() and not below.is_symlink() else below.unlink()
+        elif path.is_dir():
             drop(path)
         else:
             path.unlink()
@@ -245,17 +248,16 @@ def _rehash(digests: Digests, results: Path, *, yes: bool) -> None:
     recipes: dict[Path, set[str]] = {}
     theirs: dict[Path, list[Path]] = {}
     for place in results.glob(".jobs/*/*.json"):
-        with suppress(DataError, OSError):  # a job, or an input, that is gone
+        with suppress(DataError):
             job = Job.read(place)
             users = [path for path in job.inputs if not digests.recall(path).made.verb]
-            for path in users:
-                if _whole(path) not in anew:
-                    anew[_whole(path)] = digests.read_anew(path)
-            contents = [(path.name, anew.get(_whole(path)) or digests.of(path)) for path in job.inputs]
+            recipe = _recipe_now(job, users, anew, digests)
             for output in job.outputs if users else ():
-                recipes.setdefault(output, set()).add(recipe_of(job, contents))
+                recipes.setdefault(output, set()).add(recipe)
                 theirs[output] = users
-    made = {output: digests.recall(output).made.recipe for output in recipes if output.exists()}
+    made = {
+        output: _known(digests.recall(output).made.recipe, recipes[output]) for output in recipes if output.exists()
+    }
     stale = sorted(output for output, recipe in made.items() if recipe and recipe not in recipes[output])
     _say(["", f"Read again, {len(anew)} files and folders; results that were made of other content: {len(stale)}."])
     _say(f"  {output} (of {listed([str(path) for path in theirs[output]], MOST)})" for output in stale)
@@ -269,10 +271,26 @@ def _rehash(digests: Digests, results: Path, *, yes: bool) -> None:
         _say(["They are made anew by the next run."])
 
 
+def _recipe_now(job: Job, users: Sequence[Path], anew: dict[str, str], digests: Digests) -> str:
+    """The recipe of a job by what its inputs hold now; empty: one of them is gone, or cannot be read."""
+    try:
+        for path in users:
+            if _whole(path) not in anew:
+                anew[_whole(path)] = digests.read_anew(path)
+        return recipe_of(job, [(path.name, anew.get(_whole(path)) or digests.of(path)) for path in job.inputs])
+    except OSError:
+        return ""
+
+
+def _known(recipe: str, now: set[str]) -> str:
+    """What a result was made of; empty: nobody can say, as a job that may have made it cannot be judged."""
+    return "" if "" in now and recipe not in now else recipe
+
+
 def _set_back(output: Path) -> None:
     """Let Snakemake take an output for older than all that it was made of."""
     stamp = output / SNAKEMAKES_MARK
-    os.utime(stamp if stamp.is_file() else output, (1, 1))
+    os.utime(stamp if stamp.is_file() else output, (SET_BACK, SET_BACK))
 
 
 def _whole(path: Path | str) -> str:

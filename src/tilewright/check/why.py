@@ -19,8 +19,9 @@ from tilewright.project.jobs import seen_files
 from tilewright.project.orders import make_order, wildcards_of
 from tilewright.project.places import Places
 from tilewright.project.project import Project
+from tilewright.runtime.atomic import SNAKEMAKES_MARK
 from tilewright.runtime.codeversion import PACKAGE, code_version, reached_modules
-from tilewright.runtime.digests import Digests, day_of
+from tilewright.runtime.digests import SET_BACK, Digests, day_of
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, listed
 from tilewright.tiles.folding import project_of
 
@@ -163,13 +164,21 @@ def _reasons(made: Made, project: Project) -> Iterator[str]:
     (module,) = (".".join(each.with_suffix("").parts[-2:]) for each in PACKAGE.glob(f"*/{made.verb}.py"))
     if project.config.rerun_on_code_change and repr(code_version(module)) not in made.params:
         yield f"code of {listed(_edited(module, made.ended) or [module], MOST)}"
+    if _is_set_back(Path(made.path)):
+        yield f"{made.path} was made of other content than there is now (tilewright clean --rehash)"
     put_back = _put_back(made, Places.of(project.config.pathvars))
     for name, known in made.inputs.items():
         file = Path(name)
         if file.is_file() and file.stat().st_mtime > made.ended and not (known and known == _hash(file)):
             yield f"{name} is newer"
         elif name in put_back:
-            yield f"{name} is another file than the one that was read, by its size or time"
+            yield f"{name} is another file than the one that was read"
+
+
+def _is_set_back(output: Path) -> bool:
+    stamp = output / SNAKEMAKES_MARK
+    place = stamp if stamp.is_file() else output
+    return place.exists() and place.stat().st_mtime == SET_BACK
 
 
 def _put_back(made: Made, places: Places) -> set[str]:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.annotations import Annotation, Outlines, stream_outlines
+from tilewright.annotations import Annotation, Outlines
+from tilewright.annotations.decisions import IGNORED
 from tilewright.annotations.tally import OTHER_IMAGE, Tally
+from tilewright.masks.correcting import corrections_of, note_corrections, outlines_of
 from tilewright.masks.edgestore import EdgeStore
 from tilewright.masks.outlines import OutlineWriter, as_recorded, outline_writer
 from tilewright.masks.unclaimed import Unclaimed
@@ -83,34 +85,35 @@ def rasterize(order: RasterizeOrder, *, out: Path, limits: Limits = DEFAULT_LIMI
 
 def _placed(problem: Problem, row: RasterizeRow) -> Problem:
     """The problem with the file that it is in."""
-    file = str(row.annotations)
+    files = tuple(str(path) for path in (row.annotations, row.decisions) if path)
     return (
         problem
-        if problem.where.startswith(file)
-        else replace(problem, where=f"{file} (slide {row.slide}), {problem.where}")
+        if problem.where.startswith(files)
+        else replace(problem, where=f"{row.annotations} (slide {row.slide}), {problem.where}")
     )
 
 
 def _rasterize_slide(
     row: RasterizeRow, order: RasterizeOrder, limits: Limits, index: Path | None, folder: Path
 ) -> None:
-    options = order.annotations
+    options, ignored = order.annotations, [*order.annotations.ignored, IGNORED]
     with open_slide(
         row.image, region=row.region, mpp=row.mpp, max_pixels=limits.max_pixels,
         crop_to_bounds=order.crop_to_bounds,
     ) as slide:  # fmt: skip
         frame = slide.frame
-    batches: Iterable[Outlines] = ()
-    if row.annotations:
-        batches = stream_outlines(row.annotations, row.identity, frame.image, options, limits, index)
+    corrections = corrections_of(row, order, limits)
+    batches = corrections.applied(outlines_of(row, order, frame.image, limits, index))
     table = outlines_file(folder, row.slide)
     tally = Tally(row.slide, options, None if row.region else frame)
-    with outline_writer(table, frame, order.classes, options.ignored) as writer:
+    with outline_writer(table, frame, order.classes, ignored) as writer:
         summary = draw(
             _recorded(batches, writer, tally), frame, mask_file(folder, row.slide), classes=order.classes,
-            ignore=options.ignored, region=options.region, discard=options.discard, pixel_rule=options.pixel_rule,
+            ignore=ignored, region=options.region, discard=options.discard, pixel_rule=options.pixel_rule,
         )  # fmt: skip
     raise_all(AnnotationError, [*tally.problems(str(row.annotations)), *_nothing_drawn(summary, row, frame)])
+    if row.decisions:
+        note_corrections(corrections, row.decisions)
     if summary.outside and not row.region:
         first = ", ".join(summary.first_outside) + (" ..." if summary.outside > len(summary.first_outside) else "")
         what = f"outlines that reach beyond the image of slide {row.slide}: {first} ({summary.outside} in all)"

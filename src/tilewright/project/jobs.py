@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tilewright.project.orders import make_order, settings_digest, wildcards_of, write_named
@@ -30,6 +31,26 @@ class Step:
     rule: str
     verb: str
     code: str
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A text that is made when a job that runs asks for it: a dry run formats the commands of all.
+
+    Attributes:
+        made: makes it.
+        is_dry: whether the run is a dry one.
+    """
+
+    made: Callable[[], str]
+    is_dry: Callable[[], bool]
+
+    def __str__(self) -> str:
+        return "JOB" if self.is_dry() else self._text
+
+    @cached_property
+    def _text(self) -> str:
+        return self.made()
 
 
 def store_of(project: Project, places: Places) -> str:

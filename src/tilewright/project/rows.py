@@ -21,6 +21,8 @@ from tilewright.runtime.errors import did_you_mean
 from tilewright.runtime.tables import Encoding
 
 Role = Literal["train", "test", "external"]
+NO_CORRECTIONS = "none"
+"""Text of the column corrections for a slide whose outlines are taken as they are."""
 SKIP = "skip"
 """In place of a role: the slide of the row is left out of everything."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -162,6 +164,11 @@ class Row(BaseModel):
         None,
         description="File of outlines of larger structures, such as cortex, in which objects must lie "
         "(segmentation.inside) or tiles of background (background_inside).",
+    )
+    corrections: str = Field(
+        "",
+        description="File or folder of corrections of its outlines, from the sheet's folder on; default: the folder "
+        "corrections, in which tilewright view --edit writes them; none: none is applied.",
     )
     _number: int = PrivateAttr(0)
 

@@ -22,6 +22,8 @@ BELOW = "./"
 """How the memory names what lies below the results; no other path starts so."""
 LARGE = 1_000_000
 """Bytes from which on files are told by their times; Snakemake's own bound (--max-checksum-file-size)."""
+SET_BACK = 1
+"""The time, in seconds since 1970, of a result that is to be made anew."""
 SETTLED = 2_000_000_000
 """Nanoseconds; a file that was written less long ago may be written again within one tick of its clock."""
 
@@ -34,17 +36,19 @@ class Facts(NamedTuple):
         time: of the last change, in nanoseconds since 1970.
         inode: its number on the disk.
         digest: SHA-256 of its content; empty: not read yet.
+        touched: when anything of it was changed, names and rights included, in the same unit; nobody can set it back.
     """
 
     size: int
     time: int
     inode: int
     digest: str = ""
+    touched: int = 0
 
     @classmethod
     def of(cls, status: os.stat_result) -> "Facts":
         """Those of a file that was not read."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, touched=status.st_ctime_ns)
 
     def is_of(self, other: "Facts") -> bool:
         """Whether both are of one file that was not changed in between."""
@@ -110,6 +114,8 @@ class Digests:
         """
         known, found = self.recall(path), facts_of(path)
         same = {name: each for name, each in known.files.items() if name in found and each.is_of(found[name])}
+        if not known.made.verb:  # results are linked by this project itself; what users have may be rewritten
+            same = {name: each for name, each in same.items() if each.touched == found[name].touched}
         read = {name: each for name, each in same.items() if each.digest}
         if found.keys() == known.files.keys() == read.keys():
             return known.files

@@ -113,7 +113,8 @@ def _missing_masks(rows: Sequence[Row], scaled: Path, scale: str) -> Iterator[Pr
 
 def _drawn(project: Project, row: Row, scale: str, folder: Path) -> Path:
     """The mask of a slide at a scale, drawn into a folder that is removed afterwards."""
-    order = RasterizeOrder.of(project, row.shard).model_copy(update={"rows": [RasterizeRow.of(row)]})
+    own = RasterizeRow.of_project(project, row)
+    order = RasterizeOrder.of(project, row.shard).model_copy(update={"rows": [own]})
     limits, crop = project.config.limits, order.crop_to_bounds
     rasterize(order, out=folder, limits=limits)
     with open_slide(

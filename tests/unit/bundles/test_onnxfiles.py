@@ -1,6 +1,7 @@
 """ONNX Runtime gives what PyTorch gives, for networks with whatever heads, at whatever size."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -90,6 +91,29 @@ def test_a_file_that_gives_other_logits_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="gives logits that differ from PyTorch's by up to"):
         write_onnx(segmenter, tmp_path / "model.onnx", output="logits", facts={})
     assert largest_difference(segmenter, tmp_path / "model.onnx") > module.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("added", "refused"), [(1e-3, False), (0.1, True)])
+def test_a_network_that_pytorch_itself_rounds_coarsely_may_differ_by_as_much(tmp_path, monkeypatch, added, refused):
+    pytest.importorskip("onnxruntime")
+
+    class Coarse(torch.nn.Module):
+        """In float32, a thousandth is lost beside 10,000."""
+
+        def __init__(self, added):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(10_000.0), requires_grad=False)
+            self.added = torch.nn.Parameter(torch.tensor(float(added)), requires_grad=False)
+
+        def forward(self, images):
+            images = images.to(self.weight.dtype) / 255
+            return images / 3 + self.weight - self.weight + self.added
+
+    expressed = module._expressed
+    monkeypatch.setattr(module, "_expressed", lambda _, *others: expressed(Coarse(added), *others))
+    with pytest.raises(DataError, match="differ from PyTorch") if refused else nullcontext():
+        write_onnx(Coarse(0), tmp_path / "model.onnx", output="logits", facts={})
 
 
 def test_a_network_that_onnx_cannot_express_is_told(tmp_path):

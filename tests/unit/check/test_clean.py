@@ -1,6 +1,7 @@
 """Sizes, and which of what is kept is chosen; what ``clean`` does to real results: tests/workflow/test_kept.py."""
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -269,6 +270,33 @@ def test_a_result_of_any_job_that_is_written_down_is_no_older(kept):
     kept.make([str(MASK)], told="before", job="before")
     Digests(Path("results")).remember(MASK, made)
     assert "of other content: 0." in kept.clean(rehash=True)
+
+
+@pytest.mark.parametrize("gone", ["results/tiles/a.zip", "slides/b1.png"])
+def test_of_a_result_of_which_a_job_cannot_be_judged_nobody_knows(kept, gone):
+    """Tiles that clean --cold has removed; an image of another sheet."""
+    kept.make([str(MASK)])
+    path = Path("results/.jobs/rasterize/job.json")
+    told = json.loads(path.read_text())
+    (path.with_name("more.json")).write_text(json.dumps(told | {"inputs": [*told["inputs"], gone]}))
+    Path(gone).unlink(missing_ok=True)
+    assert "of other content: 0." in kept.clean(rehash=True)
+    changed_behind_its_time()
+    told = kept.clean(rehash=True, yes=True)
+    assert "of other content: 0." in told
+    assert "Of 1 results nobody knows what they were made of" in told
+    assert MASK.stat().st_mtime > OLD
+
+
+def test_cold_results_on_another_disk_are_removed_and_the_link_stays(kept, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk") / "scaled"
+    (disk / "half" / "a").mkdir(parents=True)
+    (disk / "half" / "a" / "a1.tif").write_bytes(b"x" * 2000)
+    Path("results").mkdir(exist_ok=True)
+    Path("results/scaled").symlink_to(disk)
+    assert "Removed, " in kept.clean(cold=True, yes=True)
+    assert list(disk.iterdir()) == []
+    assert Path("results/scaled").is_symlink()
 
 
 def test_where_nobody_knows_what_results_were_made_of_nothing_is_vouched_for(kept):

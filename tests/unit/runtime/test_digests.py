@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tilewright.runtime.digests import LARGE, Digests
+from tilewright.runtime.digests import LARGE, Digests, Made, Remembered
 
 OLD = 10**18
 
@@ -56,3 +56,20 @@ def test_a_file_that_was_only_glanced_at_is_read_for_its_digest(digests, write):
     assert digest == Digests(digests.results / "other").of(path)
     digests.glance(path)
     assert digests.recall(path).files[""].digest == digest, "what is known stays known"
+
+
+@pytest.mark.parametrize("size", [1, LARGE])
+def test_content_that_changed_behind_equal_size_and_time_is_read(digests, write, size):
+    path = write(b"a", 1, size)
+    first = digests.of(path)
+    assert digests.of(write(b"b", 1, size)) != first
+    assert digests.of(write(b"a", 1, size)) == first
+
+
+def test_a_result_that_is_linked_into_the_folder_of_what_is_kept_is_not_read_again(digests, write, monkeypatch):
+    path = write(b"a", 1)
+    digests.of(path)
+    digests.remember(path, Remembered(Made("tile"), digests.recall(path).files))
+    path.with_name("kept").hardlink_to(path)
+    monkeypatch.setattr("tilewright.runtime.digests.file_hash", None)
+    digests.of(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from tilewright.project.config import Annotations, Folds, PixelRule, Scale, Section, Slides, TileSet, Tissue
+from tilewright.project.corrected import corrections_file
 from tilewright.project.naming import Identity, Namesake
 from tilewright.project.orders.base import AnatomyRow, Order, StepRow
 from tilewright.project.project import Project
@@ -30,16 +31,25 @@ class RasterizeRow(OpenedRow):
     """A slide whose outlines are read.
 
     Attributes:
+        decisions: a file of corrections of its outlines; None: there is none.
         namesakes: other slides that an id in its file of outlines might mean.
     """
 
     annotations: Path | None = None
+    decisions: Path | None = None
     namesakes: tuple[Namesake, ...] = ()
 
     @property
     def identity(self) -> Identity:
         """By what its outlines are found."""
         return Identity(self.slide, self.image, self.namesakes)
+
+    @classmethod
+    def of_project(cls, project: Project, row: Row) -> Self:
+        """The columns of a row, its corrections if there are any, and what its outlines are found by."""
+        file = corrections_file(project, row.slide) if row.annotations else None
+        decisions = file if file and file.is_file() else None
+        return cls.of_row(row, decisions=decisions, namesakes=project.namesakes("annotations", row.slide))
 
 
 class RasterizeOrder(Order):
@@ -54,10 +64,7 @@ class RasterizeOrder(Order):
     def of(cls, project: Project, shard: str) -> Self:
         config = project.config
         return cls(
-            rows=[
-                RasterizeRow.of_row(row, namesakes=project.namesakes("annotations", row.slide))
-                for row in project.shard(shard)
-            ],
+            rows=[RasterizeRow.of_project(project, row) for row in project.shard(shard)],
             classes=config.labels,
             annotations=config.annotations,
             crop_to_bounds=config.slides.crop_to_bounds,
