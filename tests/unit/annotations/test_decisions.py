@@ -150,6 +150,15 @@ def test_what_is_no_decision_is_told_with_its_place(tmp_path, changed, says):
         read_decisions(written(tmp_path, **changed))
 
 
+def test_an_ignored_area_has_its_own_label_whatever_the_file_calls_it(tmp_path):
+    """QuPath may have given it a class."""
+    metadata = {"decision": "ignore"}
+    (_, found) = read_decisions(
+        written(tmp_path, properties={"classification": {"name": "gland"}, "metadata": metadata})
+    )
+    assert found.label == IGNORED
+
+
 @pytest.mark.parametrize("text", ['{"type":"Polygon"}', "[]", "7"])
 def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "a.geojson"
