@@ -7,7 +7,7 @@ Functions that take wildcards serve as input functions. Paths stand in ``project
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tilewright.project.claim import refuse_others
 from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
 from tilewright.project.corrected import corrected_files
-from tilewright.project.jobs import Step, write_job
+from tilewright.project.jobs import Look, Step, looking, seen_files, write_job
 from tilewright.project.orders import (
     AdoptOrder,
     make_order,
@@ -80,6 +80,19 @@ class Graph:
             return write_job(self.project, self.places, step, wildcards=given, inputs=list(input), outputs=list(output))
 
         return written
+
+    def seen(self, *files: Callable[[Any], list[str]] | list[str]) -> Callable[[Any], str]:
+        """A function that tells what the users' files among some inputs are: another one is a reason to run."""
+
+        def written(wildcards: Any) -> str:
+            paths = (path for each in files for path in (each(wildcards) if callable(each) else each))
+            return seen_files(paths, self.places, self._look)
+
+        return written
+
+    @cached_property
+    def _look(self) -> Look:
+        return looking(self.places)
 
     @property
     def limits(self) -> str:

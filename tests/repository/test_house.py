@@ -79,7 +79,7 @@ def test_rules_look_at_every_file_of_users_that_they_take():
     rules = [rule for path in {*RULES.values()} for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)]
     for rule in rules[1:]:
         taken, rest = rule.partition("    output:\n")[::2]
-        told = re.search(r"seen=seen\((.*)\)", rest)
+        told = re.search(r"seen=graph.seen\((.*)\)", rest)
         assert {*re.findall(r"graph\.(\w+)", taken)} & of_users == {
             *re.findall(r"graph\.(\w+)", told[1] if told else "")
         }

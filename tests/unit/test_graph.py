@@ -222,13 +222,15 @@ def test_files_that_the_config_names_are_inputs(graph):
     assert order["network"]["start"] == "results/models/far/fold1"
 
 
-def test_a_file_that_is_missing_is_no_input(graph, project):
+def test_a_file_that_is_missing_is_known_as_absent(graph, project):
+    """It is no input (tests/workflow), but what it was is looked up all the same."""
     (project.sheet.parent / "b1.png").unlink()
     (project.sheet.parent / "b2.geojson").unlink()
     found = graph()
     wildcards = SimpleNamespace(shard="b")
-    assert found.images(wildcards) == ["slides/b2.png"]
-    assert found.annotations(wildcards) == ["slides/b1.geojson"]
+    assert found.project.sheet.absent == {"slides/b1.png", "slides/b2.geojson"}
+    assert found.images(wildcards) == ["slides/b1.png", "slides/b2.png"]
+    assert found.annotations(wildcards) == ["slides/b1.geojson", "slides/b2.geojson"]
 
 
 @pytest.mark.parametrize(("group", "learned"), [("t", True), ("a", False), ("b", True)])

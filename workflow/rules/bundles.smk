@@ -23,7 +23,7 @@ rule pack:
         weights=places.weights(),
         scaled=graph.truth_folder,
         code=code("bundles.pack"),
-        seen=seen(graph.bundles),
+        seen=graph.seen(graph.bundles),
         job=job("pack", "bundles.pack"),
     message:
         "Bundle of {wildcards.ensemble}"

@@ -6,7 +6,7 @@ from snakemake.logging import logger
 from tilewright.graph import Graph
 from tilewright.project.claim import claim, left_before, made_since, refuse_incomplete
 from tilewright.project.demands import Demands
-from tilewright.project.jobs import Deferred, seen_files
+from tilewright.project.jobs import Deferred
 from tilewright.project.places import FINAL, PART, folder, name_pattern
 from tilewright.project.storage import url_of
 from tilewright.runtime.attempts import grown, let_grow
@@ -79,15 +79,6 @@ def job(rule, module):
     return lambda wildcards, input, output: Deferred(
         lambda: path(wildcards, input, output), lambda: workflow.dryrun
     )
-
-
-# Users' files among the inputs of a job: a reason to run it again, also where they are older than the outputs.
-def seen(*files):
-    def text(wildcards):
-        paths = (each(wildcards) if callable(each) else each for each in files)
-        return seen_files([path for some in paths for path in some], places)
-
-    return text
 
 
 def code(module):

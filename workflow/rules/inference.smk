@@ -19,7 +19,7 @@ rule predict:
         order=order("predict"),
         models=graph.networks_folders,
         code=code("inference.predict"),
-        seen=seen(graph.networks),
+        seen=graph.seen(graph.networks),
         job=job("predict", "inference.predict"),
     message:
         "Predict {wildcards.shard} with {wildcards.model}"
@@ -47,7 +47,7 @@ rule adopt:
     params:
         order=order("adopt"),
         code=code("inference.adopt"),
-        seen=seen(graph.saved),
+        seen=graph.seen(graph.saved),
         job=job("adopt", "inference.adopt"),
     message:
         "Saved predictions {wildcards.predictions} of {wildcards.shard}"
@@ -168,7 +168,7 @@ rule calibrate:
         truth=graph.truth_folder,
         masks=folder(places.masks()),
         code=code("inference.calibrate"),
-        seen=seen(graph.anatomy_of_fitted_objects),
+        seen=graph.seen(graph.anatomy_of_fitted_objects),
         job=job("calibrate", "inference.calibrate"),
     message:
         "Thresholds of {wildcards.ensemble}"

@@ -20,7 +20,7 @@ rule rasterize:
         order=order("rasterize"),
         index=places.index(),
         code=code("masks.rasterize"),
-        seen=seen(graph.images, graph.annotations, graph.corrections),
+        seen=graph.seen(graph.images, graph.annotations, graph.corrections),
         job=job("rasterize", "masks.rasterize"),
     message:
         "Outlines of {wildcards.shard} to masks"
@@ -50,7 +50,7 @@ rule downscale:
         order=order("downscale"),
         masks=places.masks(),
         code=code("scales.downscale"),
-        seen=seen(graph.images),
+        seen=graph.seen(graph.images),
         job=job("downscale", "scales.downscale"),
     message:
         "{wildcards.shard} at the scale {wildcards.scale}"

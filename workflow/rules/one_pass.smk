@@ -22,7 +22,7 @@ rule downscale_in_one_pass:
         order=order("downscale_in_one_pass"),
         masks=places.masks(),
         code=code("scales.downscale"),
-        seen=seen(graph.images),
+        seen=graph.seen(graph.images),
         job=job("downscale_in_one_pass", "scales.downscale"),
     message:
         "{wildcards.shard} at several scales"

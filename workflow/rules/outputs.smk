@@ -20,7 +20,7 @@ rule segment:
         order=order("segment"),
         calibration=places.calibration(),
         code=code("segments.segment"),
-        seen=seen(graph.anatomy_of_objects),
+        seen=graph.seen(graph.anatomy_of_objects),
         job=job("segment", "segments.segment"),
     message:
         "Objects of {wildcards.shard} from {wildcards.ensemble}"
@@ -54,7 +54,7 @@ rule encode:
         order=order("encode"),
         segments=folder(places.segments()),
         code=code("segments.encode"),
-        seen=seen(graph.sample_submission),
+        seen=graph.seen(graph.sample_submission),
         job=job("encode", "segments.encode"),
     message:
         "Submission of {wildcards.ensemble}"

@@ -19,7 +19,7 @@ rule tile:
     params:
         order=order("tile"),
         code=code("tiles.tile"),
-        seen=seen(graph.anatomy_of_tiles),
+        seen=graph.seen(graph.anatomy_of_tiles),
         job=job("tile", "tiles.tile"),
     message:
         "Tiles {wildcards.tiles} of {wildcards.shard}"
@@ -42,7 +42,7 @@ rule split:
     params:
         order=order("split"),
         code=code("tiles.split"),
-        seen=seen(graph.folds_file),
+        seen=graph.seen(graph.folds_file),
         job=job("split", "tiles.split"),
     message:
         "Folds"

@@ -19,7 +19,7 @@ rule pseudo:
     params:
         order=order("pseudo"),
         code=code("inference.pseudo"),
-        seen=seen(graph.anatomy_of_pseudo_tiles),
+        seen=graph.seen(graph.anatomy_of_pseudo_tiles),
         job=job("pseudo", "inference.pseudo"),
     message:
         "Pseudo-labels of {wildcards.shard} for {wildcards.model}, {wildcards.part}"
@@ -66,7 +66,7 @@ rule train:
         pseudo=folder(places.pseudo(part="fold{fold}")),
         out=places.model(),
         code=code("training.train"),
-        seen=seen(graph.encoder_weights, graph.start_weights),
+        seen=graph.seen(graph.encoder_weights, graph.start_weights),
         job=job("train", "training.train"),
     message:
         "Train {wildcards.model}, fold {wildcards.fold}"
@@ -115,7 +115,7 @@ rule refit:
         pseudo=folder(places.pseudo(part=FINAL)),
         out=places.model(part=FINAL),
         code=code("training.refit"),
-        seen=seen(graph.encoder_weights, graph.start_weights),
+        seen=graph.seen(graph.encoder_weights, graph.start_weights),
         job=job("refit", "training.refit"),
     message:
         "Train {wildcards.model} on all training slides"

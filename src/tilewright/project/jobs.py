@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 from tilewright.project.orders import make_order, settings_digest, wildcards_of, write_named
 from tilewright.project.places import Places
@@ -14,6 +15,8 @@ from tilewright.project.storage import url_of
 from tilewright.runtime.digests import Digests
 from tilewright.runtime.kept import job_text
 
+Look: TypeAlias = Callable[[str], Sequence[int | str]]
+"""By what a file is told from others."""
 NAMED: Mapping[str, Sequence[str]] = {"train": ("model", "fold"), "refit": ("model",)}
 """Wildcards that the command of a rule names, besides its paths."""
 
@@ -97,27 +100,35 @@ def write_job(
     return write_named(text, lambda digest: places.job(step.rule, digest))
 
 
-def seen_files(inputs: Collection[str], places: Places) -> str:
+def seen_files(inputs: Iterable[str], places: Places, look: Look) -> str:
     """What each file of a user among the inputs of a job is, as JSON; nothing of results and of storage.
 
     Snakemake makes a result anew of inputs that are newer than it. As a parameter of the job, this tells those too that
     are older and others: a copy that was put back, two files that changed names. A small file is told by its content,
     as a newer one of equal content is no reason to Snakemake either; a large one by its size and time.
+
+    Args:
+        inputs: files.
+        places: where results lie.
+        look: tells one, as ``Digests.glance`` does.
     """
-    users = (path for path in inputs if not (_is_below(path, places.results) or url_of(path)))
+    results = os.path.join(os.path.abspath(places.results), "")  # noqa: PTH100, PTH118 - links are not followed
+    users = (path for path in inputs if not (os.path.abspath(path).startswith(results) or url_of(path)))  # noqa: PTH100
+    return json.dumps({path: look(path) for path in users})
+
+
+def looking(places: Places) -> Look:
+    """What looks at files of users, at each once, as it was when a run was planned."""
     digests = Digests(Path(places.results))
-    return json.dumps({path: _seen(Path(path), digests) for path in users})
 
+    @cache
+    def look(path: str) -> Sequence[int | str]:
+        try:
+            return digests.glance(Path(path))
+        except OSError:  # the job of its slide says so
+            return ()
 
-def _seen(path: Path, digests: Digests) -> Sequence[int | str]:
-    try:
-        return digests.glance(path)
-    except OSError:  # the job of its slide says so
-        return ()
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 - links are not followed
+    return look
 
 
 def _with_companions(path: str) -> Iterator[str]:
