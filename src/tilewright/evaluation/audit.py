@@ -9,13 +9,14 @@ of level 0, x before y; tables count from the corner of the used part of a slide
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tilewright.evaluation.inspection import PLACE, Slide, outline_table, unclaimed_table
+from tilewright.evaluation.inspection import PLACE, TOGETHER, Slide, outline_table, unclaimed_table
 from tilewright.evaluation.offsets import source_offsets
 from tilewright.evaluation.suspects import KINDS, misnamed, misplaced, shape_kinds
 from tilewright.pixels.rasters import open_raster
@@ -142,16 +143,24 @@ def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str,
 
 def _features(suspects: pd.DataFrame, slide: Slide, colors: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """The suspects of a slide for QuPath: outlines as they were drawn, objects as they were predicted."""
-    frame = slide.frame
     for name in slide.classes:
         own = suspects[suspects["class"] == name]
         drawn, seen = own[own["outline"] >= 0], own[own["outline"] < 0]
-        for rows, column, shapes in (
-            (drawn, "outline", slide.drawn(drawn["outline"].tolist())),
-            (seen, "object", slide.traced(name, seen["object"].tolist())),
+        for rows, column, shapes_of in (
+            (drawn, "outline", slide.drawn),
+            (seen, "object", partial(slide.traced, name)),
         ):
-            columns = (rows[each].tolist() for each in (column, "kind", "score", "left", "top"))
-            for number, kind, score, left, top in zip(*columns, strict=True):
-                said, corner = f"{kind}: {name}", (int(left) + frame.x, int(top) + frame.y)
-                identity, told = object_id(slide.name, said, *corner), {"suspicion": round(score, 3)}
-                yield path_object("annotation", identity, shapes[number], said, colors[name], told)
+            for first in range(0, len(rows), TOGETHER):
+                some = rows.iloc[first : first + TOGETHER]
+                yield from _said(some, column, shapes_of(some[column].tolist()), slide, colors[name])
+
+
+def _said(
+    rows: pd.DataFrame, column: str, shapes: Mapping[int, dict[str, Any]], slide: Slide, color: str
+) -> Iterator[dict[str, Any]]:
+    """Some suspects of a slide as features, with what is suspected as their class."""
+    columns = (rows[each].tolist() for each in (column, "class", "kind", "score", "left", "top"))
+    for number, name, kind, score, left, top in zip(*columns, strict=True):
+        said, corner = f"{kind}: {name}", (int(left) + slide.frame.x, int(top) + slide.frame.y)
+        identity, told = object_id(slide.name, said, *corner), {"suspicion": round(score, 3)}
+        yield path_object("annotation", identity, shapes[number], said, color, told)
