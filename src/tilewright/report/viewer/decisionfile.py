@@ -1,0 +1,118 @@
+"""The file of decisions about the outlines of a slide, as the viewer reads and writes it.
+
+What another program has changed since is told, never overwritten.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tilewright.annotations.decisions import Corrections, Decision, read_decisions, write_decisions
+from tilewright.runtime.errors import Problem, UserError
+from tilewright.runtime.hashed import file_hash
+
+
+class Changed(UserError):
+    """What is decided about is not any more what was seen."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Decisions about a slide, and what they lead to.
+
+    Attributes:
+        decisions: all, in their order.
+    """
+
+    decisions: tuple[Decision, ...]
+
+    @cached_property
+    def _led_to(self) -> Corrections:
+        return Corrections.of(self.decisions)
+
+    @cached_property
+    def outlines(self) -> dict[str, Decision]:
+        """The decisions that hold, by the hash of the outline that they gave, or took out."""
+        holding = (*self._led_to.changes.values(), *self._led_to.added)
+        return {one.result or one.replaces_hash: one for one in holding}
+
+    @cached_property
+    def hidden(self) -> set[str]:
+        """Hashes of outlines in the tables that are others now, or none."""
+        return {*self._led_to.changes, *(one.result for one in self.decisions if one.kind != "accept")}
+
+    @cached_property
+    def lasting(self) -> set[str]:
+        """The ids of decisions that no later one has replaced."""
+        accepted: dict[str, str] = {}
+        for one in self.decisions:
+            accepted.pop(one.replaces_hash, None)
+            if one.kind == "accept":
+                accepted[one.replaces_hash] = one.id
+        return {*accepted.values(), *(one.id for one in self.outlines.values())}
+
+    def about(self, known: str) -> Decision | None:
+        """The last decision about an outline, and about what earlier ones have made of it."""
+        last: Decision | None = None
+        for one in self.decisions:
+            if one.replaces_hash == known:
+                last, known = one, one.result or known
+        return last
+
+    def drawn_for(self, identity: str) -> Decision | None:
+        """The last decision about what was drawn where nobody had outlined anything."""
+        for one in reversed(self.decisions):
+            if one.replaces_id == identity and not one.replaces_hash:
+                return self.about(one.result) or one
+        return None
+
+
+class DecisionFile:
+    """The decisions of a slide: what the file held when it was read last.
+
+    Args:
+        path: the file, there or not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._lock = path, threading.RLock()
+        self._state: State | None = None
+        self._print = ""
+
+    def read(self) -> State:
+        """What the file holds now.
+
+        Raises:
+            AnnotationError: it is no file of decisions.
+        """
+        with self._lock:
+            now = self._now()
+            if self._state is None or now != self._print:
+                self._state = None  # as long as it cannot be read, nothing is known of it
+                self._state, self._print = State(tuple(read_decisions(self.path))), now
+            return self._state
+
+    def seen(self) -> State:
+        """What the file held when it was read last; errors as of ``read``."""
+        with self._lock:
+            return self._state or self.read()
+
+    def write(self, decisions: Sequence[Decision]) -> State:
+        """Replace the decisions that were ``seen``, whole or not at all.
+
+        Raises:
+            Changed: the file is not any more what was read; it is read anew when it is asked for next.
+            DataError: it cannot be written.
+        """
+        with self._lock:
+            if self._now() != self._print:
+                what = "was changed by another program since it was read; nothing was written."
+                raise Changed(Problem(str(self.path), what, "The page shows now what is in it; decide again."))
+            write_decisions(self.path, decisions)
+            self._state, self._print = State(tuple(decisions)), self._now()
+            return self._state
+
+    def _now(self) -> str:
+        return file_hash(self.path) if self.path.is_file() else ""
