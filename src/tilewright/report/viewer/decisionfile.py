@@ -95,21 +95,28 @@ class DecisionFile:
             return self._state
 
     def seen(self) -> State:
-        """What the file held when it was read last; errors as of ``read``."""
-        with self._lock:
-            return self._state or self.read()
-
-    def write(self, decisions: Sequence[Decision]) -> State:
-        """Replace the decisions that were ``seen``, whole or not at all.
+        """What the file held when it was read last, which it still does.
 
         Raises:
-            Changed: the file is not any more what was read; it is read anew when it is asked for next.
-            DataError: it cannot be written.
+            Changed: it does not; it is read anew when it is asked for next.
+            AnnotationError: it is no file of decisions.
         """
         with self._lock:
+            if self._state is None:
+                return self.read()
             if self._now() != self._print:
                 what = "was changed by another program since it was read; nothing was written."
                 raise Changed(Problem(str(self.path), what, "The page shows now what is in it; decide again."))
+            return self._state
+
+    def write(self, decisions: Sequence[Decision]) -> State:
+        """Replace what was ``seen``, whole or not at all; errors as of ``seen``.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        with self._lock:
+            self.seen()
             write_decisions(self.path, decisions)
             self._state, self._print = State(tuple(decisions)), self._now()
             return self._state
