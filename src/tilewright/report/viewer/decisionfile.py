@@ -94,6 +94,13 @@ class DecisionFile:
                 self._state, self._print = State(tuple(read_decisions(self.path))), now
             return self._state
 
+    def peek(self) -> State:
+        """What the file holds now, without a word of it to the page; errors as of ``read``."""
+        with self._lock:
+            if self._state is None or self._now() != self._print:
+                return State(tuple(read_decisions(self.path)))
+            return self._state
+
     def seen(self) -> State:
         """What the file held when it was read last, which it still does.
 

@@ -105,7 +105,7 @@ class Edits:
 
     def chosen(self, path: Parts, query: Query) -> dict[str, Any]:
         """What can be decided about at a point: a true and a predicted object."""
-        state, frame = self._file(path).read(), self._answers.frame(path)
+        state, frame = self._file(path).seen(), self._answers.frame(path)
         at = real(query, "x"), real(query, "y")
         some = self._chooser.true(path, state, at), self._chooser.predicted(path, query.get("set", ""), at)
         found = [min(each, key=lambda one: one.shape.area) for each in some if each]
@@ -125,7 +125,7 @@ class Edits:
         name = query.get("ensemble", "")
         suspect = self._queue(name).suspect(whole(query, "number"))
         path = {"run": FIRST, "slide": suspect.slide}
-        state, frame = self._file(path).read(), self._answers.frame(path)
+        state, frame = self._file(path).peek(), self._answers.frame(path)
         handle = self._chooser.of_suspect(path, self._queue(name), suspect, state)
         return {"suspect": suspect.told(), "object": handle.told(frame) if handle else None}
 
@@ -221,7 +221,7 @@ class Edits:
             by_slide.setdefault(one.slide, []).append(one)
         found = {one.number for slide, own in by_slide.items() if slide not in self._files for one in own}
         for slide, own in by_slide.items():
-            if slide in self._files and (state := self._files[slide].read()).decisions:
+            if slide in self._files and (state := self._files[slide].peek()).decisions:
                 frame = self._answers.frame({"run": FIRST, "slide": slide})
                 found |= {
                     one.number

@@ -71,6 +71,7 @@ export class Editor {
   async attempt(work) {
     try {
       this.busy = true;
+      element("editing").dataset.busy = "true";
       return await work();
     } catch (error) {
       this.report(error);
@@ -78,6 +79,7 @@ export class Editor {
       return undefined;
     } finally {
       this.busy = false;
+      element("editing").dataset.busy = "false";
     }
   }
 
