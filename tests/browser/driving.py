@@ -110,7 +110,9 @@ class Page:
         """Click at a point; the second of two clicks counts 2."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             button = "none" if kind == "mouseMoved" else "left"
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=count * (button != "none"))
+            self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=count * (button != "none")
+            )
 
     def drag(self, start, stop, steps=6):
         """Drag from one point to another."""

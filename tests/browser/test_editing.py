@@ -5,6 +5,7 @@ from contextlib import chdir
 
 import pytest
 import shapely
+import shapely.affinity
 from viewing import ENSEMBLE, make_audit, viewer
 
 from tilewright.annotations.decisions import IGNORED, Corrections, read_decisions, write_decisions
@@ -122,6 +123,7 @@ def test_the_queue_goes_by_keyboard_alone_over_all_slides(page, seen, project):
     assert "slide=t1" in page.value("location.hash"), "the next suspect is on another slide"
     press(page, "a")  # nothing is missing there
     assert told(page).startswith("Suspect 3, 9 left: shifted, vessel")
+    assert told(page, "said") == "Right as it is."
     press(page, "x")
     assert told(page).startswith("Suspect 4")
     press(page, "n")
@@ -168,6 +170,43 @@ def test_a_corner_is_dragged_and_the_outline_saved(page, seen, file):
     assert len({tuple(point) for point in others}) == 1, "one corner alone is elsewhere"
     page.until("document.querySelectorAll('#decisions li').length === 1")
     assert "other shape: gland; Ada" in told(page, "decisions")
+
+
+def test_a_whole_outline_is_moved_by_its_middle_and_by_arrows(page, seen, file):
+    go(page, seen)
+    before = shapely.geometry.shape(chosen_at(seen, *VESSEL)["geometry"])
+    choose(page, *VESSEL)
+    press(page, "e")
+    zoom = page.value("Number(new URLSearchParams(location.hash.slice(1)).get('zoom'))")
+    x, y = page.place(".whole")
+    page.drag((x, y), (x + 8 * 2**zoom, y))
+    page.press("m", "ArrowDown", "ArrowDown")
+    press(page, "Enter")
+    (one,) = read_decisions(file)
+    right, down = 8, 2 * 2 / 2**zoom
+    moved = shapely.affinity.translate(before, right, down)
+    assert one.geometry.symmetric_difference(moved).area < 0.06 * before.area
+    assert one.geometry.area == pytest.approx(before.area, rel=1e-3)
+
+
+def test_the_predicted_shape_takes_the_place_of_an_outline(page, seen, file):
+    go(page, seen)
+    choose(page, *GLAND)
+    found = {one["kind"]: one for one in seen.json(f"0/t1/chosen.json?x=26&y=69&set={ENSEMBLE}")["objects"]}
+    press(page, "r")
+    (one,) = read_decisions(file)
+    assert (one.kind, one.replaces_hash) == ("redraw", found["true"]["hash"])
+    assert one.geometry.equals(shapely.geometry.shape(found["predicted"]["geometry"]))
+
+
+def test_three_clicks_lead_from_the_gallery_to_a_corrected_outline(page, seen, project):
+    go(page, seen, "")
+    page.click("#queue-button")
+    page.until("document.querySelector('[data-deed=o]:not(:disabled)')")
+    rest(page)
+    page.click("[data-deed=o]")
+    page.until("document.getElementById('chosen')?.textContent.startsWith('Suspect 2')")
+    assert [one.kind for one in read_decisions(project / "slides" / "corrections" / "a1.geojson")] == ["draw"]
 
 
 def test_an_edge_gives_a_corner_and_a_double_click_takes_one(page, seen, file):

@@ -53,20 +53,28 @@ class State:
                 accepted[one.replaces_hash] = one.id
         return {*accepted.values(), *(one.id for one in self.outlines.values())}
 
+    @cached_property
+    def _replaced(self) -> set[str]:
+        return {one.replaces_hash for one in self.decisions if one.replaces_hash}
+
     def about(self, known: str) -> Decision | None:
         """The last decision about an outline, and about what earlier ones have made of it."""
+        if known not in self._replaced:
+            return None
         last: Decision | None = None
         for one in self.decisions:
             if one.replaces_hash == known:
                 last, known = one, one.result or known
         return last
 
+    @cached_property
+    def _drawn(self) -> dict[str, Decision]:
+        return {one.replaces_id: one for one in self.decisions if one.replaces_id and not one.replaces_hash}
+
     def drawn_for(self, identity: str) -> Decision | None:
         """The last decision about what was drawn where nobody had outlined anything."""
-        for one in reversed(self.decisions):
-            if one.replaces_id == identity and not one.replaces_hash:
-                return self.about(one.result) or one
-        return None
+        one = self._drawn.get(identity)
+        return one and (self.about(one.result) or one)
 
 
 class DecisionFile:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -81,6 +81,20 @@ class Drawn:
         return [outline_hash(label, self.shape) for label in labels]
 
 
+class Outlines(NamedTuple):
+    """The suspects of a slide with their areas.
+
+    Attributes:
+        drawn: the suspects.
+        boxes: left, top, right and bottom in pixels of the image, float64[n, 4].
+        places: of what each is called, the places of those that are called so.
+    """
+
+    drawn: list[Drawn]
+    boxes: NDArray[np.float64]
+    places: dict[str, NDArray[np.int64]]
+
+
 class SuspectQueue:
     """The suspects of an ensemble.
 
@@ -122,17 +136,17 @@ class SuspectQueue:
         Raises:
             DataError: the files of the audit do not fit to each other.
         """
-        found, boxes = self.outlines(suspect.slide)
+        found, boxes, places = self._slide(suspect.slide)
         box = np.add(suspect.box, (frame.x, frame.y) * 2)
-        own = [place for place, one in enumerate(found) if one.said == suspect.said]
-        apart = np.abs(boxes[own] - box).max(axis=1) if own else np.ones(1)
+        own = places.get(suspect.said, np.empty(0, np.int64))
+        apart = np.abs(boxes[own] - box).max(axis=1) if len(own) else np.ones(1)
         if apart.min() > NEAR:
             where = str(features_file(self._folder, suspect.slide))
             raise DataError(Problem(where, f"lacks suspect {suspect.number}.", "Run snakemake again."))
-        return found[own[int(apart.argmin())]]
+        return found[int(own[apart.argmin()])]
 
-    def outlines(self, slide: str) -> tuple[list[Drawn], NDArray[np.float64]]:
-        """The areas of all suspects of a slide, and their boxes, in pixels of the image."""
+    def _slide(self, slide: str) -> Outlines:
+        """The areas of all suspects of a slide."""
         path = features_file(self._folder, slide)
         if not path.is_file():
             raise DataError(Problem(str(path), "is not there.", "Run snakemake again."))
@@ -146,7 +160,7 @@ class SuspectQueue:
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(Problem(str(path), f"is damaged ({error}).", "Delete its folder and run again.")) from None
 
-    def _read_outlines(self, slide: str, _time: int) -> tuple[list[Drawn], NDArray[np.float64]]:
+    def _read_outlines(self, slide: str, _time: int) -> Outlines:
         path = features_file(self._folder, slide)
         try:
             with gzip.open(path, "rb") as stream:
@@ -159,7 +173,9 @@ class SuspectQueue:
             ]
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise DataError(Problem(str(path), f"is damaged ({error}).", "Delete its folder and run again.")) from None
-        return found, shapely.bounds([one.shape for one in found]).reshape(-1, 4)
+        said = np.array([one.said for one in found])
+        places = {name: np.flatnonzero(said == name) for name in set(said.tolist())}
+        return Outlines(found, shapely.bounds([one.shape for one in found]).reshape(-1, 4), places)
 
 
 def _suspect(number: int, row: dict[str, str]) -> Suspect:

@@ -1,10 +1,10 @@
 // Correcting: an object is chosen, by the queue or a click; a key or a button says what becomes of it.
 
 import { json, send } from "./api.js";
-import { drawDecided, listDecided } from "./decided.js";
-import { fill, select } from "./gallery.js";
+import { drawDecided } from "./decided.js";
 import { polygon } from "./layers.js";
 import { show as keep, text } from "./link.js";
+import { drawPanel } from "./panel.js";
 import { Queue } from "./queue.js";
 import { ABOVE, NewShape, Shape, rings } from "./shape.js";
 
@@ -14,7 +14,8 @@ export const EDIT_KEYS = [
   ["n N", "in the queue: to the next, and back"],
   ["a", "the outline is right as it is; nothing is missing there; bring back what was taken out"],
   ["x", "take the outline out"],
-  ["e", "edit its shape: Tab chooses a corner, arrows move it, Delete takes it out, Insert (or i) adds one, s leaves fewer"],
+  ["e", "edit its shape: Tab chooses a corner, arrows move it, Delete takes it out, Insert (or i) adds one, s leaves fewer, m moves all of it"],
+  ["r", "give it the shape that was predicted there"],
   ["c", "another class: then its number or first letter"],
   ["k", "ignore: the area counts for nothing"],
   ["o", "take over what was predicted; or draw: clicks, or arrows and the space bar, set corners"],
@@ -33,8 +34,10 @@ const CHOSEN = [
 
 export class Editor {
   constructor(editing, report, calm) {
-    Object.assign(this, { editing, report, calm, made: [] });
+    Object.assign(this, { editing, report, calm, made: [], news: "" });
     this.queue = new Queue(editing, this);
+    element("queue-button").hidden = !editing.queues.length;
+    element("queue-button").addEventListener("click", () => this.begin());
   }
 
   // Whether the slide that is open can be corrected.
@@ -105,7 +108,8 @@ export class Editor {
   // A suspect is looked at, with what can be decided about it.
   meet({ suspect, object }) {
     this.suspect = suspect;
-    this.choose(object ?? undefined, object ? "" : "This outline is not there any more: run snakemake again, then audit anew.");
+    this.choose(object ?? undefined, object ? this.news : "This outline has changed since the audit: run snakemake again.");
+    this.news = "";
     this.pane.lead(suspect.box);
     this.page.link.queue = suspect.number;
     keep(this.page.link);
@@ -157,7 +161,7 @@ export class Editor {
       this.calm();
       this.made.push(suspect?.number);
       element("reason").value = "";
-      const said = [`${DONE[kind]}.`, ...told.notes.map((note) => `Repaired: ${note}`)].join("\n");
+      this.news = [`${DONE[kind]}.`, ...told.notes.map((note) => `Repaired: ${note}`)].join("\n");
       this.choose(undefined);
       this.suspect = undefined;
       this.show(told);
@@ -166,8 +170,10 @@ export class Editor {
       }
       if (this.queue.active) {
         await this.queue.next();
+      } else {
+        this.say(this.news);
+        this.news = "";
       }
-      this.say(said);
       element("map0").focus();
     });
   }
@@ -195,8 +201,15 @@ export class Editor {
     });
   }
 
+  begin() {
+    if (!this.hand && !this.busy) {
+      this.attempt(() => this.queue.begin());
+    }
+  }
+
   start(Kind, done, ...given) {
     this.layers.chosen.clearLayers();
+    this.said = "";
     this.hand = new Kind(this.pane, ...given, (found) => {
       this.hand = undefined;
       this.choose(this.chosen);
@@ -235,6 +248,19 @@ export class Editor {
     });
   }
 
+  // The shape that was predicted where the chosen outline is, in its place.
+  async takePredicted() {
+    const { chosen } = this;
+    const [x, y] = chosen.at;
+    const found = await this.attempt(() => json(`${this.pane.base}/chosen.json`, { x, y, set: this.pointer.set }));
+    const predicted = found?.objects.find((each) => each.kind === "predicted");
+    if (predicted) {
+      await this.decide("redraw", { geometry: predicted.geometry });
+    } else if (found) {
+      this.say("Nothing was predicted there.");
+    }
+  }
+
   ask(done) {
     this.choosing = (name) => {
       this.choosing = undefined;
@@ -253,6 +279,7 @@ export class Editor {
       ["a", accept, Boolean(chosen), () => this.decide("accept")],
       ["x", "Take it out", known && !out, () => this.decide("reject")],
       ["e", "Edit its shape", Boolean(chosen) && !out, () => this.edit()],
+      ["r", "Predicted shape", known && !out && Boolean(this.pointer.set), () => this.takePredicted()],
       ["c", "Other class", Boolean(chosen) && !out,
         () => this.ask((name) => this.decide(known ? "rename" : "draw", { class: name }))],
       ["k", chosen ? "Ignore it" : "Draw to ignore", can && !out,
@@ -273,7 +300,7 @@ export class Editor {
     const deed = this.deeds().find(([key]) => key === event.key);
     const active = this.queue.active && this.page?.panes.length;
     if (event.key === "q") {
-      this.attempt(() => this.queue.begin());
+      this.begin();
     } else if (active && event.key === "n") {
       this.attempt(() => this.queue.next());
     } else if (active && event.key === "N") {
@@ -316,72 +343,6 @@ export class Editor {
   }
 
   draw() {
-    const reason = element("reason")?.value ?? "";
-    const at = document.activeElement?.dataset?.deed;
-    element("editing").replaceChildren(...(this.can ? this.panel(reason) : [fill("p", "This slide has no outlines to correct.")]), this.queueRow());
-    if (at) {
-      element("editing").querySelector(`[data-deed="${at}"]:not(:disabled)`)?.focus();
-    }
-  }
-
-  panel(reason) {
-    const box = fill("input", [], { type: "text", id: "reason", value: reason, maxLength: 1000, placeholder: "optional" });
-    return [
-      fill("h2", "Correcting"),
-      fill("p", this.about(), { id: "chosen" }),
-      fill("p", this.said ?? "", { id: "said", role: "status" }),
-      this.choosing ? this.classRow() : this.deedRow(),
-      fill("label", ["Reason ", box]),
-      ...(this.decided?.decisions.length
-        ? [fill("h2", "Decided on this slide"), listDecided(this.decided.decisions, (place) => this.pane.lead(place))] : []),
-      fill("p", `${this.editing.author} decides. The outlines themselves stay as they are; decisions are written to `
-        + `${this.decided?.file ?? "the folder of corrections"}. The plain command (snakemake --cores all, with your options) applies them.`,
-      { className: "small" }),
-    ];
-  }
-
-  about() {
-    const { chosen, suspect, hand } = this;
-    if (hand instanceof NewShape) {
-      return "Click, or move the cross by arrows and press the space bar, to set corners; Enter closes, Esc leaves.";
-    }
-    if (hand) {
-      return "Drag corners, or choose by Tab and move by arrows; Insert adds, Delete takes out, s leaves fewer; Enter saves, Esc leaves.";
-    }
-    if (suspect) {
-      const { right, down, score, instead, kind } = suspect;
-      const beside = right === null || down === null ? "" : `; networks see it ${Math.abs(right)} pixels to the ${right < 0 ? "left" : "right"} and ${Math.abs(down)} ${down < 0 ? "up" : "down"}`;
-      const before = chosen?.decision ? `; decided before (${chosen.decision})` : "";
-      return `Suspect ${suspect.number + 1}, ${this.queue.left ?? "?"} left: ${kind}, ${suspect.class}, ${score.toFixed(2)}${beside}${instead ? `; networks see ${instead}` : ""}${before}.`;
-    }
-    return chosen
-      ? `Chosen: ${chosen.class}, ${chosen.kind === "true" ? "outlined" : "predicted, nobody has outlined it"}${chosen.decision ? `; decided before (${chosen.decision})` : ""}.`
-      : "Choose an object on the map, draw a new one (o), or begin with the queue (q).";
-  }
-
-  deedRow() {
-    return fill("div", this.deeds().map(([key, title, can, act]) => {
-      const button = fill("button", [`${title} `, fill("kbd", key)], { type: "button", disabled: !can || Boolean(this.hand) });
-      button.dataset.deed = key;
-      button.addEventListener("click", () => !this.busy && act());
-      return button;
-    }), { className: "deeds" });
-  }
-
-  classRow() {
-    return fill("div", ["Class: ", ...this.editing.classes.map((name, place) => {
-      const button = fill("button", [`${name} `, fill("kbd", String(place + 1))], { type: "button" });
-      button.addEventListener("click", () => this.choosing(name));
-      return button;
-    })], { className: "deeds", id: "classes" });
-  }
-
-  queueRow() {
-    const { queues } = this.editing;
-    const begin = fill("button", ["Queue of suspects ", fill("kbd", "q")], { type: "button", disabled: !queues.length });
-    begin.addEventListener("click", () => this.attempt(() => this.queue.begin()));
-    const change = (name) => this.attempt(() => this.queue.begin(name));
-    const of = queues.length > 1 ? [select("Suspects of", this.queue.ensemble, queues.map((name) => [name, name]), change)] : [];
-    return fill("div", [begin, ...of], { className: "deeds" });
+    drawPanel(this);
   }
 }

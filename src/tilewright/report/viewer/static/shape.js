@@ -121,6 +121,7 @@ export class Shape extends Hand {
     this.polygons = rings(start);
     this.chosen = [0, 0, 0];
     this.tolerance = FIRST_TOLERANCE;
+    this.whole = false;
     this.draw();
   }
 
@@ -140,6 +141,7 @@ export class Shape extends Hand {
     const seen = this.corners.filter(({ point: [x, y] }) => view.contains(this.pane.point(x, y)));
     const each = Math.ceil(seen.length / MOST);
     seen.filter(({ at }, place) => place % each === 0 || this.isChosen(at)).forEach(({ at }) => this.corner(at));
+    this.handle();
     if (each === 1) {
       seen.filter(({ at }) => this.isLong(at)).forEach(({ at }) => this.middle(at));
     }
@@ -179,6 +181,29 @@ export class Shape extends Hand {
     this.chosen = at;
     this.map.getContainer().querySelectorAll(".corner.chosen").forEach((each) => each.classList.remove("chosen"));
     marker.getElement().classList.add("chosen");
+  }
+
+  // The handle in the middle, by which all of it is moved.
+  handle() {
+    const points = this.corners.map(({ point }) => point);
+    const middle = [0, 1].map((axis) => {
+      const values = points.map((point) => point[axis]);
+      return (values.reduce((one, other) => Math.min(one, other)) + values.reduce((one, other) => Math.max(one, other))) / 2;
+    });
+    let before = middle;
+    this.marker(middle, this.whole ? "whole chosen" : "whole", { draggable: true })
+      .on("drag", (event) => {
+        const now = this.place(event.latlng);
+        this.shift(now[0] - before[0], now[1] - before[1]);
+        before = now;
+        this.outline();
+      })
+      .on("dragend", () => this.draw());
+  }
+
+  shift(dx, dy) {
+    this.polygons = this.polygons.map((polygon) =>
+      polygon.map((ring) => ring.map(([x, y]) => [round(x + dx), round(y + dy)])));
   }
 
   // The middle of the edge behind a corner: dragged, it becomes one.
@@ -237,12 +262,13 @@ export class Shape extends Hand {
 
   key(event) {
     const actions = {
-      Tab: () => this.go(event.shiftKey ? -1 : 1),
+      Tab: () => { this.whole = false; this.go(event.shiftKey ? -1 : 1); },
       Delete: () => this.remove(),
       Backspace: () => this.remove(),
       Insert: () => this.add(),
       i: () => this.add(),
       s: () => this.simplify(),
+      m: () => { this.whole = !this.whole; this.draw(); },
       Enter: () => this.finish(geometry(this.polygons)),
       Escape: () => this.finish(null),
     };
@@ -250,7 +276,11 @@ export class Shape extends Hand {
       const [dx, dy] = ARROWS[event.key];
       const [x, y] = this.ring[this.chosen[2]];
       const step = this.step(event);
-      this.ring[this.chosen[2]] = [round(x + dx * step), round(y + dy * step)];
+      if (this.whole) {
+        this.shift(dx * step, dy * step);
+      } else {
+        this.ring[this.chosen[2]] = [round(x + dx * step), round(y + dy * step)];
+      }
       this.choose(this.chosen);
     } else if (actions[event.key]) {
       actions[event.key]();
