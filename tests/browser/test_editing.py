@@ -227,7 +227,8 @@ def test_an_edge_gives_a_corner_and_a_double_click_takes_one(page, seen, file):
     page.press("Delete")
     assert page.value("document.querySelectorAll('.corner').length") == count - 1
     zoom = page.value("location.hash")
-    press(page, "Escape")
+    page.click("[data-deed=Esc]")
+    rest(page)
     assert page.value("location.hash") == zoom, "a double click on a corner is no zoom"
     assert not file.exists(), "who leaves has written nothing"
 

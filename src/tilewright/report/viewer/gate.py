@@ -34,7 +34,7 @@ LONGEST = 4096
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
-BODY_OF = "tilewright.body"
+BODY_OF = "viewer_body"
 """Where the program finds the body of a request."""
 
 

@@ -41,7 +41,8 @@ function sample(kind) {
 export function listDecided(decisions, lead) {
   const rows = decisions.slice(-LISTED).reverse().map((one) => {
     const when = one.date.replace("T", " ").replace("Z", " UTC");
-    const said = [`${KINDS[one.kind].name}: ${one.class}`, `${one.author}, ${when}`, one.reason].filter(Boolean).join("; ");
+    const what = KINDS[one.kind].name + (one.kind === "ignore" ? "" : `: ${one.class}`);
+    const said = [what, `${one.author}, ${when}`, one.reason].filter(Boolean).join("; ");
     const button = fill("button", [sample(one.kind), ` ${said}`], { type: "button", className: one.lasts ? "" : "past" });
     button.addEventListener("click", () => lead(one.box));
     return fill("li", button);

@@ -5,9 +5,11 @@ import { fill, select } from "./gallery.js";
 import { NewShape } from "./shape.js";
 
 const element = (id) => document.getElementById(id);
-const DRAWING = "Click, or move the cross by arrows and press the space bar, to set corners; Enter closes, Esc leaves.";
-const EDITING = "Drag corners, or choose by Tab and move by arrows; Insert adds, Delete takes out, s leaves fewer, m moves "
-  + "all of it; Enter saves, Esc leaves.";
+const DRAWING = "Click, or move the cross by arrows and press the space bar, to set corners; a click on the first one closes.";
+const EDITING = "Drag corners, or choose one by Tab and move it by arrows. Drag the middle of an edge to make a corner, the "
+  + "square to move all of it.";
+const OF_SHAPE = [["Enter", "Save"], ["Esc", "Leave"], ["i", "Add a corner"], ["Delete", "Take it out"], ["s", "Fewer corners"], ["m", "Move all"]];
+const OF_NEW = [["Enter", "Close it"], ["Esc", "Leave"], ["Delete", "Take the last corner out"]];
 const CHOOSE = "Choose an object on the map, draw a new one (o), or begin with the queue (q).";
 
 export function drawPanel(editor) {
@@ -58,10 +60,23 @@ function beside({ right, down }) {
   return apart.length ? `; networks see it ${apart.join(", ")}` : "";
 }
 
+// What a hand can do, by the mouse as well.
+function handles({ hand }) {
+  const known = hand instanceof NewShape ? OF_NEW : OF_SHAPE;
+  return fill("div", known.map(([key, title]) => {
+    const button = fill("button", [`${title} `, fill("kbd", key)], { type: "button" });
+    button.dataset.deed = key;
+    button.addEventListener("click", () => hand.key({ key: key === "Esc" ? "Escape" : key }));
+    return button;
+  }), { className: "deeds" });
+}
+
 function deeds(editor) {
+  if (editor.hand) {
+    return handles(editor);
+  }
   return fill("div", editor.deeds().map(([key, title, can, act]) => {
-    const disabled = !can || Boolean(editor.hand);
-    const button = fill("button", [`${title} `, fill("kbd", key)], { type: "button", disabled });
+    const button = fill("button", [`${title} `, fill("kbd", key)], { type: "button", disabled: !can });
     button.dataset.deed = key;
     button.addEventListener("click", () => !editor.busy && act());
     return button;
