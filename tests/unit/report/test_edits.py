@@ -11,6 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from viewing import ENSEMBLE, PROGRAM, make_audit, viewer
@@ -325,6 +327,24 @@ def test_a_kill_in_the_middle_of_saving_leaves_the_former_file_whole(seen, file)
     assert seen.tell("0/t1/decide.json", {"kind": "draw", "class": "gland", "geometry": other})[0] == 200
     assert sorted(one.name for one in file.parent.iterdir()) == [".edited", "t1.geojson"], "what was left is removed"
     assert len(read_decisions(file)) == 2
+
+
+def test_a_folder_of_corrections_that_is_none_is_told(project):
+    (project / "slides" / "corrections").write_text("mine")
+    done = subprocess.run([PROGRAM, "view", "results", "--edit"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "corrections: cannot be written" in done.stderr
+    assert (project / "slides" / "corrections").read_text() == "mine"
+
+
+def test_outlines_that_are_the_same_to_the_last_digit_are_told_of(project, tmp_path):
+    table = outlines_file(project / "results" / "masks" / "t", "t1")
+    rows = pq.read_table(table)
+    pq.write_table(pa.concat_tables([rows, rows.slice(0, 1)]), table, write_page_checksum=True)
+    first = recorded_outlines(table).iloc[0]
+    with viewer("results", "--edit", log=tmp_path / "log") as seen:
+        (found, *_) = seen.json(f"0/t1/chosen.json?x={first['x']}&y={first['y']}")["objects"]
+        assert found["copies"] == 2
 
 
 def test_a_folder_that_cannot_be_written_is_told(seen, file):

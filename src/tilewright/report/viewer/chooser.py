@@ -1,6 +1,8 @@
 """Objects that can be decided about: outlines as they are after all decisions, and predicted objects."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import shapely
@@ -55,6 +57,8 @@ class Chooser:
             handle = Handle("true", one.class_name, one.label, shape, identity)
             if handle.hash not in state.hidden:
                 found.append(Handle("true", one.class_name, one.label, shape, identity, state.about(handle.hash)))
+        copies = Counter((one.class_name, one.hash) for one in found)
+        found = [replace(one, copies=copies[one.class_name, one.hash]) for one in found]
         point = shapely.Point(at)
         decided = [self._of_decision(one, state) for one in state.outlines.values()]
         return found + [one for one in decided if in_slide(one.shape, frame).intersects(point)]
@@ -94,11 +98,11 @@ class Chooser:
         found = next(own, None)
         # it is called what the audit called it, unless it is what an earlier decision has made
         if found and (found.decision is None or found.decision.kind == "accept"):
-            return Handle("true", suspect.class_name, found.label, found.shape, drawn.id, found.decision)
+            return replace(found, class_name=suspect.class_name, id=drawn.id)
         return found
 
     def _of_decision(self, one: Decision, state: State) -> Handle:
-        is_made = one.kind != "reject" or any(each.result == one.replaces_hash for each in state.decisions)
+        is_made = (one.result or one.replaces_hash) in state.made
         return Handle("true", self.class_of(one.label), one.label, one.geometry, one.id, one, is_made)
 
 

@@ -34,24 +34,42 @@ class State:
 
     @cached_property
     def outlines(self) -> dict[str, Decision]:
-        """The decisions that hold, by the hash of the outline that they gave, or took out."""
+        """The decisions that hold, by the hash of the outline that they gave, took out, or brought back."""
         holding = (*self._led_to.changes.values(), *self._led_to.added)
-        return {one.result or one.replaces_hash: one for one in holding}
+        return {one.replaces_hash: one for one in self._back} | {
+            one.result or one.replaces_hash: one for one in holding
+        }
+
+    @cached_property
+    def _accepted(self) -> dict[str, Decision]:
+        """The decisions by which outlines are right, by their hashes, as far as none came after."""
+        found: dict[str, Decision] = {}
+        for one in self.decisions:
+            found.pop(one.replaces_hash, None)
+            if one.kind == "accept":
+                found[one.replaces_hash] = one
+        return found
+
+    @cached_property
+    def _back(self) -> list[Decision]:
+        """Those of outlines that had been changed: tables of a run in between do not have them."""
+        changed = {one.replaces_hash for one in self.decisions if one.kind != "accept"}
+        return [one for known, one in self._accepted.items() if known in changed and known not in self._led_to.changes]
+
+    @cached_property
+    def made(self) -> set[str]:
+        """Hashes of outlines that decisions have made."""
+        return {one.result for one in self.decisions if one.kind != "accept"} - {""}
 
     @cached_property
     def hidden(self) -> set[str]:
-        """Hashes of outlines in the tables that are others now, or none."""
-        return {*self._led_to.changes, *(one.result for one in self.decisions if one.kind != "accept")}
+        """Hashes of outlines in the tables that are others now, or none; and of those that ``outlines`` has."""
+        return {*self._led_to.changes, *self.made, *self.outlines}
 
     @cached_property
     def lasting(self) -> set[str]:
         """The ids of decisions that no later one has replaced."""
-        accepted: dict[str, str] = {}
-        for one in self.decisions:
-            accepted.pop(one.replaces_hash, None)
-            if one.kind == "accept":
-                accepted[one.replaces_hash] = one.id
-        return {*accepted.values(), *(one.id for one in self.outlines.values())}
+        return {one.id for one in (*self._accepted.values(), *self.outlines.values())}
 
     @cached_property
     def _replaced(self) -> set[str]:

@@ -63,10 +63,21 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
     who = author.strip() or _user()
     with ExitStack() as stack:
         for folder in sorted({file.path.parent for file in files.values()}):
-            remedy = "End that viewer first, or look without --edit."
-            unlocked = "let no other viewer edit here meanwhile"
-            stack.enter_context(held(folder / LOCK, by=who, remedy=remedy, unlocked=unlocked))
+            stack.enter_context(_alone(folder, who))
         yield Edits(run, project, files, who, answers)
+
+
+@contextmanager
+def _alone(folder: Path, author: str) -> Iterator[None]:
+    """Hold the lock of a folder of corrections."""
+    remedy, unlocked = "End that viewer first, or look without --edit.", "let no other viewer edit here meanwhile"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(folder / LOCK, by=author, remedy=remedy, unlocked=unlocked))
+        except OSError as error:
+            what = f"cannot be written ({error.strerror}), and decisions belong there."
+            raise UserError(Problem(str(folder), what, "Change its permissions, or look without --edit.")) from error
+        yield
 
 
 def _user() -> str:
@@ -142,7 +153,7 @@ class Edits:
             state = file.seen()
             handle = self._pointed(path, wish.object, state) if wish.object else None
             new = decided(wish, handle, area, self._labels, self._author)
-            if new.kind == "draw" and new.result in state.outlines:
+            if new.kind == "draw" and (same := state.outlines.get(new.result)) and same.kind != "reject":
                 raise UserError(Problem("the outline", "was drawn already; nothing was written."))
             written = file.write([*state.decisions, new])
             self._made.append((path["slide"], new.id))

@@ -82,6 +82,7 @@ class Handle:
         id: what it is called.
         decision: the last one about it.
         is_made: whether an earlier decision has given it its shape or class.
+        copies: how many outlines there are that are this one to the last digit; a decision is about all of them.
     """
 
     kind: Literal["true", "predicted"]
@@ -91,6 +92,7 @@ class Handle:
     id: str
     decision: Decision | None = None
     is_made: bool = False
+    copies: int = 1
 
     @property
     def is_out(self) -> bool:
@@ -109,6 +111,7 @@ class Handle:
         return {
             "kind": self.kind, "class": self.class_name, "label": self.label, "hash": self.hash, "id": self.id,
             "box": list(shape.bounds), "at": [inside.x, inside.y], "geometry": mapping(shape), "area": shape.area,
+            "copies": self.copies,
             "decision": self.decision.kind if self.decision else None,
         }  # fmt: skip
 

@@ -22,6 +22,8 @@ export const EDIT_KEYS = [
   ["Enter Esc", "save what is edited or drawn; leave it"],
   ["u", "undo the last decision of this viewer"],
 ];
+// Keys by which a shape would be lost that is edited.
+const LEAVING = ["g", "n", "N", "q"];
 const DONE = {
   accept: "Right as it is", reject: "Taken out", redraw: "Saved in its new shape", rename: "Saved with its new class",
   ignore: "Ignored", draw: "Saved as a new outline",
@@ -291,8 +293,11 @@ export class Editor {
   }
 
   key(event) {
-    if (this.hand || this.busy) {
-      return Boolean(this.busy) && event.key !== "Tab";
+    if (this.busy) {
+      return event.key !== "Tab";
+    }
+    if (this.hand) {
+      return LEAVING.includes(event.key);
     }
     if (this.choosing) {
       return this.keyOfClass(event.key);
@@ -324,8 +329,7 @@ export class Editor {
     const { classes } = this.editing;
     const name = classes[Number(key) - 1] ?? classes.find((each) => each[0].toLowerCase() === key.toLowerCase());
     if (key === "Escape") {
-      this.choosing = undefined;
-      this.draw();
+      this.choose(this.chosen);
     } else if (name) {
       this.choosing(name);
     } else {

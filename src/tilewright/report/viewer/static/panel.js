@@ -41,7 +41,8 @@ function panel(editor, reason) {
 }
 
 function about({ chosen, suspect, hand, queue }) {
-  const before = chosen?.decision ? `; decided before (${chosen.decision})` : "";
+  const before = (chosen?.decision ? `; decided before (${chosen.decision})` : "")
+    + (chosen?.copies > 1 ? `; there are ${chosen.copies} of it, all the same, and a decision is about all of them` : "");
   if (hand) {
     return hand instanceof NewShape ? DRAWING : EDITING;
   }
