@@ -1,5 +1,8 @@
 """What the page offers to decide about is what ``rasterize`` will draw, whatever was decided before, rerun or not."""
 
+import json
+
+import numpy as np
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -7,8 +10,9 @@ from hypothesis import strategies as st
 
 from tilewright.annotations import Annotation, Outlines
 from tilewright.annotations.decisions import Corrections, outline_hash
+from tilewright.pixels.grid import Frame, Size
 from tilewright.report.viewer.decisionfile import Changed, DecisionFile, State
-from tilewright.report.viewer.handles import Handle, Wish, decided
+from tilewright.report.viewer.handles import Handle, Wish, area_of, decided
 from tilewright.runtime.errors import TilewrightError
 
 LABELS = {"gland": ["Gland"], "vessel": ["Vessel", "Artery"]}
@@ -44,7 +48,7 @@ def handles(state, table):
     return found
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.lists(STEPS, max_size=12))
 def test_what_is_offered_is_what_is_drawn(steps):
     decisions, table = [], ORIGINALS
@@ -81,3 +85,14 @@ def test_a_file_is_believed_as_long_as_nobody_else_writes_it(tmp_path):
     (tmp_path / "a.geojson").unlink()
     with pytest.raises(Changed):
         file.seen()
+
+
+def test_the_page_counts_from_the_corner_of_the_slide_and_decisions_from_that_of_the_image():
+    frame = Frame(900, 30, 100, 100, image=Size(2000, 2000))
+    shape = shapely.Point(940.123456, 60.654321).buffer(7.3)
+    handle = Handle("true", "gland", "Gland", shape, "")
+    told = json.loads(json.dumps(handle.told(frame)))
+    assert np.allclose(told["box"], np.subtract(shape.bounds, (900, 30, 900, 30)))
+    back, notes = area_of(told["geometry"], frame)
+    assert (outline_hash("Gland", back), notes) == (handle.hash, ())
+    assert shapely.Point(np.add(told["at"], (900, 30))).within(shape)

@@ -205,6 +205,23 @@ def test_what_makes_no_sense_is_told_and_nothing_written(seen, file, path, value
 
 
 @pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("queue.json?ensemble=none", 'no ensemble "none"'),
+        (f"queue.json?ensemble={ENSEMBLE}&start=inf", "no number"),
+        (f"suspect.json?ensemble={ENSEMBLE}&number=11", "no suspect 11"),
+        (f"suspect.json?ensemble={ENSEMBLE}&number=-1", "no suspect -1"),
+        ("0/t1/chosen.json?x=nan&y=1", "no number"),
+        ("0/t2/decided.json", "no outlines"),
+        ("0/..%2f..%2fsecret/decided.json", "nothing at"),
+    ],
+)
+def test_a_question_about_nothing_is_told(seen, path, words):
+    status, text = seen.refusal(path)
+    assert (status, words in text) == (404, True), text
+
+
+@pytest.mark.parametrize(
     ("geometry", "words"),
     [
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "fewer than 3 points"),

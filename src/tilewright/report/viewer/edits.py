@@ -24,6 +24,7 @@ from tilewright.report.viewer.runs import Run
 from tilewright.report.viewer.suspectqueue import Suspect, SuspectQueue
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 from tilewright.runtime.locks import held
+from tilewright.runtime.progress import note
 from tilewright.tiles.folding import project_of
 
 LOCK = ".edited"
@@ -64,7 +65,9 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
     with ExitStack() as stack:
         for folder in sorted({file.path.parent for file in files.values()}):
             stack.enter_context(_alone(folder, who))
-        yield Edits(run, project, files, who, answers)
+        edits = Edits(run, project, files, who, answers)
+        note(f"{who} corrects outlines; what is decided is written to {', '.join(edits.folders)}")
+        yield edits
 
 
 @contextmanager
@@ -99,12 +102,17 @@ class Edits:
         self._made: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
+    @property
+    def folders(self) -> list[str]:
+        """The folders that decisions are written to."""
+        return sorted({str(file.path.parent) for file in self._files.values()})
+
     def about(self) -> dict[str, Any]:
         """What the page is told once."""
         return {
             "run": FIRST,
             "author": self._author,
-            "folders": sorted({str(file.path.parent) for file in self._files.values()}),
+            "folders": self.folders,
             "classes": list(self._labels),
             "slides": list(self._files),
             "queues": [name for name, queue in self._queues.items() if queue.is_there],

@@ -67,6 +67,7 @@ export class Editor {
   }
 
   closed() {
+    this.said = "";
     this.leaveHand();
     this.layers = this.chosen = this.decided = this.choosing = undefined;
     element("editing").hidden = true;
@@ -277,7 +278,12 @@ export class Editor {
     const known = chosen?.kind === "true";
     const out = chosen?.decision === "reject";
     const accept = !known && chosen ? "Nothing is missing" : out ? "Bring it back" : "Right as it is";
+    const queue = this.queue.active ? [
+      ["n", "Next", true, () => this.attempt(() => this.queue.next())],
+      ["N", "Back", true, () => this.attempt(() => this.queue.back())],
+    ] : [];
     return [
+      ...queue,
       ["a", accept, Boolean(chosen), () => this.decide("accept")],
       ["x", "Take it out", known && !out, () => this.decide("reject")],
       ["e", "Edit its shape", Boolean(chosen) && !out, () => this.edit()],
@@ -303,13 +309,8 @@ export class Editor {
       return this.keyOfClass(event.key);
     }
     const deed = this.deeds().find(([key]) => key === event.key);
-    const active = this.queue.active && this.page?.panes.length;
     if (event.key === "q") {
       this.begin();
-    } else if (active && event.key === "n") {
-      this.attempt(() => this.queue.next());
-    } else if (active && event.key === "N") {
-      this.attempt(() => this.queue.back());
     } else if (event.key === "Escape" && (this.chosen || this.queue.active)) {
       this.leaveQueue();
     } else if (deed && this.page?.panes.length) {

@@ -17,13 +17,14 @@ export function drawPanel(editor) {
   const at = document.activeElement?.dataset?.deed;
   const parts = editor.can ? panel(editor, reason) : [fill("p", "This slide has no outlines to correct.")];
   element("editing").replaceChildren(...parts, ...ensembles(editor));
+  element("said").textContent = editor.said ?? "";
   if (at) {
     element("editing").querySelector(`[data-deed="${at}"]:not(:disabled)`)?.focus();
   }
 }
 
 function panel(editor, reason) {
-  const { editing, decided, said, choosing } = editor;
+  const { editing, decided, choosing } = editor;
   const box = fill("input", [], { type: "text", id: "reason", value: reason, maxLength: 1000, placeholder: "optional" });
   const list = decided?.decisions.length
     ? [fill("h2", "Decided on this slide"), listDecided(decided.decisions, (place) => editor.pane.lead(place))] : [];
@@ -32,7 +33,6 @@ function panel(editor, reason) {
   return [
     fill("h2", "Correcting"),
     fill("p", about(editor), { id: "chosen" }),
-    fill("p", said ?? "", { id: "said", role: "status" }),
     choosing ? classes(editor) : deeds(editor),
     fill("label", ["Reason ", box]),
     ...list,
