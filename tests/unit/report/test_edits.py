@@ -1,8 +1,6 @@
 """Outlines are corrected in a viewer: what is decided is written at once, or an answer says why not and nothing is."""
 
 import hashlib
-import http.client
-import json
 import os
 import shutil
 import signal
@@ -17,10 +15,10 @@ import pytest
 import shapely
 from viewing import ENSEMBLE, PROGRAM, make_audit, viewer
 
+from tilewright import make_order, read_project, run_step
 from tilewright.annotations.decisions import IGNORED, Corrections, outline_hash, read_decisions, write_decisions
 from tilewright.masks.outlines import recorded_outlines
 from tilewright.project.places import outlines_file
-from tilewright.report.viewer.gate import TOLD
 
 SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
 
@@ -42,6 +40,16 @@ def project(made, tmp_path, monkeypatch):
 def seen(project, tmp_path):
     with viewer("results", "--edit", "--author", "Ada", log=tmp_path / "view.log") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def steady(made, tmp_path_factory):
+    """A viewer of another copy, to which nothing is told that it takes."""
+    folder = tmp_path_factory.mktemp("steady")
+    shutil.copytree(made, folder / "project")
+    with viewer(folder / "project" / "results", "--edit", log=folder / "view.log") as found:
+        yield found
+    assert [one.name for one in (folder / "project" / "slides" / "corrections").iterdir()] == [".edited"]
 
 
 @pytest.fixture
@@ -145,6 +153,29 @@ def test_a_decision_about_a_decision_is_told_by_its_id(seen, file):
     assert last.result == one.result, "what was taken out is back as it was"
 
 
+def test_what_was_decided_is_drawn_by_the_next_run_and_can_be_decided_about_again(project, seen, file, tmp_path):
+    number, missing = first(seen, "t1", missing=False), first(seen, "t1", missing=True)
+    for wish, which in (({"kind": "redraw", "geometry": SQUARE}, number), ({"kind": "draw"}, missing)):
+        assert seen.tell("0/t1/decide.json", {**wish, "object": pointed(seen, which)})[0] == 200
+    before = outlines(project)
+    seen.process.send_signal(signal.SIGINT)
+    seen.process.wait(30)
+    run_step("rasterize", make_order(read_project("config.yaml"), "rasterize", shard="t"), out="results/masks/t")
+    one, two = read_decisions(file)
+    after = outlines(project)
+    assert after.keys() - before.keys() == {one.result, two.result}
+    assert before.keys() - after.keys() == {one.replaces_hash}
+    with viewer("results", "--edit", log=tmp_path / "again.log") as again:
+        found = again.json("0/t1/chosen.json?x=6&y=6")["objects"]
+        assert [(each["id"], each["decision"]) for each in found] == [(one.id, "redraw")]
+        pointer = {name: found[0][name] for name in ("kind", "hash", "at")}
+        assert again.tell("0/t1/decide.json", {"kind": "reject", "object": pointer})[0] == 200
+    last = read_decisions(file)[-1]
+    assert (last.replaces_id, last.replaces_hash) == (one.id, one.result)
+    run_step("rasterize", make_order(read_project("config.yaml"), "rasterize", shard="t"), out="results/masks/t")
+    assert outlines(project).keys() == after.keys() - {one.result}
+
+
 def test_what_is_drawn_anew_is_there_and_small_repairs_are_told(seen, file):
     bow = {"type": "Polygon", "coordinates": [[[5, 5], [25, 25], [25, 5], [5, 25], [5, 5]]]}
     status, told = seen.tell("0/t1/decide.json", {"kind": "draw", "class": "gland", "geometry": bow})
@@ -198,10 +229,9 @@ def test_undo_takes_out_the_last_decision_of_this_viewer_alone(seen, file, tmp_p
         ("0/t1/about.json", {}, 405, "nothing at"),
     ],
 )
-def test_what_makes_no_sense_is_told_and_nothing_written(seen, file, path, value, status, words):
-    found, told = seen.tell(path, value)
+def test_what_makes_no_sense_is_told_and_nothing_written(steady, path, value, status, words):
+    found, told = steady.tell(path, value)
     assert (found, words in " ".join(told.values())) == (status, True), told
-    assert [one.name for one in file.parent.iterdir()] == [".edited"]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +246,8 @@ def test_what_makes_no_sense_is_told_and_nothing_written(seen, file, path, value
         ("0/..%2f..%2fsecret/decided.json", "nothing at"),
     ],
 )
-def test_a_question_about_nothing_is_told(seen, path, words):
-    status, text = seen.refusal(path)
+def test_a_question_about_nothing_is_told(steady, path, words):
+    status, text = steady.refusal(path)
     assert (status, words in text) == (404, True), text
 
 
@@ -231,60 +261,9 @@ def test_a_question_about_nothing_is_told(seen, path, words):
         ({"type": "Polygon", "coordinates": [[[0, 0], [float("nan"), 1], [5, 5]]]}, "not finite"),
     ],
 )
-def test_an_outline_that_is_none_is_told_and_nothing_written(seen, file, geometry, words):
-    status, told = seen.tell("0/t1/decide.json", {"kind": "draw", "class": "gland", "geometry": geometry})
+def test_an_outline_that_is_none_is_told_and_nothing_written(steady, geometry, words):
+    status, told = steady.tell("0/t1/decide.json", {"kind": "draw", "class": "gland", "geometry": geometry})
     assert (status, words in told["what"], bool(told["remedy"])) == (422, True, True), told
-    assert not file.exists()
-
-
-def test_only_the_page_itself_can_decide(seen, file):
-    wish = json.dumps({"kind": "draw", "class": "gland", "geometry": SQUARE}).encode()
-    good = {"Content-Type": "application/json", "Origin": seen.origin}
-    path, other = "0/t1/decide.json", f"/{'x' * 32}/0/t1/decide.json"
-
-    def refused(headers, path=path, **options):
-        return seen.refusal(path, method="POST", body=wish, headers={**good, **headers}, **options)[0]
-
-    assert refused({}, other, whole=True) == 403
-    assert refused({"Host": "evil.example"}) == 421
-    assert refused({"Origin": "http://evil.example"}) == 403
-    assert refused({"Origin": "null"}) == 403
-    assert refused({"Origin": f"http://localhost:{seen.port}"}) == 403, "as that page has another origin"
-    assert refused({"Sec-Fetch-Site": "cross-site"}) == 403
-    assert seen.refusal(path, method="POST", body=wish, headers={"Content-Type": "application/json"})[0] == 403
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert refused({"Content-Type": kind}) == 415
-    for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
-        assert seen.refusal(path, method=method, headers=good)[0] == 405
-    assert seen.refusal("runs.json", body=b"x" * 100)[0] == 413, "who asks says nothing"
-    assert not file.exists()
-
-
-def test_a_body_that_is_too_large_is_not_taken_in_chunks_either(seen, file):
-    good = {"Content-Type": "application/json", "Origin": seen.origin}
-    status, text = seen.refusal("0/t1/decide.json", method="POST", body=b" " * (TOLD + 1), headers=good)
-    assert (status, str(TOLD) in text) == (413, True)
-    connection = http.client.HTTPConnection("127.0.0.1", seen.port, timeout=60)
-    chunks = (b" " * 50_000 for _ in range(40))
-    connection.request("POST", f"{seen.prefix}0/t1/decide.json", chunks, good, encode_chunked=True)
-    assert connection.getresponse().status == 413
-    connection.close()
-    wish = json.dumps({"kind": "draw", "class": "gland", "geometry": SQUARE}).encode()
-    connection.request("POST", f"{seen.prefix}0/t1/decide.json", iter([wish[:9], wish[9:]]), good, encode_chunked=True)
-    assert connection.getresponse().status == 200, "small ones are"
-    connection.close()
-    assert len(read_decisions(file)) == 1
-
-
-def test_a_viewer_that_does_not_edit_takes_nothing(project, file, tmp_path):
-    with viewer("results", log=tmp_path / "log") as own:
-        assert own.json("runs.json")["editing"] is None
-        good = {"Content-Type": "application/json", "Origin": own.origin}
-        status, text = own.refusal("0/t1/decide.json", method="POST", body=b"{}", headers=good)
-        assert (status, "only reads" in text) == (413, True)
-        assert own.refusal("0/t1/decide.json", method="POST", headers=good)[0] == 405
-        assert own.refusal("queue.json")[0] == 404
-    assert not file.parent.exists()
 
 
 def test_a_second_viewer_is_told_who_edits_and_may_look_only(project, seen, tmp_path):
@@ -374,6 +353,19 @@ def test_a_folder_that_cannot_be_written_is_told(seen, file):
     assert "Nothing was changed" in told["what"] or "cannot be written" in told["what"]
     if os.geteuid():
         file.parent.chmod(0o700)
+
+
+def test_a_slide_that_wants_no_corrections_gets_none(project, file, tmp_path):
+    sheet = project / "slides" / "slides.csv"
+    head, *rows = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([f"{head},corrections", *(f"{row},{'none' if 't1' in row else ''}" for row in rows)]))
+    with viewer("results", "--edit", log=tmp_path / "log") as own:
+        assert "t1" not in own.json("runs.json")["editing"]["slides"]
+        wish = {"kind": "draw", "class": "gland", "geometry": SQUARE}
+        status, told = own.tell("0/t1/decide.json", wish)
+        assert (status, "no outlines that could be corrected" in told["what"]) == (404, True)
+        assert own.tell("0/a1/decide.json", wish)[0] == 200
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("gone", ["config.yaml", "results/.run.json"])

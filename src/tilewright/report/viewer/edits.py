@@ -53,13 +53,12 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
         raise UserError(Problem(f"--edit: {run.folder}", "the config of the run is not there any more.", remedy))
     with chdir(run.root):
         project = project_of(config)
-    files = {
-        row.slide: DecisionFile(run.root / corrections_file(project, row.slide))
-        for row in project.sheet
-        if row.slide in run.rows and run.rows[row.slide].annotated
-    }
+    files = _files(run, project)
     if not files:
-        what, remedy = "no slide has outlines.", "Name files of outlines in the column annotations of the sheet."
+        what, remedy = (
+            "no slide has outlines that could be corrected.",
+            "Name files in the column annotations of the sheet.",
+        )
         raise UserError(Problem(f"--edit: {run.folder}", what, remedy))
     who = author.strip() or _user()
     with ExitStack() as stack:
@@ -68,6 +67,18 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
         edits = Edits(run, project, files, who, answers)
         note(f"{who} corrects outlines; what is decided is written to {', '.join(edits.folders)}")
         yield edits
+
+
+def _files(run: Run, project: Project) -> dict[str, DecisionFile]:
+    """The file of each slide whose outlines can be corrected; several may have one."""
+    known: dict[Path, DecisionFile] = {}
+    found = {}
+    for row in project.sheet:
+        file = corrections_file(project, row.slide)
+        if file is not None and row.slide in run.rows and run.rows[row.slide].annotated:
+            path = run.root / file
+            found[row.slide] = known.setdefault(path, DecisionFile(path))
+    return found
 
 
 @contextmanager
@@ -192,7 +203,9 @@ class Edits:
         row: ReportRow = self._run.row(path["slide"])
         if int(path["run"]) != FIRST or row.slide not in self._files:
             what = f"{row.slide} has no outlines that could be corrected here."
-            raise UserError(Problem("view", what, "The sheet names none, or it belongs to another run."))
+            raise UserError(
+                Problem("view", what, "The sheet names none, or wants no corrections; or it belongs to another run.")
+            )
         return self._files[row.slide]
 
     def _told(self, slide: str, state: State) -> dict[str, Any]:
