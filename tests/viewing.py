@@ -17,7 +17,7 @@ from tilewright import make_order, read_project, run_step
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.claim import claim
-from tilewright.project.orders import write_order
+from tilewright.project.orders import AuditOrder, CalibrateRow, write_order
 from tilewright.project.places import Places, probability_file, scaled_mask_file
 
 ENSEMBLE, THRESHOLD = "saved", 0.5
@@ -81,6 +81,35 @@ def _save_map(source, out):
         raster.write(np.stack(bands), 0, 0)
 
 
+AUDITED = {"a1": "a", "t1": "t"}
+"""Slides of which the audit of ``make_audit`` is, and their shards."""
+
+
+def make_audit(project):
+    """Results as of ``make_results`` with an audit, in which an object is seen that nobody has outlined."""
+    results = make_results(project)
+    with contextlib.chdir(project.folder):
+        read, places = read_project("config.yaml"), Places()
+        for slide, shard in AUDITED.items():
+            path = probability_file(Path(places.ensembles(ENSEMBLE, shard)), slide)
+            with open_raster(path) as raster:
+                values, frame, classes = raster.read(), Frame.of(raster), raster.classes
+            free = cv2.distanceTransform((values.max(axis=0) == 0).astype(np.uint8), cv2.DIST_L2, 5)
+            row, column = np.unravel_index(free.argmax(), free.shape)
+            cv2.circle(values[0], (int(column), int(row)), int(min(6, free.max() - 2)), 255, -1)
+            path.unlink()
+            with create_raster(path, frame.size, bands=len(classes), tags=frame.tags(classes)) as raster:
+                raster.write(values, 0, 0)
+            run_step("segment", make_order(read, "segment", shard=shard, ensemble=ENSEMBLE),
+                     probabilities=places.ensembles(ENSEMBLE, shard), calibration="none",
+                     out=places.segments(ENSEMBLE, shard))  # fmt: skip
+        rows = [CalibrateRow.of(row) for row in read.sheet if row.slide in AUDITED]
+        order = AuditOrder(rows=rows, colors=read.colors, score=0.3)
+        run_step("audit", order, masks="results/masks", probabilities=f"results/ensembles/{ENSEMBLE}",
+                 segments=f"results/segments/{ENSEMBLE}", out=places.audit(ENSEMBLE))  # fmt: skip
+    return results
+
+
 class Viewer:
     """A viewer that runs, and how it is asked.
 
@@ -104,6 +133,19 @@ class Viewer:
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
             connection.close()
+
+    @property
+    def origin(self):
+        """Of its pages."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def tell(self, path, value):
+        """The status of an answer to a decision, and what it says."""
+        headers = {"Content-Type": "application/json", "Origin": self.origin}
+        body, status = value if isinstance(value, bytes) else json.dumps(value).encode(), 202
+        while status == 202:
+            status, _, content = self.ask(path, method="POST", body=body, headers=headers)
+        return status, json.loads(content)
 
     def json(self, path):
         """An answer that is JSON, once it is there."""

@@ -19,13 +19,17 @@ OPTIONS = (
     "--window-size=1400,900",
 )  # fmt: skip
 KEYS = {
+    "Backspace": 8,
     "Tab": 9,
     "Enter": 13,
     "Escape": 27,
+    " ": 32,
     "ArrowLeft": 37,
     "ArrowUp": 38,
     "ArrowRight": 39,
     "ArrowDown": 40,
+    "Insert": 45,
+    "Delete": 46,
     "-": 189,
     "+": 187,
 }
@@ -102,11 +106,13 @@ class Page:
         self.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         self.click_at(*self.place(selector))
 
-    def click_at(self, x, y):
-        """Click at a point."""
+    def click_at(self, x, y, count=1):
+        """Click at a point; the second of two clicks counts 2."""
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             button = "none" if kind == "mouseMoved" else "left"
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=int(button != "none"))
+            self.call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=count * (button != "none")
+            )
 
     def drag(self, start, stop, steps=6):
         """Drag from one point to another."""

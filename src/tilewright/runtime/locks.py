@@ -70,19 +70,36 @@ def state_lock(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it; names that process.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "lock"
+    remedy = "Wait for that process, or stop it, then run again."
+    with held(folder / "lock", remedy=remedy, unlocked="let no other process train here meanwhile"):
+        yield
+
+
+@contextmanager
+def held(path: Path, *, remedy: str, unlocked: str, by: str = "") -> Iterator[None]:
+    """Hold a lock of a folder, by a file in it; the system releases it when the process ends, however it ends.
+
+    Args:
+        path: the file.
+        remedy: what is said to whoever does not get it.
+        unlocked: what is asked of the user where the drive gives no locks.
+        by: for whom it is held, beside the number of the process.
+
+    Raises:
+        UserError: another process holds it; names that process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
         try:
             take(stream.fileno())
         except BlockingIOError as error:
             stream.seek(0)
             what = f"is in use by {stream.read().strip() or 'another process'}."
-            raise UserError(Problem(str(folder), what, "Wait for that process, or stop it, then run again.")) from error
+            raise UserError(Problem(str(path.parent), what, remedy)) from error
         except OSError as error:
-            note(f"{folder}: the drive gives no locks ({error.strerror}); let no other process train here meanwhile")
+            note(f"{path.parent}: the drive gives no locks ({error.strerror}); {unlocked}")
         stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}{by and f' ({by})'}")
         stream.flush()
         with kept_from_children(stream.fileno()):
             yield

@@ -1,5 +1,6 @@
 """The answers to what the page asks, as plain values. All coordinates are pixels of the slide, x before y."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.inference.calibrate import slide_histograms
-from tilewright.pixels.grid import BLOCK, Frame
+from tilewright.pixels.grid import BLOCK, Frame, Size
 from tilewright.pixels.histograms import dice_curve
 from tilewright.pixels.rasters import masks_of
 from tilewright.project.config import Config
@@ -36,6 +37,9 @@ class Known:
 class Answers:
     """Answers questions about some runs.
 
+    Attributes:
+        objects: finds objects of slides.
+
     Args:
         runs: the runs, the one to begin with first.
         folder: a folder for indexes, outside of all results.
@@ -45,7 +49,7 @@ class Answers:
         self._runs = runs
         self._desks, self._extracts = Desks(), Extracts(folder)
         self._layers = Layers(self._desks, self._extracts)
-        self._objects = Objects(self._desks, self._extracts, folder)
+        self.objects = Objects(self._desks, self._extracts, folder)
         self._configs: list[Config | None] = [config_of(run) for run in runs]
         self._known = lru_cache(maxsize=4096)(self._look)
 
@@ -102,46 +106,46 @@ class Answers:
 
     def thumbnail(self, path: Parts, _query: Query) -> bytes:
         """The slide as a small JPEG."""
-        asked = self._asked(path, {})
+        asked = self.asked(path, {})
         return self._layers.thumbnail(asked, self._size(path))
 
     def picture(self, path: Parts, _query: Query) -> bytes | None:
         """A tile of the slide itself as JPEG."""
         place = (path["zoom"], path["x"], path["y"])
-        return self._layers.picture(self._asked(path, {}), *place, self._size(path))
+        return self._layers.picture(self.asked(path, {}), *place, self._size(path))
 
     def values(self, path: Parts, query: Query) -> bytes | None:
         """A tile of a layer as grey PNG."""
         place = (path["zoom"], path["x"], path["y"])
-        return self._layers.values(path["layer"], self._asked(path, query), *place, self._size(path))
+        return self._layers.values(path["layer"], self.asked(path, query), *place, self._size(path))
 
     def outlines(self, path: Parts, query: Query) -> dict[str, Any]:
         """The outlines of true or predicted objects in a box, or how many there are, where they are too many."""
-        asked, box = self._asked(path, query), _box(query)
+        asked, box = self.asked(path, query), _box(query)
         if max(box[2] - box[0], box[3] - box[1]) > WIDEST:
             return {"objects": [], "many": True}
-        found = (self._objects.true if query.get("kind") == "true" else self._objects.predicted)(asked, box)
+        found = (self.objects.true if query.get("kind") == "true" else self.objects.predicted)(asked, box)
         many = isinstance(found, int)
         return {"objects": [] if isinstance(found, int) else [one.told() for one in found], "many": many}
 
     def at(self, path: Parts, query: Query) -> dict[str, Any]:
         """What is at a point."""
-        return self._objects.at(self._asked(path, query), _number(query, "x"), _number(query, "y"))
+        return self.objects.at(self.asked(path, query), real(query, "x"), real(query, "y"))
 
     def listed(self, path: Parts, query: Query) -> dict[str, Any]:
         """Mistakes from the largest on, and objects from the least sure on, some at a time."""
-        asked, start = self._asked(path, query), int(_number(query, "start", 0))
+        asked, start = self.asked(path, query), whole(query, "start")
         name = asked.shown.name if asked.shown else ""
         known = asked.run.mistakes.get(name, {}).get(asked.row.slide)
         found, mistakes = known.listed(asked.class_name, start, LISTED) if known else ([], 0)
         if query.get("order") != "unsure" and mistakes:
             return {"objects": found, "count": mistakes, "order": "mistakes", "mistakes": mistakes}
-        found, count = self._objects.unsure(asked, start)
+        found, count = self.objects.unsure(asked, start)
         return {"objects": found, "count": count, "order": "unsure", "mistakes": mistakes}
 
     def dice(self, path: Parts, query: Query) -> dict[str, Any]:
         """Dice of a slide at each of 256 thresholds, by class, as far as its truth is known."""
-        asked = self._asked(path, query)
+        asked = self.asked(path, query)
         shown = asked.shown
         if shown is None or shown.probabilities is None or shown.name not in asked.run.order.ensembles:
             return {"dice": {}}
@@ -178,7 +182,12 @@ class Answers:
             raise UserError(Problem("view", f"there is no run {number}.", f"There are {len(self._runs)}."))
         return number
 
-    def _asked(self, path: Parts, query: Query) -> Asked:
+    def asked(self, path: Parts, query: Query) -> Asked:
+        """What is asked of: the slide of a path, and of a query the set of predictions and the class.
+
+        Raises:
+            UserError: there is no such run, slide or set.
+        """
         run = self._runs[self._number(path)]
         row = run.row(path["slide"])
         shown: Shown | None = None
@@ -191,8 +200,12 @@ class Answers:
             shown = sets[name]
         return Asked(run, row, shown, query.get("class") or None)
 
-    def _size(self, path: Parts) -> Any:
-        return self._known(self._number(path), path["slide"]).frame.size
+    def frame(self, path: Parts) -> Frame:
+        """Where the slide of a path lies in its image."""
+        return self._known(self._number(path), path["slide"]).frame
+
+    def _size(self, path: Parts) -> Size:
+        return self.frame(path).size
 
     def _look(self, number: int, slide: str) -> Known:
         run = self._runs[number]
@@ -205,11 +218,23 @@ class Answers:
         return Known(run.frame(row), classes)
 
 
-def _number(query: Query, name: str, default: float | None = None) -> float:
+def real(query: Query, name: str) -> float:
+    """A number of a query.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
-        return float(query[name]) if default is None or name in query else default
+        if math.isfinite(found := float(query[name])):
+            return found
     except (KeyError, ValueError):
-        raise UserError(Problem(f"view, {name}", f'"{query.get(name, "")}" is no number.')) from None
+        pass
+    raise UserError(Problem(f"view, {name}", f'"{query.get(name, "")}" is no number.'))
+
+
+def whole(query: Query, name: str) -> int:
+    """A whole number of a query; left out: 0; errors as of ``real``."""
+    return int(real(query, name)) if name in query else 0
 
 
 def _box(query: Query) -> tuple[float, float, float, float]:

@@ -54,12 +54,14 @@ class Found:
         area: in pixels of the slide.
         confidence: of a predicted one, 0 to 1.
         shape: its outline.
+        label: of a true one, what its file calls it.
     """
 
     class_name: str
     area: float
     confidence: float | None
     shape: BaseGeometry
+    label: str = ""
 
     def told(self) -> dict[str, Any]:
         """What the page is told of it."""
@@ -95,6 +97,7 @@ class Objects:
                 float(index.numbers[place, 1]),
                 None,
                 shapely.from_wkb(index.payload_of(place)),
+                names[int(index.numbers[place, 2])],
             )
             for place in places.tolist()
         ]
@@ -208,9 +211,10 @@ def _of_runs(index: ObjectIndex, names: list[str], place: int) -> Found:
 
 
 def true_batches(path: Path, names: list[str]) -> Iterator[Batch]:
-    """The outlines of a table: of each the number of its class in ``names``, which is filled, and its area."""
-    for part in _parts(path, ["class", *SIDES, "area", "geometry"]):
-        numbers = np.stack([_codes(part["class"].to_pylist(), names), _floats(part, "area")], axis=1)
+    """The outlines of a table: of each its area, and places of its class and label in ``names``, which is filled."""
+    for part in _parts(path, ["class", "label", *SIDES, "area", "geometry"]):
+        classes, labels = (_codes(part[name].to_pylist(), names) for name in ("class", "label"))
+        numbers = np.stack([classes, _floats(part, "area"), labels], axis=1)
         yield Batch(_boxes(part), numbers, part["geometry"].to_pylist())
 
 

@@ -7,8 +7,9 @@ import signal
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from tilewright.runtime.extras import VIEWING, require_extra
 from tilewright.runtime.progress import note
 
 if TYPE_CHECKING:
-    from tilewright.report.viewer.answers import Answers
+    from starlette.types import ASGIApp
 
 LOCAL = "127.0.0.1"
 ARENA_MAX = -8
@@ -36,11 +37,13 @@ def view(
     at: str = "",
     port: int = 0,
     browser: bool = False,
+    edit: bool = False,
+    author: str = "",
 ) -> None:
     """Show results in a browser, until Ctrl-C.
 
-    The page is served on this machine alone, under an address that nobody can guess; it only reads. Indexes that it
-    needs lie in a folder of their own, which is removed at the end.
+    The page is served on this machine alone, under an address that nobody can guess; it only reads, unless outlines
+    are to be corrected. Indexes that it needs lie in a folder of their own, which is removed at the end.
 
     Args:
         results: the folder of results, or what `tilewright apply` wrote.
@@ -48,19 +51,26 @@ def view(
         at: the place to begin with, as it stands behind the # of the page's address, or the name of a slide.
         port: where to serve; 0: any that is free.
         browser: whether a browser is opened.
+        edit: whether outlines are corrected: what is decided is written beside the sheet, never into the outlines.
+        author: who decides; the name of the user unless given.
 
     Raises:
-        UserError: a folder holds no results, the port is taken, or a package is not installed.
+        UserError: a folder holds no results, the port is taken, a package is not installed, or outlines cannot be
+            corrected: the config of the run is gone, or another viewer does so.
     """
     require_extra("view", "view", VIEWING)
     _be_frugal()
     runs = [find_run(path) for path in (results, *(beside or ()))]
     from tilewright.report.viewer.answers import Answers
+    from tilewright.report.viewer.edits import editing
+    from tilewright.report.viewer.server import application
 
     with tempfile.TemporaryDirectory(prefix="tilewright-view-") as folder:
         answers = Answers(runs, Path(folder))
         try:
-            _serve(answers, port, at, browser=browser, names=[str(run.folder) for run in runs])
+            with editing(runs[0], author, answers) if edit else nullcontext() as edits:
+                program = partial(application, answers, edits=edits)
+                _serve(program, port, at, browser=browser, names=[str(run.folder) for run in runs])
         finally:
             answers.close()
 
@@ -72,14 +82,12 @@ def _be_frugal() -> None:
         ctypes.CDLL(None).mallopt(ARENA_MAX, 2)
 
 
-def _serve(answers: "Answers", port: int, at: str, *, browser: bool, names: Sequence[str]) -> None:
+def _serve(program: Callable[[str], "ASGIApp"], port: int, at: str, *, browser: bool, names: Sequence[str]) -> None:
     import uvicorn
-
-    from tilewright.report.viewer.server import application
 
     token = secrets.token_urlsafe(24)
     config = uvicorn.Config(
-        application(answers, token), host=LOCAL, port=port, log_level="critical", lifespan="off", access_log=False,
+        program(token), host=LOCAL, port=port, log_level="critical", lifespan="off", access_log=False,
         server_header=False, date_header=False, timeout_graceful_shutdown=2,
     )  # fmt: skip
     server, listening = uvicorn.Server(config), _bound(port)

@@ -11,9 +11,9 @@ export class Refusal extends Error {
 
 const pause = (time) => new Promise((resolve) => setTimeout(resolve, time));
 
-async function asked(url, signal) {
+async function asked(url, signal, options = {}) {
   for (let turn = 0; turn < PATIENCE; turn += 1) {
-    const answer = await fetch(url, { signal });
+    const answer = await fetch(url, { signal, ...options });
     if (answer.status !== 202) {
       return answer;
     }
@@ -22,10 +22,10 @@ async function asked(url, signal) {
   throw new Refusal({ where: "view", what: "it takes too long to be made.", remedy: "Reload the page." });
 }
 
-async function sound(url, signal) {
+async function sound(url, signal, options = {}) {
   let answer;
   try {
-    answer = await asked(url, signal);
+    answer = await asked(url, signal, options);
   } catch (error) {
     if (error instanceof TypeError) {
       throw new Refusal({ where: "view", what: "does not answer any more.", remedy: "Start tilewright view again." });
@@ -45,6 +45,12 @@ export const query = (values) => {
 
 export async function json(url, values = {}, signal = undefined) {
   return (await sound(url + query(values), signal)).json();
+}
+
+// Tell the server something; what it answers.
+export async function send(url, value) {
+  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
+  return (await sound(url, undefined, options)).json();
 }
 
 // The grey values of a PNG, row by row; null where there is no tile.

@@ -3,7 +3,7 @@
 export function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   const link = Object.fromEntries(given);
-  for (const name of ["run", "x", "y", "zoom", "t"]) {
+  for (const name of ["run", "x", "y", "zoom", "t", "queue"]) {
     if (name in link && link[name] !== "" && Number.isFinite(Number(link[name]))) {
       link[name] = Number(link[name]);
     } else {

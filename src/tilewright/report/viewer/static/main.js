@@ -1,6 +1,7 @@
 // Which page is shown follows from the address; keys that work everywhere.
 
 import { json } from "./api.js";
+import { EDIT_KEYS, Editor } from "./edit.js";
 import { fill, gallery } from "./gallery.js";
 import { read } from "./link.js";
 import { SlidePage } from "./slide.js";
@@ -24,8 +25,8 @@ function report(error) {
   message.hidden = false;
 }
 
-function drawHelp() {
-  const rows = KEYS.map(([keys, what]) =>
+function drawHelp(editing) {
+  const rows = [...KEYS, ...(editing ? EDIT_KEYS : [])].map(([keys, what]) =>
     fill("tr", [fill("td", keys.split(" ").map((key) => fill("kbd", key))), fill("td", what)]));
   const close = fill("button", "Close", { type: "button" });
   close.addEventListener("click", () => element("help").close());
@@ -33,8 +34,9 @@ function drawHelp() {
 }
 
 async function start() {
-  const { runs } = await json("runs.json");
-  const page = new SlidePage(runs, report);
+  const { runs, editing } = await json("runs.json");
+  const editor = editing ? new Editor(editing, report, () => { element("message").hidden = true; }) : undefined;
+  const page = new SlidePage(runs, report, editor);
   const route = async () => {
     const link = read();
     element("message").hidden = true;
@@ -52,18 +54,18 @@ async function start() {
   };
   window.addEventListener("hashchange", route);
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("select, input[type=number], dialog");
+    const typing = event.target.closest("select, input[type=number], input[type=text], dialog");
     if (typing || event.ctrlKey || event.altKey || event.metaKey) {
       return;
     }
     if (event.key === "?") {
       element("help").showModal();
-    } else if (!element("slide").hidden && page.key(event)) {
+    } else if (element("slide").hidden ? editor?.key(event) : page.key(event)) {
       event.preventDefault();
     }
   });
   element("help-button").addEventListener("click", () => element("help").showModal());
-  drawHelp();
+  drawHelp(editing);
   await route();
 }
 

@@ -13,8 +13,8 @@ const KINDS = { missed: "missed", false: "wrong", merged: "merged", cut: "cut ap
 const SCALE_WIDTH = 120;
 
 export class SlidePage {
-  constructor(runs, report) {
-    Object.assign(this, { runs, report, panes: [] });
+  constructor(runs, report, editor) {
+    Object.assign(this, { runs, report, editor, panes: [] });
   }
 
   async open(link) {
@@ -35,6 +35,7 @@ export class SlidePage {
     this.apply();
     this.list();
     element("map0").focus();
+    await this.editor?.opened(this);
   }
 
   // The second map: another set of this run, or the same slide of another run.
@@ -215,6 +216,9 @@ export class SlidePage {
   }
 
   async click(pane, latlng) {
+    if (this.editor?.click(pane, latlng)) {
+      return;
+    }
     const { x, y } = pane.map.project(latlng, pane.about.zoom);
     const asked = { x, y, set: pane.set?.name, class: this.link.class };
     const found = await json(`${pane.base}/at.json`, asked).catch((error) => this.report(error));
@@ -313,6 +317,9 @@ export class SlidePage {
   }
 
   key(event) {
+    if (this.editor?.key(event)) {
+      return true;
+    }
     const layer = this.panes[0]?.offered().find(([, , key]) => key === event.key);
     const actions = {
       "[": () => this.threshold(this.link.t - STEP),
@@ -333,6 +340,7 @@ export class SlidePage {
   }
 
   close() {
+    this.editor?.closed();
     this.panes.forEach((pane) => pane.close());
     this.panes = [];
     this.bar = undefined;
