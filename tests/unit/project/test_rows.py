@@ -169,7 +169,7 @@ def test_a_sheet_none_of_whose_images_is_there_is_refused(folder):
 
 
 def test_the_columns_are_those_of_the_model(folder):
-    assert set(HEADER.split(",")) | {"anatomy"} == set(COLUMNS)
+    assert set(HEADER.split(",")) | {"anatomy", "corrections"} == set(COLUMNS)
 
 
 @pytest.mark.parametrize(
