@@ -28,7 +28,9 @@ from tilewright.segments.geojson import feature_writer, object_id, path_object
 
 SURELY_SAME = 0.5
 """From this intersection over union on, an outline and a predicted object are of one thing alone."""
-SUSPECT_COLUMNS = ("slide", "source", "class", "kind", "score", "instead", *PLACE, "right", "down", "object")
+SUSPECT_COLUMNS = (
+    "slide", "source", "class", "kind", "suspicion", "score", "instead", *PLACE, "right", "down", "object",
+)  # fmt: skip
 
 
 def audit(order: AuditOrder, *, masks: Path, probabilities: Path, segments: Path, out: Path) -> None:
@@ -55,13 +57,14 @@ def audit(order: AuditOrder, *, masks: Path, probabilities: Path, segments: Path
         found = []
         for row, each in zip(order.rows, looked, strict=True):
             suspects = _suspects(pd.read_parquet(each.outlines), pd.read_parquet(each.objects), usual)
-            suspects = suspects[suspects["score"] >= order.score].assign(slide=row.slide, source=row.source)
+            suspects = suspects.assign(slide=row.slide, source=row.source, suspicion=_suspicion(suspects))
+            suspects = suspects[suspects["score"] >= order.score]
             slide = Slide.read(row, list(order.colors), masks / row.shard, segments / row.shard)
             with feature_writer(features_file(folder, row.slide)) as writer:
                 for feature in _features(suspects, slide, order.colors):
                     writer.write(feature)
             found.append(suspects[list(SUSPECT_COLUMNS)])
-        table = pd.concat(found).sort_values("score", ascending=False, kind="stable")
+        table = pd.concat(found).sort_values("suspicion", ascending=False, kind="stable")
         table.round(3).to_csv(folder / SUSPECTS, index=False)
         source_offsets(pd.concat([each.pairs for each in looked])).to_csv(folder / SOURCES, index=False)
     note(f"{len(table)} suspect(s) on {len(order.rows)} slide(s)")
@@ -114,7 +117,7 @@ def _usual(beliefs: Sequence[Mapping[str, tuple[float, int]]], classes: Sequence
 
 
 def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str, float]) -> pd.DataFrame:
-    """Outlines of a slide and objects that nobody has outlined, with ``SUSPECT_COLUMNS`` but slide and source."""
+    """Outlines of a slide and objects that nobody has outlined: ``SUSPECT_COLUMNS`` that compare no slides."""
     names = [name for name in usual if f"seen {name}" in outlines]
     seen = outlines[[f"seen {name}" for name in names]].fillna(0).to_numpy()
     own = np.array([names.index(name) for name in outlines["class"]], np.int64)
@@ -137,8 +140,18 @@ def _suspects(outlines: pd.DataFrame, objects: pd.DataFrame, usual: Mapping[str,
     )
     alone = objects[~objects["object"].isin(outlines["object"])]
     missing = alone.assign(kind="not outlined", instead="", right=np.nan, down=np.nan, outline=-1)
-    columns = [name for name in (*SUSPECT_COLUMNS, "outline") if name not in ("slide", "source")]
+    columns = [name for name in (*SUSPECT_COLUMNS, "outline") if name not in ("slide", "source", "suspicion")]
     return pd.concat([wrong[columns], missing[columns]], ignore_index=True)
+
+
+def _suspicion(suspects: pd.DataFrame) -> pd.Series:
+    """How much each is contradicted, weighed by how far networks and outlines agree on the slide as a whole.
+
+    What was drawn twice is seen without networks.
+    """
+    contradicted = suspects.loc[suspects["outline"] >= 0, "score"]
+    agreement = 1 - contradicted.mean() if len(contradicted) else 1.0
+    return suspects["score"] * np.where(suspects["kind"] == "duplicate", 1.0, agreement)
 
 
 def _features(suspects: pd.DataFrame, slide: Slide, colors: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -159,8 +172,8 @@ def _said(
     rows: pd.DataFrame, column: str, shapes: Mapping[int, dict[str, Any]], slide: Slide, color: str
 ) -> Iterator[dict[str, Any]]:
     """Some suspects of a slide as features, with what is suspected as their class."""
-    columns = (rows[each].tolist() for each in (column, "class", "kind", "score", "left", "top"))
-    for number, name, kind, score, left, top in zip(*columns, strict=True):
+    columns = (rows[each].tolist() for each in (column, "class", "kind", "suspicion", "left", "top"))
+    for number, name, kind, suspicion, left, top in zip(*columns, strict=True):
         said, corner = f"{kind}: {name}", (int(left) + slide.frame.x, int(top) + slide.frame.y)
-        identity, told = object_id(slide.name, said, *corner), {"suspicion": round(score, 3)}
+        identity, told = object_id(slide.name, said, *corner), {"suspicion": round(suspicion, 3)}
         yield path_object("annotation", identity, shapes[number], said, color, told)

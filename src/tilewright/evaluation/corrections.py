@@ -46,8 +46,9 @@ def corrections(*, config: Path = Path("config/config.yaml"), summary: bool = Fa
     """
     project = project_of(read_config(config))
     for stray in stray_files(project):
-        note(f"{stray}: belongs to no slide of the sheet, and is not applied")
-    files = {row.slide: file for row in project.sheet if (file := corrections_file(project, row.slide))}
+        note(f"{stray}: belongs to no slide of the sheet with outlines, and is not applied")
+    outlined = [row.slide for row in project.sheet if row.annotations]
+    files = {slide: file for slide in outlined if (file := corrections_file(project, slide))}
     there = {slide: file for slide, file in files.items() if file.is_file()}
     if not there:
         some = f"no slide has a file such as {next(iter(files.values()))}" if files else "the sheet wants none"
@@ -116,4 +117,4 @@ def _feature(slide: str, one: Annotation, color: str) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    print(line)  # noqa: T201
+    print("".join(character if character.isprintable() else " " for character in line))  # noqa: T201

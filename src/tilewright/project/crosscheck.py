@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tilewright.project.config import Config, Model, TileSet
+from tilewright.project.corrected import correction_problems
 from tilewright.project.places import Places, parent
 from tilewright.project.project import Project
 from tilewright.project.rows import Sheet
@@ -13,8 +14,9 @@ from tilewright.runtime.errors import Problem, UserError, did_you_mean
 def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
     """Names of slides, sources, groups, roles, examples and columns that the sheet does not have.
 
-    Folds read from their own output.
+    Folds read from their own output; places of corrections that are none.
     """
+    yield from correction_problems(sheet)
     written = Path(Places.of(config.pathvars).folds())
     if config.folds.file and Path(config.folds.file).resolve() == written.resolve():
         remedy = "Copy the file to another place, and name that."

@@ -125,7 +125,7 @@ def test_what_is_right_is_no_suspect_and_what_nobody_outlined_is_one(tmp_path):
     x, y = shapely.geometry.shape(feature["geometry"]).centroid.coords[0]
     assert (x, y) == pytest.approx((centers()[20][0] + FRAME.x, centers()[20][1] + FRAME.y), abs=1)
     assert feature["properties"]["classification"]["name"] == "not outlined: round"
-    assert feature["properties"]["measurements"] == {"suspicion": round(one["score"], 3)}
+    assert feature["properties"]["measurements"] == {"suspicion": one["suspicion"]}
     with gzip.open(tmp_path / "audit" / "right.geojson.gz", "rt") as stream:
         assert json.load(stream)["features"] == []
 
@@ -203,6 +203,29 @@ def test_crumbs_are_no_objects_that_somebody_forgot(tmp_path):
     table = audited(tmp_path, [row], score=0.1)
     (one,) = table[table["kind"] == "not outlined"].to_dict("records")
     assert one["score"] == pytest.approx((DOUBT * 25 / RADIUS**2) ** 0.5, rel=0.08)
+
+
+def test_where_networks_know_a_slide_badly_what_they_contradict_stands_behind(tmp_path):
+    drawn = right_ones()
+    rows = [
+        write_slide(tmp_path, "badly", drawn, [one for place, one in enumerate(drawn) if place % 3]),
+        write_slide(tmp_path, "well", drawn, drawn[:9] + drawn[10:]),
+    ]
+    table = audited(tmp_path, rows)
+    assert table["slide"].tolist() == ["well"] + ["badly"] * (len(drawn) - len(drawn) * 2 // 3)
+    first, second = table.iloc[0], table.iloc[1]
+    assert first["score"] == pytest.approx(second["score"], abs=0.02)
+    badly = table[table["slide"] == "badly"]
+    agreement = 1 - badly["score"].sum() / len(drawn)  # all others are seen as surely as here anything is
+    assert second["suspicion"] / second["score"] == pytest.approx(agreement, abs=0.15)
+    assert first["suspicion"] / first["score"] > second["suspicion"] / second["score"] + 0.2
+
+
+def test_what_is_drawn_twice_needs_no_network(tmp_path):
+    drawn = right_ones()
+    row = write_slide(tmp_path, "s", [*drawn, drawn[4]], drawn[: len(drawn) // 2])
+    first = audited(tmp_path, [row]).iloc[0]
+    assert (first["kind"], first["suspicion"]) == ("duplicate", first["score"])
 
 
 def test_what_is_less_suspect_than_the_config_asks_for_is_left_out(tmp_path):

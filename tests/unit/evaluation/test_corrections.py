@@ -10,7 +10,7 @@ from shapely.geometry import shape
 from tilewright.annotations import read_outlines
 from tilewright.annotations.decisions import Decision, outline_hash, write_decisions
 from tilewright.evaluation.corrections import corrections
-from tilewright.runtime.errors import AnnotationError
+from tilewright.runtime.errors import AnnotationError, UserError
 
 NEW = box(20, 30, 32, 42)
 
@@ -90,7 +90,38 @@ def test_the_sheet_names_another_place_or_wants_none(told, decided, project, val
 def test_a_file_of_no_slide_is_told(told, decided, project):
     path = project.sheet.parent / "corrections" / "a1.geojson"
     (path.parent / "a11.geojson").write_bytes(path.read_bytes())
-    assert "corrections/a11.geojson: belongs to no slide of the sheet, and is not applied" in told().err
+    assert "corrections/a11.geojson: belongs to no slide of the sheet with outlines, and is not applied" in told().err
+
+
+def test_what_an_author_is_called_forges_no_line(told, project):
+    write_decisions(
+        project.sheet.parent / "corrections" / "a1.geojson", [Decision("d", "draw", "gland", NEW, "A\nb1: x\x1b[31m")]
+    )
+    assert told(summary=True).out == "a1: 1 draw; by A b1: x [31m\n"
+
+
+def test_corrections_of_a_slide_without_outlines_are_told_as_not_applied(told, project):
+    write_decisions(project.sheet.parent / "corrections" / "t2.geojson", [Decision("d", "draw", "gland", NEW)])
+    said = told(summary=True)
+    assert "corrections/t2.geojson: belongs to no slide of the sheet with outlines" in said.err
+    assert said.out.startswith("There are no corrections")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("nowhere", r'slides.csv, row 2 \(slide a1\), corrections: there is no folder "\S+/nowhere"'),
+        ("c.json", '"c.json" is no .geojson file'),
+        ("all.geojson", r"row 3 \(slide a2\), corrections: \"all.geojson\" is the file of slide a1 already"),
+    ],
+)
+def test_a_place_that_is_none_is_told(told, project, value, says):
+    (project.sheet.parent / "c.json").write_text("{}")
+    header, first, second, *others = project.sheet.read_text().splitlines()
+    lines = [f"{header},corrections", f"{first},{value}", f"{second},{value}", *(f"{line}," for line in others)]
+    project.sheet.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=says):
+        told()
 
 
 def test_a_damaged_file_is_told_with_its_place(told, decided, project):

@@ -19,6 +19,7 @@ from tilewright import make_order, read_project, run_step
 from tilewright.annotations.decisions import IGNORED, Corrections, outline_hash, read_decisions, write_decisions
 from tilewright.masks.outlines import recorded_outlines
 from tilewright.project.places import outlines_file
+from tilewright.report.viewer.handles import Wish, decided
 
 SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
 
@@ -375,3 +376,11 @@ def test_without_the_config_of_the_run_nothing_can_be_corrected(project, gone):
     assert done.returncode == 2
     assert "the config of the run is not there any more" in done.stderr
     assert not (project / "slides" / "corrections").exists()
+
+
+def test_where_labels_are_shared_a_class_is_given_by_one_of_its_own():
+    labels = {"gland": ["tissue", "gland"], "vessel": ["vessel", "tissue"], "stroma": ["tissue"]}
+    wish = Wish(kind="draw", **{"class": "gland"})
+    area = shapely.box(0, 0, 5, 5)
+    assert decided(wish, None, area, labels, "Ada").label == "gland"
+    assert decided(wish.model_copy(update={"class_name": "stroma"}), None, area, labels, "Ada").label == "tissue"

@@ -60,7 +60,7 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
             "Name files in the column annotations of the sheet.",
         )
         raise UserError(Problem(f"--edit: {run.folder}", what, remedy))
-    who = author.strip() or _user()
+    who = " ".join(author.split()) or _user()
     with ExitStack() as stack:
         for folder in sorted({file.path.parent for file in files.values()}):
             stack.enter_context(_alone(folder, who))

@@ -164,7 +164,7 @@ def decided(
     named = wish.kind in ("rename", "draw")
     if named and name not in labels:
         raise UserError(Problem("view, class", f'there is no class "{name}".', did_you_mean(name, labels)))
-    label = IGNORED if wish.kind == "ignore" else labels[name][0] if named else handle.label if handle else ""
+    label = IGNORED if wish.kind == "ignore" else _own_label(name, labels) if named else handle.label if handle else ""
     shape = area if area is not None and wish.kind in ("redraw", "ignore", "draw") else handle.shape if handle else None
     assert shape is not None
     # the original comes back by itself; what was made of it is made again
@@ -179,6 +179,12 @@ def decided(
     if wish.kind != "accept" and is_same:
         raise UserError(Problem("the outline", "is that already; nothing was written.", "Enter, once it is another."))
     return found
+
+
+def _own_label(name: str, labels: Mapping[str, Sequence[str]]) -> str:
+    """A label of a class, one that no other class takes if there is any."""
+    others = {label for other, taken in labels.items() if other != name for label in taken}
+    return next((label for label in labels[name] if label not in others), labels[name][0])
 
 
 def _require_sense(wish: Wish, handle: Handle | None, area: Area | None) -> None:
