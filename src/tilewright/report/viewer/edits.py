@@ -94,6 +94,11 @@ def _alone(folder: Path, author: str) -> Iterator[None]:
         yield
 
 
+def _shown(path: Path) -> str:
+    """A path from the working directory on, if it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def _user() -> str:
     with suppress(OSError, KeyError, ImportError):
         return getpass.getuser()
@@ -116,7 +121,7 @@ class Edits:
     @property
     def folders(self) -> list[str]:
         """The folders that decisions are written to."""
-        return sorted({str(file.path.parent) for file in self._files.values()})
+        return sorted({_shown(file.path.parent) for file in self._files.values()})
 
     def about(self) -> dict[str, Any]:
         """What the page is told once."""
@@ -220,7 +225,7 @@ class Edits:
             }
             for one in state.decisions
         ]  # fmt: skip
-        return {"file": str(self._files[slide].path), "decisions": told, "undo": bool(self._made)}
+        return {"file": _shown(self._files[slide].path), "decisions": told, "undo": bool(self._made)}
 
     def _pointed(self, path: Parts, pointer: Pointer, state: State) -> Handle:
         """What a pointer points at.
