@@ -21,6 +21,8 @@ from tilewright.project.orders import AuditOrder, CalibrateRow, write_order
 from tilewright.project.places import Places, probability_file, scaled_mask_file
 
 ENSEMBLE, THRESHOLD = "saved", 0.5
+SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
+"""An outline that is drawn, as GeoJSON."""
 PROGRAM = Path(sys.executable).parent / "tilewright"
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from websockets.sync.client import connect
 
+READY = "document.body && document.body.dataset.ready"
+"""True as soon as the page shows what its address asks for."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 OPTIONS = (

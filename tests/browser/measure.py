@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
-from driving import browser  # noqa: E402
+from driving import READY, browser  # noqa: E402
 from viewing import viewer  # noqa: E402
 
-READY = "document.body && document.body.dataset.ready"
 PICTURES = "document.querySelectorAll('.leaflet-tile-loaded').length > 1"
 DRAGS = 6
 

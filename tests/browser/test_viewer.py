@@ -13,13 +13,12 @@ import pytest
 from viewing import ENSEMBLE, make_results, viewer
 
 if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, browser
+    from driving import PROGRAM, READY
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
 ]
-READY = "document.body && document.body.dataset.ready"
 SLIDE = f"#run=0&slide=t1&set={ENSEMBLE}"
 
 
@@ -32,25 +31,6 @@ def results(tmp_path_factory, new_project):
 def seen(results, tmp_path_factory):
     with viewer(results, log=tmp_path_factory.mktemp("log") / "view.log") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    with browser(tmp_path_factory.mktemp("chromium")) as page:
-        yield page
-
-
-@pytest.fixture
-def page(chromium, seen):
-    """A fresh page; whatever it did, it asked nobody else, and nothing went wrong in it."""
-    chromium.open("about:blank")
-    chromium.rest()
-    chromium.asked.clear(), chromium.said.clear()
-    yield chromium
-    chromium.rest()
-    others = [url for url in chromium.asked if not url.startswith((seen.address, "blob:", "data:", "about:"))]
-    assert others == []
-    assert chromium.said == []
 
 
 def go(page, seen, link=SLIDE):

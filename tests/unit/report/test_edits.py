@@ -13,15 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from viewing import ENSEMBLE, PROGRAM, make_audit, viewer
+from viewing import ENSEMBLE, PROGRAM, SQUARE, make_audit, viewer
 
 from tilewright import make_order, read_project, run_step
 from tilewright.annotations.decisions import IGNORED, Corrections, outline_hash, read_decisions, write_decisions
 from tilewright.masks.outlines import recorded_outlines
 from tilewright.project.places import outlines_file
 from tilewright.report.viewer.handles import Wish, decided
-
-SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
 
 
 @pytest.fixture(scope="module")

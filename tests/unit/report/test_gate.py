@@ -4,12 +4,10 @@ import http.client
 import json
 
 import pytest
-from viewing import make_results, viewer
+from viewing import SQUARE, make_results, viewer
 
 from tilewright.annotations.decisions import read_decisions
 from tilewright.report.viewer.gate import TOLD
-
-SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
 
 
 @pytest.fixture(scope="module")
