@@ -15,7 +15,7 @@ from tilewright.project.claim import refuse_others
 from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
 from tilewright.project.corrected import corrected_files
-from tilewright.project.jobs import Look, Step, looking, seen_files, write_job
+from tilewright.project.jobs import Glance, Step, glancing, seen_files, write_job
 from tilewright.project.orders import (
     AdoptOrder,
     make_order,
@@ -86,13 +86,13 @@ class Graph:
 
         def written(wildcards: Any) -> str:
             paths = (path for each in files for path in (each(wildcards) if callable(each) else each))
-            return seen_files(paths, self.places, self._look)
+            return seen_files(paths, self.places, self._glance)
 
         return written
 
     @cached_property
-    def _look(self) -> Look:
-        return looking(self.places)
+    def _glance(self) -> Glance:
+        return glancing(self.places)
 
     @property
     def limits(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tilewright.project.configfile import load_values, merged, overriding, parse_config
-from tilewright.project.jobs import Look, looking, seen_files
+from tilewright.project.jobs import Glance, glancing, seen_files
 from tilewright.project.orders import make_order, wildcards_of
 from tilewright.project.places import Places
 from tilewright.project.project import Project
@@ -91,9 +91,9 @@ def why(*arguments: str, config: Path = Path("config/config.yaml")) -> None:
         raise DataError([Problem(target, what, remedy) for target in unknown])
     project = project_of(parse_config(merged(load_values(config), given), [config]))
     jobs: dict[str, dict[str, None]] = {}
-    look = looking(Places.of(project.config.pathvars))
+    glance = glancing(Places.of(project.config.pathvars))
     for name in _on_the_way(wanted, made):
-        for reason in _reasons(made[name], project, look):
+        for reason in _reasons(made[name], project, glance):
             jobs.setdefault(reason, {})[made[name].name] = None
     for name in wanted:
         if not Path(name).exists():
@@ -152,7 +152,7 @@ def _on_the_way(targets: list[str], made: Mapping[str, Made]) -> list[str]:
     return sorted(found, key=lambda name: made[name].ended)
 
 
-def _reasons(made: Made, project: Project, look: Look) -> Iterator[str]:
+def _reasons(made: Made, project: Project, glance: Glance) -> Iterator[str]:
     try:
         after = make_order(project, made.rule, **made.wildcards).model_dump(mode="json")
     except (TilewrightError, KeyError, StopIteration):
@@ -167,7 +167,7 @@ def _reasons(made: Made, project: Project, look: Look) -> Iterator[str]:
         yield f"code of {listed(_edited(module, made.ended) or [module], MOST)}"
     if _is_set_back(Path(made.path)):
         yield f"{made.path} was made of other content than there is now (tilewright clean --rehash)"
-    put_back = _put_back(made, Places.of(project.config.pathvars), look)
+    put_back = _put_back(made, Places.of(project.config.pathvars), glance)
     for name, known in made.inputs.items():
         file = Path(name)
         if file.is_file() and file.stat().st_mtime > made.ended and not (known and known == _hash(file)):
@@ -182,11 +182,11 @@ def _is_set_back(output: Path) -> bool:
     return place.exists() and place.stat().st_mtime == SET_BACK
 
 
-def _put_back(made: Made, places: Places, look: Look) -> set[str]:
+def _put_back(made: Made, places: Places, glance: Glance) -> set[str]:
     """Inputs of users that are others than they were when the job ran, newer or not."""
     texts = [literal_eval(text) for text in made.params if text.startswith("'{")]
     before: Mapping[str, Any] = next(map(json.loads, texts), {})
-    seen = json.loads(seen_files(made.inputs, places, look))
+    seen = json.loads(seen_files(made.inputs, places, glance))
     return {name for name, now in seen.items() if now != before.get(name, now)}
 
 

@@ -15,7 +15,7 @@ from tilewright.project.storage import url_of
 from tilewright.runtime.digests import Digests
 from tilewright.runtime.kept import job_text
 
-Look: TypeAlias = Callable[[str], Sequence[int | str]]
+Glance: TypeAlias = Callable[[str], Sequence[int | str]]
 """By what a file is told from others."""
 NAMED: Mapping[str, Sequence[str]] = {"train": ("model", "fold"), "refit": ("model",)}
 """Wildcards that the command of a rule names, besides its paths."""
@@ -100,7 +100,7 @@ def write_job(
     return write_named(text, lambda digest: places.job(step.rule, digest))
 
 
-def seen_files(inputs: Iterable[str], places: Places, look: Look) -> str:
+def seen_files(inputs: Iterable[str], places: Places, glance: Glance) -> str:
     """What each file of a user among the inputs of a job is, as JSON; nothing of results and of storage.
 
     Snakemake makes a result anew of inputs that are newer than it. As a parameter of the job, this tells those too that
@@ -110,25 +110,25 @@ def seen_files(inputs: Iterable[str], places: Places, look: Look) -> str:
     Args:
         inputs: files.
         places: where results lie.
-        look: tells one, as ``Digests.glance`` does.
+        glance: tells one, as ``Digests.glance`` does.
     """
     results = os.path.join(os.path.abspath(places.results), "")  # noqa: PTH100, PTH118 - links are not followed
     users = (path for path in inputs if not (os.path.abspath(path).startswith(results) or url_of(path)))  # noqa: PTH100
-    return json.dumps({path: look(path) for path in users})
+    return json.dumps({path: glance(path) for path in users})
 
 
-def looking(places: Places) -> Look:
+def glancing(places: Places) -> Glance:
     """What looks at files of users, at each once, as it was when a run was planned."""
     digests = Digests(Path(places.results))
 
     @cache
-    def look(path: str) -> Sequence[int | str]:
+    def glance(path: str) -> Sequence[int | str]:
         try:
             return digests.glance(Path(path))
         except OSError:  # the job of its slide says so
             return ()
 
-    return look
+    return glance
 
 
 def _with_companions(path: str) -> Iterator[str]:

@@ -112,9 +112,9 @@ class Digests:
         Raises:
             OSError: one cannot be read.
         """
-        return self._read(path, self.recall(path))
+        return self._up_to_date(path, self.recall(path))
 
-    def _read(self, path: Path, known: Remembered) -> Files:
+    def _up_to_date(self, path: Path, known: Remembered) -> Files:
         found = facts_of(path)
         same = {name: each for name, each in known.files.items() if name in found and each.is_of(found[name])}
         if not known.made.verb:  # results are linked by this project itself; what users have may be rewritten
@@ -150,7 +150,7 @@ class Digests:
         if path.is_file():
             facts = Facts.of(path.stat())
             if facts.size < LARGE:
-                facts = self._read(path, known)[""]
+                facts = self._up_to_date(path, known)[""]
             elif not ("" in known.files and known.files[""].is_of(facts)):
                 with suppress(OSError):
                     self.remember(path, Remembered(known.made, {"": facts}))

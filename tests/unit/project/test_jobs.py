@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tilewright.project.jobs import Step, looking, seen_files, write_job
+from tilewright.project.jobs import Step, glancing, seen_files, write_job
 from tilewright.project.places import Places
 from tilewright.runtime.digests import LARGE
 from tilewright.tiles.folding import read_project
@@ -105,7 +105,7 @@ def test_a_large_file_is_seen_by_size_and_time_and_a_small_one_by_its_content(tm
         for path, size in ((small, 1), (large, LARGE)):
             path.write_bytes(content * size)
             os.utime(path, ns=(when, when))
-        seen.append(json.loads(seen_files([str(small), str(large)], Places(), looking(Places()))))
+        seen.append(json.loads(seen_files([str(small), str(large)], Places(), glancing(Places()))))
     assert [seen[0][name] == seen[1][name] for name in seen[0]] == [True, False]
     assert seen[1]["small.json"] != seen[2]["small.json"]
     assert seen[2]["large.tif"] == [LARGE, 3]
@@ -121,6 +121,6 @@ def test_results_and_storage_are_not_seen_and_what_is_not_there_is_nothing(tmp_p
         "resultsets",
     ]
     Path("resultsets").mkdir()
-    seen = json.loads(seen_files(inputs, Places(), looking(Places())))
+    seen = json.loads(seen_files(inputs, Places(), glancing(Places())))
     assert seen.keys() == {"gone.tif", "resultsets"}
     assert seen["gone.tif"] == []

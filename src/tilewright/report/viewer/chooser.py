@@ -56,7 +56,7 @@ class Chooser:
             shape = on_image(cast(Area, one.shape), frame)
             handle = Handle("true", one.class_name, one.label, shape, identity)
             if handle.hash not in state.hidden:
-                found.append(Handle("true", one.class_name, one.label, shape, identity, state.about(handle.hash)))
+                found.append(replace(handle, decision=state.about(handle.hash)))
         copies = Counter((one.class_name, one.hash) for one in found)
         found = [replace(one, copies=copies[one.class_name, one.hash]) for one in found]
         point = shapely.Point(at)
