@@ -108,7 +108,8 @@ def _decision(feature: Any, where: str, problems: list[Problem]) -> Decision | N
         properties = feature["properties"]
         said = {name: str(properties["metadata"].get(name, "")) for name in SAID}
         label, identity, geometry = str(properties["classification"]["name"]), str(feature["id"]), feature["geometry"]
-    except (TypeError, KeyError, AttributeError):
+        json.dumps([label, identity, said], ensure_ascii=False).encode()  # halves of characters are no text
+    except (TypeError, KeyError, AttributeError, UnicodeEncodeError):
         what = "is no decision: it needs an id, a geometry, a classification and metadata with a decision."
         problems.append(Problem(where, what, "Take it out, or decide again in the viewer (tilewright view --edit)."))
         return None

@@ -16,6 +16,7 @@ import shapely
 from tilewright.annotations import Annotation
 from tilewright.annotations.decisions import Corrections, Decision, outline_hash, read_decisions
 from tilewright.masks.correcting import corrections_of, outlines_of, said
+from tilewright.project.config.results import ExportedKind
 from tilewright.project.configfile import read_config
 from tilewright.project.corrected import corrections_file, stray_files
 from tilewright.project.orders import RasterizeOrder, RasterizeRow
@@ -101,19 +102,20 @@ def _decided(project: Project, slide: str, file: Path, folder: Path | None) -> _
     with open_slide(row.image, max_pixels=limits.max_pixels, crop_to_bounds=order.crop_to_bounds) as image:
         size = image.frame.image
     colors = {label: project.colors[name] for name, labels in reversed(order.classes.items()) for label in labels}
+    kind: ExportedKind = "annotation" if "annotation" in order.annotations.objects else "detection"
     outlines = (one for batch in state.applied(outlines_of(own, order, size, limits)) for one in batch.annotations)
     with ExitStack() as stack:
         writer = stack.enter_context(feature_writer(features_file(folder, slide))) if folder else None
         for one in outlines:
             if writer:
-                writer.write(_feature(slide, one, colors.get(one.label, BESIDE)))
+                writer.write(_feature(slide, one, colors.get(one.label, BESIDE), kind))
     return _Decided(slide, read_decisions(file, limits), state)
 
 
-def _feature(slide: str, one: Annotation, color: str) -> dict[str, Any]:
+def _feature(slide: str, one: Annotation, color: str, kind: ExportedKind) -> dict[str, Any]:
     left, top, _, _ = one.geometry.bounds
     identity = object_id(slide, f"{one.label} {outline_hash(one.label, one.geometry)}", int(left), int(top))
-    return path_object("annotation", identity, json.loads(shapely.to_geojson(one.geometry)), one.label, color, {})
+    return path_object(kind, identity, json.loads(shapely.to_geojson(one.geometry)), one.label, color, {})
 
 
 def _say(line: str) -> None:

@@ -103,12 +103,12 @@ def _rasterize_slide(
     ) as slide:  # fmt: skip
         frame = slide.frame
     corrections = corrections_of(row, order, limits)
-    batches = corrections.applied(outlines_of(row, order, frame.image, limits, index))
-    table = outlines_file(folder, row.slide)
     tally = Tally(row.slide, options, None if row.region else frame)
+    batches = corrections.applied(_counted(outlines_of(row, order, frame.image, limits, index), tally))
+    table = outlines_file(folder, row.slide)
     with outline_writer(table, frame, order.classes, ignored) as writer:
         summary = draw(
-            _recorded(batches, writer, tally), frame, mask_file(folder, row.slide), classes=order.classes,
+            _recorded(batches, writer), frame, mask_file(folder, row.slide), classes=order.classes,
             ignore=ignored, region=options.region, discard=options.discard, pixel_rule=options.pixel_rule,
         )  # fmt: skip
     raise_all(AnnotationError, [*tally.problems(str(row.annotations)), *_nothing_drawn(summary, row, frame)])
@@ -127,10 +127,16 @@ def _nothing_drawn(summary: MaskSummary, row: RasterizeRow, frame: Frame) -> Ite
         yield Problem(f"{row.annotations} (slide {row.slide})", what, OTHER_IMAGE)
 
 
-def _recorded(batches: Iterable[Outlines], table: OutlineWriter, tally: Tally) -> Iterator[Annotation]:
-    """The outlines of the batches; on their way they are written to a table, and findings to the log."""
+def _counted(batches: Iterable[Outlines], tally: Tally) -> Iterator[Outlines]:
+    """The outlines of the file, counted on their way, before any correction."""
     for batch in batches:
         tally.add(batch)
+        yield batch
+
+
+def _recorded(batches: Iterable[Outlines], table: OutlineWriter) -> Iterator[Annotation]:
+    """The outlines of the batches; on their way they are written to a table, and findings to the log."""
+    for batch in batches:
         for finding in batch.findings:
             note(str(finding))
         table.write(batch.annotations)

@@ -1,5 +1,6 @@
 """Where corrections of outlines lie, by the column ``corrections`` of the sheet."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,12 @@ def corrected_files(project: Project, shard: str) -> list[Path]:
 
 def stray_files(project: Project) -> list[Path]:
     """Files in folders of corrections that belong to no slide with outlines."""
-    own = {_file_of(project.sheet, row) for row in project.sheet if row.annotations}
+    own = {
+        os.path.normpath(file) for row in project.sheet if row.annotations and (file := _file_of(project.sheet, row))
+    }
     named = (_file_of(project.sheet, row) for row in project.sheet if not row.corrections.endswith(SUFFIX))
     folders = {file.parent for file in named if file}
-    return sorted(file for folder in folders for file in folder.glob(f"*{SUFFIX}") if file not in own)
+    return sorted(file for folder in folders for file in folder.glob(f"*{SUFFIX}") if os.path.normpath(file) not in own)
 
 
 def correction_problems(sheet: Sheet) -> Iterator[Problem]:
@@ -40,18 +43,19 @@ def correction_problems(sheet: Sheet) -> Iterator[Problem]:
 
     A folder that it names must be there, so that a wrong name is told; the default one comes with the first correction.
     """
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for row in sheet:
         file, where = _file_of(sheet, row), f"{sheet.where(row)}, corrections"
-        if file is None or not row.corrections:
+        if file is None:
             continue
+        if other := taken.get(os.path.normpath(file)):
+            what = f'"{file}" is the file of slide {other} already.'
+            yield Problem(where, what, "Give each slide a file, or name a folder.")
+        taken[os.path.normpath(file)] = row.slide
         named = sheet.path.parent / row.corrections
-        if named.suffix == SUFFIX:
-            if other := taken.get(file):
-                what = f'"{row.corrections}" is the file of slide {other} already.'
-                yield Problem(where, what, "Give each slide a file, or name a folder.")
-            taken[file] = row.slide
-        elif named.is_file():
+        if not row.corrections or named.suffix == SUFFIX:
+            continue
+        if named.is_file():
             yield Problem(where, f'"{row.corrections}" is no {SUFFIX} file.', f"Name a folder, or a file {SUFFIX}.")
         elif not named.is_dir():
             what = f'there is no folder "{named}".'

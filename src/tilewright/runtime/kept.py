@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from tilewright.runtime.atomic import MARK, atomic_path, private_path, settle
@@ -99,6 +99,8 @@ class Entry:
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             told = json.loads((place / RECORD).read_text("utf-8"))
             outputs = tuple({name: Facts(*facts) for name, facts in files.items()} for files in told["outputs"])
+            if not all(_is_below(name) for files in outputs for name in files):
+                return None  # whoever wrote this wants to write elsewhere
             return cls(place, Made(**told["made"]), outputs)
         return None
 
@@ -299,6 +301,12 @@ def _linked(source: Path, target: Path) -> bool:
     if mode & WRITABLE:  # of another's file, which he has made read-only, the mode cannot be changed
         source.chmod(mode & ~WRITABLE)
     return True
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name leads into the folder that it is put behind; the empty one is the file itself."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _at(path: Path, name: str) -> Path:

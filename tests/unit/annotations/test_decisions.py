@@ -135,6 +135,7 @@ def written(folder, **changed):
     [
         ({"properties": {}}, "feature 2: is no decision"),
         ({"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}, "feature 2: its outline "),
+        ({"properties": {"classification": {"name": "\ud800"}, "metadata": {}}}, "feature 2: is no decision"),
         (
             {"properties": {"classification": {"name": "a"}, "metadata": {"decision": "rejekt"}}},
             r'feature 2: "rejekt" is no decision.\n  Did you mean "reject"',

@@ -112,7 +112,12 @@ def test_corrections_of_a_slide_without_outlines_are_told_as_not_applied(told, p
     [
         ("nowhere", r'slides.csv, row 2 \(slide a1\), corrections: there is no folder "\S+/nowhere"'),
         ("c.json", '"c.json" is no .geojson file'),
-        ("all.geojson", r"row 3 \(slide a2\), corrections: \"all.geojson\" is the file of slide a1 already"),
+        ("all.geojson", r'row 3 \(slide a2\), corrections: "\S+/all.geojson" is the file of slide a1'),
+        (
+            "corrections/b1.geojson",
+            r'row 3 \(slide a2\), corrections: "\S+/b1.geojson" is the file of slide a1 already',
+        ),
+        ("corrections/../corrections/b1.geojson", r'row 4 \(slide b1\), corrections: "\S+/b1.geojson" is the file of'),
     ],
 )
 def test_a_place_that_is_none_is_told(told, project, value, says):
@@ -122,6 +127,19 @@ def test_a_place_that_is_none_is_told(told, project, value, says):
     project.sheet.write_text("\n".join(lines))
     with pytest.raises(UserError, match=says):
         told()
+
+
+def test_they_are_written_as_what_the_config_reads(told, decided, project, tmp_path):
+    project.write_config({**project.config(), "annotations": {"objects": ["annotation", "detection"]}})
+    told(out=tmp_path / "annotations")
+    for folder in ("a1", "a2", "b1", "b2", "x1", "t1"):
+        path = project.sheet.parent / f"{folder}.geojson"
+        path.write_text(path.read_text().replace('"properties": {', '"properties": {"objectType": "detection", '))
+    project.write_config({**project.config(), "annotations": {"objects": ["detection"]}})
+    told(out=tmp_path / "detections")
+    for name, kind in (("annotations", "annotation"), ("detections", "detection")):
+        text = gzip.decompress((tmp_path / name / "a1.geojson.gz").read_bytes()).decode()
+        assert {each["properties"]["objectType"] for each in json.loads(text)["features"]} == {kind}
 
 
 def test_a_damaged_file_is_told_with_its_place(told, decided, project):

@@ -1,6 +1,7 @@
 """Outlines are corrected in a viewer: what is decided is written at once, or an answer says why not and nothing is."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -18,8 +19,10 @@ from viewing import ENSEMBLE, PROGRAM, SQUARE, make_audit, viewer
 from tilewright import make_order, read_project, run_step
 from tilewright.annotations.decisions import IGNORED, Corrections, outline_hash, read_decisions, write_decisions
 from tilewright.masks.outlines import recorded_outlines
+from tilewright.pixels.grid import Frame, Size
 from tilewright.project.places import outlines_file
-from tilewright.report.viewer.handles import Wish, decided
+from tilewright.report.viewer.handles import Wish, area_of, decided
+from tilewright.runtime.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +259,10 @@ def test_a_question_about_nothing_is_told(steady, path, words):
         ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "fewer than 3 points"),
         ({"type": "Point", "coordinates": [1, 1]}, "encloses no area"),
         ({"type": "Polygon", "coordinates": "all"}, "no points"),
-        ({"type": "Polygon", "coordinates": [[[900, 900], [910, 900], [910, 910]]]}, "outside of the slide (144 x 112"),
+        (
+            {"type": "Polygon", "coordinates": [[[900, 900], [910, 900], [910, 910]]]},
+            "than a pixel of the slide (144 x 112",
+        ),
         ({"type": "Polygon", "coordinates": [[[0, 0], [float("nan"), 1], [5, 5]]]}, "not finite"),
     ],
 )
@@ -382,3 +388,12 @@ def test_where_labels_are_shared_a_class_is_given_by_one_of_its_own():
     area = shapely.box(0, 0, 5, 5)
     assert decided(wish, None, area, labels, "Ada").label == "gland"
     assert decided(wish.model_copy(update={"class_name": "stroma"}), None, area, labels, "Ada").label == "tissue"
+
+
+@pytest.mark.parametrize("box", [(100, 0, 140, 40), (140, 10, 150, 20), (5, 5, 5.01, 5.01)])
+def test_what_covers_less_than_a_pixel_of_the_slide_is_refused(box):
+    frame = Frame(300, 200, 100, 80, Size(900, 900))
+    with pytest.raises(DataError, match=r"covers less than a pixel of the slide \(100 x 80 pixels\)"):
+        area_of(json.loads(shapely.to_geojson(shapely.box(*box))), frame)
+    area, _ = area_of(json.loads(shapely.to_geojson(shapely.box(99, 0, 140, 40))), frame)
+    assert area.bounds == (399, 200, 440, 240)

@@ -14,7 +14,7 @@ from keeping import MADE, OLD, Bench
 
 from tilewright.runtime import kept
 from tilewright.runtime.digests import Digests, Facts
-from tilewright.runtime.kept import RECORD, Job, at_most_once
+from tilewright.runtime.kept import RECORD, Entry, Job, at_most_once
 
 
 @pytest.fixture
@@ -384,3 +384,18 @@ def test_the_memory_of_a_copied_folder_knows_who_made_what(bench):
     known = Digests(bench.folder / "copy").recall(bench.folder / "copy" / "x" / "many")
     assert known.made.verb == "stretch"
     assert json.loads(json.dumps(known.files)) == {name: list(facts) for name, facts in known.files.items()}
+
+
+@pytest.mark.parametrize("name", ["../evil.bin", "deep/../../evil.bin", "/tmp/evil.bin"])
+def test_an_entry_that_would_write_elsewhere_is_damaged(bench, name):
+    """Others may write to a shared folder."""
+    bench.run()
+    (entry,) = bench.kept()
+    record = entry.place / "record.json"
+    told = json.loads(record.read_text())
+    told["outputs"][1][name] = [1, 1, 1, "d"]
+    record.write_text(json.dumps(told))
+    assert Entry.read(entry.place) is None
+    shutil.rmtree(bench.folder / "results" / "x")
+    assert bench.run() == 1, "it is made again"
+    assert bench.outputs == MADE

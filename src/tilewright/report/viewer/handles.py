@@ -20,6 +20,8 @@ from tilewright.pixels.grid import Frame
 from tilewright.runtime.errors import DataError, Problem, UserError, did_you_mean
 
 LONGEST_REASON = 1000
+LEAST = 1
+"""Pixels that an outline covers at least."""
 ABOUT = ("accept", "reject", "redraw", "rename")
 """Decisions that are about an outline, which must be there."""
 
@@ -130,8 +132,8 @@ def area_of(geometry: Mapping[str, Any], frame: Frame) -> tuple[Area, tuple[str,
     (built,) = build([geometry])
     if built.area is None:
         raise DataError(Problem("the outline", f"{built.notes[0]}.", "Draw it again, or move its corners (e)."))
-    if not shapely.intersects(built.area, shapely.box(0, 0, frame.width, frame.height)):
-        what = f"lies outside of the slide ({frame.width} x {frame.height} pixels)."
+    if shapely.intersection(built.area, shapely.box(0, 0, frame.width, frame.height)).area < LEAST:
+        what = f"covers less than a pixel of the slide ({frame.width} x {frame.height} pixels)."
         raise DataError(Problem("the outline", what, "Draw it over the slide."))
     return on_image(built.area, frame), built.notes
 
