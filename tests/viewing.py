@@ -18,7 +18,7 @@ from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.claim import claim
 from tilewright.project.orders import AuditOrder, CalibrateRow, write_order
-from tilewright.project.places import Places, probability_file, scaled_mask_file
+from tilewright.project.places import SPREAD, SPREADS, Places, probability_file, scaled_mask_file, spread_file
 
 ENSEMBLE, THRESHOLD = "saved", 0.5
 SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25], [5, 5]]]}
@@ -52,6 +52,7 @@ def make_results(project):
         run_step("evaluate", order, masks="results/masks", segments=f"results/segments/{ENSEMBLE}",
                  out=places.metrics(ENSEMBLE))  # fmt: skip
         write_order(make_order(read, "report"), lambda digest: places.order("report", digest))
+        _save_spreads(read, places)
     return project.folder / "results"
 
 
@@ -65,6 +66,22 @@ def _of_shard(read, places, shard):
         source = scaled_mask_file(Path(places.scaled("half", shard)), row.slide)
         for folder in (places.ensembles(ENSEMBLE, shard), places.probabilities(ENSEMBLE, shard)):
             _save_map(source, probability_file(Path(folder), row.slide))
+
+
+def _save_spreads(read, places):
+    """How far those that predict test slides are apart: to the right ever farther; on the second slide twice as far."""
+    lines = ["ensemble,slide,source,group,spread"]
+    for times, row in enumerate(read.rows("test"), 1):
+        folder = Path(places.ensembles(ENSEMBLE, row.shard))
+        with open_raster(probability_file(folder, row.slide)) as raster:
+            values = np.broadcast_to(np.arange(raster.size.width) * times, raster.read().shape[1:]).astype(np.uint8)
+            tags, size = Frame.of(raster).tags([SPREAD]), raster.size
+        with create_raster(spread_file(folder, row.slide), size, tags=tags) as raster:
+            raster.write(values, 0, 0)
+        lines.append(f"{ENSEMBLE},{row.slide},{row.source},{row.group},{values.mean() / 510:.4f}")
+    path = Path(places.report()) / SPREADS
+    path.parent.mkdir()
+    path.write_text("\n".join(lines) + "\n")
 
 
 def _save_map(source, out):

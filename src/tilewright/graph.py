@@ -16,14 +16,7 @@ from tilewright.project.config import Model
 from tilewright.project.configfile import parse_config
 from tilewright.project.corrected import corrected_files
 from tilewright.project.jobs import Glance, Step, glancing, seen_files, write_job
-from tilewright.project.orders import (
-    AdoptOrder,
-    make_order,
-    pseudo_labelled,
-    seen_shards,
-    wildcards_of,
-    write_order,
-)
+from tilewright.project.orders import AdoptOrder, make_order, pseudo_labelled, seen_shards, wildcards_of, write_order
 from tilewright.project.places import FINAL, Places, bundle_file, moved, parent, part_of, weights_file
 from tilewright.project.project import Project
 from tilewright.runtime.codeversion import code_version
@@ -351,6 +344,13 @@ class Graph:
         """Segmented shards of all ensembles."""
         ensembles = self.project.config.ensembles
         return [self.places.segments(name, shard) for name in ensembles for shard in self.project.predicted(name)]
+
+    @property
+    def all_spreads(self) -> list[str]:
+        """Test shards of all ensembles of which the spread is told."""
+        project = self.project
+        pairs = ((name, shard) for name in project.config.ensembles for shard in project.tested)
+        return [self.places.ensembles(name, shard) for name, shard in pairs if project.tells_spread(name, shard)]
 
     @property
     def all_scaled(self) -> list[str]:

@@ -54,6 +54,11 @@ def test_two_clicks_lead_from_the_gallery_to_the_worst_object(page, seen):
     go(page, seen, "")
     names = page.value("[...document.querySelectorAll('#cards strong')].map((one) => one.textContent)")
     assert names[0] == "t1", "the only slide with a score is the worst"
+    assert names[1] == "t2", "of the others that one comes first whose predictions are farthest apart"
+    said = page.value("[...document.querySelectorAll('#cards .score')].map((one) => one.textContent)")
+    assert re.fullmatch(r"Dice 0\.\d{3}, spread 0\.\d{3}", said[0])
+    assert re.fullmatch(r"spread 0\.\d{3}", said[1])
+    assert said[2] == "no score"
     page.click("#cards a")
     page.until("document.querySelector('#objects li button')")
     assert page.value("document.querySelectorAll('.layer input:checked').length") == 2, "truth and prediction"
@@ -77,7 +82,7 @@ def test_filters_leave_the_slides_that_match(page, seen):
     assert page.value("document.getElementById('count').textContent").startswith("2 of 7")
 
 
-@pytest.mark.parametrize("key", ["t", "p", "h", "d", "i", "f", "w"])
+@pytest.mark.parametrize("key", ["t", "p", "h", "d", "v", "i", "f", "w"])
 def test_a_key_switches_a_layer_on_and_off(page, seen, tmp_path, key):
     go(page, seen, f"{SLIDE}&layers=&t=0.5")
     before = shown(page, tmp_path)

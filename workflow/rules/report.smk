@@ -4,6 +4,7 @@ rule report:
         seams=graph.all_seams,
         weights=graph.all_weights,
         segments=graph.all_segments,
+        spreads=graph.all_spreads,
         metrics=graph.all_metrics,
         audits=graph.all_audits,
         calibrations=graph.all_calibrations,

@@ -41,6 +41,7 @@ def apply(
     submission: Dialect | None = None,
     classes: list[str] | None = None,
     sample: Path | None = None,
+    spread: bool = False,
     skip_unreadable: bool = False,
     profile: str | None = None,
     cores: str = "all",
@@ -57,6 +58,7 @@ def apply(
         submission: dialect of the submission; column_major unless given.
         classes: the classes of the submission; all unless given.
         sample: a sample submission, whose rows and order are taken.
+        spread: whether maps are written of how far its networks are apart, by which the report lists the slides.
         skip_unreadable: whether images that cannot be read are left out, and told, instead of stopping everything.
         profile: how jobs are run: a profile of tilewright (slurm), or the folder of one.
         cores: processor cores, or all; on a cluster, jobs are limited by the profile.
@@ -68,7 +70,7 @@ def apply(
     if not images:
         raise UserError(Problem("apply", "no image is named.", "Name images, a folder of them, or a sheet."))
     found = read_bundle(bundle)
-    raise_all(UserError, list(_wrong_options(found, mpp, threshold, classes or ())))
+    raise_all(UserError, list(_wrong_options(found, mpp, threshold, classes or (), spread)))
     if any(isinstance(member.network, OnnxNetwork) for member in found.members):
         require_extra(str(bundle), "onnx", ONNX)
     members = [BundledMember(found.name, spec) for spec in found.members]
@@ -87,13 +89,14 @@ def apply(
     _write(out / SHEET, sheet_of(rows, skipped))
     wanted = {"dialect": submission, "classes": classes, "sample": sample and str(sample.absolute())}
     given = {name: value for name, value in wanted.items() if value}
-    _write(out / CONFIG, _config(bundle, found.name, threshold, given))
+    use = {"path": str(bundle.absolute())} | ({"spread": True} if spread else {})
+    _write(out / CONFIG, _config(use, found.name, threshold, given))
     _run(out, cores, profile)
     note(f"{len(rows)} slide(s) predicted: {out}/results")
 
 
 def _wrong_options(
-    bundle: Bundle, mpp: float | None, threshold: float | None, classes: Sequence[str]
+    bundle: Bundle, mpp: float | None, threshold: float | None, classes: Sequence[str], spread: bool
 ) -> Iterator[Problem]:
     known = [one.name for one in bundle.classes]
     if mpp is not None and not mpp > 0:
@@ -103,6 +106,8 @@ def _wrong_options(
     for name in classes:
         if name not in known:
             yield Problem("--classes", f'the bundle finds no class "{name}".', did_you_mean(name, known))
+    if spread and sum(len(member.parts) for member in bundle.members) < 2:
+        yield Problem("--spread", "the bundle holds one network, which differs from none.", "Leave it out.")
 
 
 def _readable(rows: Sequence[Row], bundle: Bundle) -> tuple[list[Row], list[str]]:
@@ -148,14 +153,14 @@ def _misfits(row: Row, bundle: Bundle, members: Sequence[BundledMember]) -> Iter
         yield from error.problems
 
 
-def _config(bundle: Path, name: str, threshold: float | None, submission: Mapping[str, Any]) -> str:
-    """The config of a run: the bundle, and what was asked for."""
+def _config(use: Mapping[str, Any], name: str, threshold: float | None, submission: Mapping[str, Any]) -> str:
+    """The config of a run: the section of the bundle, and what was asked for."""
     ensemble: dict[str, Any] = {"models": {name: 1}}
     if threshold is not None:
         ensemble["calibration"] = {"threshold": threshold}
     content = {
         "sheet": SHEET,
-        "bundles": {name: {"path": str(bundle.absolute())}},
+        "bundles": {name: dict(use)},
         "ensembles": {name: ensemble},
         "submission": dict(submission),
         "kept": False,  # slides are predicted once, and what lies between takes space enough

@@ -17,6 +17,7 @@ from torch import Tensor
 from tilewright.inference.bands import Rows
 from tilewright.inference.layers import Layer, Seen
 from tilewright.inference.pieces import WIDEST, covered
+from tilewright.inference.spread import SPREAD_LEVELS
 from tilewright.inference.windows import blend_weights, kept_part
 from tilewright.pixels.grid import BLOCK, Corner, Size, Window
 from tilewright.project.config import Inference, width_and_height
@@ -45,7 +46,8 @@ class Finished(NamedTuple):
         map: number of the map.
         x: left edge in the image.
         y: top edge.
-        values: classes x rows x columns: uint8, 255 being a probability of 1, or float32 the probability.
+        values: bands x rows x columns: uint8, 255 being a probability of 1, or float32 the probability; of a spread,
+            one band, of which 255 is 0.5.
         copied: when they are there, if a GPU is copying them to the host.
     """
 
@@ -197,9 +199,10 @@ class Band:
         weight = self._weight.part(part)
         means = iter(self._by_group(torch.where(weight > 0, self._sums.part(part) / weight, 0.0)))
         for number, layer in enumerate(self._blend.layers):
-            values = _mean(list(islice(means, len(layer.groups))))
-            exact = self._blend.inference.depth == "float16"
-            yield Finished(number, part.x, part.y, values if exact else (values * 255 + 0.5).to(torch.uint8))
+            groups = list(islice(means, len(layer.groups)))
+            values = _spread([each[: layer.compared] for each in groups]) if layer.compared else _mean(groups)
+            exact, levels = self._blend.inference.depth == "float16", SPREAD_LEVELS if layer.compared else 255
+            yield Finished(number, part.x, part.y, values if exact else (values * levels + 0.5).to(torch.uint8))
 
     def _by_group(self, layers: Tensor) -> Sequence[Tensor]:
         """Groups, each of classes x rows x columns."""
@@ -211,3 +214,10 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
     for each in values[1:]:
         total = total + each
     return total / len(values)
+
+
+def _spread(values: Sequence[Tensor]) -> Tensor:
+    """The root of the mean variance of classes over some predictions: 1 x rows x columns, 0 to 0.5."""
+    mean = _mean(values)
+    variance = _mean([(each - mean) ** 2 for each in values])
+    return variance.mean(dim=0, keepdim=True).sqrt()

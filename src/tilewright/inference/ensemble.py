@@ -1,6 +1,6 @@
-"""The weighted mean of the probability maps of several models."""
+"""The weighted mean of the probability maps of several models, and where it is asked for, how far they are apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.inference.spread import MEAN_TAG, JoinedSpread
 from tilewright.pixels.grid import WINDOW, Frame, Window, blocks
 from tilewright.pixels.interpolation import read_at
 from tilewright.pixels.rasters import Raster, create_raster, masks_of, open_raster
 from tilewright.project.orders import EnsembleOrder
-from tilewright.project.places import probability_file
+from tilewright.project.places import SPREAD, probability_file, spread_file
 from tilewright.runtime.atomic import atomic_directory
 from tilewright.runtime.documents import read_document
 from tilewright.runtime.errors import DataError, Problem
@@ -25,17 +26,21 @@ def ensemble(order: EnsembleOrder, *, members: Sequence[Path], weights: Path, ou
         order: the slides, the members, and the weight of each.
         members: the members' folders of the shard, in the order of their names there.
         weights: the JSON of ``weigh``; read where the order says that weights are fitted.
-        out: the folder to write: ``{slide}.tif`` at the scale of the first member.
+        out: the folder to write: ``{slide}.tif`` at the scale of the first member; where the order asks for it, beside
+            it ``{slide}.spread.tif``, one band: uint8, 255 being a standard deviation of 0.5.
 
     Raises:
         DataError: members with different classes.
     """
     given = fitted_weights(weights) if order.fit else order.weights
     shares = [given[member] for member in order.members]
+    told = list(zip(order.members, members, strict=True))
     with atomic_directory(out) as folder:
         for slide in order.slides:
             maps = [probability_file(member, slide) for member in members]
-            blend(maps, shares, probability_file(folder, slide))
+            within = [spread_file(path, slide) if name in order.within else None for name, path in told]
+            spread = Spread(within, spread_file(folder, slide)) if order.spread else None
+            blend(maps, shares, probability_file(folder, slide), spread)
 
 
 def fitted_weights(path: Path) -> dict[str, float]:
@@ -48,7 +53,20 @@ def fitted_weights(path: Path) -> dict[str, float]:
     return weights
 
 
-def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
+@dataclass(frozen=True)
+class Spread:
+    """The spread that is asked for of some maps.
+
+    Attributes:
+        within: of each map, the file of the spread of its folds; None: it has none.
+        out: the map to write.
+    """
+
+    within: Sequence[Path | None]
+    out: Path
+
+
+def blend(paths: Sequence[Path], weights: Sequence[float], out: Path, spread: Spread | None = None) -> None:
     """Write the weighted mean of probability maps of one slide.
 
     Args:
@@ -56,15 +74,39 @@ def blend(paths: Sequence[Path], weights: Sequence[float], out: Path) -> None:
             scales are interpolated. Other bands than masks are written if all have them.
         weights: weight of each map; they need not sum to 1.
         out: the map to write.
+        spread: of which a map is written beside it; None: of none.
     """
-    with weighted_maps(paths, weights) as mean:
+    with ExitStack() as stack:
+        mean = stack.enter_context(weighted_maps(paths, weights))
         first = mean.maps[0]
         tags = Frame.of(first).tags(mean.classes)
-        with create_raster(out, first.size, bands=len(mean.classes), tags=tags) as result:
-            for window in blocks(first.size, WINDOW):
-                values = mean.read(first, window)
-                if values.any():
-                    result.write((values + np.float32(0.5)).astype(np.uint8), window.x, window.y)
+        result = stack.enter_context(create_raster(out, first.size, bands=len(mean.classes), tags=tags))
+        joined = stack.enter_context(_joined(spread, mean)) if spread else None
+        for window in blocks(first.size, WINDOW):
+            parts = mean.parts(first, window)
+            values = summed(joined.watched(parts) if joined else parts)
+            if values.any():
+                result.write((values + np.float32(0.5)).astype(np.uint8), window.x, window.y)
+            if joined:
+                joined.write(values, [share for share in mean.shares if share], first, window)
+
+
+@contextmanager
+def _joined(spread: Spread, mean: "WeightedMaps") -> Iterator[JoinedSpread]:
+    """Open the spreads of the maps that count, and the one that is made of them."""
+    first, paths = mean.maps[0], zip(mean.shares, spread.within, strict=True)
+    with ExitStack() as stack:
+        within = [stack.enter_context(open_raster(path, [SPREAD])) if path else None for share, path in paths if share]
+        tags = Frame.of(first).tags([SPREAD])
+        out = stack.enter_context(create_raster(spread.out, first.size, tags=tags))
+        joined = JoinedSpread(out, within, len(masks_of(mean.classes)))
+        yield joined
+        out.tag(MEAN_TAG, f"{joined.mean():.6f}")
+
+
+def summed(parts: Iterable[tuple[np.float32, NDArray[np.float32]]]) -> NDArray[np.float32]:
+    """The weighted sum of some shares and values, in their order."""
+    return sum((share * values for share, values in parts), np.zeros((), np.float32))
 
 
 def read_probabilities(source: Raster, target: Raster, window: Window) -> NDArray[np.float32]:
@@ -92,12 +134,13 @@ class WeightedMaps:
 
     def read(self, target: Raster, window: Window) -> NDArray[np.float32]:
         """Their weighted mean (bands x rows x columns, 0 to 255) in a window of a raster, whatever its scale."""
-        parts = (
-            share * self._bands(each, read_probabilities(each, target, window))
-            for share, each in zip(self.shares, self.maps, strict=True)
-            if share
-        )
-        return sum(parts, np.zeros((), np.float32))
+        return summed(self.parts(target, window))
+
+    def parts(self, target: Raster, window: Window) -> Iterator[tuple[np.float32, NDArray[np.float32]]]:
+        """The share of each that counts, and what it holds there, one after the other."""
+        for share, each in zip(self.shares, self.maps, strict=True):
+            if share:
+                yield share, self._bands(each, read_probabilities(each, target, window))
 
     def _bands(self, source: Raster, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of what a map holds, the bands that all have."""

@@ -22,7 +22,7 @@ from tilewright.inference.loading import load_bundled, load_folds
 from tilewright.inference.pieces import Piece, Pixels, covered, read_piece, runs, with_tissue
 from tilewright.inference.views import view_probabilities
 from tilewright.pixels.grid import Corner, Frame, Window, grid
-from tilewright.pixels.rasters import Raster, create_raster, open_raster
+from tilewright.pixels.rasters import Raster, create_raster, masks_of, open_raster
 from tilewright.project.config import Inference, width_and_height
 from tilewright.project.orders import PredictOrder
 from tilewright.project.places import image_file, probability_file, tissue_file
@@ -50,8 +50,9 @@ def predict(order: PredictOrder, *, models: Sequence[Path], scaled: Path, out: P
         models: of each part the folder with ``model.safetensors`` and ``model.json``; or the bundle.
         scaled: the shard's folder of scaled images, at the scale of the model.
         out: the folder to write: ``{slide}.tif``, the mean of the parts that count, one band a class: uint8, 255
-            being a probability of 1, or with the depth float16 the probability; and what is kept of single parts
-            (``{slide}.fold{k}.tif``) and views (``{slide}.view{v}.tif``, in the order of ``views.views``).
+            being a probability of 1, or with the depth float16 the probability; what is kept of single parts
+            (``{slide}.fold{k}.tif``) and views (``{slide}.view{v}.tif``, in the order of ``views.views``); and where
+            it is asked for, the spread of the folds (``{slide}.spread.tif``), one band: 255 being 0.5, or float16.
 
     Raises:
         DataError: a model or an image cannot be read, or the parts hold different classes.
@@ -78,14 +79,15 @@ def _predict_slide(
     with ExitStack() as stack:
         image = stack.enter_context(open_raster(image_file(scaled, slide)))
         tissue = stack.enter_context(open_raster(tissue_file(scaled, slide)))
-        tags, depth = Frame.of(image).tags(classes), order.inference.depth
+        frame, masks = Frame.of(image), len(masks_of(classes))
         maps = [
             Map(layer, stack.enter_context(
                 create_raster(
-                    probability_file(folder, slide, layer.part), image.size, bands=len(classes), dtype=depth, tags=tags
+                    probability_file(folder, slide, layer.part), image.size, bands=len(layer.bands(classes)),
+                    dtype=order.inference.depth, tags=frame.tags(layer.bands(classes)),
                 )
             ))
-            for layer in layers_of(order.parts, order.inference, order.averaged)
+            for layer in layers_of(order.parts, order.inference, order.averaged, masks)
         ]  # fmt: skip
         predict_image(segmenters, image, tissue, order.inference, maps, slide)
 

@@ -67,6 +67,10 @@ class Raster:
         shape = (self.bands, min(size.height, self.size.height), min(size.width, self.size.width))
         return np.moveaxis(self._dataset.read(out_shape=shape, resampling=resampling), 0, -1)
 
+    def tag(self, name: str, text: str) -> None:
+        """Store a text in a raster that is being written."""
+        self._dataset.update_tags(**{name: text})
+
     def write(self, pixels: NDArray[Any], x: int, y: int) -> None:
         """Write pixels (bands x rows x columns, or rows x columns for one band) with their corner at ``x``, ``y``."""
         array = pixels[np.newaxis] if pixels.ndim == 2 else pixels

@@ -49,8 +49,9 @@ def sheet_problems(config: Config, sheet: Sheet) -> Iterator[Problem]:
 
 
 def ensemble_problems(project: Project) -> Iterator[Problem]:
-    """Ensembles that cannot be made of their members, or have nothing to predict."""
+    """Ensembles that cannot be made of their members, or have nothing to predict; spreads of nothing."""
     yield from _own_results(project)
+    yield from _empty_spreads(project)
     for name, spec in project.config.ensembles.items():
         for needed in (project.members, project.bounds):
             try:
@@ -74,6 +75,25 @@ def _kinds(model: Model, config: Config) -> list[str]:
     tiles = config.tiles.get(model.tiles, TileSet(scale=model.tiles, objects=True, scattered=1))
     kinds = {"grid": True, "background": True, "object": tiles.objects, "scattered": tiles.scattered > 0}
     return [kind for kind, is_cut in kinds.items() if is_cut]
+
+
+def _empty_spreads(project: Project) -> Iterator[Problem]:
+    """Spreads of single networks, or of slides that are not there."""
+    config, bundled = project.config, project.bundled
+    asked = {f"models.{name}.inference": [name] for name in config.models if project.asks_spread(name)}
+    for bundle in (name for name, spec in config.bundles.items() if spec.spread and name in bundled.bundles):
+        asked[f"bundles.{bundle}"] = [name for name, one in bundled.members.items() if one.bundle == bundle]
+    for key, members in asked.items():
+        where, own = (
+            f"config, {key}.spread",
+            [name for name in config.ensembles if project.weights(name).keys() & members],
+        )
+        if not project.tested:
+            what = f"{project.sheet.path} has no slide that no fold has seen."
+            yield Problem(where, what, "Give slides without outlines the role test, or leave it out.")
+        elif not any(project.tells_spread(name, project.tested[0]) for name in own):
+            what = "one network alone predicts, and there is no other that it could differ from."
+            yield Problem(where, what, "Train more folds, or leave it out.")
 
 
 def _own_results(project: Project) -> Iterator[Problem]:

@@ -20,6 +20,8 @@ BATCH = "batch.jpg"
 """Files of a trained fold: its weights, how to build the network, one row an epoch, the same as a picture."""
 FINAL = "final"
 """The part of a model that is trained on all training slides; the others are ``fold0``, ``fold1`` and so on."""
+SPREAD = "spread"
+"""What stands in the names of maps of how far those that predict are apart."""
 PART = r"fold\d+|final"
 """A pattern of parts."""
 WEIGHTS = (Path(NETWORK).suffix, ".pt", ".pth", ".zip")
@@ -28,8 +30,8 @@ SLIDE_SCORES, OBJECT_SCORES, MISTAKES, SUMMARY = "slides.csv", "objects.csv", "m
 """Files of an ensemble's scores."""
 SUSPECTS, SOURCES = "suspects.csv", "sources.csv"
 """Files of what an ensemble contradicts of the outlines."""
-PAGE = "index.html"
-"""The page of the report, beside its pictures."""
+PAGE, SPREADS = "index.html", "spread.csv"
+"""The page of the report, beside its pictures; test slides by how far those that predict them are apart."""
 BUNDLE, MODEL_CARD, EXAMPLES = "bundle.json", "README.md", "examples"
 """Of a bundle: what it says of itself, the same for people, and the folder of small pictures of slides."""
 WEIGHTS_SUFFIX, ONNX_SUFFIX = ".safetensors", ".onnx"
@@ -308,6 +310,11 @@ def tissue_file(scaled: Path, slide: str) -> Path:
 def probability_file(probabilities: Path, slide: str, part: str = "") -> Path:
     """Probabilities of a slide, a band for each class: the mean, or what one part of it says, such as ``fold0``."""
     return probabilities / (f"{slide}.{part}.tif" if part else f"{slide}.tif")
+
+
+def spread_file(probabilities: Path, slide: str) -> Path:
+    """How far those that predict a slide are apart at each pixel, one band."""
+    return probability_file(probabilities, slide, SPREAD)
 
 
 def segment_file(segments: Path, slide: str) -> Path:

@@ -328,9 +328,33 @@ class Project:
         return self.going_out(model) if own is None or own.fold is None else [part_of(own.fold)]
 
     def loaded_parts(self, model: str, shard: str) -> list[str]:
-        """The same with the folds that label a shard for another model."""
-        folds = map(part_of, self.selected) if self.labels_a_round(model, shard) else ()
+        """The same with the folds that label a shard for another model, or whose spread is told."""
+        asked = self.labels_a_round(model, shard) or self.has_spread(model, shard)
+        folds = map(part_of, self.selected) if asked else ()
         return sorted({*self.parts_of(model, shard), *folds}, key=self.trained_parts(model).index)
+
+    def has_spread(self, model: str, shard: str) -> bool:
+        """Whether the spread of the folds of a member is told for a shard: none of them has seen it."""
+        return shard not in self.folds and self.asks_spread(model) and len(self.folds_of(model)) > 1
+
+    def tells_spread(self, ensemble: str, shard: str) -> bool:
+        """Whether an ensemble writes how far those that predict a shard are apart, which no fold has seen."""
+        members = self.weights(ensemble)
+        if shard in self.folds or not any(map(self.asks_spread, members)):
+            return False
+        return len(members) > 1 or any(self.has_spread(name, shard) for name in members)
+
+    def asks_spread(self, model: str) -> bool:
+        """Whether the spread of the folds of a member is asked for."""
+        if model in self.bundled.members:
+            return self.config.bundles[self.bundled.members[model].bundle].spread
+        return model in self.config.models and self.config.models[model].inference.spread
+
+    def folds_of(self, model: str) -> list[str]:
+        """The parts of a member that are folds."""
+        if model in self.bundled.members:
+            return [part for part in self.bundled.members[model].spec.parts if part != FINAL]
+        return list(map(part_of, self.selected))
 
     def labels_a_round(self, model: str, shard: str) -> bool:
         """Whether the folds of a model label a shard for another one, by the key pseudo."""

@@ -185,6 +185,7 @@ def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrde
         "bounds": spec.bounds,
         "notes": list(_notes(spec, scores)),
         "weighed": scores.weighed,
+        "apart": scores.spread,
         "calibration": scores.calibration,
         "few": _few(scores.calibration or {}),
         "groups": group_scores(scores.slides, {row.slide: row.group for row in order.rows}, classes),

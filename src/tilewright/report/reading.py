@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from tilewright.inference.spread import mean_spread
 from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
 from tilewright.project.places import (
@@ -24,6 +25,7 @@ from tilewright.project.places import (
     mask_file,
     outlines_file,
     part_of,
+    spread_file,
 )
 from tilewright.report.analysis import Labels
 from tilewright.report.figures import Kept
@@ -45,6 +47,7 @@ class Scores:
         calibration: as ``calibrate`` writes it; None: nothing was fitted.
         weighed: as ``weigh`` writes it; None: the weights are given.
         seen: of each bundle the slides that it was trained on and is judged by here.
+        spread: of test slides, how far those that predict them are apart in the mean, the farthest first.
     """
 
     summary: Mapping[str, Any]
@@ -55,6 +58,7 @@ class Scores:
     calibration: Mapping[str, Any] | None
     weighed: Mapping[str, Any] | None
     seen: Mapping[str, Sequence[str]]
+    spread: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ def _scores(places: Places, name: str, ensemble: ReportEnsemble, order: ReportOr
         calibration=read_document(Path(places.calibration(name))) if ensemble.bounds is None else None,
         weighed=read_document(weights) if ensemble.fit else None,
         seen=_seen(places, ensemble, order.rows),
+        spread=_spread(places, name, ensemble, order.rows),
     )
 
 
@@ -205,6 +210,13 @@ def read_slide_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     numbers = table.columns.difference(["set", "source", "slide", "class", *columns])
     table[numbers] = table[numbers].apply(pd.to_numeric)
     return table
+
+
+def _spread(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, float]:
+    told = set(ensemble.spread)
+    folders = {row.slide: Path(places.ensembles(name, row.shard)) for row in rows if row.slide in told}
+    found = {slide: mean_spread(spread_file(folder, slide)) for slide, folder in folders.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _seen(places: Places, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, list[str]]:

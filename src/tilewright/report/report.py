@@ -1,9 +1,11 @@
 """The report: one page that tells what was run, how training went, how good the result is, and shows it on slides.
 
-In: the folder of results. Out: a folder with ``index.html``, which opens from disk and asks no network, and its
-pictures in ``overlays/`` and ``figures/``. The same inputs give the same bytes.
+In: the folder of results. Out: a folder with ``index.html``, which opens from disk and asks no network, its pictures
+in ``overlays/`` and ``figures/``, and where it is told, ``spread.csv``: test slides by how far those that predict them
+are apart. The same inputs give the same bytes.
 """
 
+import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from tilewright.project.config import ANY
 from tilewright.project.orders import ReportOrder
-from tilewright.project.places import PAGE, Places
+from tilewright.project.places import PAGE, SPREADS, Places
 from tilewright.report.analysis import draw_labels, draw_reliability, draw_seams, draw_sources
 from tilewright.report.comparison import chosen_slides, compared, draw_comparison, draw_models
 from tilewright.report.content import Pictures, page_content
@@ -27,6 +29,7 @@ from tilewright.report.samples import draw_samples
 from tilewright.report.shown import draw_overlays
 from tilewright.runtime.atomic import atomic_directory
 
+SPREAD_COLUMNS = ("ensemble", "slide", "source", "group", "spread")
 LEAST = 8
 """Slides from which on a figure of how they are spread says something."""
 
@@ -63,8 +66,21 @@ def report(order: ReportOrder, *, results: Path, out: Path) -> None:
             samples={name: f"figures/{file}" for name, file in draw_samples(order, places, folder / "figures")},
             compared=_compare(order, found, places, folder / "figures" / "comparison.jpg"),
         )
+        if any(scores.spread for scores in found.scores.values()):
+            _write_spreads(found.scores, order, folder / SPREADS)
         page = rendered(page_content(order, found, pictures))
         (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def _write_spreads(ensembles: Mapping[str, Scores], order: ReportOrder, path: Path) -> None:
+    """Write the test slides of each ensemble, those first whose predictions are farthest apart in the mean."""
+    rows = {row.slide: row for row in order.rows}
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(SPREAD_COLUMNS)
+        for name, scores in ensembles.items():
+            for slide, spread in scores.spread.items():
+                writer.writerow((name, slide, rows[slide].source, rows[slide].group, f"{spread:.4f}"))
 
 
 def draw_figures(order: ReportOrder, found: Results, folder: Path) -> Iterator[str]:

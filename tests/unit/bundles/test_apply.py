@@ -26,7 +26,7 @@ def images(tmp_path, save_image):
     return folder
 
 
-def made(tmp_path, *, scale, mpp=None):
+def made(tmp_path, *, scale, mpp=None, weights=None):
     """A bundle of one model, of which only the description is there, and how it is read."""
     member = {
         "name": "unet",
@@ -35,7 +35,8 @@ def made(tmp_path, *, scale, mpp=None):
             "precision": "32",
         },
         "scale": scale, "mpp": mpp and {"min": mpp, "max": mpp}, "inference": {}, "weight": 1,
-        "bands": [["gland", "mask"]], "weights": [{"role": "fold0", "file": "weights/unet/fold0.safetensors"}],
+        "bands": [["gland", "mask"]],
+        "weights": weights or [{"role": "fold0", "file": "weights/unet/fold0.safetensors"}],
     }  # fmt: skip
     return Bundle.model_validate({
         "format": 1, "name": "glands", "credits": {}, "description": "", "inside": [], "members": [member],
@@ -48,8 +49,8 @@ def made(tmp_path, *, scale, mpp=None):
 def applied(tmp_path, monkeypatch):
     """Applies a bundle up to the run of the graph; gives the sheet's rows, the config, and how the graph is run."""
 
-    def run(*images, scale=None, known=None, **options):
-        bundle, ran = made(tmp_path, scale=scale or {"factor": 2}, mpp=known), []
+    def run(*images, scale=None, known=None, weights=None, **options):
+        bundle, ran = made(tmp_path, scale=scale or {"factor": 2}, mpp=known, weights=weights), []
         monkeypatch.setattr(steps, "read_bundle", lambda _: bundle)
         monkeypatch.setattr(steps, "_run", lambda *arguments: ran.append(arguments))
         out = tmp_path / "out"
@@ -199,6 +200,15 @@ def test_options_reach_the_config(applied, images, tmp_path):
         applied(images, threshold=1.2)
     with pytest.raises(UserError, match=r'finds no class "glands".(.|\n)*Did you mean "gland"'):
         applied(images, classes=["glands"])
+
+
+def test_a_spread_is_asked_for_of_bundles_whose_networks_can_differ(applied, images):
+    assert "spread" not in applied(images)[1]["bundles"]["glands"]
+    with pytest.raises(UserError, match="--spread: the bundle holds one network"):
+        applied(images, spread=True)
+    folds = [{"role": f"fold{fold}", "file": f"weights/unet/fold{fold}.safetensors"} for fold in range(2)]
+    _, config, _ = applied(images, weights=folds, spread=True)
+    assert config["bundles"]["glands"]["spread"] is True
 
 
 def test_no_image_is_no_run(applied):

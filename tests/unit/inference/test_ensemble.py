@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.inference.ensemble import blend, ensemble
+from tilewright.inference.ensemble import Spread, blend, ensemble
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.orders import EnsembleOrder
@@ -117,3 +117,72 @@ def test_probabilities_in_half_precision_are_averaged_before_they_are_rounded(tm
     found, _ = load(tmp_path / "out.tif")
     assert found.dtype == np.uint8
     assert np.unique(found).tolist() == [round(255 * (0.3125 + 0.314) / 2)]
+
+
+def spread_of(tmp_path, members, weights=None, within=None, classes=("a", "b")):
+    """The spread of some maps (a band a class), 0 to 0.5, and what its map says of it."""
+    paths = [save(tmp_path / f"{n}.tif", each, classes=classes) for n, each in enumerate(members)]
+    own = [
+        None if each is None else save(tmp_path / f"{n}.spread.tif", each, classes=["spread"])
+        for n, each in enumerate(within or [None] * len(members))
+    ]
+    blend(paths, weights or [1] * len(members), tmp_path / "out.tif", Spread(own, tmp_path / "out.spread.tif"))
+    with open_raster(tmp_path / "out.spread.tif", ["spread"]) as raster:
+        assert raster.dtype == np.uint8
+        return raster.read()[0] / 510, float(raster.tags["mean_spread"])
+
+
+def test_the_spread_of_members_is_their_weighted_standard_deviation_over_classes(tmp_path):
+    members = [noise(seed, 2, 70, 30) for seed in range(3)]
+    shares = np.array([1, 2, 5]) / 8
+    found, mean = spread_of(tmp_path, members, [1, 2, 5])
+    values = np.stack(members) / 255
+    centre = np.tensordot(shares, values, 1)
+    expected = np.sqrt(np.tensordot(shares, (values - centre) ** 2, 1).mean(axis=0))
+    assert np.abs(found - expected).max() < 0.0011
+    assert mean == pytest.approx(expected.mean(), abs=1e-3)
+    blend([tmp_path / f"{n}.tif" for n in range(3)], [1, 2, 5], tmp_path / "alone.tif")
+    assert (tmp_path / "alone.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
+
+
+def test_the_spread_within_members_adds_to_that_between_them(tmp_path):
+    members = [np.full((2, 40, 50), value, np.uint8) for value in (51, 153)]
+    within = [np.full((1, 40, 50), 51, np.uint8), np.full((1, 40, 50), 0.3, np.float16)]
+    found, mean = spread_of(tmp_path, members, [3, 1], within)
+    between = 0.75 * 0.1**2 + 0.25 * 0.3**2
+    expected = np.sqrt(0.75 * 0.1**2 + 0.25 * 0.3**2 + between)
+    assert np.abs(found - expected).max() < 0.0011
+    assert mean == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_spread_of_one_member_is_that_of_its_folds(tmp_path):
+    within = noise(1, 1, 30, 40)
+    found, _ = spread_of(tmp_path, [noise(0, 2, 30, 40)], within=[within])
+    assert (np.rint(found * 510) == within[0]).all()
+
+
+def test_the_mean_spread_is_that_of_pixels_where_a_class_is_possible(tmp_path):
+    member, within = np.zeros((2, 40, 50), np.uint8), np.full((1, 40, 50), 102, np.uint8)
+    member[1, :10], within[0, :10] = 30, 204
+    assert spread_of(tmp_path, [member], within=[within])[1] == pytest.approx(0.4, abs=1e-4)
+    assert spread_of(tmp_path, [np.zeros_like(member)], within=[within])[1] == 0
+
+
+def test_members_that_count_for_nothing_and_further_targets_have_no_part_in_the_spread(tmp_path):
+    members = [noise(seed, 2, 20, 30) for seed in range(3)]
+    members[1][0] = members[0][0]
+    found, _ = spread_of(tmp_path, members, [1, 1, 0], [None, None, noise(9, 1, 20, 30)], ["a", "a:border"])
+    assert (found == 0).all()
+
+
+def test_the_spread_of_a_coarser_member_is_interpolated(tmp_path):
+    fine = np.full((1, 60, 40), 100, np.uint8)
+    paths = [save(tmp_path / "fine.tif", fine), save(tmp_path / "coarse.tif", fine[:, :30, :20], 2.0)]
+    y, x = np.mgrid[:30, :20]
+    own = save(tmp_path / "coarse.spread.tif", (4 * x + 2 * y)[None].astype(np.uint8), 2.0, ["spread"])
+    blend(paths, [1, 1], tmp_path / "out.tif", Spread([None, own], tmp_path / "out.spread.tif"))
+    found, frame = load(tmp_path / "out.spread.tif")
+    y, x = np.mgrid[:60, :40]
+    expected = (2 * (x - 0.5) + (y - 0.5)) * np.sqrt(0.5)
+    assert frame.factor == 1
+    assert np.abs(found[0] - expected)[1:-1, 1:-1].max() <= 0.51

@@ -199,3 +199,36 @@ def test_an_ensemble_is_not_made_of_what_it_gives(problems_of):
     write_bundle(Path("results/bundles/all"))
     (found,) = problems_of(ensembles, bundles={"kidney": {"path": "results/bundles/all"}})
     assert found.startswith("config, bundles.kidney.path: results/bundles/all is where this run writes")
+
+
+def spreading(project, **changes):
+    values = project.config()
+    values["models"]["near"]["inference"] = {**values["models"]["near"].get("inference", {}), "spread": True, **changes}
+    return {"models": values["models"]}
+
+
+def test_a_spread_needs_slides_that_no_fold_has_seen(problems_of, project):
+    alone = {"all": {"models": {"near": 1}}}
+    assert problems_of(alone, **spreading(project)) == []
+    project.write_sheet([row for row in project.rows() if row["role"] != "test"])
+    assert problems_of(alone, **spreading(project)) == [
+        f"config, models.near.inference.spread: {project.sheet.relative_to(project.folder)} has no slide that no fold "
+        "has seen.\n  Give slides without outlines the role test, or leave it out."
+    ]
+
+
+def test_a_spread_needs_networks_that_can_differ(problems_of, project):
+    one_fold = {**project.config()["folds"], "selected": [0]}
+    for folds, ensemble, fine in (
+        (one_fold, {"near": 1}, False),
+        (one_fold, {"near": 1, "far": 1}, True),
+        (project.config()["folds"], {"near": 1}, True),
+    ):
+        found = problems_of({"all": {"models": ensemble}}, folds=folds, **spreading(project))
+        assert [text.partition(":")[0] for text in found] == ([] if fine else ["config, models.near.inference.spread"])
+
+
+def test_a_spread_of_a_bundle_needs_two_networks_in_its_ensembles(problems_of):
+    uses = {name: {"path": name, "spread": name == "kidney"} for name in ("kidney", "other")}
+    (found,) = problems_of({"all": {"models": {"other": 1}}}, alone=True, bundles=uses)
+    assert found.startswith("config, bundles.kidney.spread: one network alone predicts")

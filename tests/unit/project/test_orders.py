@@ -69,6 +69,62 @@ def test_members_of_an_ensemble_are_named_in_the_order_of_its_inputs(configured,
     assert order.fit is False
 
 
+@pytest.fixture
+def spreading(configured):
+    """The project after its model near tells its spread, with further values of its section and of the folds."""
+
+    def configure(members, folds=None, **changes):
+        def change(config):
+            near = config["models"]["near"]
+            near |= {
+                **changes,
+                "inference": {**near.get("inference", {}), **changes.pop("inference", {}), "spread": True},
+            }
+            config["ensembles"]["both"]["models"] = members
+            config["folds"] |= folds or {}
+
+        return configured(change)
+
+    return configure
+
+
+def told_of_spread(project, shard):
+    """Whether the ensemble is told of it, the members with one of their folds, and whether near writes one."""
+    order = make_order(project, "ensemble", ensemble="both", shard=shard)
+    return order.spread, order.within, make_order(project, "predict", model="near", shard=shard).inference.spread
+
+
+def test_the_spread_of_folds_is_told_of_slides_that_none_of_them_has_seen(spreading, configured):
+    project = spreading({"near": 1})
+    assert told_of_spread(project, "t") == (True, ["near"], True)
+    assert told_of_spread(project, "a") == (False, [], False)
+    assert told_of_spread(configured(lambda config: config["models"]["near"]["inference"].clear()), "t")[0] is False
+
+
+def test_the_spread_of_an_ensemble_is_between_its_members_too(spreading):
+    project = spreading({"near": 1, "far": 1})
+    assert told_of_spread(project, "t") == (True, ["near"], True)
+    assert told_of_spread(project, "a") == (False, [], False)
+    assert told_of_spread(spreading({"near": 1, "far": 1}, {"selected": [0]}), "t") == (True, [], False)
+
+
+def test_where_the_final_model_predicts_all_folds_tell_their_spread(spreading):
+    project = spreading({"near": 1}, final=True)
+    order = make_order(project, "predict", model="near", shard="t")
+    assert order.averaged == ["final"]
+    assert order.parts == [*project.folds_of("near"), "final"]
+    assert len(order.parts) > 2
+    inputs = Graph(project, Places()).networks(SimpleNamespace(model="near", shard="t"))
+    assert len(inputs) == 2 * len(order.parts)
+
+
+def test_the_report_waits_for_the_spreads_of_test_slides(spreading):
+    project = spreading({"near": 1, "far": 1})
+    assert Graph(project, Places()).all_spreads == [Places().ensembles("both", shard) for shard in project.tested]
+    spread = make_order(project, "report").ensembles["both"].spread
+    assert spread == [row.slide for row in project.rows("test")]
+
+
 def test_an_ensemble_is_told_that_its_weights_are_fitted(configured):
     project = configured(lambda config: config["ensembles"]["both"].update(models={"near": 1, "far": 1}, weights="fit"))
     assert make_order(project, "ensemble", ensemble="both", shard="a").fit is True

@@ -14,7 +14,7 @@ from viewing import ENSEMBLE, THRESHOLD, make_results, viewer
 from tilewright.cli import main
 from tilewright.pixels.grid import Frame, Size, Window
 from tilewright.pixels.rasters import create_raster, open_raster
-from tilewright.project.places import mask_file, outlines_file, probability_file, segment_file
+from tilewright.project.places import SPREAD, mask_file, outlines_file, probability_file, segment_file, spread_file
 from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts, NotYet, cells_of, deepest, sample
 from tilewright.slides import open_slide
@@ -89,6 +89,34 @@ def test_probabilities_reach_the_threshold_where_the_mask_is(seen, results):
     assert tile.max() > 200
     differ = (tile >= np.ceil(255 * THRESHOLD)) != (found > 0)
     assert differ.mean() < 0.005
+
+
+def test_the_spread_is_shown_as_it_lies_on_disk_and_told_of_test_slides(seen, results):
+    (about,) = seen.json("0/t1/about.json")["sets"][:1]
+    assert (about["name"], about["spread"]) == (ENSEMBLE, True)
+    assert seen.json("0/a1/about.json")["sets"][0]["spread"] is False
+    tile = seen.grey(f"0/t1/spread/0/0/0.png?set={ENSEMBLE}&class=gland")[:112, :144]
+    with open_raster(spread_file(results / "ensembles" / ENSEMBLE / "t", "t1")) as raster:
+        (values,) = raster.read()
+    wanted = np.repeat(np.repeat(values, 2, axis=0), 2, axis=1)[:112, :144].astype(int)
+    assert np.abs(tile - wanted).max() <= 1
+    assert tile[0, 140] > tile[0, 4]
+    slides = {slide["slide"]: slide["spread"] for slide in seen.json("runs.json")["runs"][0]["slides"]}
+    assert slides["t1"] == {ENSEMBLE: pytest.approx(values.mean() / 510, abs=1e-4)}
+    assert slides["a1"] == {}
+
+
+def test_the_spread_of_a_model_in_half_precision_is_shown_at_the_same_scale(results, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(results.parent, copy)
+    folder = copy / "results" / "probabilities" / ENSEMBLE / "t"
+    with open_raster(probability_file(folder, "t1")) as raster:
+        size, tags = raster.size, Frame.of(raster).tags([SPREAD])
+    with create_raster(spread_file(folder, "t1"), size, dtype=np.float16, tags=tags) as raster:
+        raster.write(np.full((size.height, size.width), 0.25), 0, 0)
+    with contextlib.chdir(copy), viewer("results", log=tmp_path / "log") as own:
+        tile = own.grey(f"0/t1/spread/0/0/0.png?set=model%20{ENSEMBLE}")[:112, :144]
+    assert np.unique(tile).tolist() == [128]
 
 
 def test_dice_at_the_threshold_is_that_of_the_pixels(seen, results):

@@ -63,6 +63,12 @@ class Inference(Windows):
         "several predict it, and of the final one; views: of each view of the test-time augmentation "
         "(SLIDE.view0.tif).",
     )
+    spread: bool = Field(
+        False,
+        description="Write how far the folds are apart at each pixel beside the mean (SLIDE.spread.tif), for slides "
+        "that none of them has seen; ensembles join it with how far their members are, the viewer shows it, and the "
+        "report lists the test slides by it. Where the final model predicts, all folds predict as well.",
+    )
     depth: Literal["uint8", "float16"] = Field(
         "uint8", description="Type of the model's probabilities on disk: 0 to 255, or 0 to 1 in half precision."
     )
@@ -112,6 +118,7 @@ class BundleUse(Section):
     """A bundle whose models predict here."""
 
     path: UserPath = Field(description="Its folder or zip, from the working directory.")
+    spread: bool = Field(False, description="As models.*.inference.spread, of its models of several folds.")
 
 
 class Predictions(Section):

@@ -78,6 +78,7 @@ class ReportEnsemble(Section):
         bundles: the bundles in it, by name.
         starts: the bundles that its trainings started from, by path.
         saved: names of the saved predictions in it.
+        spread: test slides of which it tells how far those that predict them are apart.
     """
 
     weights: dict[str, float]
@@ -89,6 +90,7 @@ class ReportEnsemble(Section):
     bundles: dict[str, ReportBundle]
     starts: dict[str, ReportBundle]
     saved: list[str]
+    spread: list[str] = Field([])
 
     @classmethod
     def of(cls, project: Project, name: str) -> Self:
@@ -105,6 +107,7 @@ class ReportEnsemble(Section):
             bundles={each: ReportBundle.of(bundle) for each, bundle in bundles.items()},
             starts={path: ReportBundle.of(project.bundled.starts[path]) for path in project.starts(name)},
             saved=[each for each in members if each in project.config.predictions],
+            spread=[row.slide for row in project.rows("test") if project.tells_spread(name, row.shard)],
         )
 
 

@@ -65,18 +65,23 @@ class PredictOrder(Order):
                 slides=_names(project, shard),
                 parts=own.spec.parts,
                 averaged=own.spec.parts,
-                inference=Inference(**own.spec.inference.model_dump()),
+                inference=Inference(**own.spec.inference.model_dump(), spread=project.has_spread(model, shard)),
                 bundled=BundledModel.of(project.bundled.bundles[own.bundle], own.spec),
             )
         inference, parts = project.config.models[model].inference, project.loaded_parts(model, shard)
+        spread = project.has_spread(model, shard)
         wanted = {*inference.keep, *(["folds"] if project.labels_a_round(model, shard) else [])}
         kept = sorted(wanted if len(parts) > 1 else wanted - {"folds"})
         return cls(
             slides=_names(project, shard),
             parts=parts,
             averaged=project.parts_of(model, shard),
-            inference=inference.model_copy(update={"keep": kept, "members": "auto"}),
+            inference=inference.model_copy(update={"keep": kept, "members": "auto", "spread": spread}),
         )
+
+
+_MEAN_ALONE: dict[str, Any] = {"keep": [], "spread": False, "depth": "uint8", "members": "auto"}
+"""Of a model's inference where nothing but its mean is asked for."""
 
 
 class AdoptRow(StepRow):
@@ -124,24 +129,38 @@ class SeamsOrder(Order):
     @classmethod
     def of(cls, project: Project, model: str) -> Self:
         slides = _names(project, project.first_validated)
-        inference = project.model(model).inference.model_copy(update={"keep": [], "depth": "uint8", "members": "auto"})
+        inference = project.model(model).inference.model_copy(update=_MEAN_ALONE)
         return cls(slides=slides, inference=inference, **project.config.seams.model_dump())
 
 
 class EnsembleOrder(Order):
-    """Of ``ensemble``: the slides, the members, their weights, or that these are fitted."""
+    """Of ``ensemble``: the slides, the members, their weights, or that these are fitted.
+
+    Attributes:
+        spread: whether a map is written of how far they are apart.
+        within: the members that have one of their folds.
+    """
 
     slides: list[str]
     members: list[str]
     weights: dict[str, float]
     fit: bool = False
+    spread: bool = False
+    within: list[str] = Field([])
 
     @classmethod
     def of(cls, project: Project, ensemble: str, shard: str) -> Self:
         spec = project.config.ensembles[ensemble]
         members = project.members(ensemble)
         weights = project.weights(ensemble)
-        return cls(slides=_names(project, shard), members=members, weights=weights, fit=spec.weights == "fit")
+        return cls(
+            slides=_names(project, shard),
+            members=members,
+            weights=weights,
+            fit=spec.weights == "fit",
+            spread=project.tells_spread(ensemble, shard),
+            within=[name for name in members if project.has_spread(name, shard)],
+        )
 
 
 class TruthRow(StepRow):

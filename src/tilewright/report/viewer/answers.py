@@ -77,6 +77,7 @@ class Answers:
                     "fold": run.folds.get(row.shard),
                     "annotated": row.annotated,
                     "dice": {name: score for name in ensembles if (score := run.overall(name, row.slide)) is not None},
+                    "spread": {name: own[row.slide] for name, own in run.spreads.items() if row.slide in own},
                 }
                 for row in run.rows.values()
             ],
@@ -98,6 +99,7 @@ class Answers:
                 {
                     "name": one.name, "segments": one.segments is not None,
                     "probabilities": one.probabilities is not None, "thresholds": one.thresholds,
+                    "spread": one.spread is not None,
                     "dice": run.scores.get(one.name, {}).get(row.slide, {}),
                 }
                 for one in sets.values()

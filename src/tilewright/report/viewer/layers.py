@@ -1,7 +1,7 @@
 """The layers of a slide as tiles: pictures as JPEG, everything else as grey PNG whose values the page colours.
 
 Truth and prediction hold the number of the class from 1 (of several the last), ``IGNORED`` where pixels do not count;
-the difference ``HIT``, ``MISSED`` or ``WRONG``; tissue 1; probabilities 0 to 255.
+the difference ``HIT``, ``MISSED`` or ``WRONG``; tissue 1; probabilities 0 to 255; spreads as well, 255 being 0.5.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tilewright.inference.spread import SPREAD_LEVELS
 from tilewright.pixels.grid import Frame, Size, Window
 from tilewright.pixels.rasters import Raster, masks_of, open_raster
 from tilewright.project.orders import ReportRow
@@ -154,7 +155,12 @@ def _probability(cut: _Cut, asked: Asked) -> Grey | None:
     return None if path is None else _levels(cut, path, asked.class_name)
 
 
-def _levels(cut: _Cut, path: Path, class_name: str | None) -> Grey:
+def _spread(cut: _Cut, asked: Asked) -> Grey | None:
+    path = asked.shown.spread if asked.shown else None
+    return None if path is None else _levels(cut, path, None, SPREAD_LEVELS)
+
+
+def _levels(cut: _Cut, path: Path, class_name: str | None, levels: int = 255) -> Grey:
     """A band, or the largest of those of the classes, 0 to 255; between pixels it is interpolated."""
     raster = cut.raster(path)
     names = masks_of(raster.classes)
@@ -166,7 +172,7 @@ def _levels(cut: _Cut, path: Path, class_name: str | None) -> Grey:
     else:
         found = cut.values(path)
         values = found[: len(names)].max(axis=0) if band is None else found[band]
-    return np.rint(values * (255 if raster.dtype.kind == "f" else 1)).astype(np.uint8)
+    return np.rint(values * (levels if raster.dtype.kind == "f" else 1)).astype(np.uint8)
 
 
 DRAWN = {
@@ -175,6 +181,7 @@ DRAWN = {
     "difference": _difference,
     "tissue": _tissue,
     "probability": _probability,
+    "spread": _spread,
 }
 
 

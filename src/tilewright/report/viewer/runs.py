@@ -23,6 +23,7 @@ from tilewright.project.orders import ReportOrder, ReportRow, read_order
 from tilewright.project.places import (
     MISTAKES,
     SLIDE_SCORES,
+    SPREADS,
     Places,
     image_file,
     mask_file,
@@ -30,6 +31,7 @@ from tilewright.project.places import (
     probability_file,
     scaled_mask_file,
     segment_file,
+    spread_file,
     tissue_file,
 )
 from tilewright.runtime.documents import read_document
@@ -49,12 +51,14 @@ class Shown:
         probabilities: the map; None: there is none.
         segments: folder with mask and objects of the slide; None: there is none.
         thresholds: the probability from which on a pixel is of a class, by class; empty: unknown.
+        spread: the map of how far those that predict the slide are apart; None: there is none.
     """
 
     name: str
     probabilities: Path | None
     segments: Path | None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    spread: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,14 @@ class Run:
             for row in _records(Path(self.places.metrics(name)) / SLIDE_SCORES):
                 with suppress(ValueError):
                     found.setdefault(name, {}).setdefault(row["slide"], {})[row["class"]] = float(row["dice"])
+        return found
+
+    @cached_property
+    def spreads(self) -> dict[str, dict[str, float]]:
+        """How far those that predict a test slide are apart in the mean, by ensemble and slide, where it is told."""
+        found: dict[str, dict[str, float]] = {}
+        for row in _records(Path(self.places.report()) / SPREADS):
+            found.setdefault(row["ensemble"], {})[row["slide"]] = float(row["spread"])
         return found
 
     @cached_property
@@ -147,15 +159,18 @@ class Run:
         """The sets of predictions of a slide that are there: of ensembles, then of models."""
         found = [self._of_ensemble(name, row) for name in self.order.ensembles]
         for folder in sorted(Path(self.places.all_probabilities()).glob("*/")):
-            path = probability_file(Path(self.places.probabilities(folder.name, row.shard)), row.slide)
-            found.append(Shown(f"model {folder.name}", _if_file(path, path), None))
+            own = Path(self.places.probabilities(folder.name, row.shard))
+            path, spread = probability_file(own, row.slide), spread_file(own, row.slide)
+            found.append(Shown(f"model {folder.name}", _if_file(path, path), None, spread=_if_file(spread, spread)))
         return {one.name: one for one in found if one.probabilities or one.segments}
 
     def _of_ensemble(self, name: str, row: ReportRow) -> Shown:
-        map_ = probability_file(Path(self.places.ensembles(name, row.shard)), row.slide)
+        own = Path(self.places.ensembles(name, row.shard))
+        map_, spread = probability_file(own, row.slide), spread_file(own, row.slide)
         segments = Path(self.places.segments(name, row.shard))
         thresholds = self._thresholds.get(name, {})
-        return Shown(name, _if_file(map_, map_), _if_file(segments, segment_file(segments, row.slide)), thresholds)
+        masks = _if_file(segments, segment_file(segments, row.slide))
+        return Shown(name, _if_file(map_, map_), masks, thresholds, _if_file(spread, spread))
 
     @cached_property
     def _thresholds(self) -> dict[str, dict[str, float]]:

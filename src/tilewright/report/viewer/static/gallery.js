@@ -1,4 +1,5 @@
-// The gallery: slides with thumbnails, roles and scores, the worst first, and filters.
+// The gallery: slides with thumbnails, roles and scores, the worst first, and filters. Of those without a score come
+// first those whose predictions are farthest apart.
 
 import { text } from "./link.js";
 
@@ -29,9 +30,20 @@ export function select(label, value, options, change) {
 
 const score = (slide) => slide.dice[chosen.ensemble];
 
+const spread = (slide) => slide.spread[chosen.ensemble];
+
 // The worst first; those without a score last.
 function worse(one, other) {
-  return (score(one) ?? 2) - (score(other) ?? 2) || one.slide.localeCompare(other.slide);
+  return (score(one) ?? 2) - (score(other) ?? 2) || (spread(other) ?? -1) - (spread(one) ?? -1)
+    || one.slide.localeCompare(other.slide);
+}
+
+function said(slide) {
+  const known = [
+    score(slide) === undefined ? undefined : `Dice ${score(slide).toFixed(3)}`,
+    spread(slide) === undefined ? undefined : `spread ${spread(slide).toFixed(3)}`,
+  ];
+  return known.filter(Boolean).join(", ") || "no score";
 }
 
 function matches(slide) {
@@ -82,11 +94,10 @@ function card(slide) {
   const picture = fill("img", [], {
     src: `${chosen.run}/${encodeURIComponent(slide.slide)}/thumbnail.jpg`, alt: "", loading: "lazy",
   });
-  const known = score(slide);
   const fold = slide.fold === null || slide.fold === undefined ? "" : `, fold ${slide.fold}`;
   return fill("li", fill("a", [
     picture,
-    fill("span", known === undefined ? "no score" : `Dice ${known.toFixed(3)}`, { className: "score" }),
+    fill("span", said(slide), { className: "score" }),
     fill("strong", slide.slide),
     fill("span", `${ROLES[slide.role] ?? slide.role}${fold}, ${slide.source}`),
   ], { href: address }));

@@ -67,6 +67,9 @@ const PAINTERS = {
       }
     });
   },
+  spread(pixels, grey) {
+    grey.forEach((value, place) => value && put(pixels, place, HEATS[value], Math.min(215, 3 * value)));
+  },
 };
 export const PAINTED = Object.keys(PAINTERS);
 

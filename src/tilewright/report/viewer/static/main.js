@@ -9,6 +9,7 @@ import { SlidePage } from "./slide.js";
 const element = (id) => document.getElementById(id);
 const KEYS = [
   ["t p d h", "truth, prediction, difference, probability"],
+  ["v", "spread: how far those that predict are apart"],
   ["i", "tissue"],
   ["w b f", "windows of the model, borders of tiles, folds"],
   ["[ ]", "lower and raise the threshold"],

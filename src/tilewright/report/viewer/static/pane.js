@@ -65,6 +65,7 @@ export class Pane {
       about.truth && ["truth", "Truth", "t"],
       set?.segments && ["prediction", "Prediction", "p"],
       set?.probabilities && ["probability", "Probability", "h"],
+      set?.spread && ["spread", "Spread", "v"],
       about.truth && set?.segments && ["difference", "Difference", "d"],
       about.tissue && ["tissue", "Tissue", "i"],
       about.windows.length && ["windows", "Windows (seams)", "w"],
