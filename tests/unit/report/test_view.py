@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import shutil
 import signal
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -272,6 +273,30 @@ def test_the_index_finds_what_all_boxes_tell(tmp_path):
         assert sorted(index.numbers[places, 0]) == np.flatnonzero(meets).tolist()
         assert [index.payload_of(place) for place in places] == [b"%d" % n for n in index.numbers[places, 0]]
     assert isinstance(index.near((0, 0, 4000, 4000), 50), int)
+
+
+def test_an_index_of_nothing_finds_nothing(tmp_path):
+    nothing = Batch(np.empty((0, 4), np.float32), np.empty((0, 3), np.float32), [])
+    for number, batches in enumerate(([], [nothing])):
+        (tmp_path / str(number)).mkdir()
+        index = ObjectIndex.build(batches, tmp_path / str(number))
+        assert (len(index), index.numbers.shape) == (0, (0, 3 * number))
+        assert index.near((0, 0, 4000, 4000), 50).tolist() == []
+
+
+def test_making_an_index_takes_little_beside_what_it_holds(tmp_path):
+    count, together = 200_000, 4096
+
+    def batches():
+        for first in range(0, count, together):
+            corner = np.full((min(together, count - first), 2), first % 5000, np.float32)
+            yield Batch(np.hstack([corner, corner + 9]), corner, [b"outline"] * len(corner))
+
+    tracemalloc.start()
+    ObjectIndex.build(batches(), tmp_path)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 72 * count, taken / count
 
 
 def test_the_folder_above_results_serves_as_well(results, tmp_path):

@@ -8,7 +8,9 @@ Beside the boxes lie bytes for each object (its outline), which are read for tho
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,30 +61,28 @@ class ObjectIndex:
     @classmethod
     def build(cls, batches: Iterable[Batch], folder: Path) -> "ObjectIndex":
         """Write the index of some objects into a folder that is there, and open it."""
-        parts: list[Batch] = []
-        lengths = array("i")
+        boxes, numbers, offsets, columns = array("f"), array("f"), array("q", [0]), 0
         with (folder / "payload").open("wb") as stream:
             for batch in batches:
-                parts.append(Batch(batch.boxes, batch.numbers, []))
+                boxes.frombytes(batch.boxes.tobytes())
+                numbers.frombytes(batch.numbers.tobytes())
+                columns = batch.numbers.shape[1]
                 stream.writelines(batch.payloads)
-                lengths.extend(map(len, batch.payloads))
-        boxes = np.concatenate([np.empty((0, 4), np.float32), *(part.boxes for part in parts)])
-        columns = parts[0].numbers.shape[1] if parts else 0
-        numbers = np.concatenate([np.empty((0, columns), np.float32), *(part.numbers for part in parts)])
-        large = (boxes[:, 2] - boxes[:, 0] > CELL) | (boxes[:, 3] - boxes[:, 1] > CELL)
-        column, row = (((boxes[:, low] + boxes[:, low + 2]) / 2 // CELL).clip(0).astype(np.int64) for low in (0, 1))
-        across, down = int(column.max(initial=0)) + 1, int(row.max(initial=0)) + 1
-        square = np.where(large, across * down, row * across + column)
+                offsets.extend(accumulate(map(len, batch.payloads), initial=offsets.pop()))
+        placed = np.frombuffer(boxes, np.float32).reshape(-1, 4)
+        square, across, down = _squares(placed)
         order = np.argsort(square, kind="stable")
-        first = np.searchsorted(square[order], np.arange(across * down + 1))
-        offsets = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))]).astype(np.int64)
-        files = {"boxes": boxes[order], "numbers": numbers[order], "source": order, "first": first, "offsets": offsets}
-        for name, values in files.items():
+
+        def mapped(name: str, values: NDArray[Any]) -> NDArray[Any]:
+            """Written at once, so that no two of them are held."""
             np.save(folder / f"{name}.npy", values)
-        mapped = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in files}
+            return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+
+        told = np.frombuffer(numbers, np.float32).reshape(len(placed), columns)
         return cls(
-            mapped["boxes"], mapped["numbers"], mapped["source"], mapped["first"], across,
-            (folder / "payload", mapped["offsets"]),
+            mapped("boxes", placed[order]), mapped("numbers", told[order]), mapped("source", order),
+            mapped("first", np.searchsorted(square[order], np.arange(across * down + 1))), across,
+            (folder / "payload", mapped("offsets", np.frombuffer(offsets, np.int64))),
         )  # fmt: skip
 
     def near(self, box: tuple[float, float, float, float], most: int) -> Ints | int:
@@ -121,3 +121,11 @@ class ObjectIndex:
         own = np.asarray(self.boxes[start:stop])
         meets = (own[:, 0] < right) & (own[:, 2] > left) & (own[:, 1] < bottom) & (own[:, 3] > top)
         return start + np.flatnonzero(meets)
+
+
+def _squares(boxes: Floats) -> tuple[NDArray[np.int32], int, int]:
+    """The square of each box, of the large ones the number of squares; and squares in a row and in a column."""
+    middle = ((boxes[:, :2] + boxes[:, 2:]) / 2 // CELL).clip(0).astype(np.int32)
+    across, down = (middle.max(axis=0, initial=0) + 1).tolist()
+    large = (boxes[:, 2:] - boxes[:, :2] > CELL).any(axis=1)
+    return np.where(large, across * down, middle[:, 1] * np.int32(across) + middle[:, 0]), across, down
