@@ -29,7 +29,7 @@ IDS = (
     "filename", "imagefilename", "imagefile", "imagepath", "imagename", "imgname", "image", "img", "imageid", "imgid",
     "slidename", "slideid", "slide", "id",
 )  # fmt: skip
-"""Columns of ids, as ``_plain`` writes them, the surest first: an ``id`` beside another may number rows."""
+"""Columns of ids, as ``plain_name`` writes them, the surest first: an ``id`` beside another may number rows."""
 CODES = ("rle", "encoding", "encodedpixels", "annotation", "predicted", "expected")
 LABELS = (
     "class", "classname", "label", "labelname", "category", "categoryname", "celltype", "tissuetype", "type",
@@ -54,15 +54,8 @@ def group_table(path: Path, limits: Limits) -> Grouped:
         AnnotationError: there is no column of run lengths, or none of ids.
     """
     table = load_table(path, limits)
-    code = next(iter(_columns(table.header, CODES)), "")
+    identity, code, *told = columns_of(table.header, path)
     named = _columns(table.header, IDS)
-    identity = next(iter(named), "") or next(iter(table.header), "")
-    if not code or identity == code:
-        what = (
-            f"has no column of {'ids' if code else 'run lengths'}. Columns found: {', '.join(table.header) or 'none'}."
-        )
-        raise AnnotationError(Problem(str(path), what, "Name one of ImageId, file_name, id; and EncodedPixels or rle."))
-    told = [next(iter(_columns(table.header, names)), "") for names in (LABELS, *((size,) for size in SIZES))]
     rows: dict[str, list[Any]] = {}
     for record in table.records:
         cells = [record.values.get(name, "") for name in (code, *told)]
@@ -75,6 +68,26 @@ def group_table(path: Path, limits: Limits) -> Grouped:
         "told": _doubt([name for name in unread if _is_class(table, name, rows)]),
     }
     return Grouped(TABLE, [Id(name) for name in rows], list(rows.values()), common)
+
+
+def columns_of(header: Sequence[str], path: Path, codes: tuple[str, ...] = CODES) -> tuple[str, str, str, str, str]:
+    """The columns of ids, run lengths, classes, widths and heights; the last three are empty where there are none.
+
+    Args:
+        header: all columns.
+        path: the table, for messages.
+        codes: what columns of run lengths are called, as ``IDS``.
+
+    Raises:
+        AnnotationError: there is no column of run lengths, or none of ids.
+    """
+    code = next(iter(_columns(header, codes)), "")
+    identity = next(iter(_columns(header, IDS)), "") or next(iter(header), "")
+    if not code or identity == code:
+        what = f"has no column of {'ids' if code else 'run lengths'}. Columns found: {', '.join(header) or 'none'}."
+        raise AnnotationError(Problem(str(path), what, "Name one of ImageId, file_name, id; and EncodedPixels or rle."))
+    label, width, height = (next(iter(_columns(header, names)), "") for names in (LABELS, *((size,) for size in SIZES)))
+    return identity, code, label, width, height
 
 
 def _lines(table: Table, column: str) -> dict[str, list[int]]:
@@ -92,7 +105,7 @@ def _numbers_rows(table: Table, column: str) -> bool:
 
 def _is_class(table: Table, column: str, rows: Mapping[str, Sequence[Any]]) -> bool:
     """Whether a column could be one of classes: by its name, or as few values differ between objects of an image."""
-    if LIKE_A_CLASS.search(_plain(column)):
+    if LIKE_A_CLASS.search(plain_name(column)):
         return True
     value = {record.line: record.values[column] for record in table.records}
     if not 1 < len(set(value.values())) <= FEW:
@@ -156,22 +169,22 @@ def read_run_lengths(rows: Sequence[Sequence[Any]], path: Path, size: Size, opti
 def _encoded(rows: Sequence[Sequence[Any]], path: Path, size: Size) -> Iterator[tuple[str, str, str]]:
     """Run lengths, label and origin of the rows that are not empty."""
     for number, code, label, *stated in rows:
-        _check_size(stated, size, f"{path}, row {number}")
+        check_size(stated, size, f"{path}, row {number}")
         if code.strip().lower() not in EMPTY:
             yield code, label.strip(), f"row {number}"
 
 
 def _columns(header: Sequence[str], names: tuple[str, ...]) -> list[str]:
     """The columns that have one of some names, in the order of these."""
-    return [column for name in names for column in header if _plain(column) == name]
+    return [column for name in names for column in header if plain_name(column) == name]
 
 
-def _plain(column: str) -> str:
+def plain_name(column: str) -> str:
     """The name of a column in lower case, without what stands between words."""
     return re.sub(r"[\s_-]", "", column.lower())
 
 
-def _check_size(stated: Sequence[str], size: Size, where: str) -> None:
+def check_size(stated: Sequence[str], size: Size, where: str) -> None:
     """A row that states another size than the image's was encoded on another image."""
     for name, told, pixels in zip(SIZES, stated, size, strict=True):
         if told not in {"", str(pixels), f"{pixels}.0"}:

@@ -8,10 +8,12 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tilewright.runtime.errors import Problem, UserError, listed
 
@@ -84,17 +86,36 @@ def read_table(path: Path) -> Table:
 def table_of(data: bytes, path: Path) -> Table:
     """As ``read_table``, of the bytes of a file, whose name tells the separator and is told in errors."""
     text, encoding = decoded(data, path)
+    header, records = rows_of(io.StringIO(text, newline=""), path)
+    return Table(header, tuple(records), encoding)
+
+
+def rows_of(lines: Iterable[str], path: Path) -> tuple[tuple[str, ...], Iterator[Record]]:
+    """The header of a table, as of ``Table``, and its rows, which are read as they are asked for.
+
+    Args:
+        lines: of the table, each with its end; a value may go on in the next.
+        path: whose name tells the separator and is told in errors.
+
+    Raises:
+        UserError: it has two columns of one name; and when rows are asked for, one that is none.
+    """
     csv.field_size_limit(LONGEST)
-    stream = io.StringIO(text, newline="")
-    separator = _separator(stream, is_tsv=".tsv" in path.suffixes)
-    reader = csv.reader(stream, delimiter=separator)
-    try:
+    separator, rest = _separator(iter(lines), is_tsv=".tsv" in path.suffixes)
+    reader = csv.reader(rest, delimiter=separator)
+    with _valid(reader, path):
         header = [name.strip() for name in next(reader, [])]
-        _check_header(header, path)
-        records = tuple(_records(reader, header))
+    _check_header(header, path)
+    return tuple(name for name in header if not NO_NAME.fullmatch(name)), _records(reader, header, path)
+
+
+@contextmanager
+def _valid(reader: Any, path: Path) -> Iterator[None]:
+    """Turn what the csv module finds wrong into an error that names the row."""
+    try:
+        yield
     except csv.Error as error:
         raise UserError(Problem(f"{path}, row {reader.line_num}", f"is no row of a table ({error}).", SAVE)) from error
-    return Table(tuple(name for name in header if not NO_NAME.fullmatch(name)), records, encoding)
 
 
 def decoded(data: bytes, path: Path) -> tuple[str, Encoding]:
@@ -103,9 +124,7 @@ def decoded(data: bytes, path: Path) -> tuple[str, Encoding]:
     Raises:
         UserError: it is no text.
     """
-    for start, what in PACKED.items():
-        if data.startswith(start):
-            raise UserError(Problem(str(path), what, SAVE if start != b"\x1f\x8b" else "Unpack it (gunzip)."))
+    refuse_packed(data, path)
     encoding = encoding_of(data)
     try:
         text = data.decode(encoding)
@@ -117,6 +136,17 @@ def decoded(data: bytes, path: Path) -> tuple[str, Encoding]:
         row = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(Problem(f"{path}, row {row}", "holds bytes that are no text.", SAVE))
     return text, encoding
+
+
+def refuse_packed(head: bytes, path: Path) -> None:
+    """Refuse what is no text by how it begins.
+
+    Raises:
+        UserError: it is packed, or a workbook.
+    """
+    for start, what in PACKED.items():
+        if head.startswith(start):
+            raise UserError(Problem(str(path), what, SAVE if start != b"\x1f\x8b" else "Unpack it (gunzip)."))
 
 
 def encoding_of(data: bytes) -> Encoding:
@@ -135,14 +165,14 @@ def encoding_of(data: bytes) -> Encoding:
     return "utf-8-sig"
 
 
-def _separator(stream: io.StringIO, *, is_tsv: bool) -> str:
-    """The separator, as Excel's first line ``sep=`` says or as most of the header has it; go on to the header."""
-    line = stream.readline()
+def _separator(lines: Iterator[str], *, is_tsv: bool) -> tuple[str, Iterator[str]]:
+    """The separator, as Excel's first line ``sep=`` says or as most of the header has it; and the lines from it on."""
+    line = next(lines, "")
     if stated := re.fullmatch(r'"?sep=(.)"?\s*', line, re.IGNORECASE):
-        return stated[1]
-    stream.seek(0)
+        return stated[1], lines
     counts = {each: len(next(csv.reader([line], delimiter=each), [])) for each in SEPARATORS}
-    return "\t" if is_tsv and counts["\t"] > 1 else max(SEPARATORS, key=lambda each: counts[each])
+    separator = "\t" if is_tsv and counts["\t"] > 1 else max(SEPARATORS, key=lambda each: counts[each])
+    return separator, chain([line], lines)
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -152,10 +182,11 @@ def _check_header(header: list[str], path: Path) -> None:
         raise UserError(Problem(f"{path}, header", what, "Take one of them out, or give it another name."))
 
 
-def _records(reader: Iterator[list[str]], header: list[str]) -> Iterator[Record]:
+def _records(reader: Any, header: list[str], path: Path) -> Iterator[Record]:
     named = [(place, name) for place, name in enumerate(header) if not NO_NAME.fullmatch(name)]
-    for row in reader:
-        values = [value.strip() for value in row]
-        if any(values):
-            found = {name: values[place] if place < len(values) else "" for place, name in named}
-            yield Record(reader.line_num, found, tuple(value for value in values[len(header) :] if value))  # type: ignore[attr-defined]
+    with _valid(reader, path):
+        for row in reader:
+            values = [value.strip() for value in row]
+            if any(values):
+                found = {name: values[place] if place < len(values) else "" for place, name in named}
+                yield Record(reader.line_num, found, tuple(value for value in values[len(header) :] if value))

@@ -64,7 +64,7 @@ class ObjectWriter:
     def write(self, name: str, objects: Objects) -> None:
         """Append objects of a class to the table and the outlines."""
         if len(objects):
-            self._waiting.append(_table(name, objects, self._count, self._export.sharing))
+            self._waiting.append(object_table(name, objects, self._count, self._export.sharing))
             self._count += len(objects)
             if sum(map(len, self._waiting)) >= ROWS_TOGETHER:
                 self.flush()
@@ -92,7 +92,15 @@ def object_writer(folder: Path, export: Export) -> Iterator[ObjectWriter]:
         writer.flush()
 
 
-def _table(name: str, objects: Objects, before: int, sharing: bool) -> pa.Table:
+def object_table(name: str, objects: Objects, before: int, sharing: bool) -> pa.Table:
+    """Rows of the table of objects of a class.
+
+    Args:
+        name: the class.
+        objects: the objects.
+        before: how many the table has already.
+        sharing: whether the pixels of each stand there, too.
+    """
     columns = [
         np.arange(before + 1, before + 1 + len(objects)), [name] * len(objects), objects.x, objects.y,
         objects.left, objects.top, objects.first_x, objects.right - objects.left, objects.bottom - objects.top,
