@@ -136,10 +136,11 @@ class Viewer:
         address: of its page.
         place: what it begins with, behind the #.
         process: its process.
+        log: what it says.
     """
 
-    def __init__(self, process, address):
-        self.process, self.address, _, self.place = process, *address.partition("#")
+    def __init__(self, process, address, log):
+        self.process, self.log, self.address, _, self.place = process, log, *address.partition("#")
         parts = urlsplit(address)
         self.port, self.prefix = parts.port, parts.path
 
@@ -197,7 +198,7 @@ def viewer(*arguments, log):
     try:
         while not (found := re.search(r"http://\S+", Path(log).read_text())):
             assert process.poll() is None, Path(log).read_text()
-        yield Viewer(process, found[0])
+        yield Viewer(process, found[0], Path(log))
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)

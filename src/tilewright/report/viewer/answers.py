@@ -19,6 +19,8 @@ from tilewright.report.viewer.layers import Asked, Layers
 from tilewright.report.viewer.objects import LISTED, WIDEST, Objects
 from tilewright.report.viewer.pyramids import Extracts, deepest
 from tilewright.report.viewer.runs import Run, Shown, classes_of
+from tilewright.report.viewer.submission import Submission
+from tilewright.report.viewer.submissions import Submitted
 from tilewright.runtime.errors import Problem, UserError, did_you_mean
 
 Parts = Mapping[str, Any]
@@ -43,14 +45,16 @@ class Answers:
     Args:
         runs: the runs, the one to begin with first.
         folder: a folder for indexes, outside of all results.
+        submissions: files of predictions that are shown over the slides of each run.
     """
 
-    def __init__(self, runs: Sequence[Run], folder: Path) -> None:
+    def __init__(self, runs: Sequence[Run], folder: Path, submissions: Sequence[Submission] = ()) -> None:
         self._runs = runs
         self._desks, self._extracts = Desks(), Extracts(folder)
         self._layers = Layers(self._desks, self._extracts)
         self.objects = Objects(self._desks, self._extracts, folder)
         self._configs: list[Config | None] = [config_of(run) for run in runs]
+        self._submitted = [Submitted(submissions, run, self._extracts, folder) for run in runs]
         self._known = lru_cache(maxsize=4096)(self._look)
 
     def close(self) -> None:
@@ -60,14 +64,16 @@ class Answers:
 
     def runs(self) -> dict[str, Any]:
         """All runs with their slides."""
-        return {"runs": [self._run(run) for run in self._runs]}
+        return {"runs": [self._run(*each) for each in zip(self._runs, self._submitted, strict=True)]}
 
-    def _run(self, run: Run) -> dict[str, Any]:
+    def _run(self, run: Run, submitted: Submitted) -> dict[str, Any]:
         ensembles = list(run.order.ensembles)
         return {
             "name": str(run.folder),
             "colors": run.order.colors,
             "ensembles": ensembles,
+            "submissions": submitted.names,
+            "told": submitted.left_over(),
             "slides": [
                 {
                     "slide": row.slide,
@@ -103,8 +109,14 @@ class Answers:
                     "dice": run.scores.get(one.name, {}).get(row.slide, {}),
                 }
                 for one in sets.values()
-            ],
+            ] + self._submitted[self._number(path)].sets(row),
         }  # fmt: skip
+
+    def told(self, path: Parts, query: Query) -> dict[str, Any]:
+        """What is to be said of a submission on a slide."""
+        number = self._number(path)
+        row = self._runs[number].row(path["slide"])
+        return {"told": self._submitted[number].told(query.get("set", ""), row, self.frame(path))}
 
     def thumbnail(self, path: Parts, _query: Query) -> bytes:
         """The slide as a small JPEG."""
@@ -189,11 +201,15 @@ class Answers:
 
         Raises:
             UserError: there is no such run, slide or set.
+            NotYet: a submission is being drawn.
         """
-        run = self._runs[self._number(path)]
+        number = self._number(path)
+        run, submitted = self._runs[number], self._submitted[number]
         row = run.row(path["slide"])
         shown: Shown | None = None
-        if name := query.get("set"):
+        if (name := query.get("set")) in submitted.names:
+            shown = submitted.shown(name, row, self.frame(path))
+        elif name:
             sets = run.sets(row)
             if name not in sets:
                 raise UserError(

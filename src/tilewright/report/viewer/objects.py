@@ -52,7 +52,7 @@ class Found:
     Attributes:
         class_name: its class.
         area: in pixels of the slide.
-        confidence: of a predicted one, 0 to 1.
+        confidence: of a predicted one, 0 to 1; None or NaN: not told.
         shape: its outline.
         label: of a true one, what its file calls it.
     """
@@ -66,7 +66,7 @@ class Found:
     def told(self) -> dict[str, Any]:
         """What the page is told of it."""
         rings = [_rounded(ring) for ring in rings_of(self.shape)]
-        confidence = None if self.confidence is None else round(self.confidence, 4)
+        confidence = _told(self.confidence)
         box = [round(edge) for edge in self.shape.bounds]
         return {"class": self.class_name, "area": self.area, "confidence": confidence, "box": box, "rings": rings}
 
@@ -137,7 +137,10 @@ class Objects:
         return result
 
     def unsure(self, asked: Asked, start: int) -> tuple[list[dict[str, Any]], int]:
-        """Predicted objects from the least sure on, from a place in that order, and how many there are."""
+        """Predicted objects from the least sure on, from a place in that order, and how many there are.
+
+        Where none tells how sure it is, from the largest on. ``at`` is a place inside, as the middle of a box need not be.
+        """
         if asked.shown is None or asked.shown.segments is None:
             return [], 0
         table = objects_file(asked.shown.segments, asked.row.slide)
@@ -146,13 +149,14 @@ class Objects:
         own = np.arange(len(index))
         if asked.class_name is not None:
             own = np.flatnonzero(classes == (names.index(asked.class_name) if asked.class_name in names else -1))
-        order = own[np.argsort(confidence[own], kind="stable")]
+        order = own[np.lexsort((-index.numbers[own, 1], confidence[own]))]
         return [
             {
                 "class": names[int(classes[place])],
                 "kind": "unsure",
-                "confidence": round(float(confidence[place]), 4),
+                "confidence": _told(float(confidence[place])),
                 "box": [int(edge) for edge in index.boxes[place]],
+                "at": [float(index.numbers[place, side]) + 0.5 for side in (4, 3)],
             }
             for place in order[start : start + LISTED].tolist()
         ], len(order)
@@ -252,6 +256,10 @@ def _codes(classes: list[str], names: list[str]) -> NDArray[np.float32]:
             names.append(name)
     places = {name: place for place, name in enumerate(names)}
     return np.array([places[name] for name in classes], np.float32)
+
+
+def _told(confidence: float | None) -> float | None:
+    return None if confidence is None or np.isnan(confidence) else round(confidence, 4)
 
 
 def _covering(found: list[Found] | int, point: shapely.Point) -> Found | None:

@@ -45,6 +45,7 @@ def application(answers: Answers, token: str, edits: Edits | None = None) -> ASG
         Route("/{run:int}/{slide}/outlines.json", _json(_of_both(answers.outlines))),
         Route("/{run:int}/{slide}/at.json", _json(_of_both(answers.at))),
         Route("/{run:int}/{slide}/listed.json", _json(_of_both(answers.listed))),
+        Route("/{run:int}/{slide}/told.json", _json(_of_both(answers.told))),
         Route("/{run:int}/{slide}/dice.json", _json(_of_both(answers.dice))),
         Route("/{run:int}/{slide}/borders.json", _json(_of_both(answers.borders))),
     ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tilewright.report.viewer.runs import find_run
+from tilewright.report.viewer.submission import RunOrder
 from tilewright.runtime.errors import Problem, UserError
 from tilewright.runtime.extras import VIEWING, require_extra
 from tilewright.runtime.progress import note
@@ -34,6 +35,9 @@ def view(
     results: Path = Path("results"),
     *,
     beside: list[Path] | None = None,
+    submission: list[Path] | None = None,
+    classes: list[str] | None = None,
+    rle_order: RunOrder | None = None,
     at: str = "",
     port: int = 0,
     browser: bool = False,
@@ -48,6 +52,11 @@ def view(
     Args:
         results: the folder of results, or what `tilewright apply` wrote.
         beside: results of other runs, to be looked at side by side with these.
+        submission: files of predictions as competitions take them, whoever wrote them, to be seen over the slides.
+        classes: the classes that these count by number, from 0, or the one that a file without classes is about; all
+            of the run unless given.
+        rle_order: how their pixels count: column_major (down the columns) or row_major; what the config of the run
+            writes unless given.
         at: the place to begin with, as it stands behind the # of the page's address, or the name of a slide.
         port: where to serve; 0: any that is free.
         browser: whether a browser is opened.
@@ -55,8 +64,9 @@ def view(
         author: who decides; the name of the user unless given.
 
     Raises:
-        UserError: a folder holds no results, the port is taken, a package is not installed, or outlines cannot be
-            corrected: the config of the run is gone, or another viewer does so.
+        UserError: a folder holds no results, the port is taken, a package is not installed, a submission is of no
+            slide, or outlines cannot be corrected: the config of the run is gone, or another viewer does so.
+        AnnotationError: a submission cannot be read.
     """
     require_extra("view", "view", VIEWING)
     _be_frugal()
@@ -64,9 +74,11 @@ def view(
     from tilewright.report.viewer.answers import Answers
     from tilewright.report.viewer.edits import editing
     from tilewright.report.viewer.server import application
+    from tilewright.report.viewer.submissions import read_submissions
 
     with tempfile.TemporaryDirectory(prefix="tilewright-view-") as folder:
-        answers = Answers(runs, Path(folder))
+        submissions = read_submissions(submission or (), runs, Path(folder), classes or (), rle_order)
+        answers = Answers(runs, Path(folder), submissions)
         try:
             with editing(runs[0], author, answers) if edit else nullcontext() as edits:
                 program = partial(application, answers, edits=edits)

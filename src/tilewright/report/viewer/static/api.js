@@ -1,6 +1,6 @@
 // Questions to the server. An answer that is "not yet" is asked for again; what is refused becomes a Refusal.
 
-const PATIENCE = 240;
+const PATIENCE = 600;
 const PAUSE = 500;
 
 export class Refusal extends Error {

@@ -28,6 +28,12 @@ export function select(label, value, options, change) {
   return box;
 }
 
+// What is to be said of a submission, a line each, at the head of the page.
+export function tellAtHead(lines) {
+  element("told").replaceChildren(...lines.map((line) => fill("li", line)));
+  element("told").hidden = !lines.length;
+}
+
 const score = (slide) => slide.dice[chosen.ensemble];
 
 const spread = (slide) => slide.spread[chosen.ensemble];
@@ -53,9 +59,11 @@ function matches(slide) {
 
 export function gallery(runs) {
   const run = runs[Number(chosen.run)];
-  if (!run.ensembles.includes(chosen.ensemble)) {
-    chosen.ensemble = run.ensembles[0] ?? "";
+  const sets = [...run.ensembles, ...run.submissions];
+  if (!sets.includes(chosen.ensemble)) {
+    chosen.ensemble = sets[0] ?? "";
   }
+  tellAtHead(run.told);
   drawFilters(runs, run);
   drawCards(run);
 }
@@ -75,7 +83,7 @@ function drawFilters(runs, run) {
     ...(runs.length > 1 ? [fill("label", ["Run ",
       select("Run", chosen.run, runs.map((each, place) => [String(place), each.name]), change("run"))])] : []),
     fill("label", ["Scores of ",
-      select("Scores of", chosen.ensemble, run.ensembles.map((name) => [name, name]), change("ensemble"))]),
+      select("Scores of", chosen.ensemble, [...run.ensembles, ...run.submissions].map((name) => [name, name]), change("ensemble"))]),
     filter("role", "Role", ROLES),
     filter("source", "Source"),
     filter("group", "Group"),

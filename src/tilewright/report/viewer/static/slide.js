@@ -1,7 +1,7 @@
 // The page of a slide: one map or two, and beside them layers, threshold, what was clicked, and the list of objects.
 
 import { json } from "./api.js";
-import { fill, select } from "./gallery.js";
+import { fill, select, tellAtHead } from "./gallery.js";
 import { DIFFERENCE, seen } from "./layers.js";
 import { show as keep } from "./link.js";
 import { Pane } from "./pane.js";
@@ -34,6 +34,7 @@ export class SlidePage {
     this.scale();
     this.apply();
     this.list();
+    this.tellOfRows();
     element("map0").focus();
     await this.editor?.opened(this);
   }
@@ -95,8 +96,22 @@ export class SlidePage {
     if ("set" in changes || "class" in changes) {
       this.link.t = this.calibrated() ?? this.link.t;
       this.list();
+      this.tellOfRows();
     }
     this.apply();
+  }
+
+  // What is wrong with the rows of a submission, or that it does not name this slide.
+  async tellOfRows() {
+    const names = this.panes.map((pane) => pane.other ?? this.link.set);
+    const asked = this.panes.map((pane, place) =>
+      pane.about.sets.find((each) => each.name === names[place])?.submission
+        ? json(`${pane.base}/told.json`, { set: names[place] }).catch((error) => this.report(error)) : undefined);
+    const { panes } = this;
+    const found = (await Promise.all(asked)).flatMap((each) => each?.told ?? []);
+    if (panes === this.panes && names.every((name, place) => name === (panes[place].other ?? this.link.set))) {
+      tellAtHead(found.map(({ where, what, remedy }) => [`${where}: ${what}`, remedy].filter(Boolean).join(" ")));
+    }
   }
 
   drawFacts() {
@@ -117,9 +132,9 @@ export class SlidePage {
     const names = about.sets.map((each) => [each.name, each.name]);
     const others = this.runs.flatMap((run, place) =>
       run.slides.some((each) => each.slide === link.slide)
-        ? run.ensembles.map((name) => [`${place}/${name}`, this.runs.length > 1 ? `${run.name}: ${name}` : name])
+        ? [...run.ensembles, ...run.submissions].map((name) => [`${place}/${name}`, this.runs.length > 1 ? `${run.name}: ${name}` : name])
         : []);
-    const models = about.sets.filter((each) => !each.segments).map((each) => [`${link.run}/${each.name}`, each.name]);
+    const models = about.sets.filter((each) => !each.segments && !each.submission).map((each) => [`${link.run}/${each.name}`, each.name]);
     const choice = (title, box) => fill("div", [fill("span", title), box], { className: "choice" });
     element("layers").replaceChildren(
       choice("Of", select("Predictions of", link.set ?? "", names, (set) => this.change({ set }))),
@@ -186,15 +201,21 @@ export class SlidePage {
     if (this.counted?.asked !== asked) {
       this.counted = { asked, answer: json(`${this.panes[0].base}/dice.json`, { set: this.set.name }) };
     }
-    const { dice } = await this.counted.answer.catch((error) => {
+    const { counted } = this;
+    const { dice } = await counted.answer.catch((error) => {
       this.report(error);
       return { dice: {} };
     });
-    this.curves = dice;
-    this.drawDice();
+    if (counted === this.counted && table.isConnected) { // else another set was chosen meanwhile
+      this.curves = dice;
+      this.drawDice();
+    }
   }
 
   threshold(t) {
+    if (!element("slider")) {
+      return;
+    }
     this.link.t = Math.round(Math.min(0.99, Math.max(0.01, t)) * 100) / 100;
     element("slider").value = this.link.t;
     this.panes.forEach((pane) => pane.threshold(this.link.t));
@@ -232,7 +253,8 @@ export class SlidePage {
     const area = (pixels) => mpp ? `${(pixels * mpp * mpp).toPrecision(3)} µm²` : `${Math.round(pixels)} pixels`;
     const rows = [];
     if (predicted) {
-      rows.push(["predicted", predicted.class], ["confidence", predicted.confidence.toFixed(3)], ["area", area(predicted.area)]);
+      const sure = predicted.confidence === null ? "not told" : predicted.confidence.toFixed(3);
+      rows.push(["predicted", predicted.class], ["confidence", sure], ["area", area(predicted.area)]);
       rows.push(["overlap with truth", overlap ? `${overlap.iou.toFixed(3)} (IoU, ${overlap.class})` : "none"]);
     }
     if (known) {
@@ -267,12 +289,15 @@ export class SlidePage {
     more.addEventListener("click", () => this.list(order, objects.length));
     const rows = objects.map((object, place) => {
       const [left, top, right, bottom] = object.box;
-      const value = object.kind === "unsure" ? object.confidence.toFixed(3) : `${right - left} × ${bottom - top}`;
-      const button = fill("button", `${KINDS[object.kind] ?? object.kind}: ${object.class}, ${value}`, { type: "button" });
+      const sure = object.kind === "unsure" && object.confidence !== null;
+      const value = sure ? object.confidence.toFixed(3) : `${right - left} × ${bottom - top}`;
+      const kind = object.kind === "unsure" && !sure ? "object" : KINDS[object.kind] ?? object.kind;
+      const button = fill("button", `${kind}: ${object.class}, ${value}`, { type: "button" });
       button.addEventListener("click", () => this.lead(place));
       return fill("li", button);
     });
-    const title = order === "mistakes" ? `${count} mistakes, the largest first` : `${count} objects, the least sure first`;
+    const by = order === "mistakes" || objects.some((object) => object.confidence === null) ? "largest" : "least sure";
+    const title = `${count} ${order === "mistakes" ? "mistakes" : "objects"}, the ${by} first`;
     element("objects").replaceChildren(
       fill("h2", [`${title} `, fill("kbd", "n"), fill("kbd", "N")]),
       ...(mistakes ? [turn] : []), fill("ol", rows), ...(objects.length < count ? [more] : []),
@@ -285,7 +310,7 @@ export class SlidePage {
       return;
     }
     this.listed.at = (place + objects.length) % objects.length;
-    const { box } = objects[this.listed.at];
+    const { box, at } = objects[this.listed.at];
     this.panes[0].lead(box);
     this.panes.slice(1).forEach((pane) => pane.mark(box));
     document.querySelectorAll("#objects li button").forEach((button, index) => {
@@ -295,7 +320,7 @@ export class SlidePage {
       }
     });
     const [left, top, right, bottom] = box;
-    this.click(this.panes[0], this.panes[0].point((left + right) / 2, (top + bottom) / 2));
+    this.click(this.panes[0], this.panes[0].point(...(at ?? [(left + right) / 2, (top + bottom) / 2])));
   }
 
   scale() {
@@ -344,6 +369,7 @@ export class SlidePage {
     this.panes.forEach((pane) => pane.close());
     this.panes = [];
     this.bar = undefined;
+    tellAtHead([]);
     ["layers", "threshold", "clicked", "objects"].forEach((id) => element(id).replaceChildren());
   }
 }
