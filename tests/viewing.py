@@ -17,7 +17,7 @@ from tilewright import make_order, read_project, run_step
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.project.claim import claim
-from tilewright.project.orders import AuditOrder, CalibrateRow, write_order
+from tilewright.project.orders import AuditOrder, CalibrateRow
 from tilewright.project.places import SPREAD, SPREADS, Places, probability_file, scaled_mask_file, spread_file
 
 ENSEMBLE, THRESHOLD = "saved", 0.5
@@ -40,7 +40,7 @@ def make_results(project):
     project.write_config(config)
     with contextlib.chdir(project.folder):
         read, places = read_project("config.yaml"), Places()
-        claim(places, ["config.yaml"], read.sheet)
+        claim(places, ["config.yaml"], read)
         shards = sorted({row.shard for row in read.sheet})
         for shard in shards:
             _of_shard(read, places, shard)
@@ -51,7 +51,6 @@ def make_results(project):
         order = make_order(read, "evaluate", ensemble=ENSEMBLE)
         run_step("evaluate", order, masks="results/masks", segments=f"results/segments/{ENSEMBLE}",
                  out=places.metrics(ENSEMBLE))  # fmt: skip
-        write_order(make_order(read, "report"), lambda digest: places.order("report", digest))
         _save_spreads(read, places)
     return project.folder / "results"
 
@@ -98,6 +97,28 @@ def _save_map(source, out):
     bands = [cv2.GaussianBlur((moved >> k & 1) * np.uint8(230), (0, 0), 0.8) for k in range(len(classes))]
     with create_raster(out, frame.size, bands=len(bands), tags=frame.tags(classes)) as raster:
         raster.write(np.stack(bands), 0, 0)
+
+
+TILED, MODEL = "fine", "near"
+
+
+def add_borders(project, shard="b"):
+    """Give results as of ``make_results`` the tiles of a set and the map of a model, of the slides of a shard."""
+    config = project.config()
+    config["folds"] = {"count": 2}
+    config["tiles"] = {TILED: {"scale": "half", "size": 32, "overlap": 0.25}}
+    windows = {"window": [48, 32], "overlap": 0.5, "skip_background": False}
+    network = {"architecture": "Unet", "encoder": "tu-resnet18", "encoder_weights": "random"}
+    config["models"] = {MODEL: {**network, "tiles": TILED, "inference": windows}}
+    project.write_config(config)
+    with contextlib.chdir(project.folder):
+        read, places = read_project("config.yaml"), Places()
+        claim(places, ["config.yaml"], read)
+        run_step("tile", make_order(read, "tile", tiles=TILED, shard=shard), scaled=places.scaled("half", shard),
+                 masks=places.masks(shard), out=places.tiles(TILED, shard))  # fmt: skip
+        for row in read.shard(shard):
+            source = scaled_mask_file(Path(places.scaled("half", shard)), row.slide)
+            _save_map(source, probability_file(Path(places.probabilities(MODEL, shard)), row.slide))
 
 
 AUDITED = {"a1": "a", "t1": "t"}

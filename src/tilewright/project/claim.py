@@ -7,21 +7,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tilewright.project.orders import make_order, write_order
 from tilewright.project.places import Places
+from tilewright.project.project import Project
 from tilewright.project.rows import Sheet
 from tilewright.runtime.atomic import incomplete, write_text
 from tilewright.runtime.errors import Problem, UserError, listed, raise_all
 
 
-def claim(places: Places, configs: Sequence[Path | str], sheet: Sheet) -> None:
-    """Write down whose results a folder holds from now on.
+def claim(places: Places, configs: Sequence[Path | str], project: Project) -> None:
+    """Write down whose results a folder holds from now on, and what the run is told.
+
+    Files of orders do not say that: a dry run writes them as well, and one that is there already stays as it is.
 
     Args:
         places: where results lie.
         configs: the config files of the run.
-        sheet: its slides.
+        project: its config, with what the command line has changed, and its slides.
     """
-    content = {"configs": [str(path) for path in configs], "slides": sorted(row.slide for row in sheet)}
+    report = write_order(make_order(project, "report"), lambda digest: places.order("report", digest))
+    content = {
+        "configs": [str(path) for path in configs],
+        "slides": sorted(row.slide for row in project.sheet),
+        "report": Path(report).name,
+        "config": project.config.model_dump(mode="json"),
+    }
     write_text(Path(places.claim()), json.dumps(content, indent=1) + "\n")
 
 
@@ -78,7 +88,7 @@ def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None
     Raises:
         UserError: the folder's last run has no slide in common with this one.
     """
-    last = _read(Path(places.claim()))
+    last = claimed(places)
     known = set(last.get("slides", ()))
     if not known or known & {row.slide for row in sheet}:
         return
@@ -104,9 +114,10 @@ def refuse_incomplete(places: Places) -> None:
     ])  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, Any]:
+def claimed(places: Places) -> dict[str, Any]:
+    """What ``claim`` has written down last; nothing where it cannot be read."""
     with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(places.claim()).read_text(encoding="utf-8"))
         if isinstance(content, dict):
             return content
     return {}

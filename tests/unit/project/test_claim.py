@@ -18,7 +18,7 @@ def load(project, monkeypatch):
 
     def graph(name, **changes):
         found = Graph.load({**project.config(), **changes}, [Path(name)])
-        return lambda: claim(found.places, [name], found.project.sheet)
+        return lambda: claim(found.places, [name], found.project)
 
     return graph
 

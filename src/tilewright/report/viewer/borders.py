@@ -1,10 +1,9 @@
 """Borders in a part of a slide: of the tiles of a set, of the windows of a model, of the parts that other folds hold.
 
-Which tiles and windows those are, the config of the run says; where it is gone, there are none. Boxes are left, top,
-right and bottom in pixels of the slide.
+Which tiles and windows those are, the run has written down; where it has not and its config is gone, there are none.
+Boxes are left, top, right and bottom in pixels of the slide.
 """
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.pixels.grid import grid
+from tilewright.project.claim import claimed
 from tilewright.project.config import Config, width_and_height
 from tilewright.project.configfile import read_config
 from tilewright.project.orders import ReportRow
@@ -27,10 +27,16 @@ Boxes = NDArray[np.float64]
 
 
 def config_of(run: Run) -> Config | None:
+    """What the last run was told; of one that has not written it down what its config says now. None: nothing does."""
+    with suppress(ValueError, KeyError):
+        return Config.model_validate(claimed(run.places)["config"])
+    return config_now(run)
+
+
+def config_now(run: Run) -> Config | None:
     """The config of the last run, as it is now; None: it is gone, or is no config any more."""
     with suppress(OSError, ValueError, KeyError, IndexError, TilewrightError):
-        said = json.loads(Path(run.places.claim()).read_text(encoding="utf-8"))
-        return read_config(run.root / said["configs"][0])
+        return read_config(run.root / claimed(run.places)["configs"][0])
     return None
 
 

@@ -15,7 +15,7 @@ from tilewright.project.corrected import corrections_file
 from tilewright.project.orders import ReportRow
 from tilewright.project.project import Project
 from tilewright.report.viewer.answers import Answers, Parts, Query, real, whole
-from tilewright.report.viewer.borders import config_of
+from tilewright.report.viewer.borders import config_now
 from tilewright.report.viewer.chooser import Chooser
 from tilewright.report.viewer.decisionfile import Changed, DecisionFile, State
 from tilewright.report.viewer.handles import Handle, Pointer, Wish, area_of, decided, in_slide
@@ -47,7 +47,7 @@ def editing(run: Run, author: str, answers: Answers) -> Iterator["Edits"]:
     Raises:
         UserError: the config of the run is gone, or another viewer edits the same folder.
     """
-    config = config_of(run)
+    config = config_now(run)
     if config is None:
         remedy = "Start the viewer without --edit; or run snakemake with the config, so that the results name it."
         raise UserError(Problem(f"--edit: {run.folder}", "the config of the run is not there any more.", remedy))

@@ -1,10 +1,9 @@
 """Results as the viewer finds them: whose slides they are, which files of each there are, and what is known of them.
 
-What the run was told stands in the newest order of the report among the results; config and sheet are not asked.
+What the run was told stands in its order of the report among the results; config and sheet are not asked.
 """
 
 import csv
-import json
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from tilewright.pixels.grid import Frame
 from tilewright.pixels.rasters import open_raster, read_tags
+from tilewright.project.claim import claimed
 from tilewright.project.config import ANY
 from tilewright.project.orders import ReportOrder, ReportRow, read_order
 from tilewright.project.places import (
@@ -272,7 +272,7 @@ def find_run(path: Path) -> Run:
         remedy = f"Name one of them: {listed([str(folder) for folder in found])}."
         raise UserError(Problem(str(path), f"holds the results of {len(found)} runs.", remedy))
     folder = found[0]
-    order = read_order(ReportOrder, _newest(folder))
+    order = read_order(ReportOrder, _last(folder))
     return Run(folder, _root(folder, order), order)
 
 
@@ -280,14 +280,14 @@ def _orders(folder: Path) -> list[Path]:
     return list(Path(Places(str(folder)).order("report", "x")).parent.glob(ORDERS))
 
 
-def _newest(folder: Path) -> Path:
-    """The newest order of the report; of those of the slides of the last run, if it says which."""
-    claimed: set[str] = set()
-    with suppress(OSError, ValueError, KeyError):
-        claimed = set(json.loads(Path(Places(str(folder)).claim()).read_text(encoding="utf-8"))["slides"])
+def _last(folder: Path) -> Path:
+    """The order of the report of the last run; of one that has not written it down the newest of its slides."""
+    last = claimed(Places(str(folder)))
     orders = sorted(_orders(folder), key=lambda path: path.stat().st_mtime, reverse=True)
-    own = (path for path in orders if {row.slide for row in read_order(ReportOrder, path).rows} == claimed)
-    return next(own, orders[0])
+    said = (path for path in orders if path.name == last.get("report"))
+    slides = set(last.get("slides", ()))
+    own = (path for path in orders if {row.slide for row in read_order(ReportOrder, path).rows} == slides)
+    return next(said, None) or next(own, orders[0])
 
 
 def _root(folder: Path, order: ReportOrder) -> Path:
