@@ -9,15 +9,30 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from shapely import Polygon, box
 from viewing import ENSEMBLE, THRESHOLD, make_results, viewer
 
 from tilewright.cli import main
+from tilewright.pixels.components import Components
 from tilewright.pixels.grid import Frame, Size, Window
+from tilewright.pixels.measuring import measure
 from tilewright.pixels.rasters import create_raster, open_raster
-from tilewright.project.places import SPREAD, mask_file, outlines_file, probability_file, segment_file, spread_file
+from tilewright.pixels.runs import Runs
+from tilewright.pixels.thresholds import SCORES
+from tilewright.project.places import (
+    SPREAD,
+    mask_file,
+    objects_file,
+    outlines_file,
+    probability_file,
+    segment_file,
+    spread_file,
+)
 from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts, NotYet, cells_of, deepest, sample
+from tilewright.segments.writing import object_table
 from tilewright.slides import open_slide
 
 
@@ -132,9 +147,9 @@ def test_dice_at_the_threshold_is_that_of_the_pixels(seen, results):
 
 
 def test_outlines_and_a_click_tell_the_same_object(seen, results):
-    box = "0,0,144,112"
-    true = seen.json(f"0/t1/outlines.json?box={box}&kind=true&set={ENSEMBLE}")
-    found = seen.json(f"0/t1/outlines.json?box={box}&kind=predicted&set={ENSEMBLE}")
+    part = "0,0,144,112"
+    true = seen.json(f"0/t1/outlines.json?box={part}&kind=true&set={ENSEMBLE}")
+    found = seen.json(f"0/t1/outlines.json?box={part}&kind=predicted&set={ENSEMBLE}")
     assert len(true["objects"]) > 3
     assert not true["many"]
     table = outlines_file(results / "masks" / "t", "t1")
@@ -156,6 +171,33 @@ def test_the_list_leads_from_the_largest_mistake_on_and_then_from_the_least_sure
     confidence = [one["confidence"] for one in unsure["objects"]]
     assert confidence == sorted(confidence)
     assert unsure["count"] == len(confidence) > 3
+
+
+def test_objects_that_share_edges_are_outlined_and_clicked_each_by_its_own_pixels(results, tmp_path):
+    """Whose pixels stand in the table as runs, as the mask does not tell them apart."""
+    shutil.copytree(results.parent, tmp_path / "copy")
+    segments = tmp_path / "copy" / "results" / "segments" / ENSEMBLE / "t"
+    pixels = np.zeros((112, 144), np.int64)
+    pixels[20:50, 30:60], pixels[20:35, 60:80], pixels[30:40, 40:50] = 1, 2, 0
+    runs = Runs.concatenate([(0, Runs.from_mask(pixels == 1)), (0, Runs.from_mask(pixels == 2))], 112, 144)
+    owner = np.repeat([0, 1], [len(Runs.from_mask(pixels == number)) for number in (1, 2)])
+    values = np.array([(204.0, 204.0, 1.0), (102.0, 102.0, 1.0)], SCORES)[owner]
+    table = object_table("gland", measure(Components(runs, owner, values), use_max=True), 0, sharing=True)
+    pq.write_table(table, objects_file(segments, "t1"))
+    with contextlib.chdir(tmp_path / "copy"), viewer("results", log=tmp_path / "log") as own:
+        found = own.json(f"0/t1/outlines.json?box=0,0,144,112&kind=predicted&set={ENSEMBLE}")["objects"]
+        assert [(one["area"], one["confidence"], one["box"]) for one in found] == [
+            (800, 0.8, [30, 20, 60, 50]), (300, 0.4, [60, 20, 80, 35]),
+        ]  # fmt: skip
+        shapes = [Polygon(one["rings"][0], one["rings"][1:]) for one in found]
+        assert shapes[0].equals(box(30, 20, 60, 50) - box(40, 30, 50, 40))
+        assert shapes[1].equals(box(60, 20, 80, 35))
+        for x, place in ((59.5, 0), (60.5, 1)):
+            assert own.json(f"0/t1/at.json?x={x}&y=25&set={ENSEMBLE}")["predicted"] == found[place]
+        assert own.json(f"0/t1/at.json?x=45&y=35&set={ENSEMBLE}")["predicted"] is None, "a hole"
+        listed = own.json(f"0/t1/listed.json?set={ENSEMBLE}&order=unsure")["objects"]
+        assert [one["confidence"] for one in listed] == [0.4, 0.8]
+        assert own.json(f"0/t1/outlines.json?box=70,0,144,112&kind=predicted&set={ENSEMBLE}")["objects"] == found[1:]
 
 
 @pytest.mark.parametrize(

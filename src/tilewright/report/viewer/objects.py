@@ -139,7 +139,8 @@ class Objects:
     def unsure(self, asked: Asked, start: int) -> tuple[list[dict[str, Any]], int]:
         """Predicted objects from the least sure on, from a place in that order, and how many there are.
 
-        Where none tells how sure it is, from the largest on. ``at`` is a place inside, as the middle of a box need not be.
+        Where none tells how sure it is, from the largest on. ``at`` is a place inside, as the middle of a box need not
+        be one.
         """
         if asked.shown is None or asked.shown.segments is None:
             return [], 0
