@@ -26,10 +26,11 @@ SQUARE = {"type": "Polygon", "coordinates": [[[5, 5], [25, 5], [25, 25], [5, 25]
 PROGRAM = Path(sys.executable).parent / "tilewright"
 
 
-def make_results(project):
+def make_results(project, *, seen=1.0):
     """Results of the tiny project, in which saved probabilities take the place of networks; gives their folder.
 
-    What is found is what is true, moved by two pixels to the right, without its upper ten rows.
+    What is found is what is true, moved by two pixels to the right, without its upper ten rows, and of the columns the
+    share alone that is seen.
     """
     config = project.config()
     for key in ("models", "folds"):
@@ -43,7 +44,7 @@ def make_results(project):
         claim(places, ["config.yaml"], read)
         shards = sorted({row.shard for row in read.sheet})
         for shard in shards:
-            _of_shard(read, places, shard)
+            _of_shard(read, places, shard, seen)
         for shard in read.predicted(ENSEMBLE):
             run_step("segment", make_order(read, "segment", shard=shard, ensemble=ENSEMBLE),
                      probabilities=places.ensembles(ENSEMBLE, shard), calibration="none",
@@ -55,7 +56,7 @@ def make_results(project):
     return project.folder / "results"
 
 
-def _of_shard(read, places, shard):
+def _of_shard(read, places, shard, seen):
     """Masks, scaled rasters and probabilities of a shard."""
     run_step("rasterize", make_order(read, "rasterize", shard=shard), out=places.masks(shard))
     for scale in read.scales:
@@ -64,7 +65,7 @@ def _of_shard(read, places, shard):
     for row in read.shard(shard):
         source = scaled_mask_file(Path(places.scaled("half", shard)), row.slide)
         for folder in (places.ensembles(ENSEMBLE, shard), places.probabilities(ENSEMBLE, shard)):
-            _save_map(source, probability_file(Path(folder), row.slide))
+            _save_map(source, probability_file(Path(folder), row.slide), seen)
 
 
 def _save_spreads(read, places):
@@ -83,7 +84,7 @@ def _save_spreads(read, places):
     path.write_text("\n".join(lines) + "\n")
 
 
-def _save_map(source, out):
+def _save_map(source, out, seen=1.0):
     """Probabilities that are the truth, moved and blurred."""
     out.parent.mkdir(parents=True, exist_ok=True)
     if source.exists():
@@ -93,10 +94,19 @@ def _save_map(source, out):
         with open_raster(source.with_name(source.name.replace(".mask.", ".image."))) as raster:
             bits, frame, classes = np.zeros(raster.read().shape[1:], np.uint8), Frame.of(raster), ["gland", "vessel"]
     moved = np.roll(bits, 1, axis=1)
-    moved[:5] = 0
+    moved[:5], moved[:, round(seen * moved.shape[1]) :] = 0, 0
     bands = [cv2.GaussianBlur((moved >> k & 1) * np.uint8(230), (0, 0), 0.8) for k in range(len(classes))]
     with create_raster(out, frame.size, bands=len(bands), tags=frame.tags(classes)) as raster:
         raster.write(np.stack(bands), 0, 0)
+
+
+def make_report(project):
+    """Give results as of ``make_results`` their report; gives its page."""
+    with contextlib.chdir(project.folder):
+        places = Places()
+        run_step("report", make_order(read_project("config.yaml"), "report"), results=places.results,
+                 out=places.report())  # fmt: skip
+    return project.folder / "results" / "report" / "index.html"
 
 
 TILED, MODEL = "fine", "near"

@@ -27,6 +27,7 @@ from tilewright.pixels.rasters import open_raster
 from tilewright.project.orders import ReportOrder, ReportRow
 from tilewright.project.places import Places, outlines_file
 from tilewright.report.comparison import BOTH, FOUND, TRUE
+from tilewright.report.linking import place_of
 from tilewright.report.overlays import Pixels, write_jpeg
 from tilewright.report.samples import Shapes, draw_shapes
 from tilewright.runtime.progress import track
@@ -93,7 +94,16 @@ def _drawn(
                 _picture(ensemble, order, name, shown, places), folder / (file := f"{what}-{ensemble}-{number}.jpg")
             )
             counts = {kind: int((own["kind"] == kind).sum()) for kind in kinds}
-            yield {"name": name, "picture": f"figures/{file}", "counts": counts}
+            places_there = [place for kind, some in shown.items() for place in _places(ensemble, name, kind, some)]
+            yield {"name": name, "picture": f"figures/{file}", "counts": counts, "places": places_there}
+
+
+def _places(ensemble: str, name: str, kind: str, some: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """What is said of objects of a class and kind: where each is, its size, and its place in the viewer."""
+    for row in some.to_dict("records"):
+        box = [int(row[side]) for side in ("left", "top", "right", "bottom")]
+        size = f"{box[2] - box[0]} × {box[3] - box[1]}"  # noqa: RUF001
+        yield {"kind": kind, "slide": row["slide"], "size": size, "at": place_of(row["slide"], ensemble, name, box)}
 
 
 def choose(mistakes: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from tilewright.project.config import ANY
 from tilewright.project.orders import ReportOrder, ReportRow
 from tilewright.project.places import Places, image_file, mask_file, segment_file
 from tilewright.report.content import ROLES
+from tilewright.report.linking import place_of
 from tilewright.report.overlays import (
     PREDICTION,
     TRUTH,
@@ -104,6 +105,7 @@ def draw_overlays(
             "height": size.height,
             "base": f"overlays/{ensemble}/{row.slide}",
             "truth": truth is not None,
+            "at": place_of(row.slide, ensemble),
             "missing": [name for name in order.colors if choice.dice and name not in choice.dice],
         }
 

@@ -12,7 +12,7 @@ from tilewright.pixels.grid import BLOCK, Frame, Size
 from tilewright.pixels.histograms import dice_curve
 from tilewright.pixels.rasters import masks_of
 from tilewright.project.config import Config
-from tilewright.project.places import segment_file
+from tilewright.project.places import PAGE, segment_file
 from tilewright.report.viewer.borders import config_of, folds_of, inside, tile_sets, tiles_of, windowed, windows_of
 from tilewright.report.viewer.desks import Desks
 from tilewright.report.viewer.layers import Asked, Layers
@@ -73,6 +73,7 @@ class Answers:
             "colors": run.order.colors,
             "ensembles": ensembles,
             "submissions": submitted.names,
+            "report": Path(run.places.report(), PAGE).is_file(),
             "told": submitted.left_over(),
             "slides": [
                 {
@@ -111,6 +112,11 @@ class Answers:
                 for one in sets.values()
             ] + self._submitted[self._number(path)].sets(row),
         }  # fmt: skip
+
+    def report(self, path: Parts) -> tuple[Path, int]:
+        """The folder of the report of a run, and the number of that."""
+        number = self._number(path)
+        return Path(self._runs[number].places.report()), number
 
     def told(self, path: Parts, query: Query) -> dict[str, Any]:
         """What is to be said of a submission on a slide."""

@@ -151,7 +151,7 @@ def send_with_headers(send: Send) -> Send:
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             known = {name for name, _ in message["headers"]}
-            own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            own = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in known]
             if b"cache-control" not in known:
                 own.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*message["headers"], *own]}

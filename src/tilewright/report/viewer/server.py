@@ -20,6 +20,7 @@ from tilewright.report.viewer.decisionfile import Changed
 from tilewright.report.viewer.edits import Edits
 from tilewright.report.viewer.gate import BODY_OF, Gate, told
 from tilewright.report.viewer.pyramids import NotYet
+from tilewright.report.viewer.reportpage import report_page, report_picture
 from tilewright.runtime.errors import DataError, Problem, TilewrightError, UserError
 from tilewright.runtime.progress import note
 
@@ -38,6 +39,8 @@ def application(answers: Answers, token: str, edits: Edits | None = None) -> ASG
         Route("/", _page),
         Route("/static/{name}", _static),
         Route("/runs.json", _json(lambda _: {**answers.runs(), "editing": edits and edits.about()})),
+        Route("/report/{run:int}/", lambda request: report_page(*answers.report(request.path_params))),
+        Route("/report/{run:int}/{name:path}", _picture_of_report(answers)),
         Route("/{run:int}/{slide}/about.json", _json(lambda request: answers.about(request.path_params))),
         Route("/{run:int}/{slide}/thumbnail.jpg", _image(answers.thumbnail, "image/jpeg")),
         Route("/{run:int}/{slide}/{layer}/{zoom:int}/{x:int}/{y:int}.jpg", _image(answers.picture, "image/jpeg")),
@@ -71,6 +74,14 @@ def _editing(edits: Edits) -> list[Route]:
 
 def _page(_request: Request) -> Response:
     return FileResponse(STATIC / PAGE, media_type=TYPES[".html"])
+
+
+def _picture_of_report(answers: Answers) -> Callable[[Request], Response]:
+    def respond(request: Request) -> Response:
+        folder, _ = answers.report(request.path_params)
+        return report_picture(folder, request.path_params["name"])
+
+    return respond
 
 
 def _static(request: Request) -> Response:

@@ -34,6 +34,12 @@ export function tellAtHead(lines) {
   element("told").hidden = !lines.length;
 }
 
+// The report of a run, if there is one.
+export function offerReport(number, run) {
+  element("report").href = `report/${number}/`;
+  element("report").hidden = !run?.report;
+}
+
 const score = (slide) => slide.dice[chosen.ensemble];
 
 const spread = (slide) => slide.spread[chosen.ensemble];
@@ -64,6 +70,7 @@ export function gallery(runs) {
     chosen.ensemble = sets[0] ?? "";
   }
   tellAtHead(run.told);
+  offerReport(chosen.run, run);
   drawFilters(runs, run);
   drawCards(run);
 }

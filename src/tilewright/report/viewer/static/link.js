@@ -10,6 +10,11 @@ export function read() {
       delete link[name];
     }
   }
+  const box = (link.box ?? "").split(",").map(Number);
+  delete link.box;
+  if (box.length === 4 && box.every(Number.isFinite)) {
+    link.box = box;
+  }
   if (link.layers !== undefined) {
     const parts = link.layers.split(",").filter(Boolean).map((part) => part.split(":"));
     link.layers = Object.fromEntries(parts.map(([name, opacity]) => [name, Number(opacity ?? 1)]));

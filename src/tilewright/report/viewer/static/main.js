@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { EDIT_KEYS, Editor } from "./edit.js";
-import { fill, gallery } from "./gallery.js";
+import { fill, gallery, offerReport } from "./gallery.js";
 import { read } from "./link.js";
 import { SlidePage } from "./slide.js";
 
@@ -44,6 +44,7 @@ async function start() {
     element("gallery").hidden = Boolean(link.slide);
     element("slide").hidden = !link.slide;
     if (link.slide) {
+      offerReport(link.run ?? 0, runs[link.run ?? 0]);
       await page.open(link).catch(report);
     } else {
       page.close();

@@ -37,6 +37,18 @@ export class SlidePage {
     this.tellOfRows();
     element("map0").focus();
     await this.editor?.opened(this);
+    this.goTo(link.box);
+  }
+
+  // To an object that the address names by its box; from there on it names what is seen.
+  goTo(box) {
+    delete this.link.box;
+    if (box) {
+      const [left, top, right, bottom] = box;
+      this.panes[0].lead(box);
+      this.panes.slice(1).forEach((pane) => pane.mark(box));
+      this.click(this.panes[0], this.panes[0].point((left + right) / 2, (top + bottom) / 2));
+    }
   }
 
   // The second map: another set of this run, or the same slide of another run.
