@@ -92,4 +92,5 @@ def test_the_report_lists_test_slides_the_farthest_apart_first(spreading):
         assert float(row["spread"]) == pytest.approx(means[row["slide"]], abs=0.001)
     page = (graph.results / "report/index.html").read_text()
     assert "farthest apart" in page
-    assert f'<tr><td>{rows[0]["slide"]}</td><td class="n">{float(rows[0]["spread"]):.3f}</td></tr>' in page
+    first = f'<tr><td>{rows[0]["slide"]}</td><td class="n">{float(rows[0]["spread"]):.3f}</td><td>'
+    assert f'{first}<code class="at" data-at="slide={rows[0]["slide"]}&amp;set=both">' in page

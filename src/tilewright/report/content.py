@@ -11,6 +11,7 @@ from tilewright.project.places import FINAL
 from tilewright.project.rows import OUT_OF_FOLD, TEST
 from tilewright.report.figures import Kept
 from tilewright.report.generalisation import column_scores, group_scores
+from tilewright.report.linking import place_of
 from tilewright.report.reading import Results, Scores
 from tilewright.runtime.errors import listed
 
@@ -185,7 +186,9 @@ def _ensemble(name: str, spec: ReportEnsemble, scores: Scores, order: ReportOrde
         "bounds": spec.bounds,
         "notes": list(_notes(spec, scores)),
         "weighed": scores.weighed,
-        "apart": scores.spread,
+        "apart": [
+            {"slide": slide, "spread": spread, "at": place_of(slide, name)} for slide, spread in scores.spread.items()
+        ],
         "calibration": scores.calibration,
         "few": _few(scores.calibration or {}),
         "groups": group_scores(scores.slides, {row.slide: row.group for row in order.rows}, classes),
