@@ -8,9 +8,12 @@ from viewing import ENSEMBLE, make_results, viewer
 from tilewright import encode_rle
 from tilewright.cli import main
 from tilewright.pixels.components import components_of, groups
+from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Runs
 from tilewright.project.places import mask_file, segment_file
+from tilewright.report.viewer.submission import read_submission
+from tilewright.report.viewer.submissionmask import draw_submitted
 
 HEIGHT, WIDTH = 112, 144
 CLASSES = ("gland", "vessel")
@@ -116,6 +119,21 @@ def check_objects(seen, masks, *, has_confidence):
     assert here["predicted"] == largest
     own = seen.json(f"0/t1/at.json?x={x}&y={y}&set={ENSEMBLE}")
     assert here["overlap"] == own["overlap"] != None  # noqa: E711
+
+
+@pytest.mark.parametrize("stated", ["whole image", "used part"])
+def test_pixels_are_those_of_the_whole_image_or_of_the_used_part_as_the_row_says(tmp_path, stated):
+    pixels = np.random.default_rng(5).random((30, 40)) < 0.3
+    part = pixels[5:20, 10:30]
+    code, size = (encode_rle(pixels), "30,40") if stated == "whole image" else (encode_rle(part), "15,20")
+    path = write(tmp_path / "mine.csv", "id,rle,height,width", [f"part,{code},{size}"])
+    found = read_submission(path, tmp_path, ["gland"], [], "column_major")
+    frame = Frame(10, 5, 20, 15, image=Size(40, 30))
+    drawn = draw_submitted(found, "part", "part", frame, ["gland"], tmp_path)
+    assert drawn.problems == []
+    with open_raster(segment_file(tmp_path, "part")) as raster:
+        assert ((raster.read()[0] > 0) == part).all()
+        assert Frame.of(raster) == frame
 
 
 def test_rows_that_are_wrong_are_told_and_the_others_seen(results, masks, tmp_path):
