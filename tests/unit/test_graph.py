@@ -388,3 +388,10 @@ def test_problems_of_config_and_sheet_are_users_errors(graph, project):
     Path(project.sheet).write_text("slide\n")
     with pytest.raises(UserError, match="image"):
         graph()
+
+
+def test_a_slide_that_is_asked_for_as_a_shard_is_told_where_it_stands(graph):
+    with pytest.raises(UserError, match=r'slides\.csv: has no shard "a1"\.\n  Slide a1 stands in shard a\. Shards'):
+        graph().images(SimpleNamespace(shard="a1"))
+    with pytest.raises(UserError, match=r'has no shard "other"\.\n  Shards: a, '):
+        graph().images(SimpleNamespace(shard="other"))

@@ -36,3 +36,10 @@ def test_a_file_that_is_gone_from_a_folder_is_named_with_what_to_delete(graph):
     assert "results/segments/both/t/: files in it are gone: t2.mask.tif." in printed
     assert "results/masks/a/: files in it are gone: a1.tif." in printed
     assert "Delete the folder, and run again" in printed
+
+
+def test_a_target_of_a_slide_where_folders_are_of_shards_is_told_which_shard_it_is_in(graph):
+    code, printed = graph.attempt("-n", "--", "results/masks/a1")
+    assert code == 1
+    assert 'has no shard "a1".\n      Slide a1 stands in shard a. Shards: a, b, x1, t.' in printed
+    assert "KeyError" not in printed

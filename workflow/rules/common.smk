@@ -93,7 +93,10 @@ def stored(path):
 # A file that is not there stops the job of its slide alone, which says so.
 def fetched(files):
     def paths(wildcards):
-        return [stored(path) for path in files(wildcards) if path not in absent]
+        try:
+            return [stored(path) for path in files(wildcards) if path not in absent]
+        except TilewrightError as error:
+            raise WorkflowError(f"A target is none of this project's.\n{error}")
 
     return paths
 

@@ -10,7 +10,7 @@ from tilewright.project.config import Config, Model, Scale, Section
 from tilewright.project.naming import Namesake, namesakes
 from tilewright.project.places import FINAL, part_of
 from tilewright.project.rows import Role, Row, Sheet
-from tilewright.runtime.errors import Problem, UserError, did_you_mean
+from tilewright.runtime.errors import Problem, UserError, did_you_mean, listed
 
 PALETTE = ("#1b9e77", "#d95f02", "#7570b3", "#e7298a", "#66a61e", "#e6ab02", "#a6761d")
 
@@ -109,7 +109,17 @@ class Project:
         return {str(fold) for fold in self.selected}
 
     def shard(self, name: str) -> list[Row]:
-        """The rows of a shard."""
+        """The rows of a shard.
+
+        Raises:
+            UserError: there is no such shard; says where the slide of that name stands, if there is one.
+        """
+        if name not in self._shards:
+            own = next(
+                (f"Slide {row.slide} stands in shard {row.shard}. " for row in self.sheet if row.slide == name), ""
+            )
+            remedy = f"{own}Shards: {listed(list(self._shards))}."
+            raise UserError(Problem(str(self.sheet.path), f'has no shard "{name}".', remedy))
         return self._shards[name]
 
     def rows(self, *roles: Role) -> list[Row]:
