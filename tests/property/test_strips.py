@@ -17,7 +17,7 @@ from tilewright.pixels.grid import BLOCK, Frame, Size, Window
 from tilewright.pixels.rasters import create_raster, open_raster
 from tilewright.pixels.rle import encode_column_major, encode_row_major
 from tilewright.pixels.runs import Runs
-from tilewright.pixels.strips import Strip, strips_of_bits
+from tilewright.pixels.strips import Strip, strips_between, strips_of_bits
 from tilewright.segments import rlestream
 from tilewright.segments.mask import mask_writer
 from tilewright.segments.rlestream import stream_column_major, stream_row_major
@@ -75,6 +75,16 @@ def test_components_of_strips_are_those_of_the_whole_mask(case):
     assert total == count
     pairs = {(a, b) for a, b in zip(expected.ravel().tolist(), found.ravel().tolist(), strict=True)}
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}), "a one-to-one renaming"
+
+
+@given(stripped(), st.data())
+def test_strips_of_other_heights_are_the_same_masks(case, data):
+    mask, strips = case
+    edges = sorted(data.draw(st.sets(st.integers(1, len(mask)), max_size=5)) | {0, len(mask)})
+    whole, found = Runs.from_mask(mask), list(strips_between(([each, each] for each in strips), edges))
+    assert [(strip.top, strip.bottom) for _, strip in found] == list(pairwise(edges))
+    for strip, other in found:
+        assert strip.runs == other.runs == whole.clip(Window(0, strip.top, mask.shape[1], strip.bottom - strip.top))
 
 
 @given(stripped(), st.integers(1, 30))

@@ -117,9 +117,18 @@ def _centers(shapes: NDArray[Any]) -> NDArray[Any]:
 
 def outline_batches(path: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
     """The same as ``recorded_outlines``, some rows at a time, so that memory does not grow with the table."""
+    return map(_with_shapes, _batches(path, columns))
+
+
+def packed_shapes(path: Path) -> Iterator[list[bytes]]:
+    """The areas of that table as WKB, some at a time."""
+    return (batch["geometry"].tolist() for batch in _batches(path, ["geometry"]))
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator["pd.DataFrame"]:
     with reading_table(path), pq.ParquetFile(path, page_checksum_verification=True) as table:
         for batch in table.iter_batches(TOGETHER, columns=list(columns)):
-            yield _with_shapes(batch.to_pandas())
+            yield batch.to_pandas()
 
 
 def recorded_outlines(path: Path, columns: Sequence[str] = SCHEMA.names) -> "pd.DataFrame":

@@ -3,7 +3,7 @@
 Where both sides are empty a score is 1; where only its denominator is 0 it is 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,14 @@ class Instances:
         """The components of a mask: ``owner`` is the component of each run."""
         return cls(*runs.intervals(), owner, int(owner.max(initial=-1)) + 1)
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Instances]") -> "Instances":
+        """The objects of several: those of the second are counted on from those of the first."""
+        before = np.cumsum([0, *(part.count for part in parts)]).tolist()
+        starts, stops = (np.concatenate([getattr(part, side) for part in parts]) for side in ("starts", "stops"))
+        owner = np.concatenate([part.owner + first for part, first in zip(parts, before, strict=False)])
+        return cls(starts, stops, owner, before[-1])
+
     def area(self) -> Ints:
         """Pixels of each object, int64[count]."""
         return np.bincount(self.owner, self.stops - self.starts, minlength=self.count).astype(np.int64)
@@ -99,6 +107,22 @@ class Instances:
     def only(self, chosen: NDArray[np.bool_]) -> "Instances":
         """The same objects, of which those that are not chosen have no pixel."""
         kept = chosen[self.owner]
+        return Instances(self.starts[kept], self.stops[kept], self.owner[kept], self.count)
+
+    def taken(self, chosen: NDArray[np.bool_]) -> "Instances":
+        """Some of the objects, counted anew in their order."""
+        kept = chosen[self.owner]
+        owner = (np.cumsum(chosen) - 1)[self.owner[kept]]
+        return Instances(self.starts[kept], self.stops[kept], owner, int(np.count_nonzero(chosen)))
+
+    def between(self, first: int | Ints, last: int | Ints) -> "Instances":
+        """The same objects, of which only intervals that begin between two keys are left.
+
+        Args:
+            first: first key; for all, or for each interval.
+            last: key after the last; likewise.
+        """
+        kept = (first <= self.starts) & (self.starts < last)
         return Instances(self.starts[kept], self.stops[kept], self.owner[kept], self.count)
 
     def moved(self, right: Ints, down: Ints, size: Size) -> "Instances":

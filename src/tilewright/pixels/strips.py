@@ -1,8 +1,11 @@
 """Masks read strip by strip, so that memory grows with the width of a slide and not with its height."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from tilewright.pixels.grid import BLOCK, blocks
 from tilewright.pixels.rasters import open_raster
@@ -44,6 +47,31 @@ def strips_of_bits(path: Path, bits: Sequence[int], classes: Sequence[str] | Non
                     runs = Runs(part.row + window.y, part.start, part.stop, height, width)
                 strip.append(Strip(window.y, window.y + window.height, runs))
             yield strip
+
+
+def strips_between(strips: Iterator[list[Strip]], edges: Sequence[int]) -> Iterator[list[Strip]]:
+    """The same masks in other strips.
+
+    Args:
+        strips: of masks, from top to bottom.
+        edges: the first row of each strip, and the row after the last of all.
+    """
+    held: list[Strip] = []
+    for top, bottom in pairwise(edges):
+        while not held or held[0].bottom < bottom:
+            after = next(strips)
+            held = [_joined(*pair) for pair in zip(held, after, strict=True)] if held else after
+        cuts = [int(np.searchsorted(each.runs.row, bottom)) for each in held]
+        yield [Strip(top, bottom, each.runs.take(slice(cut))) for each, cut in zip(held, cuts, strict=True)]
+        held = [
+            Strip(bottom, each.bottom, each.runs.take(slice(cut, None))) for each, cut in zip(held, cuts, strict=True)
+        ]
+
+
+def _joined(upper: Strip, lower: Strip) -> Strip:
+    size = lower.runs.size
+    runs = Runs.concatenate([(0, upper.runs), (0, lower.runs)], size.height, size.width)
+    return Strip(upper.top, lower.bottom, runs)
 
 
 def runs_of_bits(path: Path, bits: Sequence[int], classes: Sequence[str] | None = None) -> list[Runs]:

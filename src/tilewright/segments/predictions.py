@@ -181,6 +181,23 @@ class Prediction:
                 yield layers
         self._check_counts(counts, listed)
 
+    def closed(self) -> Iterator[list[Layer]]:
+        """Objects in batches from top to bottom, one layer a class, each as soon as its component ends.
+
+        An object waits for none of another class, such as the structure that it lies in.
+
+        Raises:
+            DataError: the mask does not belong to the objects.
+        """
+        trackers = [ComponentTracker(self.frame.height, self.frame.width) for _ in self.classes]
+        listed, counts = self._listed(), [0] * len(self.classes)
+        for strips in strips_of_bits(self.mask, self.bits):
+            ended = [tracker.push(strip).runs for tracker, strip in zip(trackers, strips, strict=True)]
+            layers = [self._layer(runs, own) for runs, own in zip(ended, listed, strict=True)]
+            counts = [count + len(layer.number) for count, layer in zip(counts, layers, strict=True)]
+            yield layers
+        self._check_counts(counts, listed)
+
     def amounts(self) -> dict[str, Amount]:
         """How much there is of each class, read in parts of the table."""
         counts, pixels = dict.fromkeys(self.classes, 0), dict.fromkeys(self.classes, 0)

@@ -137,3 +137,13 @@ def test_nothing_matches_nothing():
     assert match(overlapping(truth(), predicted(), NOTHING), 0.5).found == Agreement(0, 0, 0, 0)
     assert match(overlapping(truth(box(0, 0, 5, 5)), predicted(), NOTHING), 0.5).found == Agreement(1, 0, 0, 0)
     assert match(overlapping(truth(), predicted((0, 0, 5, 5)), NOTHING), 0.5).found == Agreement(0, 0, 1, 0)
+
+
+def test_objects_that_are_taken_from_joined_ones_are_what_they_were():
+    one, other = predicted((1, 1, 5, 5), (10, 2, 14, 8)), predicted((20, 3, 22, 9))
+    joined = Instances.joined([one, other])
+    assert joined.area().tolist() == [*one.area(), *other.area()]
+    taken = joined.taken(np.array([False, True, True]))
+    assert (taken.count, taken.area().tolist()) == (2, [24, 12])
+    line = WIDTH + 1
+    assert taken.between(3 * line, 5 * line).area().tolist() == [8, 4]
