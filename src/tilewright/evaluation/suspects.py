@@ -7,15 +7,16 @@ hard to see is not wrong for that. A predicted object that nobody has outlined i
 whatever class, and the nearer it comes to the size of what is outlined.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.evaluation.beliefs import believed
-from tilewright.pixels.instances import Instances, intersections
-from tilewright.pixels.rasters import Raster
-from tilewright.pixels.runs import Ints, Runs
+from tilewright.pixels.instances import Instances
+from tilewright.pixels.runs import Ints
+from tilewright.pixels.strips import Strip
 
 KINDS = ("improbable", "shifted", "too large", "too small", "other class", "not outlined", "duplicate")
 COUNTERPART = 0.1
@@ -26,6 +27,10 @@ BESIDE = 0.3
 """From this share on, what is seen beside an outline without a counterpart tells that it lies elsewhere."""
 DIRECTIONS = np.arange(8) * (np.pi / 4)
 Floats = NDArray[np.float64]
+
+
+VIEWS = 1 + len(DIRECTIONS)
+"""An object where it is, and where it would be if it were moved in each direction."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +49,49 @@ class Looks:
     right: Floats
     down: Floats
 
+    @classmethod
+    def of(cls, beliefs: Floats, area: Ints) -> "Looks":
+        """What is known once all rows of the objects have been seen.
 
-def look(raster: Raster, bands: list[int], outlined: Instances, claimed: Runs) -> Looks:
-    """What networks see at outlined objects, and beside them.
+        Args:
+            beliefs: the sum of probabilities in each of the ``views``, float64[classes, VIEWS, n].
+            area: pixels of each object, int64[n].
+        """
+        pixels = np.maximum(area, 1)
+        shares = reduce(np.add, beliefs[:, 1:]) / pixels
+        best = np.argmax(shares, axis=0)
+        chosen = best, np.arange(len(area))
+        right, down = (move[chosen] for move in _moves(area))
+        return cls((beliefs[:, 0] / pixels).T, np.minimum(shares[chosen], 1), right, down)
+
+
+def views(outlined: Instances, claimed: Strip) -> Instances:
+    """The pixels in some rows that count for objects: VIEWS groups of as many objects, as of ``Instances.joined``.
 
     Args:
-        raster: out-of-fold probabilities.
-        bands: those of the classes.
         outlined: the objects.
-        claimed: all outlined and all ignored pixels.
+        claimed: all outlined and all ignored pixels of these rows.
     """
-    area = np.maximum(outlined.area(), 1)
-    seen = believed(raster, outlined, bands) / area
-    radius = np.sqrt(area / np.pi)
-    shares, moves = [], [np.rint(np.outer(side(DIRECTIONS), radius)) for side in (np.cos, np.sin)]
-    for right, down in zip(*moves, strict=True):
-        moved = outlined.moved(right.astype(np.int64), down.astype(np.int64), claimed.size)
-        shares.append(believed(raster, moved.outside(claimed), bands).sum(axis=0) / area)
-    best = np.argmax(shares, axis=0)
-    chosen = best, np.arange(len(area))
-    return Looks(seen.T, np.minimum(np.stack(shares)[chosen], 1), moves[0][chosen], moves[1][chosen])
+    line, size = claimed.runs.width + 1, claimed.runs.size
+    top, bottom = claimed.top * line, claimed.bottom * line
+    found = [outlined.between(top, bottom)]
+    for right, down in zip(*_moves(outlined.area()), strict=True):
+        right, down = right.astype(np.int64), down.astype(np.int64)
+        away = down[outlined.owner] * line
+        found.append(outlined.between(top - away, bottom - away).moved(right, down, size).outside(claimed.runs))
+    return Instances.joined(found)
+
+
+def _moves(area: Ints) -> tuple[Floats, Floats]:
+    """Columns and rows by which objects of an area move in each direction, both float64[directions, n]."""
+    radius = np.sqrt(np.maximum(area, 1) / np.pi)
+    right, down = (np.rint(np.outer(side(DIRECTIONS), radius)) for side in (np.cos, np.sin))
+    return right, down
+
+
+def reach(width: Floats, height: Floats) -> Ints:
+    """Rows that an object in a box may move by at most, int64[n]."""
+    return np.ceil(np.sqrt((width + 2) * (height + 2) / np.pi)).astype(np.int64) + 1
 
 
 def misplaced(seen: Floats, beside: Floats) -> Floats:
@@ -96,20 +124,16 @@ def misnamed(seen: Floats, own: Ints, usual: Floats) -> tuple[Floats, Ints]:
     return np.maximum(beyond, 0), instead
 
 
-def unclaimed(raster: Raster, bands: list[int], predicted: Instances, claimed: Runs, usual: float) -> Floats:
+def unclaimed(area: Ints, free: Ints, beliefs: Floats, usual: float) -> Floats:
     """How surely each predicted object is one that nobody has outlined, 0 to 1; 0 where half of it is claimed.
 
     Args:
-        raster: out-of-fold probabilities.
-        bands: those of the classes.
-        predicted: the objects.
-        claimed: all outlined and all ignored pixels.
+        area: its pixels, int64[n].
+        free: those that are neither outlined nor ignored, int64[n].
+        beliefs: the sum of probabilities of each class over these, float64[classes, n].
         usual: area of a usual outline of the slide.
     """
-    area = predicted.area()
-    bare = predicted.outside(claimed)
-    free = bare.area()
-    believing = np.minimum(believed(raster, bare, bands).sum(axis=0), free)
+    believing = np.minimum(reduce(np.add, beliefs), free)
     # the geometric mean of what is believed of its pixels and of how near its area comes to the usual one
     return np.where(2 * free >= area, np.sqrt(believing / np.maximum(area, max(usual, 1))), 0.0)
 
@@ -132,11 +156,35 @@ def shape_kinds(outlined: Ints, predicted: Ints, beside: Floats) -> Ints:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Pixels that outlines and predicted objects have in common.
+
+    Attributes:
+        outlined: number of the outline of each pair, int64[pairs].
+        predicted: number of the predicted object.
+        pixels: those that both have; a pair may stand there several times, for pixels of several strips.
+    """
+
+    outlined: Ints
+    predicted: Ints
+    pixels: Ints
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Shared]") -> "Shared":
+        """All pairs of several."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__))
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Shared":
+        """Some of the pairs."""
+        return Shared(self.outlined[chosen], self.predicted[chosen], self.pixels[chosen])
+
+
+@dataclass(frozen=True)
 class Counterparts:
     """The predicted object that each outline overlaps most.
 
     Attributes:
-        object: its place, int64[n]; -1: none from ``COUNTERPART`` on.
+        object: its number, int64[n]; -1: none from ``COUNTERPART`` on.
         area: its pixels, int64[n]; 0: none.
         overlap: their intersection over union, float64[n]; 0: none.
     """
@@ -146,18 +194,20 @@ class Counterparts:
     overlap: Floats
 
     @classmethod
-    def of(cls, outlined: Instances, predicted: Instances) -> "Counterparts":
+    def of(cls, shared: Shared, outlined: Ints, predicted: Ints) -> "Counterparts":
         """Find them.
 
         Args:
-            outlined: objects that may overlap.
-            predicted: objects whose intervals are increasing and disjoint.
+            shared: pixels in common, with the places of outlines and objects as their numbers.
+            outlined: pixels of each outline, int64[n].
+            predicted: pixels of each predicted object, int64[m].
         """
-        one, other, shared = intersections(outlined, predicted)
-        areas, common = predicted.area(), shared.area()
-        overlap = common / (outlined.area()[one] + areas[other] - common)
+        pairs, place = np.unique(shared.outlined * len(predicted) + shared.predicted, return_inverse=True)
+        common = np.bincount(place, shared.pixels, minlength=len(pairs)).astype(np.int64)
+        one, other = np.divmod(pairs, max(len(predicted), 1))
+        overlap = common / (outlined[one] + predicted[other] - common)
         order = np.argsort(overlap, kind="stable")
         order = order[overlap[order] >= COUNTERPART]
-        found, best = np.full(outlined.count, -1), np.zeros(outlined.count)
+        found, best = np.full(len(outlined), -1), np.zeros(len(outlined))
         found[one[order]], best[one[order]] = other[order], overlap[order]  # the last one counts, which is the largest
-        return cls(found, np.append(areas, 0)[found], best)
+        return cls(found, np.append(predicted, 0)[found], best)

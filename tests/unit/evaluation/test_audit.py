@@ -1,5 +1,7 @@
 import gzip
 import json
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,13 +10,17 @@ import shapely
 from shapely.affinity import translate
 
 from tilewright.annotations import Annotation
+from tilewright.evaluation import audit as audit_module
+from tilewright.evaluation import beliefs, inspection, shelf
 from tilewright.evaluation.audit import audit
 from tilewright.evaluation.offsets import source_offsets
 from tilewright.evaluation.suspects import misnamed, unclaimed
+from tilewright.masks import outlines
 from tilewright.masks.outlines import outline_writer
+from tilewright.pixels import strips
 from tilewright.pixels.grid import Frame, Size, Window
-from tilewright.pixels.instances import Instances, instances_of_outlines
-from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.pixels.instances import instances_of_outlines
+from tilewright.pixels.rasters import create_raster
 from tilewright.pixels.runs import Runs, merged
 from tilewright.project.config import Segmentation
 from tilewright.project.orders import AuditOrder, CalibrateRow, SegmentOrder, SegmentRow
@@ -24,7 +30,7 @@ from tilewright.segments.segment import segment
 CLASSES = ["round", "oval"]
 COLORS = {"round": "#00ff00", "oval": "#ff0000"}
 EDGE, PITCH, RADIUS = 480, 60, 12
-FRAME = Frame(100, 50, EDGE, EDGE, Size(800, 700), factor=2)
+FRAME = Frame(100, 50, EDGE, EDGE, Size(800, EDGE + 100), factor=2)
 DOUBT = 0.85
 
 
@@ -43,26 +49,30 @@ def name_at(place):
     return CLASSES[place % 2]
 
 
-def keys(shapes):
-    window = Window(0, 0, EDGE, EDGE)
-    found = instances_of_outlines(np.array(shapes, dtype=object), window)
-    return Runs._of_keys(*merged(found.starts, found.stops), EDGE, EDGE).to_mask()
+def keys(shapes, height):
+    window = Window(0, 0, EDGE, height)
+    found = instances_of_outlines(np.array(list(shapes) or [shapely.Point()], dtype=object), window)
+    return Runs._of_keys(*merged(found.starts, found.stops), height, EDGE).to_mask()
 
 
-def write_slide(folder, slide, drawn, seen=None, labelled=CLASSES, ignored=()):
-    """Write a slide of which ``drawn`` is outlined, (class, shape), and all that is there is seen."""
+def write_slide(folder, slide, drawn, seen=None, labelled=CLASSES, ignored=(), high=1):
+    """Write a slide of which ``drawn`` is outlined, (class, shape), and all that is there is seen.
+
+    It is ``high`` times as high as wide.
+    """
+    whole = replace(FRAME, height=EDGE * high, image=Size(FRAME.image.width, EDGE * high + 2 * FRAME.y))
     seen = seen or [(name_at(place), shape_at(place)) for place in range(len(centers()))]
-    layers = {name: keys([shape for own, shape in drawn if own == name] or [shapely.Point()]) for name in CLASSES}
-    layers["ignored"] = keys(list(ignored) or [shapely.Point()])
+    layers = {name: keys([shape for own, shape in drawn if own == name], whole.height) for name in CLASSES}
+    layers["ignored"] = keys(ignored, whole.height)
     masks = folder / "masks" / slide
-    frame = FRAME.scaled(1)
+    frame = whole.scaled(1)
     with create_raster(masks / f"{slide}.tif", frame.size, tags=frame.tags(CLASSES)) as raster:
         raster.write(sum(part.astype(np.uint8) << bit for bit, part in enumerate(layers.values())), 0, 0)
     with outline_writer(masks / f"{slide}.outlines.parquet", frame, {name: [name] for name in CLASSES}) as writer:
         writer.write([Annotation(name, translate(shape, FRAME.x, FRAME.y)) for name, shape in drawn])
-    fine = np.stack([keys([shape for own, shape in seen if own == name] or [shapely.Point()]) for name in CLASSES])
-    coarse = fine.reshape(2, EDGE // 2, 2, EDGE // 2, 2).mean((2, 4)) * DOUBT * 255
-    with create_raster(folder / "p" / slide / f"{slide}.tif", FRAME.size, bands=2, tags=FRAME.tags(CLASSES)) as raster:
+    fine = np.stack([keys([shape for own, shape in seen if own == name], whole.height) for name in CLASSES])
+    coarse = fine.reshape(2, whole.height // 2, 2, EDGE // 2, 2).mean((2, 4)) * DOUBT * 255
+    with create_raster(folder / "p" / slide / f"{slide}.tif", whole.size, bands=2, tags=whole.tags(CLASSES)) as raster:
         raster.write(coarse.astype(np.uint8), 0, 0)
     limits = {"thresholds": dict.fromkeys(CLASSES, 0.4), "min_area": dict.fromkeys(CLASSES, 0)}
     write_document(folder / "c.json", limits)
@@ -242,15 +252,10 @@ def test_beliefs_count_in_units_of_what_is_usual_for_a_class():
     assert misnamed(np.zeros((1, 2)), np.array([0]), usual)[0].tolist() == [0]
 
 
-def test_an_object_of_which_half_is_outlined_is_outlined(tmp_path):
-    with create_raster(tmp_path / "p.tif", Size(10, 10), tags=Frame(0, 0, 10, 10, Size(10, 10)).tags(["a"])) as raster:
-        raster.write(np.full((10, 10), 255, np.uint8), 0, 0)
-    whole = Runs.from_mask(np.ones((10, 10), np.bool_))
-    predicted = Instances.of(whole, np.zeros(10, np.int64))
-    with open_raster(tmp_path / "p.tif") as raster:
-        for rows, score in ((4, 0.6**0.5), (5, 0.5**0.5), (6, 0.0)):
-            claimed = Runs.from_mask(np.arange(100).reshape(10, 10) < 10 * rows)
-            assert unclaimed(raster, [0], predicted, claimed, 50.0) == pytest.approx(score)
+@pytest.mark.parametrize(("rows", "score"), [(4, 0.6**0.5), (5, 0.5**0.5), (6, 0.0)])
+def test_an_object_of_which_half_is_outlined_is_outlined(rows, score):
+    free = 100 - 10 * rows
+    assert unclaimed(np.array([100]), np.array([free]), np.array([[free]]), 50.0) == pytest.approx(score)
 
 
 @pytest.mark.parametrize(
@@ -281,3 +286,49 @@ def test_a_slide_on_which_nothing_is_outlined_nor_seen_is_no_suspect(tmp_path):
     nothing = [("round", shapely.Point(500, 500).buffer(1))]
     assert audited(tmp_path, [write_slide(tmp_path, "empty", [], nothing)]).empty
     assert (tmp_path / "audit" / "sources.csv").read_text().startswith("source,class,")
+
+
+def crowded():
+    """What is drawn, seen and ignored where outlines and objects of all heights lie side by side and in each other."""
+    drawn = right_ones()
+    for place, spoil in SPOILT.values():
+        drawn[place] = spoil(*drawn[place])
+    tall = [("round", shapely.box(2, 5, 8, EDGE - 5)), ("oval", shapely.box(0, 0, EDGE, 3 * PITCH).buffer(-2))]
+    seen = [*right_ones()[1:], ("oval", shapely.box(470, 10, 476, EDGE)), tall[1]]
+    ignored = [shape_at(3).buffer(2), shapely.box(200, 300, 260, 420)]
+    return [*drawn, *tall, *tall[:1], ("oval", translate(drawn[7][1], 0.5, 0.2))], seen, ignored
+
+
+def test_the_height_of_strips_changes_no_byte(tmp_path, monkeypatch):
+    drawn, seen, ignored = crowded()
+    row = write_slide(tmp_path, "s", drawn, seen, ignored=ignored)
+    monkeypatch.setattr(beliefs, "BLOCK", 8)
+    found = []
+    for blocks in (1, 2, 3, 100):
+        monkeypatch.setattr(inspection, "BLOCKS", blocks)
+        audited(tmp_path, [row], score=0.01)
+        (tmp_path / "audit").rename(tmp_path / f"audit{blocks}")
+        found.append({path.name: path.read_bytes() for path in (tmp_path / f"audit{blocks}").iterdir()})
+    table = pd.read_csv(tmp_path / "audit1" / "suspects.csv")
+    assert set(table["kind"]) == {*SPOILT, "not outlined", "duplicate"} - {"other class"}
+    assert all(each == found[-1] for each in found)
+
+
+def test_memory_does_not_grow_with_the_height_of_a_slide(tmp_path, monkeypatch):
+    """But for some numbers of each outline, of which there are few, with many rows of pixels each."""
+    monkeypatch.setattr(beliefs, "BLOCK", 32)
+    for module, name in ((strips, "BLOCK"), (outlines, "TOGETHER"), (audit_module, "TOGETHER"), (shelf, "ROWS")):
+        monkeypatch.setattr(module, name, 64)
+    bars = [(CLASSES[x // 12 % 2], shapely.box(x, 10, x + 9, EDGE - 10)) for x in range(0, EDGE, 12)]
+    most = []
+    for high in (2, 2, 8):  # what is loaded once is no matter of the second
+        drawn = [(name, translate(shape, 0, EDGE * part)) for part in range(high) for name, shape in bars]
+        row = write_slide(tmp_path, f"{len(most)}", drawn[1:], drawn, high=high)
+        tracemalloc.start()
+        try:
+            audited(tmp_path, [row])
+            most.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        (tmp_path / "audit").rename(tmp_path / f"audit{len(most)}")
+    assert most[2] < 1.5 * most[1]

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -5,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilewright.evaluation.beliefs import believed
+from tilewright.evaluation.beliefs import add_beliefs, block_edges, in_pixels
 from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.instances import Instances
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -26,7 +27,13 @@ def test_what_is_believed_is_the_sum_of_the_cells_under_each_pixel(seed, factor,
         with create_raster(Path(folder, "p.tif"), frame.size, bands=2, tags=frame.tags(["a", "b"])) as raster:
             raster.write(values, 0, 0)
         with open_raster(Path(folder, "p.tif")) as raster:
-            found = believed(raster, objects, [1, 0])
+            whole, sums = np.zeros((2, 2, objects.count))
+            add_beliefs(raster, objects, [1, 0], whole)
+            found = in_pixels(raster, whole)
+            line = frame.width + 1
+            for top, bottom in pairwise(block_edges(raster, 1)):
+                add_beliefs(raster, objects.between(top * line, bottom * line), [1, 0], sums)
+            assert (sums == whole).all(), "to the last bit"
     expected = [[dense[band][mask].sum() / 255 for mask in masks] for band in (1, 0)]
     np.testing.assert_allclose(found[:, [0, 1, 3]], expected)
     assert not found[:, 2].any()
