@@ -6,6 +6,7 @@ import shutil
 import signal
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -379,3 +380,5 @@ def test_a_coarse_tile_of_a_large_raster_is_every_nth_value(tmp_path, monkeypatc
     )
     assert found.shape == (188, 63)
     assert (found[:-1, :-1] == pixels[rows[:, None], columns][:-1, :-1]).all()
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(tmp_path) not in maps.read_text(), "pages that were read stay in memory"

@@ -239,7 +239,7 @@ def _parts(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with reading_table(path), pq.ParquetFile(
         path, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER
     ) as table:  # fmt: skip
-        yield from table.iter_batches(TOGETHER, columns=columns)
+        yield from table.iter_batches(TOGETHER, columns=columns, use_threads=False)
 
 
 def _floats(part: pa.RecordBatch, name: str) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Lock
@@ -136,22 +137,26 @@ def _raster_plane(raster: Raster) -> Plane:
     return Plane(Frame.of(raster).factor, raster.size, Size(WINDOW, WINDOW), read)
 
 
+Extract = Callable[[], NDArray[Any]]
+"""Gives some of the values of a raster, bands x rows x columns."""
+
+
 class Extracts:
     """Every ``STEP``-th value of large rasters, and of those again, in files of a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._lock = folder, Lock()
         self._thread = ThreadPoolExecutor(1)
-        self._made: dict[Path, Future[list[NDArray[Any]]]] = {}
+        self._made: dict[Any, Future[Any]] = {}
 
-    def of(self, path: Path) -> list[NDArray[Any]]:
-        """The extracts of a raster, from fine to coarse, bands x rows x columns.
+    def of(self, path: Path) -> list[Extract]:
+        """The extracts of a raster, from fine to coarse.
 
         Raises:
             NotYet: they are being made.
             DataError: the raster is damaged.
         """
-        found: list[NDArray[Any]] = self.work(path, lambda: self._make(path))
+        found: list[Extract] = self.work(path, lambda: self._make(path))
         return found
 
     def work(self, key: Any, make: Callable[[], Any]) -> Any:
@@ -175,7 +180,7 @@ class Extracts:
         """Make nothing more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _make(self, path: Path) -> list[NDArray[Any]]:
+    def _make(self, path: Path) -> list[Extract]:
         with NamedTemporaryFile(dir=self._folder, delete=False) as file, open_raster(path) as raster:
             columns = nearest(0, -(-raster.size.width // STEP), STEP, raster.size.width)
             for window in blocks(raster.size, (raster.size.width, STRIP)):
@@ -184,15 +189,15 @@ class Extracts:
                 file.write(np.moveaxis(kept, 1, 0).tobytes())
             shape, kind = (-(-raster.size.height // STEP), raster.bands, len(columns)), raster.dtype
 
-        def mapped() -> NDArray[Any]:  # it takes memory only where it is read
+        def mapped() -> NDArray[Any]:  # anew each time, as pages that were read count as memory of the process
             return np.moveaxis(np.memmap(file.name, kind, "r", shape=shape), 1, 0)
 
-        found = [mapped()]
-        while max(found[-1].shape[1:]) > WINDOW:
-            last = found[-1]
+        found: list[Extract] = [mapped]
+        last = mapped()
+        while max(last.shape[1:]) > WINDOW:
             rows, columns = (nearest(0, -(-edge // STEP), STEP, edge) for edge in last.shape[1:])
-            found.append(np.ascontiguousarray(last[:, rows[:, np.newaxis], columns]))
-        found[0] = mapped()
+            last = np.ascontiguousarray(last[:, rows[:, np.newaxis], columns])
+            found.append(partial(np.asarray, last))
         return found
 
 
@@ -217,10 +222,10 @@ def sample(raster: Raster, path: Path, cells: Window, factor: float, extracts: E
         return _picked(raster.read, raster.size, cells, ratio)
     kept = extracts.of(path)
     level = min(len(kept), int(math.log(ratio, STEP) + 1e-9)) - 1
-    array = kept[level]
+    array = kept[level]()
 
     def read(window: Window) -> NDArray[Any]:
-        return np.asarray(array[(slice(None), *window.slices)])
+        return np.array(array[(slice(None), *window.slices)])
 
     return _picked(read, Size(array.shape[2], array.shape[1]), cells, ratio / STEP ** (level + 1))
 
