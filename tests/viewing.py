@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def make_report(project):
     """Give results as of ``make_results`` their report; gives its page."""
     with contextlib.chdir(project.folder):
         places = Places()
+        shutil.rmtree(places.report())  # which holds what ``make_results`` told of spreads
         run_step("report", make_order(read_project("config.yaml"), "report"), results=places.results,
                  out=places.report())  # fmt: skip
     return project.folder / "results" / "report" / "index.html"

@@ -49,7 +49,7 @@ class JoinedSpread:
 
     Attributes:
         out: the raster of one band to write.
-        within: of each member that counts, the spread of its folds; None: it has one network.
+        within: of each member that counts, the spread of its folds; None: it has one.
         masks: how many bands of the members, from the first on, are masks of classes.
     """
 

@@ -89,10 +89,10 @@ def refuse_others(places: Places, configs: Sequence[Path], sheet: Sheet) -> None
         UserError: the folder's last run has no slide in common with this one.
     """
     last = claimed(places)
-    known = set(last.get("slides", ()))
+    known = {*last["slides"]}
     if not known or known & {row.slide for row in sheet}:
         return
-    own, other = (" and ".join(map(str, names)) or "another config" for names in (configs, last.get("configs", ())))
+    own, other = (" and ".join(map(str, names)) or "another config" for names in (configs, last["configs"]))
     what = f"holds results of {other} ({listed(sorted(known), 3)}), which has no slide in common with {own}."
     remedy = (
         f"Was --configfile forgotten? Otherwise give {own} a folder of its own by the key pathvars: "
@@ -119,5 +119,10 @@ def claimed(places: Places) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         content = json.loads(Path(places.claim()).read_text(encoding="utf-8"))
         if isinstance(content, dict):
-            return content
-    return {}
+            return {**content, **{name: _texts(content.get(name)) for name in ("slides", "configs")}}
+    return {"slides": [], "configs": []}
+
+
+def _texts(found: Any) -> list[str]:
+    """The texts of a list; of what is none, nothing."""
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []

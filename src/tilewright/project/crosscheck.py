@@ -84,13 +84,14 @@ def _empty_spreads(project: Project) -> Iterator[Problem]:
     for bundle in (name for name, spec in config.bundles.items() if spec.spread and name in bundled.bundles):
         asked[f"bundles.{bundle}"] = [name for name, one in bundled.members.items() if one.bundle == bundle]
     for key, members in asked.items():
-        where, own = (
-            f"config, {key}.spread",
-            [name for name in config.ensembles if project.weights(name).keys() & members],
-        )
+        where = f"config, {key}.spread"
+        own = [name for name, used in project.spreading.items() if {*used} & {*members}]
         if not project.tested:
             what = f"{project.sheet.path} has no slide that no fold has seen."
             yield Problem(where, what, "Give slides without outlines the role test, or leave it out.")
+        elif not own:
+            remedy = "Name it in an ensemble, with a weight above 0; or leave it out."
+            yield Problem(where, "no ensemble counts it.", remedy)
         elif not any(project.tells_spread(name, project.tested[0]) for name in own):
             what = "one network alone predicts, and there is no other that it could differ from."
             yield Problem(where, what, "Train more folds, or leave it out.")

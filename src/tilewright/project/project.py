@@ -345,17 +345,23 @@ class Project:
 
     def has_spread(self, model: str, shard: str) -> bool:
         """Whether the spread of the folds of a member is told for a shard: none of them has seen it."""
-        return shard not in self.folds and self.asks_spread(model) and len(self.folds_of(model)) > 1
+        asked = self.asks_spread(model) or any(model in members for members in self.spreading.values())
+        return shard not in self.folds and asked and len(self.folds_of(model)) > 1
 
     def tells_spread(self, ensemble: str, shard: str) -> bool:
         """Whether an ensemble writes how far those that predict a shard are apart, which no fold has seen."""
-        members = self.weights(ensemble)
-        if shard in self.folds or not any(map(self.asks_spread, members)):
-            return False
-        return len(members) > 1 or any(self.has_spread(name, shard) for name in members)
+        members = self.spreading.get(ensemble, [])
+        return shard not in self.folds and (len(members) > 1 or any(self.has_spread(name, shard) for name in members))
+
+    @cached_property
+    def spreading(self) -> dict[str, list[str]]:
+        """Of each ensemble with a member that asks for its spread all members that count: they tell theirs as well."""
+        weights = {name: self.weights(name) for name in self.config.ensembles}
+        counted = {name: [member for member, weight in own.items() if weight] for name, own in weights.items()}
+        return {name: members for name, members in counted.items() if any(map(self.asks_spread, members))}
 
     def asks_spread(self, model: str) -> bool:
-        """Whether the spread of the folds of a member is asked for."""
+        """Whether the spread of the folds of a member is asked for by its own key."""
         if model in self.bundled.members:
             return self.config.bundles[self.bundled.members[model].bundle].spread
         return model in self.config.models and self.config.models[model].inference.spread

@@ -8,6 +8,7 @@ import pytest
 
 from tilewright.graph import Graph
 from tilewright.project.claim import claim, left_before, made_since
+from tilewright.project.places import Places
 from tilewright.runtime.errors import UserError
 
 
@@ -52,6 +53,16 @@ def test_one_slide_in_common_and_a_folder_of_nobody_are_enough(load, project):
     assert any(slide.startswith("othera") for slide in json.loads(claimed.read_text())["slides"])
     claimed.write_text("{")
     load("demo.yaml", **renamed(project, "", "third"))
+
+
+@pytest.mark.parametrize(
+    "content", ['{"slides": 5}', '{"slides": [["a1"], 2], "configs": 5}', '{"slides": {}}', "[]", "{"], ids=str
+)
+def test_a_claim_that_nobody_can_read_refuses_nothing(load, project, content):
+    places = Places()
+    Path(places.claim()).parent.mkdir(exist_ok=True)
+    Path(places.claim()).write_text(content)
+    load("mine.yaml")
 
 
 def test_what_was_made_since_the_claim_is_to_be_opened(load, project, monkeypatch):

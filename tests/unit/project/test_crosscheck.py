@@ -222,13 +222,15 @@ def test_a_spread_needs_networks_that_can_differ(problems_of, project):
     for folds, ensemble, fine in (
         (one_fold, {"near": 1}, False),
         (one_fold, {"near": 1, "far": 1}, True),
+        (one_fold, {"near": 1, "far": 0}, False),
         (project.config()["folds"], {"near": 1}, True),
     ):
         found = problems_of({"all": {"models": ensemble}}, folds=folds, **spreading(project))
         assert [text.partition(":")[0] for text in found] == ([] if fine else ["config, models.near.inference.spread"])
 
 
-def test_a_spread_of_a_bundle_needs_two_networks_in_its_ensembles(problems_of):
+@pytest.mark.parametrize("models", [{"other": 1}, {"kidney": 0, "other": 1}], ids=str)
+def test_a_spread_that_no_ensemble_counts_is_told(problems_of, models):
     uses = {name: {"path": name, "spread": name == "kidney"} for name in ("kidney", "other")}
-    (found,) = problems_of({"all": {"models": {"other": 1}}}, alone=True, bundles=uses)
-    assert found.startswith("config, bundles.kidney.spread: one network alone predicts")
+    (found,) = problems_of({"all": {"models": models, "calibration": {"threshold": 0.5}}}, alone=True, bundles=uses)
+    assert found.startswith("config, bundles.kidney.spread: no ensemble counts it.")

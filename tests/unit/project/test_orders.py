@@ -103,9 +103,16 @@ def test_the_spread_of_folds_is_told_of_slides_that_none_of_them_has_seen(spread
 
 def test_the_spread_of_an_ensemble_is_between_its_members_too(spreading):
     project = spreading({"near": 1, "far": 1})
-    assert told_of_spread(project, "t") == (True, ["near"], True)
+    assert told_of_spread(project, "t") == (True, ["near", "far"], True)
+    assert make_order(project, "predict", model="far", shard="t").inference.spread is True
     assert told_of_spread(project, "a") == (False, [], False)
     assert told_of_spread(spreading({"near": 1, "far": 1}, {"selected": [0]}), "t") == (True, [], False)
+
+
+def test_members_without_weight_have_no_part_in_a_spread(spreading):
+    project = spreading({"near": 1, "far": 0})
+    assert told_of_spread(project, "t") == (True, ["near"], True)
+    assert make_order(project, "predict", model="far", shard="t").inference.spread is False
 
 
 def test_where_the_final_model_predicts_all_folds_tell_their_spread(spreading):

@@ -1,6 +1,9 @@
 """A submission over the slides of a viewer: what its file says is what is seen, whatever its form, and what is wrong
 with it is told."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from viewing import ENSEMBLE, make_results, viewer
@@ -12,8 +15,10 @@ from tilewright.pixels.grid import Frame, Size
 from tilewright.pixels.rasters import open_raster
 from tilewright.pixels.runs import Runs
 from tilewright.project.places import mask_file, segment_file
+from tilewright.report.viewer import submission
 from tilewright.report.viewer.submission import read_submission
 from tilewright.report.viewer.submissionmask import draw_submitted
+from tilewright.runtime.errors import UserError
 
 HEIGHT, WIDTH = 112, 144
 CLASSES = ("gland", "vessel")
@@ -190,6 +195,49 @@ def test_words_that_are_wrong_are_told_by_object(results, tmp_path, words, said)
         assert one["where"] == f"{path}, row 2 (slide t1), object 2"
         assert "row 2 is its row" in second["what"]
         assert seen.json("0/t1/listed.json?set=mine.csv")["count"] == 1
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"], ids=repr)
+def test_lines_end_in_any_way_wherever_a_part_of_the_file_ends(tmp_path, monkeypatch, end):
+    path = tmp_path / "all.csv"
+    path.write_bytes(end.join(["id,rle", "t1,1 5", "t2,", "t3,7 2", ""]).encode())
+    for together in (1, 2, 7, 8, 100):
+        monkeypatch.setattr(submission, "TOGETHER", together)
+        found = read_submission(path, tmp_path, CLASSES, ["gland"], "column_major")
+        assert [(name, line.code) for name in found.places for line in found.lines(name)] == [
+            ("t1", "1 5"), ("t2", ""), ("t3", "7 2"),
+        ]  # fmt: skip
+
+
+def test_what_comes_through_a_pipe_comes_whole(tmp_path):
+    rows = [f"t{number},{number + 1} 5" for number in range(5000)]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(pipe.write_text, "\n".join(["id,rle", *rows]))
+        found = read_submission(pipe, tmp_path, CLASSES, ["gland"], "column_major")
+    assert list(found.places) == [row.split(",")[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"), [("1", "vessel"), ("0.0", "gland"), ("GLAND", "gland"), ("2", None), ("9" * 5000, None)]
+)
+def test_numbers_of_classes_count_from_0(tmp_path, label, meant):
+    path = write(tmp_path / "all.csv", "id,class,rle", [f"t1,{label},1 5"])
+    if meant:
+        assert read_submission(path, tmp_path, CLASSES, [], "column_major").class_of(label) == meant
+        return
+    with pytest.raises(UserError, match="there is no class") as caught:
+        read_submission(path, tmp_path, CLASSES, [], "column_major")
+    assert len(str(caught.value)) < 400
+    assert ("count from 0: 0 gland, 1 vessel" in str(caught.value)) == (label == "2")
+
+
+def test_an_id_that_is_a_whole_file_is_told_in_short(results, tmp_path, capsys):
+    path = write(tmp_path / "all.csv", "id,rle", ['"t1,1 5', *["t2,1 5"] * 500])
+    with pytest.raises(SystemExit):
+        main(["view", str(results), "--submission", str(path), "--classes", "gland"])
+    assert len(capsys.readouterr().err) < 1000
 
 
 def test_pixels_of_several_objects_and_a_doubtful_order_are_told(results, masks, tmp_path):

@@ -123,6 +123,16 @@ def test_the_spread_is_shown_as_it_lies_on_disk_and_told_of_test_slides(seen, re
     assert slides["a1"] == {}
 
 
+def test_a_table_of_spreads_that_cannot_be_read_takes_nothing_else_away(results, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(results.parent, copy)
+    table = copy / "results" / "report" / "spread.csv"
+    table.write_text(table.read_text().replace("t2,", "t2;") + "saved,t1,one,t,much\nsaved,a1,one,a,nan\nsaved\n")
+    with contextlib.chdir(copy), viewer("results", log=tmp_path / "log") as own:
+        slides = {slide["slide"]: slide["spread"] for slide in own.json("runs.json")["runs"][0]["slides"]}
+    assert {name for name, told in slides.items() if told} == {"t1"}
+
+
 def test_the_spread_of_a_model_in_half_precision_is_shown_at_the_same_scale(results, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(results.parent, copy)

@@ -4,6 +4,7 @@ What the run was told stands in its order of the report among the results; confi
 """
 
 import csv
+import math
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -96,7 +97,7 @@ class Run:
         found: dict[str, dict[str, dict[str, float]]] = {}
         for name in self.order.ensembles:
             for row in _records(Path(self.places.metrics(name)) / SLIDE_SCORES):
-                with suppress(ValueError):
+                with suppress(KeyError, TypeError, ValueError):
                     found.setdefault(name, {}).setdefault(row["slide"], {})[row["class"]] = float(row["dice"])
         return found
 
@@ -105,7 +106,9 @@ class Run:
         """How far those that predict a test slide are apart in the mean, by ensemble and slide, where it is told."""
         found: dict[str, dict[str, float]] = {}
         for row in _records(Path(self.places.report()) / SPREADS):
-            found.setdefault(row["ensemble"], {})[row["slide"]] = float(row["spread"])
+            with suppress(KeyError, TypeError, ValueError):
+                if math.isfinite(spread := float(row["spread"])):
+                    found.setdefault(row["ensemble"], {})[row["slide"]] = spread
         return found
 
     @cached_property

@@ -7,6 +7,7 @@ as those of outlines are (``annotations.tables``).
 """
 
 import json
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,13 @@ from tilewright.runtime.tables import SAVE, refuse_packed, rows_of
 RunOrder = Literal["column_major", "row_major"]
 ORDERS: tuple[RunOrder, ...] = get_args(RunOrder)
 PREDICTION_STRING = "predictionstring"
+NUMBER = re.compile(r"\d{1,9}(\.0)?")
+"""A number of a class; tables with gaps write 1.0 for 1."""
+SHORT = 60
+"""Characters of an id that are told."""
 TOGETHER = 1 << 22
 """Characters of the file that are read at a time."""
+END = re.compile(r"\r\n|\r|\n")
 REMEDY = "Name a table of run lengths: id, rle; id, class, rle; or id, height, width, prediction_string."
 
 
@@ -80,8 +86,9 @@ class Submission:
         """The class that a label means, by its name or its number from 0; none: the only one. None: there is none."""
         if not label:
             return self.classes[0] if len(self.classes) == 1 else None
-        if label.isdecimal() and label not in self.classes:
-            return self.classes[int(label)] if int(label) < len(self.classes) else None
+        if NUMBER.fullmatch(label) and label not in self.classes:
+            number = int(float(label))
+            return self.classes[number] if number < len(self.classes) else None
         return next((name for name in self.classes if name.lower() == label.lower()), None)
 
     def slides(self, rows: Sequence[ReportRow]) -> dict[str, str]:
@@ -150,7 +157,10 @@ def _strange(found: Submission, labels: dict[str, int]) -> Iterator[Problem]:
         if found.class_of(label) is None:
             where = f"{found.path}, row {line}"
             if label:
-                yield Problem(where, f'there is no class "{label}".', did_you_mean(label, found.classes))
+                counted = ", ".join(f"{number} {name}" for number, name in enumerate(found.classes))
+                remedy = f"Numbers count from 0: {counted}; --classes names others."
+                remedy = remedy if NUMBER.fullmatch(label) else did_you_mean(label, found.classes)
+                yield Problem(where, f'there is no class "{label[:SHORT]}".', remedy)
             else:
                 what = f"tells no class, and the run has several: {listed(found.classes)}."
                 yield Problem(where, what, f"Say which one it is of: --classes {found.classes[0]}")
@@ -162,7 +172,7 @@ def _lines(read: Callable[[int], str], path: Path) -> Iterator[str]:
     Raises:
         UserError: it is no text.
     """
-    if suffix_of(path) == path.suffix.lower():
+    if path.is_file() and suffix_of(path) == path.suffix.lower():  # what comes through a pipe is there once
         with path.open("rb") as stream:
             refuse_packed(stream.read(HEAD), path)
     for number, line in enumerate(_split(read), start=1):
@@ -172,10 +182,13 @@ def _lines(read: Callable[[int], str], path: Path) -> Iterator[str]:
 
 
 def _split(read: Callable[[int], str]) -> Iterator[str]:
-    """The lines of a text that comes in parts."""
+    """The lines of a text that comes in parts, whichever way they end."""
     rest = ""
     while text := read(TOGETHER):
-        *whole, rest = (rest + text).split("\n")
+        # a part may end between the two characters of an end
+        held = "\r" if text.endswith("\r") else ""
+        *whole, rest = END.split(rest + text.removesuffix("\r"))
+        rest += held
         yield from (f"{line}\n" for line in whole)
-    if rest:
+    if rest := rest.removesuffix("\r"):
         yield rest

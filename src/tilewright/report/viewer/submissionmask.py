@@ -24,7 +24,7 @@ from tilewright.pixels.rle import DECODERS
 from tilewright.pixels.runs import Ints, Runs
 from tilewright.pixels.thresholds import SCORES
 from tilewright.project.places import objects_file, segment_file
-from tilewright.report.viewer.submission import ORDERS, Line, RunOrder, Submission
+from tilewright.report.viewer.submission import NUMBER, ORDERS, Line, RunOrder, Submission
 from tilewright.runtime.errors import DataError, Problem, did_you_mean
 from tilewright.segments.mask import mask_writer
 from tilewright.segments.writing import SHARING_SCHEMA, object_table
@@ -173,7 +173,7 @@ def _objects(found: Submission, name: str, frame: Frame, drawn: Drawn) -> Iterat
 
 
 def _is_empty(code: str) -> bool:
-    return code.lower() in EMPTY
+    return code.lower() in {*EMPTY, "none", "1 0", "0 0"}
 
 
 def _size(line: Line, frame: Frame, where: str) -> Size:
@@ -208,7 +208,7 @@ def _of_words(found: Submission, line: Line, size: Size, frame: Frame, where: st
             raise DataError(
                 Problem(here, f'"{" ".join(some)[:40]}" is not all of an object.', "Expected: class confidence code.")
             )
-        class_name = found.class_of(some[0]) if some[0].isdecimal() else None
+        class_name = found.class_of(some[0]) if NUMBER.fullmatch(some[0]) else None
         if class_name is None:
             remedy = f"Numbers are those of {', '.join(found.classes)}, from 0; --classes names others."
             raise DataError(Problem(here, f'"{some[0][:40]}" is the number of no class.', remedy))

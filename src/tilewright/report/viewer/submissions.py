@@ -1,6 +1,6 @@
 """The submissions that are shown over a run: which slides each names, and each slide of them drawn when it is asked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from tilewright.project.orders import ReportRow
 from tilewright.report.viewer.borders import config_of
 from tilewright.report.viewer.pyramids import Extracts
 from tilewright.report.viewer.runs import Run, Shown
-from tilewright.report.viewer.submission import RunOrder, Submission, read_submission
+from tilewright.report.viewer.submission import SHORT, RunOrder, Submission, read_submission
 from tilewright.report.viewer.submissionmask import Drawn, draw_submitted
 from tilewright.runtime.errors import Problem, UserError, listed, raise_all
 
@@ -47,7 +47,9 @@ class Submitted:
         for name, one in self._files.items():
             known = set(self._ids[name].values())
             if left := [each for each in one.places if each not in known]:
-                found.append(f"{name} names {len(left)} id(s) that are no slides of these results: {listed(left, 5)}.")
+                found.append(
+                    f"{name} names {len(left)} id(s) that are no slides of these results: {listed(_short(left), 5)}."
+                )
         return found
 
     def sets(self, row: ReportRow) -> list[dict[str, Any]]:
@@ -118,9 +120,14 @@ def _foreign(found: Submission, runs: Sequence[Run]) -> Iterator[Problem]:
     """What is to be said of a file that names no slide."""
     if not any(found.slides(list(run.rows.values())) for run in runs):
         folders, slides = " or ".join(str(run.folder) for run in runs), [name for run in runs for name in run.rows]
-        what = f"names no slide of {folders}, but {listed(list(found.places), 3)}."
+        what = f"names no slide of {folders}, but {listed(_short(found.places), 3)}."
         remedy = f"Slides there are {listed(slides, 3)}; ids are their names, or those of their images."
         yield Problem(str(found.path), what, remedy)
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Names as they are told: a quote that is not closed makes one of a whole file."""
+    return [" ".join(name[:SHORT].split()) for name in names]
 
 
 def _names(submissions: Sequence[Submission], run: Run) -> list[str]:
