@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.inference.spread import MEAN_TAG, JoinedSpread
+from tilewright.inference.spread import RELATIVE_TAG, JoinedSpread
 from tilewright.pixels.grid import WINDOW, Frame, Window, blocks
 from tilewright.pixels.interpolation import read_at
 from tilewright.pixels.rasters import Raster, create_raster, masks_of, open_raster
@@ -101,7 +101,7 @@ def _joined(spread: Spread, mean: "WeightedMaps") -> Iterator[JoinedSpread]:
         out = stack.enter_context(create_raster(spread.out, first.size, tags=tags))
         joined = JoinedSpread(out, within, len(masks_of(mean.classes)))
         yield joined
-        out.tag(MEAN_TAG, f"{joined.mean():.6f}")
+        out.tag(RELATIVE_TAG, f"{joined.relative():.6f}")
 
 
 def summed(parts: Iterable[tuple[np.float32, NDArray[np.float32]]]) -> NDArray[np.float32]:

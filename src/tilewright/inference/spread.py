@@ -18,8 +18,8 @@ from tilewright.pixels.rasters import Raster, read_tags
 from tilewright.runtime.errors import DataError, Problem
 
 SPREAD_LEVELS = 510
-MEAN_TAG = "mean_spread"
-"""Of a map of an ensemble: the mean where a class is possible."""
+RELATIVE_TAG = "relative_spread"
+"""Of a map of an ensemble: what ``JoinedSpread.relative`` says of the slide."""
 POSSIBLE = 0.5
 """From this probability on, of 255, a class is possible: others are 0 on disk."""
 Floats = NDArray[np.float32]
@@ -31,16 +31,16 @@ def read_spread(source: Raster, target: Raster, window: Window) -> Floats:
     return np.asarray(read_at(source, target, window)[0] / np.float32(levels))
 
 
-def mean_spread(path: Path) -> float:
-    """The mean spread of a slide where a class is possible, as the map of an ensemble says it.
+def relative_spread(path: Path) -> float:
+    """How far those that predict a slide are apart, by what they predict, as the map of an ensemble says it.
 
     Raises:
-        DataError: the map is missing, or says none.
+        DataError: the map is missing, or says nothing.
     """
     tags = read_tags(path)
-    if MEAN_TAG not in tags:
-        raise DataError(Problem(str(path), "says no mean.", f"Delete {path.parent} and run the same command again."))
-    return float(tags[MEAN_TAG])
+    if RELATIVE_TAG not in tags:
+        raise DataError(Problem(str(path), "says no sum.", f"Delete {path.parent} and run the same command again."))
+    return float(tags[RELATIVE_TAG])
 
 
 @dataclass
@@ -57,8 +57,8 @@ class JoinedSpread:
     within: Sequence[Raster | None]
     masks: int
     _between: Floats = field(default_factory=lambda: np.zeros((), np.float32))
-    _total: float = 0.0
-    _pixels: int = 0
+    _spread: float = 0.0
+    _predicted: float = 0.0
 
     def watched(self, parts: Iterable[tuple[np.float32, Floats]]) -> Iterator[tuple[np.float32, Floats]]:
         """The parts of a weighted mean as they come, share and values (bands x rows x columns, 0 to 255).
@@ -89,12 +89,15 @@ class JoinedSpread:
                 variance = variance + share * read_spread(own, target, window) ** 2
         spread = np.sqrt(variance)
         possible = mean[: self.masks].max(axis=0) >= POSSIBLE
-        self._total += float(spread[possible].sum(dtype=np.float64))
-        self._pixels += int(possible.sum())
+        self._spread += float(spread[possible].sum(dtype=np.float64))
+        self._predicted += float(mean[: self.masks, possible].sum(dtype=np.float64)) / 255 / self.masks
         levels = (spread * np.float32(SPREAD_LEVELS) + np.float32(0.5)).astype(np.uint8)
         if levels.any():
             self.out.write(levels, window.x, window.y)
 
-    def mean(self) -> float:
-        """The mean spread of the pixels so far where a class is possible."""
-        return self._total / max(self._pixels, 1)
+    def relative(self) -> float:
+        """The sum of the spread over that of the probability, where a class is possible; 0: nothing is predicted.
+
+        Of slides it tells best which are wrong (docs/results.md): the mean alone is small where little is predicted.
+        """
+        return self._spread / self._predicted if self._predicted else 0.0

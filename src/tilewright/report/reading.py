@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from tilewright.inference.spread import mean_spread
+from tilewright.inference.spread import relative_spread
 from tilewright.pixels.rasters import open_raster, read_file_print
 from tilewright.project.orders import ReportEnsemble, ReportOrder, ReportRow
 from tilewright.project.places import (
@@ -47,7 +47,7 @@ class Scores:
         calibration: as ``calibrate`` writes it; None: nothing was fitted.
         weighed: as ``weigh`` writes it; None: the weights are given.
         seen: of each bundle the slides that it was trained on and is judged by here.
-        spread: of test slides, how far those that predict them are apart in the mean, the farthest first.
+        spread: of test slides, how far those that predict them are apart, by what they predict, the farthest first.
     """
 
     summary: Mapping[str, Any]
@@ -215,7 +215,7 @@ def read_slide_scores(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def _spread(places: Places, name: str, ensemble: ReportEnsemble, rows: Sequence[ReportRow]) -> dict[str, float]:
     told = set(ensemble.spread)
     folders = {row.slide: Path(places.ensembles(name, row.shard)) for row in rows if row.slide in told}
-    found = {slide: mean_spread(spread_file(folder, slide)) for slide, folder in folders.items()}
+    found = {slide: relative_spread(spread_file(folder, slide)) for slide, folder in folders.items()}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

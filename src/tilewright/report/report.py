@@ -73,7 +73,7 @@ def report(order: ReportOrder, *, results: Path, out: Path) -> None:
 
 
 def _write_spreads(ensembles: Mapping[str, Scores], order: ReportOrder, path: Path) -> None:
-    """Write the test slides of each ensemble, those first whose predictions are farthest apart in the mean."""
+    """Write the test slides of each ensemble, those first whose predictions are farthest apart."""
     rows = {row.slide: row for row in order.rows}
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")

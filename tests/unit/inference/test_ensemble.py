@@ -129,18 +129,18 @@ def spread_of(tmp_path, members, weights=None, within=None, classes=("a", "b")):
     blend(paths, weights or [1] * len(members), tmp_path / "out.tif", Spread(own, tmp_path / "out.spread.tif"))
     with open_raster(tmp_path / "out.spread.tif", ["spread"]) as raster:
         assert raster.dtype == np.uint8
-        return raster.read()[0] / 510, float(raster.tags["mean_spread"])
+        return raster.read()[0] / 510, float(raster.tags["relative_spread"])
 
 
 def test_the_spread_of_members_is_their_weighted_standard_deviation_over_classes(tmp_path):
     members = [noise(seed, 2, 70, 30) for seed in range(3)]
     shares = np.array([1, 2, 5]) / 8
-    found, mean = spread_of(tmp_path, members, [1, 2, 5])
+    found, relative = spread_of(tmp_path, members, [1, 2, 5])
     values = np.stack(members) / 255
     centre = np.tensordot(shares, values, 1)
     expected = np.sqrt(np.tensordot(shares, (values - centre) ** 2, 1).mean(axis=0))
     assert np.abs(found - expected).max() < 0.0011
-    assert mean == pytest.approx(expected.mean(), abs=1e-3)
+    assert relative == pytest.approx(expected.sum() / centre.mean(axis=0).sum(), abs=1e-3)
     blend([tmp_path / f"{n}.tif" for n in range(3)], [1, 2, 5], tmp_path / "alone.tif")
     assert (tmp_path / "alone.tif").read_bytes() == (tmp_path / "out.tif").read_bytes()
 
@@ -148,11 +148,11 @@ def test_the_spread_of_members_is_their_weighted_standard_deviation_over_classes
 def test_the_spread_within_members_adds_to_that_between_them(tmp_path):
     members = [np.full((2, 40, 50), value, np.uint8) for value in (51, 153)]
     within = [np.full((1, 40, 50), 51, np.uint8), np.full((1, 40, 50), 0.3, np.float16)]
-    found, mean = spread_of(tmp_path, members, [3, 1], within)
+    found, relative = spread_of(tmp_path, members, [3, 1], within)
     between = 0.75 * 0.1**2 + 0.25 * 0.3**2
     expected = np.sqrt(0.75 * 0.1**2 + 0.25 * 0.3**2 + between)
     assert np.abs(found - expected).max() < 0.0011
-    assert mean == pytest.approx(expected, abs=1e-4)
+    assert relative == pytest.approx(expected / 0.3, abs=1e-3)
 
 
 def test_the_spread_of_one_member_is_that_of_its_folds(tmp_path):
@@ -161,10 +161,10 @@ def test_the_spread_of_one_member_is_that_of_its_folds(tmp_path):
     assert (np.rint(found * 510) == within[0]).all()
 
 
-def test_the_mean_spread_is_that_of_pixels_where_a_class_is_possible(tmp_path):
+def test_the_spread_of_a_slide_is_that_of_pixels_where_a_class_is_possible_by_what_is_predicted_there(tmp_path):
     member, within = np.zeros((2, 40, 50), np.uint8), np.full((1, 40, 50), 102, np.uint8)
-    member[1, :10], within[0, :10] = 30, 204
-    assert spread_of(tmp_path, [member], within=[within])[1] == pytest.approx(0.4, abs=1e-4)
+    member[1, :10], within[0, :10] = 51, 204
+    assert spread_of(tmp_path, [member], within=[within])[1] == pytest.approx(0.4 / 0.1, abs=1e-3)
     assert spread_of(tmp_path, [np.zeros_like(member)], within=[within])[1] == 0
 
 

@@ -103,7 +103,7 @@ class Run:
 
     @cached_property
     def spreads(self) -> dict[str, dict[str, float]]:
-        """How far those that predict a test slide are apart in the mean, by ensemble and slide, where it is told."""
+        """How far those that predict a test slide are apart, by ensemble and slide, where it is told."""
         found: dict[str, dict[str, float]] = {}
         for row in _records(Path(self.places.report()) / SPREADS):
             with suppress(KeyError, TypeError, ValueError):
