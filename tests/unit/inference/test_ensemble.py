@@ -186,3 +186,17 @@ def test_the_spread_of_a_coarser_member_is_interpolated(tmp_path):
     expected = (2 * (x - 0.5) + (y - 0.5)) * np.sqrt(0.5)
     assert frame.factor == 1
     assert np.abs(found[0] - expected)[1:-1, 1:-1].max() <= 0.51
+
+
+def test_members_of_an_ensemble_tell_their_folds_where_the_order_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    members = [Path("p") / name / "x1" for name in ("near", "far")]
+    for member in members:
+        save(member / "x1.tif", np.full((1, 96, 96), 51, np.uint8))
+    save(members[1] / "x1.spread.tif", np.full((1, 96, 96), 102, np.uint8), classes=["spread"])
+    told = {"slides": ["x1"], "members": ["near", "far"], "weights": {"near": 1, "far": 3}}
+    ensemble(EnsembleOrder(**told, spread=True, within=["far"]), members=members, weights=Path("w"), out=Path("e"))
+    found, _ = load(Path("e/x1.spread.tif"))
+    assert np.unique(found).tolist() == [round(510 * np.sqrt(0.75 * 0.2**2))]
+    ensemble(EnsembleOrder(**told), members=members, weights=Path("w"), out=Path("f"))
+    assert [path.name for path in Path("f").glob("*.tif")] == ["x1.tif"]
