@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from bundling import write_bundle
+from bundling import content, member, write_bundle
 
 from tilewright.project.config import Config
 from tilewright.project.configfile import parse_config
@@ -166,6 +166,14 @@ def test_an_ensemble_needs_slides_to_predict(problems_of, project):
     (found,) = problems_of({"all": {"models": {"kidney": 1}}}, alone=True)
     assert found.startswith(f"config, ensembles.all: {project.sheet.relative_to(project.folder)} has no slide for it")
     assert problems_of({"all": {"models": {"kidney": 1}}}) == []
+
+
+def test_a_fold_and_a_final_model_of_a_bundle_tell_no_spread_of_folds(problems_of):
+    weights = [{"role": role, "file": f"weights/{role}.safetensors"} for role in ("fold0", "final")]
+    write_bundle(Path("mixed"), content(members=[member("near", weights=weights)]))
+    uses = {"mixed": {"path": "mixed", "spread": True}}
+    (found,) = problems_of({"all": {"models": {"mixed": 1}}}, alone=True, bundles=uses)
+    assert found.startswith("config, bundles.mixed.spread: one network alone predicts")
 
 
 def test_all_problems_of_all_ensembles_are_said_at_once(problems_of):
