@@ -1,7 +1,16 @@
-"""Networks whose answers are known."""
+"""Networks whose answers are known, and the maps that ``predict`` makes of them."""
 
+from contextlib import ExitStack
+
+import numpy as np
 import torch
 from torch import nn
+
+from tilewright.inference.layers import layers_of
+from tilewright.inference.predict import Map, predict_image
+from tilewright.pixels.grid import Size
+from tilewright.pixels.rasters import create_raster, open_raster
+from tilewright.project.config import Inference
 
 
 class Pixelwise(nn.Module):
@@ -22,3 +31,34 @@ class Shifted(Pixelwise):
 
     def forward(self, images):
         return super().forward(images) * images[:, :1, :1, :1].float() / 128
+
+
+def write(path, array, frame=None):
+    """Write bands x rows x columns as a raster."""
+    size = Size(array.shape[2], array.shape[1])
+    tags = frame.tags() if frame else None
+    with create_raster(path, size, bands=len(array), dtype=array.dtype, tags=tags) as raster:
+        raster.write(array, 0, 0)
+    return path
+
+
+def maps_of(tmp_path, networks, image, tissue=None, **options):
+    """All maps that are written of an image, by their parts."""
+    tissue = np.ones((1, *image.shape[1:]), np.uint8) if tissue is None else tissue
+    write(tmp_path / "i.tif", image)
+    write(tmp_path / "t.tif", tissue)
+    inference = Inference(**{"window": 64, "overlap": 0.25, **options})
+    layers = layers_of([f"fold{place}" for place in range(len(networks))], inference)
+    files = {layer.part: tmp_path / f"o{layer.part}.tif" for layer in layers}
+    with torch.inference_mode(), ExitStack() as stack:
+        image_raster, tissue_raster = (stack.enter_context(open_raster(tmp_path / f"{name}.tif")) for name in "it")
+        size, depth = image_raster.size, inference.depth
+        maps = [
+            Map(layer, stack.enter_context(create_raster(files[layer.part], size, dtype=depth))) for layer in layers
+        ]
+        predict_image(networks, image_raster, tissue_raster, inference, maps)
+    result = {}
+    for part, path in files.items():
+        with open_raster(path) as raster:
+            result[part] = raster.read()[0]
+    return result

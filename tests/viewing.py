@@ -102,10 +102,11 @@ def _save_map(source, out, seen=1.0):
 
 
 def make_report(project):
-    """Give results as of ``make_results`` their report; gives its page."""
+    """Results as of ``make_results``, of which less was seen, with their report; gives its page."""
+    make_results(project, seen=0.6)
     with contextlib.chdir(project.folder):
         places = Places()
-        shutil.rmtree(places.report())  # which holds what ``make_results`` told of spreads
+        shutil.rmtree(places.report())  # which holds what is told of spreads
         run_step("report", make_order(read_project("config.yaml"), "report"), results=places.results,
                  out=places.report())  # fmt: skip
     return project.folder / "results" / "report" / "index.html"

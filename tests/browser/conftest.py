@@ -1,10 +1,9 @@
 import pytest
+from driving import browser
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    from driving import browser  # whose packages may be missing, which the tests say
-
     with browser(tmp_path_factory.mktemp("chromium")) as page:
         yield page
 

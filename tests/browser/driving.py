@@ -8,13 +8,20 @@ import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
+from importlib.util import find_spec
 
-from websockets.sync.client import connect
+import pytest
 
 READY = "document.body && document.body.dataset.ready"
 """True as soon as the page shows what its address asks for."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+IN_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_spec("websockets") is None, reason="lacks the package websockets"),
+    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
+]
+"""What tests are marked with that look at pages."""
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-extensions",
     "--disable-component-update", "--disable-background-networking", "--remote-debugging-port=0",
@@ -153,6 +160,8 @@ class Page:
 @contextmanager
 def browser(folder):
     """A page of a headless Chromium whose profile lies in a folder."""
+    from websockets.sync.client import connect  # which may be missing, which the tests say
+
     process = subprocess.Popen(
         [PROGRAM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
         stdout=subprocess.DEVNULL,

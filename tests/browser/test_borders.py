@@ -3,15 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from driving import IN_CHROMIUM, READY
 from viewing import MODEL, TILED, add_borders, make_results, viewer
 
-if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, READY
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_CHROMIUM
 CENTER, ZOOM = (80, 64), 2
 
 

@@ -6,17 +6,12 @@ from contextlib import chdir
 import pytest
 import shapely
 import shapely.affinity
+from driving import IN_CHROMIUM, READY
 from viewing import ENSEMBLE, make_audit, viewer
 
 from tilewright.annotations.decisions import IGNORED, Corrections, read_decisions, write_decisions
 
-if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, READY
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_CHROMIUM
 SLIDE = f"#run=0&slide=t1&set={ENSEMBLE}&zoom=2&x=72&y=56"
 IDLE = "document.getElementById('editing').dataset.busy !== 'true'"
 

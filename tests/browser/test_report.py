@@ -4,24 +4,17 @@ import shlex
 from urllib.parse import parse_qs
 
 import pytest
-from viewing import ENSEMBLE, make_report, make_results, viewer
+from driving import IN_CHROMIUM, READY
+from viewing import ENSEMBLE, make_report, viewer
 
-if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, READY
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_CHROMIUM
 HERE = "document.getElementById('clicked').textContent"
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, new_project):
     """A report in a folder whose name a shell would take apart."""
-    project = new_project(tmp_path_factory.mktemp("browser") / "it's mine")
-    make_results(project, seen=0.6)
-    return make_report(project)
+    return make_report(new_project(tmp_path_factory.mktemp("browser") / "it's mine"))
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,14 @@
 """A submission in the viewer as a person meets it: it is chosen beside the ensembles, seen, clicked, and told of."""
 
 import pytest
+from driving import IN_CHROMIUM, READY
 from viewing import ENSEMBLE, make_results, viewer
-
-if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, READY
 
 from tilewright import encode_rle
 from tilewright.pixels.rasters import open_raster
 from tilewright.project.places import segment_file
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_CHROMIUM
 NAME = "mine.csv"
 
 

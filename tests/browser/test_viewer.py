@@ -10,15 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from driving import IN_CHROMIUM, READY
 from viewing import ENSEMBLE, make_results, viewer
 
-if (sockets := pytest.importorskip("websockets", reason="lacks the package websockets")) is not None:
-    from driving import PROGRAM, READY
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(PROGRAM is None, reason="lacks Chromium (Debian: apt-get install chromium)"),
-]
+pytestmark = IN_CHROMIUM
 SLIDE = f"#run=0&slide=t1&set={ENSEMBLE}"
 
 

@@ -1,8 +1,8 @@
 """How far those that predict a slide are apart: what their mean does not tell.
 
-The spread of a pixel is the root of its variance, in the mean over classes: of the folds of a model, with the weights
-1; of an ensemble, the variance within its members, in their weighted mean, and between them (the law of total
-variance). Of probabilities it is 0.5 at most. On disk it is a band of uint8, 255 being 0.5, or of float16.
+The spread of a pixel is the root of its variance, in the mean over classes: of a model, over its folds; of an ensemble,
+the weighted mean of the variance within its members, and the variance between them (the law of total variance). Of
+probabilities it is 0.5 at most. On disk it is a band of uint8, 255 being 0.5, or of float16.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

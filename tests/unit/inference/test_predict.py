@@ -1,10 +1,8 @@
-from contextlib import ExitStack
-
 import numpy as np
 import pytest
 import torch
 from bundling import content, member, write_bundle
-from pixelwise import Pixelwise, Shifted
+from pixelwise import Pixelwise, Shifted, maps_of, write
 from safetensors.torch import save, save_file
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -14,7 +12,7 @@ from tilewright.inference.blending import Band, Blend, blended
 from tilewright.inference.layers import layers_of
 from tilewright.inference.loading import load_bundled, load_model
 from tilewright.inference.pieces import Piece
-from tilewright.inference.predict import Map, computed, predict_image
+from tilewright.inference.predict import computed
 from tilewright.inference.windows import blend_weights
 from tilewright.pixels.grid import Corner, Frame, Size, Window, grid
 from tilewright.pixels.rasters import create_raster, open_raster
@@ -29,39 +27,9 @@ NOISE = np.random.default_rng(0)
 real = predict.read_piece
 
 
-def write(path, array, frame=None):
-    size = Size(array.shape[2], array.shape[1])
-    tags = frame.tags() if frame else None
-    with create_raster(path, size, bands=len(array), dtype=array.dtype, tags=tags) as raster:
-        raster.write(array, 0, 0)
-    return path
-
-
 def predicted(tmp_path, network, image, tissue=None, **options):
     """Mean probabilities (rows x columns, 0 to 255) of an image (3 x rows x columns)."""
     return maps_of(tmp_path, [network], image, tissue, **options)[""]
-
-
-def maps_of(tmp_path, networks, image, tissue=None, **options):
-    """All maps that are written of an image, by their parts."""
-    tissue = np.ones((1, *image.shape[1:]), np.uint8) if tissue is None else tissue
-    write(tmp_path / "i.tif", image)
-    write(tmp_path / "t.tif", tissue)
-    inference = Inference(**{"window": 64, "overlap": 0.25, **options})
-    layers = layers_of([f"fold{place}" for place in range(len(networks))], inference)
-    files = {layer.part: tmp_path / f"o{layer.part}.tif" for layer in layers}
-    with torch.inference_mode(), ExitStack() as stack:
-        image_raster, tissue_raster = (stack.enter_context(open_raster(tmp_path / f"{name}.tif")) for name in "it")
-        size, depth = image_raster.size, inference.depth
-        maps = [
-            Map(layer, stack.enter_context(create_raster(files[layer.part], size, dtype=depth))) for layer in layers
-        ]
-        predict_image(networks, image_raster, tissue_raster, inference, maps)
-    result = {}
-    for part, path in files.items():
-        with open_raster(path) as raster:
-            result[part] = raster.read()[0]
-    return result
 
 
 def plain(network, image, overlap, blend, window=64):
@@ -124,47 +92,6 @@ def test_an_image_too_wide_for_the_device_is_predicted_in_strips_without_seams(
     assert networks[0].windows > len(grid(Size(330, 203), width_and_height(window), overlap))
     for part, values in whole.items():
         assert (strips[part] == values).all()
-
-
-@pytest.mark.parametrize("blend", ["pyramid", "minimum"])
-@pytest.mark.parametrize("options", [{}, {"tta": "flips"}], ids=str)
-def test_the_spread_is_the_standard_deviation_of_the_folds_that_are_kept(tmp_path, options, blend):
-    image = NOISE.integers(0, 256, (3, 203, 130), np.uint8)
-    networks = [Shifted(), Pixelwise(), nn.Sequential(Pixelwise(), nn.Tanh())]
-    options |= {"blend": blend, "overlap": 0.5, "depth": "float16"}
-    kept = maps_of(tmp_path, networks, image, spread=True, keep=["folds"], **options)
-    expected = np.stack([kept[f"fold{fold}"] for fold in range(3)]).std(axis=0)
-    assert expected.max() > 0.05
-    assert np.abs(kept["spread"] - expected).max() < 1e-3
-    assert (maps_of(tmp_path, networks, image, **options)[""] == kept[""]).all()
-    bytewise = maps_of(tmp_path, networks, image, **options | {"spread": True, "depth": "uint8"})
-    assert np.abs(bytewise["spread"] / 510 - expected).max() < 0.002
-
-
-def test_the_spread_of_classes_is_the_root_of_their_mean_variance_and_leaves_out_further_targets():
-    layers = layers_of(["fold0", "fold1", "final"], Inference(spread=True), ["final"], masks=2)
-    assert [layer.part for layer in layers] == ["", "spread"]
-    assert layers[0].bands(["a", "b", "a:border"]) == ["a", "b", "a:border"]
-    assert layers[1].bands(["a", "b", "a:border"]) == ["spread"]
-    assert layers[1].groups == (frozenset({(0, 0)}), frozenset({(1, 0)}))
-    size = Size(32, 32)
-    blend = Blend(Inference(window=32, blend="mean", depth="float16", spread=True), layers, 3, size)
-    band = Band(Window(0, 0, *size), blend, torch.device("cpu"))
-    told = {
-        frozenset({(2, 0)}): (0.5, 0.5, 0.5),
-        frozenset({(0, 0)}): (0.2, 0.9, 0),
-        frozenset({(1, 0)}): (0.8, 0.5, 1),
-    }
-    values = torch.stack([torch.tensor(told[group])[:, None, None].expand(3, 32, 32) for group in blend.groups])
-    maps = {part.map: part.values for part in blended([(Corner(0, 0), values)], [Corner(0, 0)], blend, band)}
-    assert maps[1].shape == (1, 32, 32)
-    assert np.allclose(maps[1], np.sqrt((0.3**2 + 0.2**2) / 2))
-    assert np.allclose(maps[0], 0.5)
-
-
-@pytest.mark.parametrize("parts", [["fold0"], ["final"], ["fold0", "final"]], ids=str)
-def test_one_fold_has_no_spread(parts):
-    assert "spread" not in [layer.part for layer in layers_of(parts, Inference(spread=True))]
 
 
 def test_a_strip_holds_no_more_than_its_memory():

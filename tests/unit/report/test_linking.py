@@ -14,9 +14,7 @@ from tilewright.cli import app
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory, new_project):
-    project = new_project(tmp_path_factory.mktemp("linking") / "project")
-    make_results(project, seen=0.6)
-    return make_report(project)
+    return make_report(new_project(tmp_path_factory.mktemp("linking") / "project"))
 
 
 @pytest.fixture(scope="module")

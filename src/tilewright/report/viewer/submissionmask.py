@@ -31,6 +31,8 @@ from tilewright.segments.writing import SHARING_SCHEMA, object_table
 
 TOGETHER, WAITING = 1 << 16, 1 << 19
 """Runs of a class whose objects are measured together, and runs that wait in memory before they are written."""
+NOTHING = {*EMPTY, "none", "1 0", "0 0"}
+"""Run lengths of no pixels, as others write them."""
 TOLD = 20
 """Rows that are wrong and told."""
 ALIKE = 16
@@ -173,7 +175,7 @@ def _objects(found: Submission, name: str, frame: Frame, drawn: Drawn) -> Iterat
 
 
 def _is_empty(code: str) -> bool:
-    return code.lower() in {*EMPTY, "none", "1 0", "0 0"}
+    return code.lower() in NOTHING
 
 
 def _size(line: Line, frame: Frame, where: str) -> Size:
