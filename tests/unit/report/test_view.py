@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import shutil
 import signal
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from tilewright.project.places import (
     segment_file,
     spread_file,
 )
-from tilewright.report.viewer.objectindex import Batch, ObjectIndex
 from tilewright.report.viewer.pyramids import Extracts, NotYet, cells_of, deepest, sample
 from tilewright.segments.writing import object_table
 from tilewright.slides import open_slide
@@ -306,50 +304,6 @@ def test_it_begins_where_it_is_asked_to(results, tmp_path, at, place):
     with viewer(results, "--at", at, log=tmp_path / "log") as own:
         assert own.place == place
         assert own.ask("")[0] == 200
-
-
-def test_the_index_finds_what_all_boxes_tell(tmp_path):
-    draw = np.random.default_rng(3)
-    corner = draw.uniform(0, 4000, (3000, 2))
-    size = np.where(draw.uniform(size=(3000, 1)) < 0.01, 900, 200) * draw.uniform(0.1, 1, (3000, 2))
-    boxes = np.hstack([corner, corner + size]).astype(np.float32)
-    numbers = np.arange(3000, dtype=np.float32)[:, None]
-    batches = [
-        Batch(boxes[i : i + 700], numbers[i : i + 700], [b"%d" % n for n in range(i, min(i + 700, 3000))])
-        for i in range(0, 3000, 700)
-    ]
-    index = ObjectIndex.build(batches, tmp_path)
-    for left, top in draw.uniform(-200, 4100, (60, 2)):
-        box = (left, top, left + 300, top + 150)
-        places = index.near(box, 3000)
-        meets = (boxes[:, 0] < box[2]) & (boxes[:, 2] > left) & (boxes[:, 1] < box[3]) & (boxes[:, 3] > top)
-        assert sorted(index.numbers[places, 0]) == np.flatnonzero(meets).tolist()
-        assert [index.payload_of(place) for place in places] == [b"%d" % n for n in index.numbers[places, 0]]
-    assert isinstance(index.near((0, 0, 4000, 4000), 50), int)
-
-
-def test_an_index_of_nothing_finds_nothing(tmp_path):
-    nothing = Batch(np.empty((0, 4), np.float32), np.empty((0, 3), np.float32), [])
-    for number, batches in enumerate(([], [nothing])):
-        (tmp_path / str(number)).mkdir()
-        index = ObjectIndex.build(batches, tmp_path / str(number))
-        assert (len(index), index.numbers.shape) == (0, (0, 3 * number))
-        assert index.near((0, 0, 4000, 4000), 50).tolist() == []
-
-
-def test_making_an_index_takes_little_beside_what_it_holds(tmp_path):
-    count, together = 200_000, 4096
-
-    def batches():
-        for first in range(0, count, together):
-            corner = np.full((min(together, count - first), 2), first % 5000, np.float32)
-            yield Batch(np.hstack([corner, corner + 9]), corner, [b"outline"] * len(corner))
-
-    tracemalloc.start()
-    ObjectIndex.build(batches(), tmp_path)
-    taken = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert taken < 72 * count, taken / count
 
 
 def test_the_folder_above_results_serves_as_well(results, tmp_path):
